@@ -1,0 +1,170 @@
+"""The one tree of everything that can go wrong and be told to a caller, named by meaning.
+
+No wire code stands here: each generation of the API translates these classes into its own numbers and texts
+(``service/api/*/codes.py``), and a test walks every class through every translation.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Root of every failure that a caller is told about."""
+
+
+# --- the request itself -------------------------------------------------------------------------------------------
+
+
+class RequestError(ServiceError):
+    """The request cannot be understood or is not allowed."""
+
+
+class ParameterError(RequestError):
+    """A parameter is missing or malformed; ``parameter`` is its name on the wire."""
+
+    def __init__(self, parameter: str, detail: str = "") -> None:
+        super().__init__(f"{parameter}: {detail}" if detail else parameter)
+        self.parameter = parameter
+
+
+class ParameterMissing(ParameterError):
+    """A required parameter was not sent, or was sent empty."""
+
+
+class ParameterMalformed(ParameterError):
+    """A parameter was sent and does not have the documented form."""
+
+
+class UnknownCall(RequestError):
+    """No call lives at this path."""
+
+
+class TooManyGroups(RequestError):
+    """A search names more groups than allowed."""
+
+
+class WrongPictureCount(RequestError):
+    """The number of pictures differs from what the call takes."""
+
+
+# --- who is asking --------------------------------------------------------------------------------------------------
+
+
+class AccessError(ServiceError):
+    """The caller is not known, not allowed, or asks too often."""
+
+
+class TokenMissing(AccessError):
+    """No access token and no signature came along, or the token does not even look like one."""
+
+
+class TokenInvalid(AccessError):
+    """The token was not issued here, or was revoked."""
+
+
+class TokenExpired(AccessError):
+    """The token was issued here and is too old."""
+
+
+class SignatureInvalid(AccessError):
+    """An AK/SK signature does not verify, names an unknown key, or is outside its time window."""
+
+
+class UnknownClient(AccessError):
+    """The token endpoint does not know the API key."""
+
+
+class WrongSecret(AccessError):
+    """The token endpoint knows the API key, and the secret is another."""
+
+
+class PermissionDenied(AccessError):
+    """The app exists and may not make this call."""
+
+
+class AppUnavailable(AccessError):
+    """The app was disabled or deleted by the operator."""
+
+
+# --- pictures and faces -----------------------------------------------------------------------------------------------
+
+
+class PictureError(ServiceError):
+    """The picture cannot be used."""
+
+
+class PictureUnreadable(PictureError):
+    """The bytes are not a picture of a supported format, are damaged, or are larger than allowed."""
+
+
+class PictureDownloadFailed(PictureError):
+    """The picture's address could not be fetched, or may not be."""
+
+
+class FaceTokenNotFound(PictureError):
+    """No face of this app is remembered under this token."""
+
+
+class FaceNotFound(PictureError):
+    """There is no face in the picture."""
+
+
+# --- the face library ---------------------------------------------------------------------------------------------------
+
+
+class LibraryError(ServiceError):
+    """The face library does not allow what was asked."""
+
+
+class GroupNotFound(LibraryError):
+    """The group does not exist in this app."""
+
+
+class GroupExists(LibraryError):
+    """A group of this name exists already."""
+
+
+class DestinationGroupNotFound(LibraryError):
+    """The group to copy into does not exist."""
+
+
+class UserNotFound(LibraryError):
+    """The user does not exist in the group (or in any group)."""
+
+
+class UserAlreadyInGroup(LibraryError):
+    """A user is copied into a group that has it."""
+
+
+class EnrolledFaceNotFound(LibraryError):
+    """The user has no face of this token."""
+
+
+class FaceExists(LibraryError):
+    """The user has this very face in this group already."""
+
+
+class TooManyFaces(LibraryError):
+    """The user has as many faces as one may have."""
+
+
+class NoMatch(LibraryError):
+    """Nobody reaches the threshold."""
+
+
+# --- the service itself ---------------------------------------------------------------------------------------------------
+
+
+class ServiceUnavailable(ServiceError):
+    """The service cannot answer now through no fault of the caller."""
+
+
+class Overloaded(ServiceUnavailable):
+    """More requests wait than may wait."""
+
+
+class DatabaseUnavailable(ServiceUnavailable):
+    """The database does not answer."""
+
+
+class StorageFull(ServiceUnavailable):
+    """The database refuses to write (disk full, read-only)."""

@@ -1,0 +1,1 @@
+"""Use cases of the face library: apps, groups, users, faces."""

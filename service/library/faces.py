@@ -1,0 +1,48 @@
+"""Single faces of an enrolled user."""
+
+from __future__ import annotations
+
+from service.errors import EnrolledFaceNotFound, GroupNotFound, UserNotFound
+from service.library.groups import Published
+from service.storage.engine import Database, Reader
+from service.values import App, FaceEntry
+
+
+class Faces:
+    """The ``faceset/face/*`` calls."""
+
+    def __init__(self, database: Database, published: Published) -> None:
+        self._database = database
+        self._published = published
+
+    def list(self, app: App, group_id: str, user_id: str) -> list[FaceEntry]:
+        """A user's faces in order of enrolment. Raises ``GroupNotFound``, ``UserNotFound``."""
+        with self._database.read() as reader:
+            return reader.faces.list(user_in_group(reader, app, group_id, user_id))
+
+    def delete(self, app: App, group_id: str, user_id: str, face_token: str) -> None:
+        """Delete one face with its embedding and crop; with the last face goes the user.
+
+        Raises ``GroupNotFound``, ``UserNotFound``, ``EnrolledFaceNotFound``.
+        """
+        with self._database.write(app.pk) as work:
+            user = user_in_group(work, app, group_id, user_id)
+            face = work.faces.pk_by_token(user, face_token)
+            if face is None:
+                raise EnrolledFaceNotFound
+            if work.faces.count(user) == 1:
+                work.users.delete(app.pk, user)
+            else:
+                work.faces.delete(app.pk, face)
+        self._published(app.pk, work.seq)
+
+
+def user_in_group(reader: Reader, app: App, group_id: str, user_id: str) -> int:
+    """The user's key. Raises ``GroupNotFound``, ``UserNotFound``."""
+    group = reader.groups.pk(app.pk, group_id)
+    if group is None:
+        raise GroupNotFound
+    user = reader.users.pk(group, user_id)
+    if user is None:
+        raise UserNotFound
+    return user

@@ -1,0 +1,157 @@
+"""Users of a group: enrol, update, read, copy, delete."""
+
+from __future__ import annotations
+
+import enum
+
+from service.errors import (
+    DestinationGroupNotFound,
+    FaceExists,
+    GroupNotFound,
+    TooManyFaces,
+    UserAlreadyInGroup,
+    UserNotFound,
+)
+from service.intake.intake import Intake
+from service.intake.seen import Controls, SeenFace
+from service.library.faces import user_in_group
+from service.library.groups import Published
+from service.storage.engine import Database, UnitOfWork
+from service.values import App, ImageSource, UserEntry
+
+MAX_FACES_PER_USER = 20
+"""Of the API's documents."""
+
+ALL_GROUPS = "@ALL"
+"""Stands for every group of a user, in ``get`` and ``delete``."""
+
+
+class EnrolAction(str, enum.Enum):
+    """What happens to the faces that a user has already (the API's ``action_type``)."""
+
+    APPEND = "APPEND"
+    REPLACE = "REPLACE"
+    UPDATE = "UPDATE"
+
+
+class Users:
+    """The ``faceset/user/*`` calls."""
+
+    def __init__(self, intake: Intake, database: Database, published: Published, *, keep_crops: bool) -> None:
+        self._intake = intake
+        self._database = database
+        self._published = published
+        self._keep_crops = keep_crops
+
+    def add(
+        self,
+        app: App,
+        source: ImageSource,
+        group_id: str,
+        user_id: str,
+        user_info: str | None,
+        action: EnrolAction,
+        controls: Controls,
+    ) -> SeenFace:
+        """Enrol the largest face of a picture; group and user come into being when they are missing.
+
+        Raises ``FaceExists`` when the user has this very face in this group, ``TooManyFaces`` above
+        ``MAX_FACES_PER_USER``, and what the intake raises.
+        """
+        face = self._intake.faces(app, source, embed=True)[0]
+        with self._database.write(app.pk) as work:
+            group = work.groups.get_or_create(app.pk, group_id)
+            user = work.users.pk(group, user_id)
+            if user is None:
+                user = work.users.insert(app.pk, group, user_id, user_info or "")
+            else:
+                if action is not EnrolAction.APPEND:
+                    work.faces.delete_of_user(app.pk, user)
+                elif work.faces.exists(user, face.token):
+                    raise FaceExists
+                elif work.faces.count(user) >= MAX_FACES_PER_USER:
+                    raise TooManyFaces
+                if user_info is not None:
+                    work.users.set_info(user, user_info)
+            self._insert(work, app, group, user, face)
+        self._published(app.pk, work.seq)
+        return face
+
+    def update(
+        self,
+        app: App,
+        source: ImageSource,
+        group_id: str,
+        user_id: str,
+        user_info: str | None,
+        action: EnrolAction,
+        controls: Controls,
+    ) -> SeenFace:
+        """Replace all faces of an enrolled user by the largest face of a picture, whatever ``action`` says.
+
+        Raises ``GroupNotFound``, ``UserNotFound``, and what the intake raises.
+        """
+        with self._database.read() as reader:  # before the expensive part; looked at again below
+            user_in_group(reader, app, group_id, user_id)
+        face = self._intake.faces(app, source, embed=True)[0]
+        with self._database.write(app.pk) as work:
+            group = work.groups.pk(app.pk, group_id)
+            if group is None:
+                raise GroupNotFound
+            user = user_in_group(work, app, group_id, user_id)
+            work.faces.delete_of_user(app.pk, user)
+            if user_info is not None:
+                work.users.set_info(user, user_info)
+            self._insert(work, app, group, user, face)
+        self._published(app.pk, work.seq)
+        return face
+
+    def get(self, app: App, group_id: str, user_id: str) -> list[UserEntry]:
+        """The user as enrolled in a group, or with ``ALL_GROUPS`` in each. Raises ``GroupNotFound``, ``UserNotFound``."""
+        with self._database.read() as reader:
+            if group_id == ALL_GROUPS:
+                entries = reader.users.entries(app.pk, user_id)
+            else:
+                pk = user_in_group(reader, app, group_id, user_id)
+                entries = list(reader.users.entries_by_pk(app.pk, {pk}).values())
+        if not entries:
+            raise UserNotFound
+        return entries
+
+    def copy(self, app: App, user_id: str, source_group_id: str, destination_group_id: str) -> None:
+        """Copy a user with faces and info into another group.
+
+        Raises ``GroupNotFound`` (source), ``DestinationGroupNotFound``, ``UserNotFound``, ``UserAlreadyInGroup``.
+        """
+        with self._database.write(app.pk) as work:
+            user = user_in_group(work, app, source_group_id, user_id)
+            destination = work.groups.pk(app.pk, destination_group_id)
+            if destination is None:
+                raise DestinationGroupNotFound
+            if work.users.pk(destination, user_id) is not None:
+                raise UserAlreadyInGroup
+            info = work.users.entries_by_pk(app.pk, {user})[user].user_info
+            copy = work.users.insert(app.pk, destination, user_id, info)
+            work.faces.copy(app.pk, user, destination, copy)
+        self._published(app.pk, work.seq)
+
+    def delete(self, app: App, group_id: str, user_id: str) -> None:
+        """Delete a user with faces, embeddings and crops from a group, or with ``ALL_GROUPS`` from each.
+
+        Raises ``GroupNotFound``, ``UserNotFound``.
+        """
+        with self._database.write(app.pk) as work:
+            if group_id == ALL_GROUPS:
+                users = [entry.pk for entry in work.users.entries(app.pk, user_id)]
+            else:
+                users = [user_in_group(work, app, group_id, user_id)]
+            if not users:
+                raise UserNotFound
+            for user in users:
+                work.users.delete(app.pk, user)
+        self._published(app.pk, work.seq)
+
+    def _insert(self, work: UnitOfWork, app: App, group: int, user: int, face: SeenFace) -> None:
+        work.faces.insert(
+            app.pk, group, user, face.stored, face.embedding, model_id=self._intake.model_id, portrait=self._keep_crops
+        )

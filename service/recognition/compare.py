@@ -1,0 +1,54 @@
+"""1:1: are the faces of two pictures the same person's?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.calibration.scores import ScoreTable
+from service.errors import WrongPictureCount
+from service.intake.intake import Intake
+from service.intake.seen import Controls, SeenFace
+from service.values import App, ImageSource
+
+PICTURES_COMPARED = 2
+
+IDENTITY_SCORE = 100.0
+"""Given to the same face of the same picture and to nothing else: callers test for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One picture of a comparison with the controls it must pass."""
+
+    source: ImageSource
+    controls: Controls = Controls()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``score`` 0..100, 80 at a false accept rate of 1e-4; ``faces`` in the order of the probes."""
+
+    score: float
+    faces: tuple[SeenFace, ...]
+
+
+class CompareFaces:
+    """The ``match`` call: the largest face of each of two pictures."""
+
+    def __init__(self, intake: Intake, scores: ScoreTable) -> None:
+        self._intake = intake
+        self._scores = scores
+
+    def __call__(self, app: App, probes: Sequence[Probe]) -> Comparison:
+        """Raises ``WrongPictureCount`` unless there are exactly two probes, before any work on them."""
+        if len(probes) != PICTURES_COMPARED:
+            raise WrongPictureCount
+        faces = tuple(self._intake.faces(app, probe.source, embed=True)[0] for probe in probes)
+        self._intake.remember(app, faces)
+        first, second = faces
+        if first.token == second.token:
+            return Comparison(IDENTITY_SCORE, faces)
+        return Comparison(self._scores.score(float(np.dot(first.embedding, second.embedding))), faces)

@@ -1,0 +1,156 @@
+"""1:N and M:N: who of the enrolled people is in the picture?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from service.calibration.scores import ScoreTable
+from service.errors import GroupNotFound, NoMatch, UserNotFound
+from service.intake.intake import Intake
+from service.intake.seen import Controls, SeenFace
+from service.recognition.compare import IDENTITY_SCORE
+from service.search.catalog import Catalog
+from service.storage.engine import Database
+from service.values import App, Hit, ImageSource
+
+DEFAULT_THRESHOLD = 80.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """``threshold`` in points of the score; ``user_id`` narrows 1:N to one user (1:N authentication)."""
+
+    threshold: float = DEFAULT_THRESHOLD
+    max_users: int = 1
+    max_faces: int = 1
+    user_id: str | None = None
+    controls: Controls = Controls()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A user who reached the threshold, as enrolled in the group where the best face of the user is."""
+
+    group_id: str
+    user_id: str
+    user_info: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """One face of the picture and the users it may be, best first."""
+
+    face: SeenFace
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Where to look: the groups that exist, and the rows of one user if the search is narrowed to one."""
+
+    group_pks: tuple[int, ...]
+    user_pks: tuple[int, ...] | None
+    head: int
+
+
+class IdentifyFaces:
+    """The ``search`` and ``multi-search`` calls."""
+
+    def __init__(self, intake: Intake, scores: ScoreTable, database: Database, catalog: Catalog) -> None:
+        self._intake = intake
+        self._scores = scores
+        self._database = database
+        self._catalog = catalog
+
+    def search(
+        self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions
+    ) -> Identification:
+        """Look for the largest face of the picture.
+
+        Raises ``GroupNotFound`` when none of the groups exists, ``UserNotFound`` when ``options.user_id`` is in none
+        of them, ``NoMatch`` when nobody reaches the threshold.
+        """
+        face = self._intake.faces(app, source, embed=True)[0]
+        self._intake.remember(app, [face])
+        matches = self._matches(app, [face], group_ids, options)[0]
+        if not matches:
+            raise NoMatch
+        return Identification(face, matches)
+
+    def multi_search(
+        self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions
+    ) -> list[Identification]:
+        """Look for every face of the picture, largest face first; a face that matches nobody has no matches.
+
+        Raises as ``search`` does, ``NoMatch`` only when no face matches anybody.
+        """
+        faces = self._intake.faces(app, source, limit=options.max_faces, embed=True)
+        self._intake.remember(app, faces)
+        matches = self._matches(app, faces, group_ids, options)
+        if not any(matches):
+            raise NoMatch
+        return [Identification(face, found) for face, found in zip(faces, matches, strict=True)]
+
+    def _matches(
+        self, app: App, faces: Sequence[SeenFace], group_ids: Sequence[str], options: SearchOptions
+    ) -> list[tuple[Match, ...]]:
+        scope = self._scope(app, group_ids, options.user_id)
+        self._catalog.catch_up(app.pk, scope.head)
+        hits = [self._hits(app, face, scope, options) for face in faces]
+        return self._describe(app, faces, hits, options)
+
+    def _scope(self, app: App, group_ids: Sequence[str], user_id: str | None) -> _Scope:
+        with self._database.read() as reader:
+            known = reader.groups.pks(app.pk, group_ids)
+            groups = tuple(known[name] for name in group_ids if name in known)
+            if not groups:
+                raise GroupNotFound
+            users: tuple[int, ...] | None = None
+            if user_id is not None:
+                users = tuple(pk for group in groups if (pk := reader.users.pk(group, user_id)) is not None)
+                if not users:
+                    raise UserNotFound
+            return _Scope(groups, users, reader.changes.head(app.pk))
+
+    def _hits(self, app: App, face: SeenFace, scope: _Scope, options: SearchOptions) -> list[Hit]:
+        least = self._scores.similarity(options.threshold)
+        if scope.user_pks is not None:
+            hits = self._catalog.search_user(app.pk, scope.group_pks, scope.user_pks, face.embedding)
+            return [hit for hit in hits if hit.similarity >= least]
+        # A person enrolled in several of the groups is one answer: ask for enough to fill the list after merging.
+        wanted = options.max_users * len(scope.group_pks)
+        return self._catalog.search(app.pk, scope.group_pks, face.embedding, wanted, least)
+
+    def _describe(
+        self, app: App, faces: Sequence[SeenFace], hits: Sequence[Sequence[Hit]], options: SearchOptions
+    ) -> list[tuple[Match, ...]]:
+        """Names, scores and order. What was deleted since the index answered is left out."""
+        everything = [hit for found in hits for hit in found]
+        if not everything:
+            return [() for _ in faces]
+        with self._database.read() as reader:
+            users = reader.users.entries_by_pk(app.pk, {hit.user_pk for hit in everything})
+            tokens = reader.faces.tokens_by_pk(app.pk, {hit.face_pk for hit in everything})
+        described = []
+        for face, found in zip(faces, hits, strict=True):
+            matches = []
+            for hit in found:
+                user, token = users.get(hit.user_pk), tokens.get(hit.face_pk)
+                if user is None or token is None:
+                    continue
+                same = token == face.token
+                score = IDENTITY_SCORE if same else self._scores.score(hit.similarity)
+                if score >= options.threshold:
+                    matches.append(Match(user.group_id, user.user_id, user.user_info, score))
+            described.append(_one_per_user(matches, options.max_users))
+        return described
+
+
+def _one_per_user(matches: Iterable[Match], limit: int) -> tuple[Match, ...]:
+    """Best first, each user once; ``sorted`` is stable, so ties keep the order of enrolment."""
+    best: dict[str, Match] = {}
+    for match in sorted(matches, key=lambda match: -match.score):
+        best.setdefault(match.user_id, match)
+    return tuple(best.values())[:limit]
