@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from service.images.inline import decode_base64
 from service.intake import seen
 from service.intake.seen import FaceEngine, SeenFace
 from service.storage.engine import Database
+from service.storage.rows import RememberedFace
 from service.values import App, Face, ImageKind, ImageSource
 
 
@@ -44,7 +46,7 @@ class Intake:
         download: Callable[[str], bytes],
         max_picture_bytes: int,
         max_picture_pixels: int,
-        token_ttl_seconds: int,
+        token_lifetime: timedelta,
     ) -> None:
         self._engine = engine
         self._admission = admission
@@ -53,7 +55,7 @@ class Intake:
         self._download = download
         self._max_picture_bytes = max_picture_bytes
         self._max_picture_pixels = max_picture_pixels
-        self._token_ttl_seconds = token_ttl_seconds
+        self._token_lifetime = token_lifetime
 
     @property
     def model_id(self) -> str:
@@ -74,7 +76,7 @@ class Intake:
             return faces
         data = self._bytes(source)
         with self._admission.permit():
-            image = decode_picture(data, max_pixels=self._max_picture_pixels)
+            image = decode_picture(data, self._max_picture_pixels)
             found = self._engine.detect(image, limit)
             if not found:
                 raise FaceNotFound
@@ -87,12 +89,12 @@ class Intake:
 
     def remember(self, app: App, faces: Sequence[SeenFace]) -> None:
         """Keep the faces for a while, so that their tokens work as pictures from this moment, in every process."""
-        with self._database.admin(durable=False) as work:
+        with self._database.admin() as work:
             work.tokens.put(
                 app.pk,
-                [(face.stored, face.known_embedding) for face in faces],
-                model_id=self.model_id,
-                ttl_seconds=self._token_ttl_seconds,
+                [RememberedFace(face.stored, face.known_embedding) for face in faces],
+                self.model_id,
+                self._token_lifetime,
             )
 
     def _bytes(self, source: ImageSource) -> bytes:
@@ -112,8 +114,7 @@ class Intake:
             )
         if known is None:
             raise FaceTokenNotFound(token)
-        stored, embedding = known
-        face = seen.remembered(self._engine, stored, embedding)
-        if embedding is not None:
-            face.embedding = embedding
+        face = seen.remembered(self._engine, known.face, known.embedding)
+        if known.embedding is not None:
+            face.embedding = known.embedding
         return face

@@ -112,7 +112,7 @@ class FoundFace:
     def embedding(self) -> Embedding:
         """Align and embed from the full picture."""
         crop = self._engine.align(self._image, self._face.points)
-        return self._engine.embed([crop])[0]
+        return _only_row(self._engine.embed([crop]))
 
     def portrait(self) -> tuple[bytes, Points, tuple[float, float, float]]:
         """JPEG, points in its pixels, and the frame that leads back to the picture."""
@@ -140,7 +140,7 @@ class RememberedFace:
             raise FaceTokenNotFound(self._stored.token)
         image = decode_jpeg(self._stored.portrait)
         points = np.asarray(self._stored.points[:ALIGNMENT_POINTS], dtype=np.float32)
-        return self._engine.embed([self._engine.align(image, points)])[0]
+        return _only_row(self._engine.embed([self._engine.align(image, points)]))
 
     def portrait(self) -> tuple[bytes | None, Points, tuple[float, float, float]]:
         """As it was kept."""
@@ -171,6 +171,11 @@ def remembered(engine: FaceEngine, stored: StoredFace, embedding: Embedding | No
         points=points + np.array([left, top], dtype=np.float32),
         origin=RememberedFace(engine, stored, embedding),
     )
+
+
+def _only_row(embeddings: Embeddings) -> Embedding:
+    row: Embedding = embeddings[0]
+    return row
 
 
 def all_points(face: Face) -> Points:

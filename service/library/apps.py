@@ -24,7 +24,6 @@ SECRET_KEY_LENGTH = 32
 """Lengths of the cloud's keys, which some clients check."""
 
 _ALPHABET = string.ascii_letters + string.digits
-_APP_ID_LOW, _APP_ID_HIGH = 10_000_000, 99_999_999
 
 
 class Apps:
@@ -45,7 +44,7 @@ class Apps:
         secret_key = _random_text(SECRET_KEY_LENGTH)
         api_key = _random_text(API_KEY_LENGTH)
         with self._database.admin() as work:
-            app_id = str(_APP_ID_LOW + secrets.randbelow(_APP_ID_HIGH - _APP_ID_LOW))
+            app_id = work.apps.next_app_id()
             sealed = self._keyring.seal(secret_key.encode(), _context(app_id))
             work.apps.insert(app_id, name, api_key, sealed, permissions)
         self.forget()
@@ -73,7 +72,7 @@ class Apps:
             app = work.apps.by_app_id(app_id)
             if app is None:
                 raise AppUnavailable(app_id)
-            work.apps.set_enabled(app.pk, enabled=enabled)
+            work.apps.set_enabled(app.pk, enabled)
         self.forget()
 
     def by_api_key(self, api_key: str) -> App | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from service.errors import EnrolledFaceNotFound, GroupNotFound, UserNotFound
 from service.library.groups import Published
-from service.storage.engine import Database, Reader
+from service.storage.engine import Database, Reader, UnitOfWork
 from service.values import App, FaceEntry
+
+
+FaceEntries = list[FaceEntry]
 
 
 class Faces:
@@ -15,10 +18,10 @@ class Faces:
         self._database = database
         self._published = published
 
-    def list(self, app: App, group_id: str, user_id: str) -> list[FaceEntry]:
+    def list(self, app: App, group_id: str, user_id: str) -> FaceEntries:
         """A user's faces in order of enrolment. Raises ``GroupNotFound``, ``UserNotFound``."""
         with self._database.read() as reader:
-            return reader.faces.list(user_in_group(reader, app, group_id, user_id))
+            return reader.faces.entries(user_in_group(reader, app, group_id, user_id))
 
     def delete(self, app: App, group_id: str, user_id: str, face_token: str) -> None:
         """Delete one face with its embedding and crop; with the last face goes the user.
@@ -31,13 +34,13 @@ class Faces:
             if face is None:
                 raise EnrolledFaceNotFound
             if work.faces.count(user) == 1:
-                work.users.delete(app.pk, user)
+                work.users.delete(user)
             else:
-                work.faces.delete(app.pk, face)
+                work.faces.delete(face)
         self._published(app.pk, work.seq)
 
 
-def user_in_group(reader: Reader, app: App, group_id: str, user_id: str) -> int:
+def user_in_group(reader: Reader | UnitOfWork, app: App, group_id: str, user_id: str) -> int:
     """The user's key. Raises ``GroupNotFound``, ``UserNotFound``."""
     group = reader.groups.pk(app.pk, group_id)
     if group is None:

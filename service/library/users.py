@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 
 from service.errors import (
     DestinationGroupNotFound,
     FaceExists,
-    GroupNotFound,
     TooManyFaces,
     UserAlreadyInGroup,
     UserNotFound,
@@ -60,20 +60,20 @@ class Users:
         """
         face = self._intake.faces(app, source, embed=True)[0]
         with self._database.write(app.pk) as work:
-            group = work.groups.get_or_create(app.pk, group_id)
+            group = work.groups.get_or_create(group_id)
             user = work.users.pk(group, user_id)
             if user is None:
-                user = work.users.insert(app.pk, group, user_id, user_info or "")
+                user = work.users.insert(group, user_id, user_info or "")
             else:
                 if action is not EnrolAction.APPEND:
-                    work.faces.delete_of_user(app.pk, user)
+                    work.faces.delete_of_user(user)
                 elif work.faces.exists(user, face.token):
                     raise FaceExists
                 elif work.faces.count(user) >= MAX_FACES_PER_USER:
                     raise TooManyFaces
                 if user_info is not None:
                     work.users.set_info(user, user_info)
-            self._insert(work, app, group, user, face)
+            self._insert(work, user, face)
         self._published(app.pk, work.seq)
         return face
 
@@ -95,14 +95,11 @@ class Users:
             user_in_group(reader, app, group_id, user_id)
         face = self._intake.faces(app, source, embed=True)[0]
         with self._database.write(app.pk) as work:
-            group = work.groups.pk(app.pk, group_id)
-            if group is None:
-                raise GroupNotFound
             user = user_in_group(work, app, group_id, user_id)
-            work.faces.delete_of_user(app.pk, user)
+            work.faces.delete_of_user(user)
             if user_info is not None:
                 work.users.set_info(user, user_info)
-            self._insert(work, app, group, user, face)
+            self._insert(work, user, face)
         self._published(app.pk, work.seq)
         return face
 
@@ -113,7 +110,7 @@ class Users:
                 entries = reader.users.entries(app.pk, user_id)
             else:
                 pk = user_in_group(reader, app, group_id, user_id)
-                entries = list(reader.users.entries_by_pk(app.pk, {pk}).values())
+                entries = list(reader.users.entries_by_pk([pk]).values())
         if not entries:
             raise UserNotFound
         return entries
@@ -130,9 +127,8 @@ class Users:
                 raise DestinationGroupNotFound
             if work.users.pk(destination, user_id) is not None:
                 raise UserAlreadyInGroup
-            info = work.users.entries_by_pk(app.pk, {user})[user].user_info
-            copy = work.users.insert(app.pk, destination, user_id, info)
-            work.faces.copy(app.pk, user, destination, copy)
+            info = work.users.entries_by_pk([user])[user].user_info
+            work.faces.copy(user, work.users.insert(destination, user_id, info))
         self._published(app.pk, work.seq)
 
     def delete(self, app: App, group_id: str, user_id: str) -> None:
@@ -148,10 +144,9 @@ class Users:
             if not users:
                 raise UserNotFound
             for user in users:
-                work.users.delete(app.pk, user)
+                work.users.delete(user)
         self._published(app.pk, work.seq)
 
-    def _insert(self, work: UnitOfWork, app: App, group: int, user: int, face: SeenFace) -> None:
-        work.faces.insert(
-            app.pk, group, user, face.stored, face.embedding, model_id=self._intake.model_id, portrait=self._keep_crops
-        )
+    def _insert(self, work: UnitOfWork, user: int, face: SeenFace) -> None:
+        stored = face.stored if self._keep_crops else replace(face.stored, portrait=None)
+        work.faces.insert(user, stored, self._intake.model_id, face.embedding)

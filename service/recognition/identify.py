@@ -103,16 +103,17 @@ class IdentifyFaces:
 
     def _scope(self, app: App, group_ids: Sequence[str], user_id: str | None) -> _Scope:
         with self._database.read() as reader:
+            head = reader.changes.head(app.pk)
             known = reader.groups.pks(app.pk, group_ids)
             groups = tuple(known[name] for name in group_ids if name in known)
             if not groups:
                 raise GroupNotFound
             users: tuple[int, ...] | None = None
             if user_id is not None:
-                users = tuple(pk for group in groups if (pk := reader.users.pk(group, user_id)) is not None)
+                users = tuple(reader.users.pks(groups, user_id))
                 if not users:
                     raise UserNotFound
-            return _Scope(groups, users, reader.changes.head(app.pk))
+            return _Scope(groups, users, head or 0)
 
     def _hits(self, app: App, face: SeenFace, scope: _Scope, options: SearchOptions) -> list[Hit]:
         least = self._scores.similarity(options.threshold)
@@ -131,8 +132,8 @@ class IdentifyFaces:
         if not everything:
             return [() for _ in faces]
         with self._database.read() as reader:
-            users = reader.users.entries_by_pk(app.pk, {hit.user_pk for hit in everything})
-            tokens = reader.faces.tokens_by_pk(app.pk, {hit.face_pk for hit in everything})
+            users = reader.users.entries_by_pk([hit.user_pk for hit in everything])
+            tokens = reader.faces.tokens_by_pk([hit.face_pk for hit in everything])
         described = []
         for face, found in zip(faces, hits, strict=True):
             matches = []

@@ -1,0 +1,75 @@
+# Needs GNU make and Python 3.10 or newer; everything else is put into .venv.
+#
+#   make serve    run the server on http://127.0.0.1:8000 (ARGS="--port 8001")
+#   make test     run the tests (ARGS="tests/unit -k token")
+#   make check    format, lint, types, import direction, documentation
+#   make format   let ruff rewrite the files
+#   make image    run the Dockerfile's install steps without a container engine
+#   make bench    first figures of accuracy and throughput
+#   make lock     resolve the dependencies anew and write the locks
+#   make clean    remove what these made; state in AIPFACE_HOME stays
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := .cache/uv
+PYTHON_SOURCES := service models alembic benchmarks tests deploy
+
+.DEFAULT_GOAL := serve
+.PHONY: serve test check format image bench lock clean runtime dev
+
+serve: runtime
+	@$(BIN)/aipface serve $(ARGS)
+
+test: dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: dev
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/yamllint --strict docker-compose.yml
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+format: dev
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+
+image:
+	deploy/check-dockerfile
+
+bench: dev
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
+	$(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+lock: $(UV)/bin/uv
+	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+	  --extra build --output-file requirements.lock pyproject.toml
+	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+	  --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find $(PYTHON_SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments -----------------------------------------------------------------------------------------------------
+# The development lock holds everything of the runtime lock in the same versions, so it satisfies both.
+
+runtime: $(VENV)/.runtime
+dev: $(VENV)/.dev
+
+$(VENV)/.runtime: requirements.lock pyproject.toml deploy/make-venv
+	deploy/make-venv $(PYTHON) $(VENV) requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml deploy/make-venv
+	deploy/make-venv $(PYTHON) $(VENV) requirements-dev.lock
+	@touch $(VENV)/.runtime $@
+
+$(UV)/bin/uv:
+	$(PYTHON) -m venv $(UV)
+	$(UV)/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,1 @@
+"""Turning weights as published into graphs that the runtime serves."""

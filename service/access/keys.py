@@ -1,0 +1,142 @@
+"""The master key and everything derived from it: sealed secrets, signatures of tokens, names of faces."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+MASTER_KEY_BYTES = 32
+FACE_TOKEN_BYTES = 16
+
+_NONCE_BYTES = 12  # NIST SP 800-38D recommends 96 bits for GCM
+_TAG_BYTES = 16
+
+
+class KeyringError(Exception):
+    """A key is missing, malformed or not the one that a value was sealed with; the text is for the operator."""
+
+
+class Keyring:
+    """Master keys, the current one first. Older ones still open and verify what was made under them.
+
+    Nothing uses a master key itself: each purpose gets its own key by HKDF (RFC 5869), so that a leaked derived key
+    gives away neither the others nor the master.
+    """
+
+    def __init__(self, *masters: bytes) -> None:
+        if not masters or any(len(master) != MASTER_KEY_BYTES for master in masters):
+            raise KeyringError(f"a master key must be {MASTER_KEY_BYTES} bytes long")
+        self._masters = masters
+        self._sealing = [(_key_id(master), AESGCM(_derive(master, "secrets"))) for master in masters]
+        self._face_tokens = _derive(masters[0], "face-tokens")
+
+    def derive(self, purpose: str) -> list[bytes]:
+        """32-byte keys of one purpose: sign with the first, verify with any."""
+        return [_derive(master, purpose) for master in self._masters]
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Encrypt with AES-256-GCM: key id (1 byte), nonce (12), ciphertext with tag (16).
+
+        ``context`` says what the value is and whose; it is authenticated, not stored, and must be given to ``open``.
+        """
+        key_id, cipher = self._sealing[0]
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return bytes([key_id]) + nonce + cipher.encrypt(nonce, plaintext, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Decrypt what ``seal`` made under any of the keys. Raises ``KeyringError``."""
+        if len(sealed) > _NONCE_BYTES + _TAG_BYTES:
+            nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+            for key_id, cipher in self._sealing:
+                if key_id != sealed[0]:
+                    continue
+                try:
+                    return cipher.decrypt(nonce, ciphertext, context)
+                except InvalidTag:
+                    continue
+        raise KeyringError("a stored secret cannot be decrypted: the master key is not the one it was stored with")
+
+    def face_token(self, app_id: str, picture_sha256: bytes, box: Sequence[int]) -> str:
+        """Name of one face of one picture of one app: 32 hex digits, always the same for the same three.
+
+        ``picture_sha256`` is taken over the picture's file, ``box`` is the face's box in whole pixels. Without the
+        key nobody can tell from a token which picture it stands for.
+        """
+        message = b"\0".join([app_id.encode(), picture_sha256, ",".join(map(str, box)).encode()])
+        return hmac.new(self._face_tokens, message, hashlib.sha256).digest()[:FACE_TOKEN_BYTES].hex()
+
+
+def load_or_create(path: Path) -> Keyring:
+    """The keyring of a key file; makes the file, readable by its owner alone, when there is none.
+
+    The file holds one key per line as 64 hexadecimal digits or base64, the current one first. Raises ``KeyringError``.
+    """
+    _create_unless_there(path)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        lines = path.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyringError(f"the key file {path} cannot be read: {error}") from None
+    if mode & 0o077:
+        raise KeyringError(f"the key file {path} can be read by others; run: chmod 600 {path}")
+    if not lines:
+        raise KeyringError(f"the key file {path} is empty; put its backup back, or delete it and rotate every app")
+    return Keyring(*(decode_key(line) for line in lines))
+
+
+def decode_key(text: str) -> bytes:
+    """32 bytes written as 64 hexadecimal digits or as base64. Raises ``KeyringError``."""
+    compact = text.strip()
+    if re.fullmatch(r"[0-9a-fA-F]{64}", compact):
+        return bytes.fromhex(compact)
+    try:
+        key = base64.b64decode(compact.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != MASTER_KEY_BYTES:
+        raise KeyringError(f"a master key must be {MASTER_KEY_BYTES} bytes as base64 or 64 hexadecimal digits")
+    return key
+
+
+def _create_unless_there(path: Path) -> None:
+    """Write a fresh key beside the path and link it there: of two processes that start at once, one wins."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_bytes(MASTER_KEY_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # the other process won; its key is as good
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise KeyringError(f"the key file {path} cannot be made: {error}") from None
+
+
+def _derive(master: bytes, purpose: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"aipface {purpose}".encode()).derive(master)
+
+
+def _key_id(master: bytes) -> int:
+    """A byte that tells masters apart most of the time; where two share it, each is tried."""
+    return _derive(master, "key-id")[0]

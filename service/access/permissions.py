@@ -1,0 +1,52 @@
+"""What an app may be allowed to do. Names are those of the calls' paths, the same for every generation of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.errors import AppUnavailable, PermissionDenied
+from service.values import App
+
+PERMISSIONS = (
+    "detect",
+    "match",
+    "search",
+    "multi-search",
+    "faceset/user/add",
+    "faceset/user/update",
+    "faceset/user/get",
+    "faceset/user/copy",
+    "faceset/user/delete",
+    "faceset/face/delete",
+    "faceset/face/getlist",
+    "faceset/group/add",
+    "faceset/group/delete",
+    "faceset/group/getlist",
+    "faceset/group/getusers",
+)
+"""Every permission; an app whose ``permissions`` is ``None`` has them all."""
+
+
+def check(app: App, permission: str) -> None:
+    """Raises ``AppUnavailable`` for a disabled app, ``PermissionDenied`` for one that may not make the call."""
+    if not app.enabled:
+        raise AppUnavailable(app.app_id)
+    if app.permissions is not None and permission not in app.permissions:
+        raise PermissionDenied(permission)
+
+
+def expand(names: Iterable[str]) -> frozenset[str]:
+    """Permissions as an operator writes them: full names, or a folder with a star such as ``faceset/*``.
+
+    Raises ``ValueError`` with one sentence for a name that means nothing.
+    """
+    granted: set[str] = set()
+    for name in names:
+        if name.endswith("/*"):
+            found = {permission for permission in PERMISSIONS if permission.startswith(name[:-1])}
+        else:
+            found = {name} & set(PERMISSIONS)
+        if not found:
+            raise ValueError(f"there is no permission {name!r}; there are: {', '.join(PERMISSIONS)}")
+        granted |= found
+    return frozenset(granted)

@@ -1,0 +1,103 @@
+"""The ASGI application: every route, the health endpoints, and answers for what has no route."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import anyio.to_thread
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import __version__
+from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
+from service.api.envelope import Stamp, dump
+from service.api.oauth import routes as oauth_routes
+from service.api.ports import Check, Readiness, UseCases
+from service.api.v3 import routes as v3_routes
+from service.api.v3.responses import Envelope
+from service.errors import ServiceError, UnknownCall
+
+DEFAULT_THREADS = 64
+DEFAULT_BACKLOG = 256
+DEFAULT_MAX_BODY_BYTES = 10 * 2**20
+
+logger = logging.getLogger(__name__)
+
+
+def build_api(
+    service: UseCases,
+    *,
+    threads: int = DEFAULT_THREADS,
+    backlog: int = DEFAULT_BACKLOG,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """Put the routes in front of the use cases.
+
+    ``threads`` is how many requests are worked on at once, ``backlog`` how many more may wait for a thread before
+    the next is answered "busy"; ``lifespan`` starts and stops what the composition root made.
+    """
+    api = FastAPI(
+        title="aipface-server",
+        version=__version__,
+        summary="A self-hosted face recognition server that answers the Baidu AI face API.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    dispatcher = Dispatcher(service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes)
+    api.include_router(v3_routes.router(dispatcher))
+    api.include_router(oauth_routes.router(service, dispatcher))
+    _add_health(api, service)
+    for status in (404, 405):
+        api.add_exception_handler(status, _no_such_call)
+    api.add_exception_handler(Exception, _unexpected)
+    return api
+
+
+def _add_health(api: FastAPI, service: UseCases) -> None:
+    """``/healthz`` says that the process answers, ``/readyz`` that it can do its work, or why not.
+
+    They use threads of their own: a service whose threads are all at work is busy, not ill.
+    """
+
+    async def healthz() -> Response:
+        return Response(dump({"status": "ok"}), media_type=JSON)
+
+    async def readyz() -> Response:
+        try:
+            readiness = await anyio.to_thread.run_sync(service.readiness)
+        except Exception:
+            logger.exception("the state of the service cannot be told")
+            readiness = Readiness(ready=False, checks=(Check("readiness", ok=False, detail="failed; see the log"),))
+        return Response(
+            dump(dataclasses.asdict(readiness)), status_code=200 if readiness.ready else 503, media_type=JSON
+        )
+
+    for path, endpoint, summary in (
+        ("/healthz", healthz, "Whether the process answers."),
+        ("/readyz", readyz, "Whether the service can do its work, or why not."),
+    ):
+        api.add_api_route(path, endpoint, methods=["GET"], summary=summary, tags=["health"], response_class=Response)
+        api.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_class=Response)
+
+
+async def _no_such_call(_request: Request, _error: Exception) -> Response:
+    """An unknown path, or a known one with another method: HTTP 200, for clients take the rest for broken lines."""
+    return _failure(UnknownCall("no call lives at this path"))
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    """What no route caught. The server middleware raises it again after the answer, so that it is logged once."""
+    del error
+    return _failure(ServiceError("unexpected"))
+
+
+def _failure(error: ServiceError) -> Response:
+    stamp = Stamp.now()
+    content = Envelope().failure(error, stamp)
+    return Response(content, media_type=JSON, headers={LOG_ID_HEADER: str(stamp.log_id)})

@@ -1,0 +1,92 @@
+"""Bodies of requests, read by what they are and not by what their content type says.
+
+The Node SDK labels JSON as a form, old clients send real forms, some HTTP stacks encode JSON twice. The first
+non-blank byte decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.requests import Request
+
+from service.errors import ParameterMalformed
+
+Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
+"""What a body holds: one set of parameters, or several (``match``, ``faceverify``)."""
+
+BODY = "body"
+"""The name under which a body that cannot be read is reported."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
+_MAX_FORM_FIELDS = 1000
+_MAX_DRAINED = 8
+"""How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
+connection closes sees a broken pipe and never reads the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A body as it arrived; ``content`` is empty when it was larger than allowed."""
+
+    content: bytes
+    too_large: bool = False
+
+
+async def receive(request: Request, limit: int) -> Received:
+    """Read at most ``limit`` bytes; what comes after them is read and dropped."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+            continue
+        chunks.clear()
+        if size > _MAX_DRAINED * limit:
+            break
+    return Received(b"", too_large=True) if size > limit else Received(b"".join(chunks))
+
+
+def decode(received: Received) -> Parameters:
+    """Take JSON, JSON in a JSON string, or a form apart. An empty body has no parameters.
+
+    Raises ``ParameterMalformed`` naming ``image`` for a body that was too large, for only pictures make bodies large,
+    and naming ``body`` for one that cannot be read.
+    """
+    if received.too_large:
+        raise ParameterMalformed("image", "the body is too large")
+    text = received.content.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+    if not text.startswith((b"{", b"[", b'"')):
+        return _form(text)
+    content = _json(text)
+    if isinstance(content, str):
+        content = _json(content)
+    if isinstance(content, dict):
+        return content
+    if isinstance(content, list) and all(isinstance(entry, dict) for entry in content):
+        return content
+    raise ParameterMalformed(BODY, "neither an object nor a list of objects")
+
+
+def _json(text: bytes | str) -> object:
+    try:
+        content: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ParameterMalformed(BODY, error.msg) from None
+    return content
+
+
+def _form(text: bytes) -> dict[str, object]:
+    try:
+        pairs = parse_qsl(
+            text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS
+        )
+    except ValueError as error:  # too many fields, or not UTF-8
+        raise ParameterMalformed(BODY, str(error)) from None
+    return dict(pairs)

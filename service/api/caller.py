@@ -1,0 +1,89 @@
+"""Who is asking: an access token, or a request signed with the secret key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from service.access import signatures
+from service.access.signatures import SignedRequest
+from service.api import body
+from service.api.body import Parameters, Received
+from service.api.ports import UseCases
+from service.errors import AppUnavailable, ParameterMalformed, SignatureInvalid, TokenMissing
+from service.values import App
+
+TOKEN = "access_token"  # noqa: S105 - the parameter's name
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says about its caller outside its body."""
+
+    token: str | None
+    authorization: str | None
+    signed: SignedRequest
+
+    @classmethod
+    def of(cls, request: Request) -> Head:
+        """Of a request; nothing is decoded but the token."""
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            headers.setdefault(name, value)
+        query = request.scope["query_string"].decode("latin-1")
+        raw_path = request.scope.get("raw_path") or request.scope["path"].encode()
+        path = raw_path.partition(b"?")[0].decode("latin-1")
+        tokens = [value for name, value in parse_qsl(query, max_num_fields=None) if name == TOKEN]
+        return cls(
+            token=tokens[0] if tokens else None,
+            authorization=headers.get("authorization"),
+            signed=SignedRequest(request.method, path, query, headers),
+        )
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is a token or a signature to check, right or wrong."""
+        return self.token is not None or signatures.is_signed(self.authorization)
+
+
+def authenticate(service: UseCases, head: Head) -> App:
+    """The app that sent a request: by the token of its query, else by its signature.
+
+    Raises ``TokenMissing``, ``TokenInvalid``, ``TokenExpired``, ``SignatureInvalid``, ``AppUnavailable``.
+    """
+    if head.token is not None:
+        return service.tokens.verify(head.token, service.apps.by_app_id)
+    if head.authorization is not None and signatures.is_signed(head.authorization):
+        return _by_signature(service, head.authorization, head.signed)
+    raise TokenMissing
+
+
+def authenticate_by_body(service: UseCases, received: Received) -> tuple[App, Parameters]:
+    """The app whose token stands among the body's parameters, where a few clients put it, and the parameters.
+
+    Raises as ``authenticate`` does; a body that cannot be read holds no token.
+    """
+    try:
+        parameters = body.decode(received)
+    except ParameterMalformed:
+        raise TokenMissing from None
+    token = parameters.get(TOKEN) if isinstance(parameters, Mapping) else None
+    if not isinstance(token, str):
+        raise TokenMissing
+    return service.tokens.verify(token, service.apps.by_app_id), parameters
+
+
+def _by_signature(service: UseCases, header: str, request: SignedRequest) -> App:
+    authorization = signatures.parse(header)
+    app = service.apps.by_api_key(authorization.access_key)
+    secret = service.apps.secret(app) if app is not None else None
+    signatures.verify(authorization, request, secret, time.time())
+    if app is None:  # verify has refused already
+        raise SignatureInvalid
+    if not app.enabled:
+        raise AppUnavailable(app.app_id)
+    return app

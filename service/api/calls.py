@@ -1,0 +1,168 @@
+"""The machinery behind every call: receive, authenticate, permit, parse, run, present.
+
+A generation of the API declares its calls as values (``Call``) and how its answers look (``Dialect``); ``Dispatcher``
+does the rest. Everything but receiving happens in a worker thread, in one hop: the event loop never waits for a
+model, the database or the decoding of a large body.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.access import permissions
+from service.api import body, caller
+from service.api.body import Parameters, Received
+from service.api.caller import Head
+from service.api.envelope import Stamp
+from service.api.ports import UseCases
+from service.errors import Overloaded, ServiceError
+from service.values import App
+
+JSON = "application/json"
+LOG_ID_HEADER = "X-Log-Id"
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[A, R]):
+    """One call of the API: where it lives, who may make it, and its three steps.
+
+    ``parse`` checks every parameter before any work is done; ``run`` is the use case; ``present`` makes the
+    ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works.
+    """
+
+    path: str
+    name: str
+    summary: str
+    permission: str
+    parse: Callable[[Parameters], A]
+    run: Callable[[UseCases, App, A], R]
+    present: Callable[[A, R], object]
+    example: Mapping[str, object] | Sequence[Mapping[str, object]]
+
+
+class Dialect(Protocol):
+    """How a generation of the API writes its answers."""
+
+    def success(self, result: object, stamp: Stamp) -> bytes:
+        """The body of an answer."""
+        ...
+
+    def failure(self, error: ServiceError, stamp: Stamp) -> bytes:
+        """The body that tells of an error."""
+        ...
+
+
+class Dispatcher:
+    """Runs calls in worker threads, at most ``threads`` at once with ``backlog`` waiting for one."""
+
+    def __init__(self, service: UseCases, *, threads: int, backlog: int, max_body_bytes: int) -> None:
+        self._service = service
+        self._limiter = anyio.CapacityLimiter(threads)
+        self._backlog = backlog
+        self._max_body_bytes = max_body_bytes
+
+    async def answer(self, request: Request, call: Call[Any, Any], dialect: Dialect) -> Response:
+        """Answer a request. Always HTTP 200: clients take any other status for a broken connection."""
+        stamp, started = Stamp.now(), time.perf_counter()
+        error: ServiceError | None = None
+        try:
+            received = await body.receive(request, self._max_body_bytes)
+            content = await self._in_thread(partial(self._answer, call, dialect, Head.of(request), received, stamp))
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        except ServiceError as expected:
+            error = expected
+            content = dialect.failure(expected, stamp)
+        except Exception:
+            error = ServiceError("unexpected")
+            logger.exception("unexpected failure of a call", extra={"call": call.name, "log_id": stamp.log_id})
+            content = dialect.failure(error, stamp)
+        self._log(call, stamp, error, time.perf_counter() - started)
+        return Response(content, media_type=JSON, headers={LOG_ID_HEADER: str(stamp.log_id)})
+
+    async def in_thread(self, work: Callable[[], R]) -> R:
+        """Run blocking work that is no call. Raises ``Overloaded``, and what the work raises."""
+        return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        if self._limiter.statistics().tasks_waiting >= self._backlog:
+            raise Overloaded
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+    def _answer(self, call: Call[Any, Any], dialect: Dialect, head: Head, received: Received, stamp: Stamp) -> bytes:
+        """In a worker thread."""
+        if head.has_credentials:
+            app = caller.authenticate(self._service, head)
+            permissions.check(app, call.permission)
+            parameters = body.decode(received)
+        else:
+            app, parameters = caller.authenticate_by_body(self._service, received)
+            permissions.check(app, call.permission)
+        arguments = call.parse(parameters)
+        outcome = call.run(self._service, app, arguments)
+        return dialect.success(call.present(arguments, outcome), stamp)
+
+    @staticmethod
+    def _log(call: Call[Any, Any], stamp: Stamp, error: ServiceError | None, seconds: float) -> None:
+        logger.info(
+            "call",
+            extra={
+                "call": call.name,
+                "log_id": stamp.log_id,
+                "outcome": "success" if error is None else type(error).__name__,
+                "milliseconds": round(seconds * 1000, 1),
+            },
+        )
+
+
+def router(calls: Sequence[Call[Any, Any]], dialect: Dialect, dispatcher: Dispatcher, tag: str) -> APIRouter:
+    """Routes for the calls of one generation."""
+    routes = APIRouter(tags=[tag])
+    for call in calls:
+        routes.add_api_route(
+            call.path,
+            _endpoint(call, dialect, dispatcher),
+            methods=["POST"],
+            name=call.name,
+            operation_id=f"{tag}_{call.name}",
+            summary=call.summary,
+            response_class=Response,
+            responses={200: {"description": "The answer, errors included.", "content": {JSON: {}}}},
+            openapi_extra=_describe(call),
+        )
+    return routes
+
+
+def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        return await dispatcher.answer(request, call, dialect)
+
+    return endpoint
+
+
+def _describe(call: Call[Any, Any]) -> dict[str, Any]:
+    several = not isinstance(call.example, Mapping)
+    return {
+        "parameters": [
+            {"name": caller.TOKEN, "in": "query", "required": False, "schema": {"type": "string"}},
+        ],
+        "requestBody": {
+            "content": {JSON: {"schema": {"type": "array" if several else "object"}, "example": call.example}}
+        },
+    }

@@ -1,0 +1,144 @@
+"""Typed reading of parameters that arrive as text or numbers, in any mixture.
+
+``None`` and the empty string count as "not sent". Every method names the parameter in what it raises:
+``ParameterMissing`` or ``ParameterMalformed``.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+from service.errors import ParameterMalformed, ParameterMissing
+
+MAX_IDENTIFIER_LENGTH = 128
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_]+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class Fields:
+    """The parameters of one request, or of one picture of a request."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
+
+    def optional_text(self, name: str, max_bytes: int | None = None) -> str | None:
+        """Text of at most ``max_bytes`` bytes of UTF-8; numbers and booleans are taken as they are written in JSON."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, int | float):
+            text = str(value)
+        elif isinstance(value, str):
+            text = value
+        else:
+            raise ParameterMalformed(name)
+        if "\0" in text or (max_bytes is not None and len(text.encode()) > max_bytes):
+            raise ParameterMalformed(name)
+        return text or None
+
+    def text(self, name: str, max_bytes: int | None = None) -> str:
+        """As ``optional_text``, and must be there."""
+        value = self.optional_text(name, max_bytes)
+        if value is None:
+            raise ParameterMissing(name)
+        return value
+
+    def optional_identifier(self, name: str, *, max_length: int = MAX_IDENTIFIER_LENGTH) -> str | None:
+        """Letters, digits and underscores (ASCII)."""
+        value = self.optional_text(name)
+        if value is not None and not is_identifier(value, max_length):
+            raise ParameterMalformed(name)
+        return value
+
+    def identifier(self, name: str, *, also: Collection[str] = (), max_length: int = MAX_IDENTIFIER_LENGTH) -> str:
+        """An identifier or one of the words ``also``; must be there."""
+        value = self.text(name)
+        if value not in also and not is_identifier(value, max_length):
+            raise ParameterMalformed(name)
+        return value
+
+    def identifiers(self, name: str) -> tuple[str, ...]:
+        """Identifiers separated by commas, blanks around them ignored, each once, in order; at least one."""
+        names = self._items(name)
+        if not names:
+            raise ParameterMissing(name)
+        if any(not is_identifier(item, MAX_IDENTIFIER_LENGTH) for item in names):
+            raise ParameterMalformed(name)
+        return names
+
+    def words(self, name: str, known: Mapping[str, str]) -> frozenset[str]:
+        """Words of a comma list, each translated by ``known``; a word that is not in it is malformed."""
+        words = self._items(name)
+        if any(word not in known for word in words):
+            raise ParameterMalformed(name)
+        return frozenset(known[word] for word in words)
+
+    def integer(self, name: str, *, default: int, low: int, high: int) -> int:
+        """A whole number in ``[low, high]``; ``2.0`` is one."""
+        text = self._numeric(name, _INTEGER)
+        value = default if text is None else int(text.partition(".")[0])
+        if not low <= value <= high:
+            raise ParameterMalformed(name)
+        return value
+
+    def number(self, name: str, *, default: float, low: float, high: float) -> float:
+        """A number in ``[low, high]``."""
+        text = self._numeric(name, _NUMBER)
+        value = default if text is None else float(text)
+        if not low <= value <= high:
+            raise ParameterMalformed(name)
+        return value
+
+    def choice(self, name: str, kind: type[E], default: E | None = None, *, among: Collection[E] | None = None) -> E:
+        """A value of an enumeration, of those in ``among`` if given; must be there when there is no default."""
+        text = self.optional_text(name)
+        if text is None:
+            if default is None:
+                raise ParameterMissing(name)
+            return default
+        try:
+            value = kind(text.strip())
+        except ValueError:
+            raise ParameterMalformed(name) from None
+        if among is not None and value not in among:
+            raise ParameterMalformed(name)
+        return value
+
+    def _items(self, name: str) -> tuple[str, ...]:
+        """Parts of a comma list (or of a JSON array, which some clients send instead), blanks off, each once."""
+        value = self._values.get(name)
+        if isinstance(value, list):
+            if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in value):
+                raise ParameterMalformed(name)
+            parts = [str(item) for item in value]
+        else:
+            parts = (self.optional_text(name) or "").split(",")
+        items = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        if not items and parts not in ([], [""]):
+            raise ParameterMalformed(name)
+        return items
+
+    def _numeric(self, name: str, form: re.Pattern[str]) -> str | None:
+        if isinstance(self._values.get(name), bool):
+            raise ParameterMalformed(name)
+        text = self.optional_text(name)
+        if text is None:
+            return None
+        text = text.strip()
+        if not form.fullmatch(text):
+            raise ParameterMalformed(name)
+        return text
+
+
+def is_identifier(text: str, max_length: int) -> bool:
+    """Whether ``text`` is 1 to ``max_length`` ASCII letters, digits and underscores."""
+    return len(text) <= max_length and _IDENTIFIER.fullmatch(text) is not None

@@ -1,0 +1,120 @@
+"""The token endpoint: API key and secret key in, access token out, in the words of OAuth 2.0."""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import logging
+from collections.abc import Mapping
+from functools import partial
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.access.tokens import TokenGrant
+from service.api import body
+from service.api.body import Received
+from service.api.calls import JSON, Dispatcher
+from service.api.envelope import dump
+from service.api.ports import UseCases
+from service.errors import ParameterMalformed, RequestError, ServiceError, UnknownClient, WrongSecret
+
+PATH = "/oauth/2.0/token"
+GRANT_TYPE = "client_credentials"
+
+MAX_BODY_BYTES = 65_536
+
+_INVALID_CLIENT = "invalid_client"
+_HEADERS = {"Cache-Control": "no-store"}
+
+logger = logging.getLogger(__name__)
+
+
+class UnsupportedGrant(RequestError):
+    """The ``grant_type`` is missing or another than ``client_credentials``."""
+
+
+def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
+    """The routes of the token endpoint: ``GET`` and ``POST``, parameters in the query, the body, or both."""
+    routes = APIRouter(tags=["oauth"])
+
+    async def token(request: Request) -> Response:
+        try:
+            received = await body.receive(request, MAX_BODY_BYTES)
+            work = partial(_grant, service, request.scope["query_string"].decode("latin-1"), received)
+            content, status = await dispatcher.in_thread(work)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        except ServiceError as error:
+            content, status = _refusal(error)
+        except Exception:
+            logger.exception("unexpected failure of the token endpoint")
+            content, status = _refusal(ServiceError("unexpected"))
+        return Response(content, status_code=status, media_type=JSON, headers=_HEADERS)
+
+    for method in ("GET", "POST"):
+        routes.add_api_route(
+            PATH,
+            token,
+            methods=[method],
+            operation_id=f"oauth_token_{method.lower()}",
+            summary="Get an access token.",
+            response_class=Response,
+            responses={
+                200: {"description": "A token for 30 days.", "content": {JSON: {}}},
+                401: {"description": "Unknown API key or wrong secret key.", "content": {JSON: {}}},
+            },
+            openapi_extra={
+                "parameters": [
+                    {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+                    for name in ("grant_type", "client_id", "client_secret")
+                ]
+            },
+        )
+    return routes
+
+
+def _grant(service: UseCases, query: str, received: Received) -> tuple[bytes, int]:
+    """In a worker thread."""
+    parameters: dict[str, object] = dict(parse_qsl(query))
+    sent = body.decode(received)
+    if isinstance(sent, Mapping):
+        parameters.update(sent)
+    if _text(parameters, "grant_type") != GRANT_TYPE:
+        raise UnsupportedGrant
+    grant = authorize(service, _text(parameters, "client_id"), _text(parameters, "client_secret"))
+    return dump(dataclasses.asdict(grant)), 200
+
+
+def authorize(service: UseCases, api_key: str, secret_key: str) -> TokenGrant:
+    """A token for the app with these keys. Raises ``UnknownClient`` (also for a disabled app) and ``WrongSecret``."""
+    app = service.apps.by_api_key(api_key)
+    if app is None or not app.enabled:
+        raise UnknownClient
+    if not hmac.compare_digest(service.apps.secret(app).encode(), secret_key.encode()):
+        raise WrongSecret
+    return service.tokens.issue(app)
+
+
+def _text(parameters: Mapping[str, object], name: str) -> str:
+    value = parameters.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _refusal(error: ServiceError) -> tuple[bytes, int]:
+    """Body and status; texts of RFC 6749 but for the two that the cloud's clients know."""
+    if isinstance(error, UnknownClient):
+        return _error(_INVALID_CLIENT, "unknown client id"), 401
+    if isinstance(error, WrongSecret):
+        return _error(_INVALID_CLIENT, "Client authentication failed"), 401
+    if isinstance(error, UnsupportedGrant):
+        return _error("unsupported_grant_type", "The authorization grant type is not supported"), 400
+    if isinstance(error, ParameterMalformed):
+        return _error("invalid_request", "The request body cannot be read"), 400
+    return _error("temporarily_unavailable", "The service cannot answer now"), 503
+
+
+def _error(name: str, description: str) -> bytes:
+    return dump({"error": name, "error_description": description})

@@ -1,0 +1,64 @@
+"""What the API needs of the rest: the use cases, as ``service.app`` composes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.access.tokens import Tokens
+from service.library.apps import Apps
+from service.library.faces import Faces
+from service.library.groups import Groups
+from service.library.users import Users
+from service.recognition.compare import CompareFaces
+from service.recognition.detect import DetectFaces
+from service.recognition.identify import IdentifyFaces
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must be in order before the service can answer."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the service can answer, and what it depends on."""
+
+    ready: bool
+    checks: tuple[Check, ...]
+
+
+class UseCases(Protocol):
+    """The use cases behind the routes. All are synchronous and thread-safe."""
+
+    @property
+    def apps(self) -> Apps: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+    @property
+    def detect(self) -> DetectFaces: ...
+
+    @property
+    def compare(self) -> CompareFaces: ...
+
+    @property
+    def identify(self) -> IdentifyFaces: ...
+
+    @property
+    def users(self) -> Users: ...
+
+    @property
+    def faces(self) -> Faces: ...
+
+    @property
+    def groups(self) -> Groups: ...
+
+    def readiness(self) -> Readiness:
+        """The state of everything the service depends on; may ask the database."""
+        ...

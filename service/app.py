@@ -1,0 +1,220 @@
+"""The composition root: the only place that knows every room and puts them together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from models import fetch
+from models.manifest import PackManifest, load_pack
+from models.progress import Progress
+from service.access import keys
+from service.access.keys import Keyring
+from service.access.tokens import Tokens
+from service.api.application import build_api
+from service.api.ports import Check, Readiness
+from service.calibration.scores import ScoreTable
+from service.errors import ServiceUnavailable
+from service.images.remote import PictureDownloader
+from service.inference.admission import Admission
+from service.inference.engine import Engine
+from service.inference.providers import providers_for
+from service.intake.intake import Intake
+from service.library.apps import Apps
+from service.library.faces import Faces
+from service.library.groups import Groups
+from service.library.users import Users
+from service.recognition.compare import CompareFaces
+from service.recognition.detect import DetectFaces
+from service.recognition.identify import IdentifyFaces
+from service.search.catalog import Catalog
+from service.storage import migrations
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import Database
+from service.storage.listener import Listener
+from service.storage.source import PostgresChangeSource
+from service.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Admin:
+    """What administration needs: the database and the keys, no weights."""
+
+    settings: Settings
+    database: Database
+    embedded: EmbeddedPostgres | None
+    keyring: Keyring
+    apps: Apps
+
+
+@dataclass(frozen=True)
+class Service:
+    """Every use case, ready to be called from many threads; made by ``open_service``."""
+
+    settings: Settings
+    pack: PackManifest
+    database: Database
+    catalog: Catalog
+    engine: Engine
+    admission: Admission
+    apps: Apps
+    tokens: Tokens
+    detect: DetectFaces
+    compare: CompareFaces
+    identify: IdentifyFaces
+    users: Users
+    faces: Faces
+    groups: Groups
+
+    def readiness(self) -> Readiness:
+        """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
+        checks = (self._weights(), self._database_check(), self._index())
+        return Readiness(all(check.ok for check in checks), checks)
+
+    def _weights(self) -> Check:
+        return Check("weights", ok=True, detail=f"{self.engine.model_id} on {', '.join(self.engine.providers)}")
+
+    def _database_check(self) -> Check:
+        try:
+            current, head = migrations.current(self.database.url), migrations.head()
+        except ServiceUnavailable as error:
+            return Check("database", ok=False, detail=str(error))
+        if current != head:
+            return Check("database", ok=False, detail=f"schema {current}, needed {head}: aipface db upgrade")
+        return Check("database", ok=True, detail=f"schema {current}")
+
+    def _index(self) -> Check:
+        try:
+            with self.database.read() as reader:
+                heads = reader.changes.heads()
+        except ServiceUnavailable as error:
+            return Check("index", ok=False, detail=str(error))
+        behind = sum(self.catalog.position(app) < head for app, head in heads.items())
+        if behind:
+            return Check("index", ok=False, detail=f"{behind} apps are being replayed")
+        return Check("index", ok=True, detail=f"{self.catalog.faces()} faces")
+
+
+@contextlib.contextmanager
+def open_admin(settings: Settings) -> Iterator[Admin]:
+    """The database, migrated, and the keys. Starts the embedded PostgreSQL where no other is named, and stops it.
+
+    Raises ``KeyringError`` and ``DatabaseUnavailable`` with a sentence for the operator.
+    """
+    with contextlib.ExitStack() as stack:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        keyring = _keyring(settings)
+        embedded = None
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+        else:
+            embedded = EmbeddedPostgres(settings.home)
+            stack.callback(embedded.stop)
+            url = embedded.start()
+        migrations.upgrade(url)
+        database = Database(url, pool_size=settings.database_pool_size)
+        stack.callback(database.close)
+        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
+
+
+@contextlib.contextmanager
+def open_service(settings: Settings, *, progress: Progress | None = None) -> Iterator[Service]:
+    """Everything, warmed up: weights fetched and loaded, database migrated, index loaded and kept current.
+
+    Raises what ``open_admin`` raises, ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
+    """
+    pack = load_pack(settings.pack)
+    files = fetch.ensure(
+        pack,
+        settings.model_dir,
+        offline=settings.offline,
+        sources=settings.model_sources,
+        accept_noncommercial=settings.accept_noncommercial,
+        progress=progress,
+    )
+    engine = Engine(pack, files, providers_for(settings.device))
+    engine.warm_up()
+    scores = ScoreTable.load(pack.calibration, pack.model_id)
+    with contextlib.ExitStack() as stack:
+        admin = stack.enter_context(open_admin(settings))
+        source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
+        catalog = Catalog(source, engine.dimension)
+        catalog.load()
+        _follow(stack, admin, catalog)
+        upkeep = Upkeep(admin.database, admin.embedded)
+        stack.callback(upkeep.stop)
+        upkeep.start()
+        yield _compose(admin, pack, engine, scores, catalog)
+
+
+def create_app(service: Service) -> FastAPI:
+    """The ASGI application in front of a service."""
+    return build_api(
+        service, threads=service.settings.request_threads, max_body_bytes=service.settings.max_body_bytes
+    )
+
+
+def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: Catalog) -> None:
+    """Keep the index and the apps' cache current with what other processes do."""
+
+    def caught_up_and_forgotten() -> None:
+        catalog.catch_up_all()
+        admin.apps.forget()
+
+    def forget(app_pk: int) -> None:
+        del app_pk
+        admin.apps.forget()
+
+    listener = Listener(
+        admin.database.url, on_change=catalog.catch_up, on_app=forget, on_connect=caught_up_and_forgotten
+    )
+    stack.callback(listener.stop)
+    listener.start()
+
+
+def _compose(admin: Admin, pack: PackManifest, engine: Engine, scores: ScoreTable, catalog: Catalog) -> Service:
+    settings, database = admin.settings, admin.database
+    admission = Admission(settings.inference_threads, settings.queue_limit)
+    downloader = PictureDownloader(
+        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
+    )
+    intake = Intake(
+        engine=engine,
+        admission=admission,
+        database=database,
+        keyring=admin.keyring,
+        download=downloader.fetch,
+        max_picture_bytes=settings.max_body_bytes,
+        max_picture_pixels=settings.max_picture_pixels,
+        token_lifetime=timedelta(seconds=settings.face_token_ttl),
+    )
+    return Service(
+        settings=settings,
+        pack=pack,
+        database=database,
+        catalog=catalog,
+        engine=engine,
+        admission=admission,
+        apps=admin.apps,
+        tokens=Tokens(admin.keyring),
+        detect=DetectFaces(intake),
+        compare=CompareFaces(intake, scores),
+        identify=IdentifyFaces(intake, scores, database, catalog),
+        users=Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops),
+        faces=Faces(database, catalog.catch_up),
+        groups=Groups(database, catalog.catch_up),
+    )
+
+
+def _keyring(settings: Settings) -> Keyring:
+    if settings.secret_key is not None:
+        return Keyring(*(keys.decode_key(text) for text in settings.secret_key.get_secret_value().split()))
+    return keys.load_or_create(settings.secret_key_file)

@@ -1,0 +1,1 @@
+"""The console script ``aipface``: thin commands over the use cases."""

@@ -1,0 +1,120 @@
+"""``aipface app``: who may call the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.common import administration, print_json
+from service.cli.failures import MISUSED, Failure
+
+if TYPE_CHECKING:
+    from service.app import Admin
+    from service.values import App, AppCredentials
+
+apps = typer.Typer(help="Apps: who may call the API.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+AppId = Annotated[str, typer.Argument(metavar="APP_ID", help="The app's id, as `aipface app list` shows it.")]
+
+
+@apps.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="A name for people.")],
+    *,
+    as_json: AsJson = False,
+    permissions: Annotated[
+        str | None,
+        typer.Option(help="Calls the app may make, comma separated, e.g. detect,match,faceset/*; default: all."),
+    ] = None,
+) -> None:
+    """Create an app and print its keys; the secret key is shown only now."""
+    granted = _permissions(permissions)
+    if not name.strip():
+        raise Failure("an app needs a name", MISUSED)
+    with administration() as admin:
+        show_credentials(admin.apps.create(name.strip(), granted), as_json=as_json)
+
+
+@apps.command("list")
+def list_apps(*, as_json: AsJson = False) -> None:
+    """List the apps."""
+    with administration() as admin:
+        found = admin.apps.list()
+    if as_json:
+        print_json([_as_dict(app) for app in found])
+        return
+    if not found:
+        typer.echo("There is no app yet: aipface app create NAME", err=True)
+    for app in found:
+        state = "enabled" if app.enabled else "disabled"
+        allowed = "all calls" if app.permissions is None else ",".join(sorted(app.permissions))
+        typer.echo(f"{app.app_id}  {app.api_key}  {state:8}  {app.name}  ({allowed})")
+
+
+@apps.command("rotate")
+def rotate(app_id: AppId, *, as_json: AsJson = False) -> None:
+    """Give an app a new secret key and revoke all its tokens."""
+    with administration() as admin:
+        _known(admin, app_id)
+        show_credentials(admin.apps.rotate(app_id), as_json=as_json)
+
+
+@apps.command("disable")
+def disable(app_id: AppId) -> None:
+    """Keep an app out; its library stays."""
+    _set_enabled(app_id, enabled=False)
+
+
+@apps.command("enable")
+def enable(app_id: AppId) -> None:
+    """Let a disabled app in again."""
+    _set_enabled(app_id, enabled=True)
+
+
+def show_credentials(credentials: AppCredentials, *, as_json: bool) -> None:
+    """Print the three things a developer needs."""
+    content = {
+        "app_id": credentials.app_id,
+        "api_key": credentials.api_key,
+        "secret_key": credentials.secret_key,
+    }
+    if as_json:
+        print_json(content)
+        return
+    for key, value in content.items():
+        typer.echo(f"{key:10} = {value}")
+
+
+def _set_enabled(app_id: str, *, enabled: bool) -> None:
+    with administration() as admin:
+        _known(admin, app_id)
+        admin.apps.set_enabled(app_id, enabled=enabled)
+    typer.echo(f"app {app_id} is {'enabled' if enabled else 'disabled'}", err=True)
+
+
+def _known(admin: Admin, app_id: str) -> None:
+    if all(app.app_id != app_id for app in admin.apps.list()):
+        raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
+
+
+def _permissions(text: str | None) -> frozenset[str] | None:
+    if text is None:
+        return None
+    from service.access.permissions import expand
+
+    try:
+        return expand(name.strip() for name in text.split(",") if name.strip())
+    except ValueError as error:
+        raise Failure(str(error), MISUSED) from None
+
+
+def _as_dict(app: App) -> dict[str, object]:
+    return {
+        "app_id": app.app_id,
+        "api_key": app.api_key,
+        "name": app.name,
+        "enabled": app.enabled,
+        "permissions": None if app.permissions is None else sorted(app.permissions),
+    }

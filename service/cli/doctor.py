@@ -1,0 +1,153 @@
+"""``aipface doctor``: is everything in place, and if not, how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.common import effective_settings, print_json
+from service.cli.failures import FAILED, exit_status, sentence
+
+if TYPE_CHECKING:
+    from models.manifest import PackManifest
+    from service.settings import Settings
+
+LEAST_FREE_BYTES = 2**30
+"""Free space below which PostgreSQL's own files may soon not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding; ``mend`` says what to do when it is not ``ok``."""
+
+    name: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """Check weights, runtime, key, database, index and disk. Exit status 1 when something is wrong."""
+    checks = list(examine(effective_settings()))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            typer.echo(f"{'ok     ' if check.ok else 'PROBLEM'}  {check.name}: {check.found}")
+            if not check.ok:
+                typer.echo(f"         mend: {check.mend}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(FAILED)
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks; each stands alone, so that one broken thing does not hide the others."""
+    from models.errors import ModelsError
+    from models.manifest import load_pack
+
+    yield _runtime(settings)
+    try:
+        pack = load_pack(settings.pack)
+        yield _weights(settings, pack)
+        model_id = pack.model_id
+    except ModelsError as error:
+        yield Check("weights", ok=False, found=sentence(error), mend="choose a pack: aipface models list")
+        model_id = None
+    yield _secret_key(settings)
+    yield from _database(settings, model_id)
+    yield _disk(settings)
+
+
+def _weights(settings: Settings, pack: PackManifest) -> Check:
+    from models.fetch import FileState, verify
+
+    statuses = verify(pack, settings.model_dir)
+    wrong = [f"{status.file.name} {status.state.value}" for status in statuses if status.state is not FileState.READY]
+    found = f"{', '.join(wrong)} in {settings.model_dir}" if wrong else f"{len(statuses)} files of {pack.name} verified"
+    return Check("weights", not wrong, found, f"aipface models fetch --pack {pack.name}")
+
+
+def _runtime(settings: Settings) -> Check:
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    wanted = {"cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}.get(
+        settings.device, "CPUExecutionProvider"
+    )
+    found = f"ONNX Runtime {onnxruntime.__version__} with {', '.join(available)}; device = {settings.device}"
+    return Check("runtime", wanted in available, found, f"install an ONNX Runtime with {wanted}, or set device = auto")
+
+
+def _secret_key(settings: Settings) -> Check:
+    from service.access.keys import KeyringError, decode_key, load_or_create
+
+    path = settings.secret_key_file
+    mend = f"put its backup back; without one, delete {path} and rotate every app: aipface app rotate APP_ID"
+    try:
+        if settings.secret_key is not None:
+            for key in settings.secret_key.get_secret_value().split():
+                decode_key(key)
+            return Check("secret key", ok=True, found="given by AIPFACE_SECRET_KEY or the configuration file")
+        if not path.exists():
+            return Check("secret key", ok=True, found=f"not made yet; the first start makes {path}")
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            return Check("secret key", ok=False, found=f"{path} can be read by others", mend=f"chmod 600 {path}")
+        load_or_create(path)
+    except (KeyringError, OSError) as error:
+        return Check("secret key", ok=False, found=sentence(error), mend=mend)
+    return Check("secret key", ok=True, found=f"{path}, readable by its owner alone")
+
+
+def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:
+    """Database, its schema, and what the index would hold; stops at the first that cannot be asked."""
+    from service.app import database_address
+    from service.storage import migrations
+    from service.storage.engine import Database
+
+    kind = "embedded" if settings.database_url is None else "AIPFACE_DATABASE_URL"
+    mend = "see the message; is the database running, and is its address right?"
+    try:
+        with database_address(settings) as address:
+            revision, newest = migrations.current(address), migrations.head()
+            yield Check("database", ok=True, found=f"{kind}, answers")
+            yield Check(
+                "schema",
+                revision in {newest, None},
+                f"{revision or 'not made yet'}, newest {newest}",
+                "aipface db upgrade",
+            )
+            if revision == newest and model_id is not None:
+                database = Database(address, pool_size=1)
+                try:
+                    with database.read() as reader:
+                        yield _index(reader.faces.count_by_model(), model_id)
+                finally:
+                    database.close()
+    except Exception as error:
+        if exit_status(error) is None:
+            raise
+        yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
+
+
+def _index(counts: dict[str, int], model_id: str) -> Check:
+    others = {name: count for name, count in counts.items() if name != model_id}
+    found = f"{counts.get(model_id, 0)} faces of {model_id}"
+    if others:
+        strangers = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
+        found += f"; not searchable with this pack: {strangers}"
+    return Check("index", not others, found, "go back to the pack they were enrolled with, or enrol them again")
+
+
+def _disk(settings: Settings) -> Check:
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return Check(
+        "disk", free >= LEAST_FREE_BYTES, f"{free / 2**30:.1f} GiB free in {folder}", "make room, at least 1 GiB"
+    )

@@ -1,0 +1,59 @@
+"""Failures that an operator can mend, as one sentence on standard error and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FAILED = 1
+MISUSED = 2
+"""Exit statuses: something is wrong, or was asked for wrongly (the usual meaning of 2)."""
+
+
+class Failure(Exception):
+    """A command cannot go on; the text is one sentence for the operator."""
+
+    def __init__(self, sentence: str, status: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn expected failures into ``aipface: <sentence>``; unexpected ones pass with their traceback."""
+    try:
+        yield
+    except Exception as error:
+        status = exit_status(error)
+        if status is None:
+            raise
+        sys.stdout.flush()
+        print(f"aipface: {sentence(error)}", file=sys.stderr)  # noqa: T201 (this is what a CLI is for)
+        raise SystemExit(status) from None
+
+
+def exit_status(error: Exception) -> int | None:
+    """Exit status of an expected failure, ``None`` for a bug.
+
+    The rooms are imported here, when something has failed already, so that quick commands stay quick.
+    """
+    from models.errors import ModelsError
+    from service.access.keys import KeyringError
+    from service.calibration.scores import CalibrationError
+    from service.errors import ServiceError
+    from service.settings import SettingsError
+
+    if isinstance(error, Failure):
+        return error.status
+    if isinstance(error, SettingsError):
+        return MISUSED
+    return FAILED if isinstance(error, ModelsError | ServiceError | KeyringError | CalibrationError) else None
+
+
+def sentence(error: Exception) -> str:
+    """The error's text on one line, or its name in words when it carries none."""
+    text = " ".join(str(error).split())
+    if text:
+        return text
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(error).__name__).strip()

@@ -1,0 +1,41 @@
+"""Entry point of the console script ``aipface``."""
+
+from __future__ import annotations
+
+import typer
+
+import service
+from service.cli.apps import apps
+from service.cli.database import database
+from service.cli.doctor import doctor
+from service.cli.failures import one_sentence
+from service.cli.packs import packs
+from service.cli.serve import serve
+from service.cli.show_settings import show_settings
+
+application = typer.Typer(
+    name="aipface",
+    help="Self-hosted face recognition that answers the Baidu AI face API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+application.command()(serve)
+application.add_typer(apps, name="app")
+application.add_typer(packs, name="models")
+application.add_typer(database, name="db")
+application.command()(doctor)
+application.command(name="settings")(show_settings)
+
+
+@application.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(service.__version__)
+
+
+def main() -> None:
+    """Run the command line. What an operator can mend ends as one sentence on standard error, without a traceback."""
+    with one_sentence():
+        application()

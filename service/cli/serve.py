@@ -1,0 +1,161 @@
+"""``aipface serve``: one process from nothing to ready, and back to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.apps import show_credentials
+from service.cli.common import effective_settings
+from service.cli.failures import Failure
+from service.cli.progress import shown_progress
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from service.app import Service
+    from service.settings import Settings
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 60 s after which common proxies and clients drop an idle connection: they close it, not we."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+) -> None:
+    """Run the server. The first start fetches the weights and creates an app."""
+    from service.logs import configure_logging
+
+    settings = effective_settings(host=host, port=port)
+    configure_logging(settings.log_level, settings.log_format)
+    with stopped_by_signals(), contextlib.ExitStack() as stack:
+        listener = stack.enter_context(reserved(settings.host, settings.port))
+        from service.app import create_app, open_service
+
+        with shown_progress() as progress:
+            running = stack.enter_context(open_service(settings, progress=progress))
+        _introduce_first_app(running, settings)
+        _answer(create_app(running), listener, settings)
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the block at any moment, its ``finally`` clauses included, as a normal ending.
+
+    The first signal unwinds; further ones are ignored, so that an impatient second Ctrl-C leaves no database behind.
+    """
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, unwind) for number in STOP_SIGNALS}
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def reserved(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address and not yet listening.
+
+    It is taken first, so that a port in use is told at once, and listens last, when everything is warm.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Failure(f"{host} is no address to listen on: {error.strerror}") from None
+    with contextlib.closing(listener):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with _address_failures(host, port):
+            listener.bind(address)
+        yield listener
+
+
+@contextlib.contextmanager
+def _address_failures(host: str, port: int) -> Iterator[None]:
+    """A port that is taken, or becomes taken before we listen, as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            other = port + 1 if port < 65535 else 0
+            raise Failure(
+                f"port {port} of {host} is in use by another program; stop it, or take another port: "
+                f"aipface serve --port {other}"
+            ) from None
+        if error.errno == errno.EACCES and 0 < port < 1024:
+            raise Failure(
+                f"port {port} is reserved for the system; take one from 1024 up, or grant the right"
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Failure(f"{host} is not an address of this machine; 127.0.0.1 and 0.0.0.0 always are") from None
+        raise
+
+
+def _introduce_first_app(running: Service, settings: Settings) -> None:
+    """Create an app where there is none, and show its keys: the one moment they can be shown."""
+    if not settings.create_first_app or running.apps.list():
+        return
+    credentials = running.apps.create("first app")
+    typer.echo("A first app was created. Keep its keys: the secret key is not shown again.\n")
+    show_credentials(credentials, as_json=False)
+    typer.echo()
+
+
+def _answer(application: FastAPI, listener: socket.socket, settings: Settings) -> None:
+    """Listen and answer until a signal comes; running requests may finish within the grace."""
+    import uvicorn
+
+    class Announcing(uvicorn.Server):
+        """Says that it is ready when it is."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if self.started:
+                typer.echo(f"ready on {public_address(listener)}")
+
+    config = uvicorn.Config(
+        application,
+        log_config=None,  # service.logs has set it up
+        ws="none",
+        server_header=False,
+        proxy_headers=False,  # whoever terminates TLS before us is not trusted to say who is asking
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
+    )
+    server = Announcing(config)
+    with _address_failures(settings.host, settings.port):
+        server.run(sockets=[listener])
+    if not server.started:
+        raise Failure("the server did not start; the log above says why")
+
+
+def public_address(listener: socket.socket) -> str:
+    """The address to type into a client; for "all interfaces" the loopback one."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,67 @@
+"""Which network addresses a picture may be fetched from."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Addresses that embed an IPv4 address in their last 32 bits: NAT64 (RFC 6052, RFC 8215).
+_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+
+# Azure's host agent answers on an address of the public range.
+_CLOUD_HOSTS = (ipaddress.IPv4Network("168.63.129.16/32"),)
+
+
+def is_public(address: Address) -> bool:
+    """Whether ``address`` belongs to the open internet.
+
+    Refused: private, loopback, link-local (where cloud metadata services live), shared, multicast, unspecified and
+    reserved addresses, and the IPv6 forms of such IPv4 addresses.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = _embedded(address)
+        if embedded is not None:
+            return is_public(embedded)
+    elif any(address in network for network in _CLOUD_HOSTS):
+        return False
+    refused = (
+        address.is_private
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_reserved
+    )
+    return address.is_global and not refused
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that traffic to ``address`` would reach, for the forms that carry one."""
+    if any(address in network for network in _NAT64):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+class AllowList:
+    """Hosts and networks that an operator permits although they are not public.
+
+    Entries are host names (compared without regard to case), addresses, or networks such as ``10.1.0.0/16``.
+    """
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._hosts: set[str] = set()
+        self._networks: list[Network] = []
+        for entry in entries:
+            try:
+                self._networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                self._hosts.add(entry.lower().rstrip("."))
+
+    def permits(self, host: str, address: Address) -> bool:
+        """Whether ``address``, to which ``host`` resolved, may be connected to."""
+        if host.lower().rstrip(".") in self._hosts:
+            return True
+        return any(address in network for network in self._networks) or is_public(address)

@@ -1,0 +1,95 @@
+"""Bytes of a picture file to pixels: the one place where untrusted bytes meet a decoder."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import PictureUnreadable
+from service.images.headers import UPRIGHT, Format, Header, HeaderError, read_header
+from service.values import Image
+
+DEFAULT_PIXEL_LIMIT = 50_000_000
+
+_JPEG_END = b"\xff\xd9"
+
+# What libjpeg fills in for blocks that never came.
+_JPEG_FILLER = 128
+
+# OpenCV would report every damaged upload on stderr; the caller is told by an exception instead.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode_picture(data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Image:
+    """The upright picture in ``data``, ``(height, width, 3)`` uint8 BGR.
+
+    Formats, told by their first bytes: JPEG (also CMYK, progressive), PNG, BMP, WebP, TIFF (first page). 16-bit samples
+    are cut to 8, gray becomes three equal planes, transparency is laid on white, EXIF orientation is applied once.
+    Raises :class:`PictureUnreadable` for other formats, damage, and more than ``pixel_limit`` pixels; the last is
+    known from the header, nothing is decoded then.
+    """
+    try:
+        header = read_header(data)
+    except HeaderError as error:
+        raise PictureUnreadable(str(error)) from None
+    if header.width * header.height > pixel_limit:
+        raise PictureUnreadable(f"{header.width}x{header.height} pixels are more than {pixel_limit}")
+    pixels = _decode(data, header)
+    colour = _on_white(_eight_bits(pixels), header.format)
+    # OpenCV turns TIFF pictures itself, whatever the flags.
+    orientation = UPRIGHT if header.format is Format.TIFF else header.orientation
+    return np.ascontiguousarray(turn_upright(colour, orientation))
+
+
+def turn_upright(pixels: Image, orientation: int) -> Image:
+    """``pixels`` with the EXIF ``orientation`` (1..8, EXIF 2.32 table 4.6.4) undone."""
+    if orientation >= 5:
+        # Values 5 to 8 say where the stored rows and columns go: swap them, then they are 1, 4, 2 and 3 again.
+        pixels, orientation = pixels.transpose(1, 0, 2), {5: 1, 6: 2, 7: 3, 8: 4}[orientation]
+    return {1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}[orientation]
+
+
+def _decode(data: bytes, header: Header) -> NDArray[np.generic]:
+    """Pixels as stored: any depth, 1, 3 or 4 channels."""
+    cut_off = header.format is Format.JPEG and _JPEG_END not in data[-1024:]
+    # libjpeg stops at a missing end marker. Given one, it completes a picture of which only the marker was lost.
+    pixels = _imdecode(data + _JPEG_END if cut_off else data)
+    if pixels is None:
+        raise PictureUnreadable(f"the {header.format.value} is damaged")
+    if cut_off and bool(np.all(pixels[-8:, -8:] == _JPEG_FILLER)):
+        raise PictureUnreadable("the JPEG is cut off")
+    return pixels
+
+
+def _imdecode(data: bytes) -> NDArray[np.generic] | None:
+    try:
+        # UNCHANGED keeps depth and transparency and, alone among the flags, leaves orientation to us.
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, MemoryError):
+        return None
+
+
+def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    if pixels.dtype == np.uint16:
+        return np.asarray(pixels.astype(np.uint16, copy=False) >> 8, dtype=np.uint8)
+    # Samples of 32 bits and floating point have no range that could be known.
+    raise PictureUnreadable(f"samples of type {pixels.dtype} are not supported")
+
+
+def _on_white(pixels: NDArray[np.uint8], stored_as: Format) -> Image:
+    """Three channels of one, three or four."""
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    if pixels.shape[2] == 3:
+        return pixels
+    if pixels.shape[2] != 4:
+        raise PictureUnreadable(f"{pixels.shape[2]} channels are not supported")
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    # Many programs write the fourth byte of a BMP as zero without meaning "invisible".
+    if stored_as is Format.BMP or bool(np.all(alpha == 255)):
+        return colour
+    weighted = colour.astype(np.uint16) * alpha + (255 - alpha.astype(np.uint16)) * 255
+    return np.asarray((weighted + 127) // 255, dtype=np.uint8)

@@ -1,0 +1,238 @@
+"""What a picture's header tells before anything is decoded: format, size, orientation, whether the end is there.
+
+Small readers of our own, since a decoder that is asked for the size of a hostile file has already begun to trust it.
+Sources: JPEG ITU-T T.81 annex B, PNG (W3C, 2003) section 5 and 11.3, Windows BMP file header, RIFF/WebP container
+specification, TIFF 6.0 section 2, Exif 2.32 section 4.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+UPRIGHT = 1
+
+
+class Format(str, enum.Enum):
+    """The formats that are read."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    BMP = "BMP"
+    WEBP = "WebP"
+    TIFF = "TIFF"
+
+
+class HeaderError(ValueError):
+    """The bytes are not what they begin as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Size in stored pixels, and ``orientation``, the EXIF tag 1..8 (1 = upright)."""
+
+    format: Format
+    width: int
+    height: int
+    orientation: int = UPRIGHT
+
+
+def read_header(data: bytes) -> Header:
+    """Header of ``data``; raises :class:`HeaderError` when it is damaged or of a format that is not read."""
+    for magic, reader in _READERS:
+        if data.startswith(magic):
+            try:
+                header = reader(data)
+            except (struct.error, IndexError):
+                raise HeaderError("the header is cut off") from None
+            if header.width < 1 or header.height < 1:
+                raise HeaderError("the picture has no pixels")
+            return header
+    raise HeaderError("not a JPEG, PNG, BMP, WebP or TIFF")
+
+
+# --- JPEG -----------------------------------------------------------------------------------------------------------
+
+_STANDALONE = frozenset([0x01, *range(0xD0, 0xD8)])
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN, _APP1 = 0xDA, 0xE1
+
+# Progressive files have some ten scans. Each may be a few bytes long and costs a walk over all pixels.
+_MOST_SCANS = 100
+
+
+def _read_jpeg(data: bytes) -> Header:
+    if data.count(b"\xff\xda") > _MOST_SCANS:
+        raise HeaderError("the JPEG has too many scans")
+    orientation = UPRIGHT
+    for marker, start, end in _jpeg_segments(data):
+        if marker == _APP1 and data[start : start + 6] == b"Exif\0\0":
+            orientation = _exif_orientation(data[start + 6 : end])
+        elif marker in _FRAMES:
+            height, width = struct.unpack_from(">HH", data, start + 1)
+            return Header(Format.JPEG, width, height, orientation)
+    raise HeaderError("the JPEG has no frame")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of the segments before the first scan."""
+    place = 2
+    while True:
+        while data[place] != 0xFF:
+            place += 1
+        while data[place] == 0xFF:
+            place += 1
+        marker = data[place]
+        place += 1
+        if marker in _STANDALONE:
+            continue
+        if marker == _SCAN:
+            return
+        (length,) = struct.unpack_from(">H", data, place)
+        if length < 2:
+            raise HeaderError("a JPEG segment has no length")
+        yield marker, place + 2, place + length
+        place += length
+
+
+# --- PNG ------------------------------------------------------------------------------------------------------------
+
+
+def _read_png(data: bytes) -> Header:
+    width = height = 0
+    orientation = UPRIGHT
+    for kind, content in _png_chunks(data):
+        if kind == b"IHDR":
+            width, height = struct.unpack_from(">II", content)
+        elif kind == b"eXIf":
+            orientation = _exif_orientation(content)
+        elif kind == b"IEND":
+            return Header(Format.PNG, width, height, orientation)
+    raise HeaderError("the PNG is cut off")
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, content) of every chunk, checksums verified: libpng would complain about them on stderr."""
+    place = 8
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 8 + length
+        if end + 4 > len(data):
+            raise HeaderError("a PNG chunk is cut off")
+        (checksum,) = struct.unpack_from(">I", data, end)
+        if zlib.crc32(memoryview(data)[place + 4 : end]) != checksum:
+            raise HeaderError("a PNG chunk is damaged")
+        yield data[place + 4 : place + 8], data[place + 8 : end]
+        place = end + 4
+
+
+# --- BMP ------------------------------------------------------------------------------------------------------------
+
+_OS2_HEADER = 12
+
+
+def _read_bmp(data: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size == _OS2_HEADER:
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    # A negative height says that the rows run downwards.
+    return Header(Format.BMP, width, abs(height))
+
+
+# --- WebP -----------------------------------------------------------------------------------------------------------
+
+
+def _read_webp(data: bytes) -> Header:
+    if data[8:12] != b"WEBP":
+        raise HeaderError("a RIFF file that is no WebP")
+    size: tuple[int, int] | None = None
+    orientation = UPRIGHT
+    for kind, content in _riff_chunks(data):
+        if kind == b"EXIF":
+            orientation = _exif_orientation(content.removeprefix(b"Exif\0\0"))
+        elif size is None:
+            size = _webp_size(kind, content)
+    if size is None:
+        raise HeaderError("the WebP has no picture")
+    return Header(Format.WEBP, *size, orientation)
+
+
+def _webp_size(kind: bytes, content: bytes) -> tuple[int, int] | None:
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(content[4:7], "little"), 1 + int.from_bytes(content[7:10], "little")
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", content, 1)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", content, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 12
+    while place + 8 <= len(data):
+        (length,) = struct.unpack_from("<I", data, place + 4)
+        yield data[place : place + 4], data[place + 8 : place + 8 + length]
+        place += 8 + length + length % 2
+
+
+# --- TIFF and EXIF, which is a TIFF inside ---------------------------------------------------------------------------
+
+_WIDTH, _LENGTH, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 274, 322, 323
+_SHORT, _LONG = 3, 4
+_MOST_ENTRIES = 1000
+
+
+def _read_tiff(data: bytes) -> Header:
+    tags = _tiff_tags(data)
+    # Decoders allocate a whole tile even where it is larger than the picture.
+    width = max(tags.get(_WIDTH, 0), tags.get(_TILE_WIDTH, 0))
+    height = max(tags.get(_LENGTH, 0), tags.get(_TILE_LENGTH, 0))
+    return Header(Format.TIFF, width, height, _valid_orientation(tags))
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """First value of every SHORT or LONG tag of the first directory."""
+    order = "<" if data[:2] == b"II" else ">"
+    (place,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, place)
+    tags = {}
+    for index in range(min(count, _MOST_ENTRIES)):
+        entry = place + 2 + 12 * index
+        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        if kind == _SHORT:
+            (tags[tag],) = struct.unpack_from(order + "H", data, entry + 8)
+        elif kind == _LONG:
+            (tags[tag],) = struct.unpack_from(order + "I", data, entry + 8)
+    return tags
+
+
+def _exif_orientation(block: bytes) -> int:
+    """Orientation in an EXIF block; a block that cannot be read says nothing."""
+    if block[:4] not in (b"II*\0", b"MM\0*"):
+        return UPRIGHT
+    try:
+        return _valid_orientation(_tiff_tags(block))
+    except struct.error:
+        return UPRIGHT
+
+
+def _valid_orientation(tags: dict[int, int]) -> int:
+    value = tags.get(_ORIENTATION, UPRIGHT)
+    return value if 1 <= value <= 8 else UPRIGHT
+
+
+_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
+    (b"\xff\xd8\xff", _read_jpeg),
+    (b"\x89PNG\r\n\x1a\n", _read_png),
+    (b"BM", _read_bmp),
+    (b"RIFF", _read_webp),
+    (b"II*\0", _read_tiff),
+    (b"MM\0*", _read_tiff),
+)

@@ -1,0 +1,51 @@
+"""Pictures sent as base64 text, with the liberties that clients take."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from service.errors import ParameterMalformed
+
+_PARAMETER = "image"
+
+# "data:image/jpeg;base64," and its variants; a comma is no letter of base64, so nothing valid is lost.
+_DATA_URL = re.compile(r"\s*data:[^,]{0,200}base64\s*,", re.IGNORECASE)
+
+_URL_SAFE = str.maketrans({"-": "+", "_": "/", " ": "+"})
+
+
+def decode_base64(text: str, limit: int) -> bytes:
+    """The bytes that ``text`` stands for.
+
+    Taken: a ``data:`` URL prefix, line breaks, the URL-safe alphabet, blanks where a form decoder ate ``+``, missing or
+    superfluous padding. Raises :class:`ParameterMalformed` for anything else, for nothing, and for more than ``limit``
+    decoded bytes.
+    """
+    prefix = _DATA_URL.match(text)
+    letters = _letters(text[prefix.end() :] if prefix else text).translate(_URL_SAFE)
+    if not letters:
+        raise ParameterMalformed(_PARAMETER, "holds no picture")
+    if len(letters) * 3 // 4 > limit:
+        raise ParameterMalformed(_PARAMETER, f"is larger than {limit} bytes")
+    try:
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ParameterMalformed(_PARAMETER, "is not base64") from None
+
+
+def _letters(text: str) -> str:
+    """``text`` without layout and padding. Blanks that may stand for a lost ``+`` are kept.
+
+    No picture format begins with a ``+``, so blanks in front are layout; so are blanks in front of *every* line, and
+    blanks at the end, except where they complete the last group of four.
+    """
+    lines = text.strip("\r\n\t\f\v").lstrip().splitlines()
+    if len(lines) > 1 and all(line[:1] in (" ", "\t") for line in lines[1:] if line.strip()):
+        lines = [line.strip() for line in lines]
+    joined = "".join(line.strip("\t") for line in lines)
+    bare = joined.rstrip(" ")
+    if bare.endswith("=") or len(joined) % 4:
+        joined = bare
+    return joined.rstrip("=")

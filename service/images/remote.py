@@ -1,0 +1,243 @@
+"""Pictures named by address: fetched with every guard that a server needs which fetches what strangers name."""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+import httpcore
+
+from service.errors import ParameterMalformed, PictureDownloadFailed
+from service.images.addresses import Address, AllowList
+
+_PORTS = {"http": 80, "https": 443}
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_MOST_REDIRECTS = 3
+# Letters that stand for themselves in a request target (RFC 3986), "%" included: what is quoted already stays.
+_TARGET_SAFE = "/?:@!$&'()*+,;=-._~%"
+
+Resolver = Callable[[str, int], Sequence[Address]]
+"""Addresses of a host; raises ``OSError`` when there are none."""
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Every address of ``host``, by the operating system's resolver."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    texts = dict.fromkeys(str(answer[4][0]).partition("%")[0] for answer in answers)
+    return [ipaddress.ip_address(text) for text in texts]
+
+
+class PictureDownloader:
+    """Fetches pictures over http and https.
+
+    The name is resolved here, each address is checked, and the connection goes to a checked address: a second answer
+    of a hostile name server is never asked for. Redirects (at most 3) pass the same checks. Proxies named in the
+    environment are ignored. One deadline covers everything; the body is cut off at ``size_limit``.
+    """
+
+    def __init__(
+        self,
+        time_limit: float = 5.0,
+        size_limit: int = 10 * 1024 * 1024,
+        allowed: Sequence[str] = (),
+        resolver: Resolver = resolve,
+    ) -> None:
+        self._time_limit = time_limit
+        self._size_limit = size_limit
+        self._allowed = AllowList(allowed)
+        self._resolver = resolver
+
+    def fetch(self, url: str) -> bytes:
+        """The bytes behind ``url``, at most ``size_limit``, whatever type the server claims.
+
+        Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else.
+        """
+        url = url.strip()
+        if "://" not in url:
+            raise ParameterMalformed("image", "is not an address")
+        deadline = Deadline(self._time_limit)
+        backend = GuardedBackend(self._resolver, self._allowed, deadline)
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._get(_split(url), backend, deadline)
+            if isinstance(answer, bytes):
+                return answer
+            url = urljoin(url, answer.location)
+        raise PictureDownloadFailed("the address redirects too often")
+
+    def _get(self, parts: SplitResult, backend: GuardedBackend, deadline: Deadline) -> bytes | _Redirect:
+        origin, target = _origin(parts), _target(parts)
+        headers: dict[bytes | str, bytes | str] = {
+            "Host": origin.host.decode() if parts.port is None else f"{origin.host.decode()}:{origin.port}",
+            "Accept": "image/*,*/*;q=0.5",
+            # Compressed answers are not asked for: unpacking them would need a guard of its own.
+            "Accept-Encoding": "identity",
+            "User-Agent": "aipface",
+        }
+        url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target)
+        limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), deadline.left())}
+        try:
+            with (
+                httpcore.HTTPConnection(origin, network_backend=backend) as connection,
+                connection.stream("GET", url, headers=headers, extensions=limits) as response,
+            ):
+                return self._read(response)
+        except (httpcore.TimeoutException, TimeoutError):
+            raise PictureDownloadFailed("the address did not answer in time") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
+            raise PictureDownloadFailed(f"the address could not be fetched: {error}") from None
+
+    def _read(self, response: httpcore.Response) -> bytes | _Redirect:
+        fields = {name.lower(): value for name, value in response.headers}
+        if response.status in _REDIRECTS and b"location" in fields:
+            return _Redirect(fields[b"location"].decode("latin-1"))
+        if response.status != 200:
+            raise PictureDownloadFailed(f"the address answered {response.status}")
+        if (
+            fields.get(b"content-length", b"0").isdigit()
+            and int(fields.get(b"content-length", b"0")) > self._size_limit
+        ):
+            raise PictureDownloadFailed(f"the picture is larger than {self._size_limit} bytes")
+        body = bytearray()
+        for chunk in response.iter_stream():
+            body += chunk
+            if len(body) > self._size_limit:
+                raise PictureDownloadFailed(f"the picture is larger than {self._size_limit} bytes")
+        return bytes(body)
+
+
+class _Redirect:
+    """Where an answer points instead of giving a picture."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of an address that may be asked for at all."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise PictureDownloadFailed("the address is malformed") from None
+    if parts.scheme not in _PORTS:
+        raise PictureDownloadFailed("only http and https addresses are fetched")
+    if parts.username is not None or parts.password is not None:
+        raise PictureDownloadFailed("addresses with a user name are not fetched")
+    if not parts.hostname or port == 0 or any(not letter.isprintable() for letter in url):
+        raise PictureDownloadFailed("the address is malformed")
+    return parts
+
+
+def _origin(parts: SplitResult) -> httpcore.Origin:
+    try:
+        host = (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        raise PictureDownloadFailed("the address is malformed") from None
+    return httpcore.Origin(parts.scheme.encode(), host, parts.port or _PORTS[parts.scheme])
+
+
+def _target(parts: SplitResult) -> str:
+    target = quote(parts.path or "/", safe=_TARGET_SAFE)
+    return f"{target}?{quote(parts.query, safe=_TARGET_SAFE)}" if parts.query else target
+
+
+class Deadline:
+    """A point in time by which everything has to be done."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left; raises ``TimeoutError`` when there are none."""
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
+
+class GuardedBackend(httpcore.NetworkBackend):
+    """Opens connections only to addresses that may be connected to, and gives them no longer than the deadline."""
+
+    def __init__(self, resolver: Resolver, allowed: AllowList, deadline: Deadline) -> None:
+        self._resolver = resolver
+        self._allowed = allowed
+        self._deadline = deadline
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 (the deadline rules)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """A connection to the first permitted address of ``host`` that accepts one."""
+        failure: Exception = httpcore.ConnectError("the address may not be fetched from here")
+        for address in self._resolve(host, port):
+            if not self._allowed.permits(host, address):
+                continue
+            try:
+                stream = self._plain.connect_tcp(
+                    str(address), port, self._deadline.left(), local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+                continue
+            return _DeadlineStream(stream, self._deadline)
+        raise failure
+
+    def _resolve(self, host: str, port: int) -> Sequence[Address]:
+        """Resolved in a thread of its own: the operating system's resolver takes no time limit."""
+        answer: queue.SimpleQueue[Sequence[Address] | OSError] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answer.put(self._resolver(host, port))
+            except (OSError, UnicodeError) as error:
+                answer.put(OSError(f"{host} does not resolve: {error}"))
+
+        threading.Thread(target=ask, name="resolve-picture-host", daemon=True).start()
+        try:
+            outcome = answer.get(timeout=self._deadline.left())
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    """A stream whose every operation ends by the deadline, so that a server cannot drip bytes for ever."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, self._deadline.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._stream.write(buffer, self._deadline.left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        encrypted = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left())
+        return _DeadlineStream(encrypted, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

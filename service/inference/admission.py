@@ -1,0 +1,72 @@
+"""Bounded admission in front of inference: a few work, a few wait, the rest are told at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.errors import Overloaded
+
+
+class Admission:
+    """At most ``permits`` callers are inside at once and at most ``queue_limit`` wait, first come first served."""
+
+    def __init__(self, permits: int, queue_limit: int) -> None:
+        if permits < 1 or queue_limit < 0:
+            raise ValueError("permits must be at least 1 and the queue's limit at least 0")
+        self._permits = permits
+        self._queue_limit = queue_limit
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._queue: list[threading.Event] = []
+
+    @property
+    def inside(self) -> int:
+        """Callers that hold a permit now."""
+        return self._inside
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a permit now."""
+        return len(self._queue)
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Hold a permit for the block; waits for one, or raises :class:`Overloaded` when the queue is full."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._inside < self._permits:
+                self._inside += 1
+                return
+            if len(self._queue) >= self._queue_limit:
+                raise Overloaded(f"{self._inside} requests are being worked on and {len(self._queue)} wait")
+            turn = threading.Event()
+            self._queue.append(turn)
+        try:
+            turn.wait()
+        except BaseException:
+            self._give_up(turn)
+            raise
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._queue:
+                # The permit passes straight to the first in line, so that nobody can overtake.
+                self._queue.pop(0).set()
+            else:
+                self._inside -= 1
+
+    def _give_up(self, turn: threading.Event) -> None:
+        """A waiting caller was interrupted: step out of the line, or hand on the permit that came meanwhile."""
+        with self._lock:
+            if turn in self._queue:
+                self._queue.remove(turn)
+                return
+        self._leave()

@@ -1,0 +1,153 @@
+"""Geometry of faces in the plane: pure functions on arrays, and the constants with their sources."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.values import Image, Location, Points
+
+Transform = NDArray[np.float64]
+"""``(2, 3)`` affine map of the plane, applied to column vectors ``(x, y, 1)``."""
+
+Box = tuple[float, float, float, float]
+"""``(x, y, width, height)`` in pixels."""
+
+IDENTITY: Transform = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+CROP_SIDE = 112
+
+# The reference points of the ArcFace family for a 112x112 crop, as published with InsightFace (``arcface_dst``).
+ARCFACE_TEMPLATE: Points = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
+    dtype=np.float32,
+)
+
+# How the 68 iBUG points make the five: means of the four lid points of each eye, the nose tip, and of the outer and
+# inner point of each mouth corner (shared/models.md calls this L68; 99.45 % on LFW against 99.38 % of YuNet's points).
+_FIVE_FROM_OUTLINE = ((37, 38, 40, 41), (43, 44, 46, 47), (30,), (48, 60), (54, 64))
+
+# Shrinking by more than this in one bilinear step skips pixels of the source and aliases.
+_LARGEST_BILINEAR_STEP = 2.0
+
+
+def similarity(source: Points, target: Points) -> Transform:
+    """The similarity transform (rotation, uniform scale, shift) that maps ``source`` onto ``target`` best.
+
+    Both are ``(n, 2)`` or ``(batch, n, 2)``; the answer is ``(2, 3)`` or ``(batch, 2, 3)``. Least squares, which in
+    the plane and without reflections is the solution of Umeyama (1991, "Least-squares estimation of transformation
+    parameters between two point patterns"); written with complex numbers it is a single division.
+    """
+    source_z = source[..., 0].astype(np.float64) + 1j * source[..., 1]
+    target_z = target[..., 0].astype(np.float64) + 1j * target[..., 1]
+    source_mean = source_z.mean(axis=-1, keepdims=True)
+    target_mean = target_z.mean(axis=-1, keepdims=True)
+    centred = source_z - source_mean
+    spread = np.sum(np.abs(centred) ** 2, axis=-1)
+    turn = np.sum(np.conj(centred) * (target_z - target_mean), axis=-1) / np.maximum(spread, np.finfo(np.float32).tiny)
+    shift = target_mean[..., 0] - turn * source_mean[..., 0]
+    rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def rotation_about(centre: tuple[float, float], degrees: float) -> Transform:
+    """The transform that turns the plane by ``degrees`` (clockwise in a picture, where y points down)."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = centre
+    return np.array([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]])
+
+
+def scaling(factor: float, centre: tuple[float, float], target: tuple[float, float]) -> Transform:
+    """The transform that enlarges ``factor`` times and brings ``centre`` to ``target``."""
+    return np.array([[factor, 0, target[0] - factor * centre[0]], [0, factor, target[1] - factor * centre[1]]])
+
+
+def compose(second: Transform, first: Transform) -> Transform:
+    """The transform that applies ``first``, then ``second``."""
+    return np.asarray(second @ np.vstack([first, (0, 0, 1)]))
+
+
+def inverse(transform: Transform) -> Transform:
+    """The transform that undoes ``transform``."""
+    linear = np.linalg.inv(transform[:, :2])
+    return np.hstack([linear, -linear @ transform[:, 2:]])
+
+
+def apply(transform: Transform, points: Points) -> Points:
+    """``points`` moved by ``transform``."""
+    return np.asarray(points @ transform[:, :2].T + transform[:, 2], dtype=np.float32)
+
+
+def scale_of(transform: Transform) -> float:
+    """By how much ``transform`` lengthens (geometric mean over directions)."""
+    return math.sqrt(abs(float(np.linalg.det(transform[:, :2]))))
+
+
+def warp(image: Image, transform: Transform, size: tuple[int, int]) -> Image:
+    """``image`` seen through ``transform`` (picture → crop) as a crop of ``size`` (width, height); black outside.
+
+    A large face is first shrunk by averaging, so that the last, bilinear step takes every source pixel into account.
+    """
+    step = int(1 / max(scale_of(transform), 1e-6) / _LARGEST_BILINEAR_STEP * 2)
+    if step >= _LARGEST_BILINEAR_STEP:
+        image, transform = _shrink_below(image, transform, size, step)
+    return np.asarray(cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _shrink_below(image: Image, transform: Transform, size: tuple[int, int], step: int) -> tuple[Image, Transform]:
+    """The part of ``image`` that a crop sees, made smaller ``step`` times, with the transform that fits it."""
+    width, height = size
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
+    corners = apply(inverse(transform), frame)
+    rows, columns = image.shape[:2]
+    left, top = np.clip(np.floor(corners.min(axis=0)) - step, 0, (columns - 1, rows - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + step, (left + 1, top + 1), (columns, rows)).astype(int)
+    part = image[top:bottom, left:right]
+    target = (max(1, round(part.shape[1] / step)), max(1, round(part.shape[0] / step)))
+    small = np.asarray(cv2.resize(part, target, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    zoom_x, zoom_y = part.shape[1] / target[0], part.shape[0] / target[1]
+    # Pixel i of the small picture covers pixels zoom*i .. zoom*(i+1)-1 of the part: centres differ by (zoom-1)/2.
+    unshrink = np.array([[zoom_x, 0, left + (zoom_x - 1) / 2], [0, zoom_y, top + (zoom_y - 1) / 2], [0, 0, 1]])
+    return small, transform @ unshrink
+
+
+def five_points(outline: Points) -> Points:
+    """The five alignment points ``(5, 2)`` of a 68-point outline ``(68, 2)``."""
+    return np.stack([outline[list(indices)].mean(axis=0) for indices in _FIVE_FROM_OUTLINE]).astype(np.float32)
+
+
+def eye_line_roll(points: Points) -> float:
+    """Roll in degrees (clockwise positive, -180..180) of the line from the first eye to the second of five points."""
+    dx, dy = points[1] - points[0]
+    return math.degrees(math.atan2(float(dy), float(dx)))
+
+
+def crop_square(points: Points) -> Transform:
+    """The transform of five points into the aligned 112x112 crop."""
+    return similarity(points, ARCFACE_TEMPLATE)
+
+
+def location_of(outline: Points, roll: float) -> Location:
+    """The API's face box for points that span brow to chin and ear to ear.
+
+    The box is tight in the frame turned by the rounded roll. Its top left corner *in the picture* is what ``left``
+    and ``top`` tell: turning the plain box about that corner by ``rotation`` covers the face.
+    """
+    rotation = round(roll)
+    upright = apply(rotation_about((0.0, 0.0), -rotation), outline)
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    left, top = apply(rotation_about((0.0, 0.0), rotation), low[np.newaxis])[0]
+    width, height = high - low
+    return Location(float(left), float(top), float(width), float(height), rotation)
+
+
+def intersection_over_union(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Overlap of one box with each of ``boxes`` ``(n, 4)``, all as ``(x, y, width, height)``."""
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    union = box[2] * box[3] + boxes[:, 2] * boxes[:, 3] - shared
+    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), dtype=np.float32)

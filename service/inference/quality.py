@@ -1,0 +1,101 @@
+"""Whether a face is fit to be recognised: blur, light, completeness, hidden parts. All but the last are formulas."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from service.inference import geometry
+from service.inference.occlusion import Occlusion, OcclusionMeter
+from service.values import Face, Image, Points
+
+# The blur curve, fitted by benchmarks/quality.py on LFW (figures in models/cards/quality.md): the logarithm of the
+# sharpness ratio at which blur is a half, and how steeply it falls.
+_BLUR_HALF = -4.45
+_BLUR_STEEPNESS = 3.3
+
+# Inner part of the aligned crop that is surely face: the border holds background whose texture says nothing.
+_INNER = slice(20, 98)
+
+# Variance of 8-bit rounding and of a quiet sensor (gray levels squared): keeps flat crops from dividing by nothing.
+_NOISE_FLOOR = 1.0
+
+# A face that stands out of the picture by less than this share of its size counts as inside: points are that exact.
+_BORDER_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What ``face_field=quality`` tells.
+
+    ``blur`` 0 sharp .. 1 blurred; ``illumination`` 0 .. 255 mean luma of the face; ``completeness`` 1 when all of the
+    face lies inside the picture, else 0.
+    """
+
+    occlusion: Occlusion
+    blur: float
+    illumination: float
+    completeness: int
+
+
+def sharpness(crop: Image) -> float:
+    """Natural logarithm of the share of a crop's contrast that lies in its finest detail.
+
+    ``crop``: aligned ``(112, 112, 3)`` BGR. The variance of the Laplacian (Pech-Pacheco et al., "Diatom
+    autofocusing in brightfield microscopy", 2000) over the variance of the luma itself, so that a gain in contrast
+    changes nothing; falls with every blur.
+    """
+    luma = cv2.cvtColor(np.ascontiguousarray(crop[_INNER, _INNER]), cv2.COLOR_BGR2GRAY).astype(np.float32)
+    detail = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+    return math.log((detail + _NOISE_FLOOR) / (float(luma.var()) + _NOISE_FLOOR))
+
+
+def blur(crop: Image) -> float:
+    """0 (sharp) .. 1 (blurred) for an aligned ``(112, 112, 3)`` BGR crop: a logistic curve of :func:`sharpness`."""
+    return 1 / (1 + math.exp(_BLUR_STEEPNESS * (sharpness(crop) - _BLUR_HALF)))
+
+
+def illumination(image: Image, outline: Points) -> float:
+    """Mean luma (ITU-R BT.601, 0..255) inside the hull of the 68 points, as far as it lies in the picture."""
+    hull = cv2.convexHull(outline.astype(np.float32))[:, 0]
+    height, width = image.shape[:2]
+    left, top = np.clip(np.floor(hull.min(axis=0)), 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(hull.max(axis=0)) + 1, (left + 1, top + 1), (width, height)).astype(int)
+    inside = np.zeros((bottom - top, right - left), np.uint8)
+    cv2.fillPoly(inside, [np.round(hull - (left, top)).astype(np.int32)], 255)
+    part = np.ascontiguousarray(image[top:bottom, left:right])
+    if not inside.any():  # a face that lies wholly outside: take what is nearest to it
+        inside[:] = 255
+    blue, green, red, _ = cv2.mean(part, inside)
+    return float(0.114 * blue + 0.587 * green + 0.299 * red)
+
+
+def completeness(image: Image, face: Face) -> int:
+    """1 when the detector's box and the outline lie inside the picture, else 0."""
+    height, width = image.shape[:2]
+    x, y, box_width, box_height = face.box
+    low = np.minimum(face.outline.min(axis=0), (x, y))
+    high = np.maximum(face.outline.max(axis=0), (x + box_width, y + box_height))
+    slack = _BORDER_TOLERANCE * max(box_width, box_height)
+    inside = low.min() >= -slack and high[0] <= width - 1 + slack and high[1] <= height - 1 + slack
+    return int(inside)
+
+
+class QualityMeter:
+    """Puts the measures together; holds the occlusion network."""
+
+    def __init__(self, occlusion: OcclusionMeter) -> None:
+        self._occlusion = occlusion
+
+    def measure(self, image: Image, face: Face) -> Quality:
+        """All measures of one face of ``image`` (BGR)."""
+        crop = geometry.warp(image, geometry.crop_square(face.points), (geometry.CROP_SIDE, geometry.CROP_SIDE))
+        return Quality(
+            occlusion=self._occlusion.measure(image, face.outline),
+            blur=blur(crop),
+            illumination=illumination(image, face.outline),
+            completeness=completeness(image, face),
+        )

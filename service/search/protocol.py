@@ -1,0 +1,87 @@
+"""What an index of one group can do, and where the catalog gets its content from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.values import Change, Embedding, Embeddings
+
+Keys = NDArray[np.int64]
+"""``(n,)`` int64: numbers of faces, users or groups."""
+
+Block = tuple[Keys, Keys, Keys, Embeddings]
+"""Face, user and group numbers, each ``(n,)``, and embeddings ``(n, dimension)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A user's best face for a probe, with the cosine as :func:`service.search.similarity.exact` computes it."""
+
+    user_pk: int
+    face_pk: int
+    similarity: float
+
+
+class GroupIndex(Protocol):
+    """The faces of one group.
+
+    Every method may be called from any thread at any time. A search sees each change either whole or not at all; a
+    face is found as soon as the call that added it has returned, and not any more once its removal has.
+    """
+
+    def add(self, face_pk: int, user_pk: int, embedding: Embedding) -> None:
+        """Add one face. A ``face_pk`` that is there already is left as it is: numbers are never given twice."""
+
+    def add_many(self, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:
+        """Add faces ``(n,)``, ``(n,)``, ``(n, dimension)``; the arrays are copied."""
+
+    def remove_face(self, face_pk: int) -> None:
+        """Remove a face, if it is there."""
+
+    def remove_user(self, user_pk: int) -> None:
+        """Remove all faces of a user, if there are any."""
+
+    def __len__(self) -> int:
+        """How many faces there are."""
+
+    def search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        """The ``limit`` users with the best faces of at least ``min_similarity``, by (-similarity, face_pk)."""
+
+    def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
+        """The best face of one user; None when there is none."""
+
+    def nbytes(self) -> int:
+        """Memory held by the index, in bytes."""
+
+
+class IndexFactory(Protocol):
+    """Makes an empty index for embeddings of ``dimension`` numbers, with room for about ``expected`` faces."""
+
+    def __call__(self, dimension: int, expected: int) -> GroupIndex: ...
+
+
+class ChangeSource(Protocol):
+    """The truth that indexes are made from: a snapshot of everything, and each app's ordered change log.
+
+    All methods raise what the storage raises when it is away; the catalog lets that pass.
+    """
+
+    def snapshot(self, app_pk: int | None = None) -> Generator[tuple[int, int, Iterator[Block]], None, None]:
+        """``(app_pk, seq, blocks)`` for every app or for one, all as of one moment; ``seq`` is the log's head then.
+
+        The blocks of an app have to be used up before the next app is asked for.
+        """
+
+    def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
+        """The first ``limit`` changes after ``seq`` that the log still has."""
+
+    def head(self, app_pk: int) -> int | None:
+        """Number of the last change, 0 before the first, None when there is no such app."""
+
+    def heads(self) -> dict[int, int]:
+        """The same for every app."""

@@ -1,0 +1,77 @@
+"""Applying rows of the change log, and blocks of a snapshot, to the indexes of one app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from service.search.protocol import Block, GroupIndex
+from service.values import Change, ChangeKind
+
+Groups = dict[int, GroupIndex]
+NewIndex = Callable[[int], GroupIndex]
+"""Makes an empty index with room for so many faces."""
+
+
+def fill(groups: Groups, block: Block, new_index: NewIndex) -> None:
+    """Add the faces of a block to the indexes of their groups, making those that are missing."""
+    face_pks, user_pks, group_pks, embeddings = block
+    order = np.argsort(group_pks, kind="stable")
+    found, starts = np.unique(group_pks[order], return_index=True)
+    for group_pk, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=False):
+        _index(groups, group_pk, new_index, len(rows)).add_many(face_pks[rows], user_pks[rows], embeddings[rows])
+
+
+def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex) -> None:
+    """Apply rows of the log, additions first and all of a group at once.
+
+    No number is given twice, so what is added and removed within ``changes`` may be left out, and an addition may
+    come before the removals that the log has before it. That way a replaced face is never missing in between.
+    """
+    gone = {(change.kind, _subject(change)) for change in changes if change.kind is not ChangeKind.ADD_FACE}
+    added: dict[int, list[Change]] = {}
+    for change in changes:
+        if (
+            change.kind is ChangeKind.ADD_FACE
+            and change.embedding is not None
+            and (ChangeKind.REMOVE_FACE, change.face_pk) not in gone
+            and (ChangeKind.REMOVE_USER, change.user_pk) not in gone
+            and (ChangeKind.REMOVE_GROUP, change.group_pk) not in gone
+        ):
+            added.setdefault(change.group_pk, []).append(change)
+    for group_pk, rows in added.items():
+        _index(groups, group_pk, new_index, len(rows)).add_many(
+            np.array([row.face_pk for row in rows], dtype=np.int64),
+            np.array([row.user_pk for row in rows], dtype=np.int64),
+            np.stack([row.embedding for row in rows if row.embedding is not None]),
+        )
+    for change in changes:
+        if change.kind is not ChangeKind.ADD_FACE:
+            _remove(groups, change)
+
+
+def _subject(change: Change) -> int:
+    """The number that a removal is about."""
+    if change.kind is ChangeKind.REMOVE_FACE:
+        return change.face_pk
+    return change.user_pk if change.kind is ChangeKind.REMOVE_USER else change.group_pk
+
+
+def _remove(groups: Groups, change: Change) -> None:
+    index = groups.get(change.group_pk)
+    if index is None:
+        return
+    if change.kind is ChangeKind.REMOVE_FACE:
+        index.remove_face(change.face_pk)
+    elif change.kind is ChangeKind.REMOVE_USER:
+        index.remove_user(change.user_pk)
+    if change.kind is ChangeKind.REMOVE_GROUP or len(index) == 0:
+        del groups[change.group_pk]
+
+
+def _index(groups: Groups, group_pk: int, new_index: NewIndex, expected: int) -> GroupIndex:
+    index = groups.get(group_pk)
+    if index is None:
+        index = groups[group_pk] = new_index(expected)
+    return index

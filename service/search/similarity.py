@@ -1,0 +1,41 @@
+"""The one way to compute the similarity that is told to callers.
+
+Every index finds its candidates as it likes and has them scored here, so that all of them agree to the last bit: the
+sum is taken in double precision and in an order that depends on nothing but the row itself. (A matrix product would
+not do: its kernels sum rows differently by their place in the matrix, and equal faces would come out unequal.)
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.search.protocol import Candidate, Keys
+from service.values import Embedding, Embeddings
+
+SLACK = 1e-5
+"""More than the difference between :func:`exact` and any single precision dot product of unit vectors in use here."""
+
+
+def exact(embeddings: Embeddings, probe: Embedding) -> NDArray[np.float64]:
+    """Cosines ``(n,)`` of unit vectors ``(n, dimension)`` with ``probe``."""
+    products = np.multiply(embeddings, probe, dtype=np.float64, order="C")
+    return cast("NDArray[np.float64]", products.sum(axis=1))
+
+
+def best_of_users(
+    face_pks: Keys, user_pks: Keys, similarities: NDArray[np.float64], limit: int, min_similarity: float
+) -> list[Candidate]:
+    """Each user's best face of at least ``min_similarity``, best users first, ties by ``face_pk``."""
+    order = np.lexsort((face_pks, -similarities))
+    found: dict[int, Candidate] = {}
+    for row in order.tolist():
+        similarity = float(similarities[row])
+        if similarity < min_similarity or len(found) == limit:
+            break
+        user_pk = int(user_pks[row])
+        if user_pk not in found:
+            found[user_pk] = Candidate(user_pk, int(face_pks[row]), similarity)
+    return list(found.values())

@@ -1,0 +1,157 @@
+"""Connections to the database, and the three ways to use one: reading, writing an app's library, the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from service.storage.apps import AppReader, AppWriter
+from service.storage.changes import ChangeReader, ChangeWriter
+from service.storage.execution import Execution
+from service.storage.faces import FaceReader, FaceWriter
+from service.storage.failures import translated
+from service.storage.groups import GroupReader, GroupWriter
+from service.storage.recording import Recording
+from service.storage.tokens import TokenReader, TokenWriter
+from service.storage.urls import driver_address, normalised
+from service.storage.users import UserReader, UserWriter
+
+CONNECT_SECONDS = 5
+CHECKOUT_SECONDS = 5.0
+"""Longest wait for a free connection of the pool."""
+STATEMENT_SECONDS = 30
+"""Longest statement of a request; bulk work sets its own."""
+LOCK_SECONDS = 10
+"""Longest wait for the other writers of the same app."""
+RECYCLE_SECONDS = 1800
+
+
+class Reader:
+    """Queries. Every statement stands alone and sees what was committed before it."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.apps = AppReader(execution)
+        self.groups = GroupReader(execution)
+        self.users = UserReader(execution)
+        self.faces = FaceReader(execution)
+        self.tokens = TokenReader(execution)
+        self.changes = ChangeReader(execution)
+
+
+class UnitOfWork:
+    """One transaction on one app's library; the only writer of that app while it lasts.
+
+    Its changes become visible, in the tables and in the change log, all at once or not at all.
+    """
+
+    def __init__(self, execution: Execution, recording: Recording) -> None:
+        self._recording = recording
+        self.groups = GroupWriter(execution, recording)
+        self.users = UserWriter(execution, recording)
+        self.faces = FaceWriter(execution, recording)
+        self.tokens = TokenReader(execution)
+
+    @property
+    def app_pk(self) -> int:
+        return self._recording.app_pk
+
+    @property
+    def seq(self) -> int:
+        """Where the app's change log ends: before our changes during the work, with them after it."""
+        return self._recording.seq
+
+
+class Administration:
+    """One transaction on what belongs to no app's library: the apps, face tokens, the upkeep of the change log."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.apps = AppWriter(execution)
+        self.tokens = TokenWriter(execution)
+        self.changes = ChangeWriter(execution)
+
+
+class Database:
+    """A pool of connections to one PostgreSQL. Connects when first used; safe to share between threads.
+
+    All methods raise :class:`DatabaseUnavailable` when the database does not answer and :class:`StorageFull` when it
+    refuses to write. A failure while committing leaves open whether the work was done.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.url = url
+        self._engine = sa.create_engine(
+            normalised(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=CHECKOUT_SECONDS,
+            pool_recycle=RECYCLE_SECONDS,
+            connect_args=connect_arguments(),
+        )
+        sa.event.listen(self._engine, "connect", _limit_waiting)
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Queries, without a transaction."""
+        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+            yield Reader(execution)
+
+    @contextlib.contextmanager
+    def write(self, app_pk: int) -> Iterator[UnitOfWork]:
+        """Change an app's library: committed at the end of the block, undone when it raises.
+
+        Raises :class:`AppUnavailable` when the app has been deleted.
+        """
+        with translated(), contextlib.closing(Execution(self._engine)) as execution:
+            recording = Recording(execution, app_pk)
+            yield UnitOfWork(execution, recording)
+            recording.write()
+            execution.commit()
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[Administration]:
+        """Change apps or face tokens: committed at the end of the block, undone when it raises."""
+        with translated(), contextlib.closing(Execution(self._engine)) as execution:
+            yield Administration(execution)
+            execution.commit()
+
+    @contextlib.contextmanager
+    def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection of its own, outside the pool and without time limits, for copying whole tables."""
+        with translated(), psycopg.connect(driver_address(self.url), connect_timeout=CONNECT_SECONDS) as connection:
+            yield connection
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+            execution.run(sa.text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close idle connections; those in use are closed when they are given back."""
+        self._engine.dispose()
+
+
+def connect_arguments() -> dict[str, Any]:
+    """How we introduce ourselves, and how soon a silent peer counts as dead."""
+    return {
+        "application_name": "aipface",
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+
+
+def _limit_waiting(connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
+            " set_config('idle_in_transaction_session_timeout', '60s', false)",
+            (f"{STATEMENT_SECONDS}s", f"{LOCK_SECONDS}s"),
+        )
+    connection.commit()

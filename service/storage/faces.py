@@ -1,0 +1,138 @@
+"""Faces of users: embeddings, portraits, and what the API says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
+from service.storage.execution import Execution
+from service.storage.recording import Recording
+from service.storage.rows import RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
+from service.storage.tables import faces, users
+from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
+
+# NULL in the column means "not known"; without this it would be the JSON value null.
+_TYPES = {column.name: JSONB(none_as_null=True) if column.name == "quality" else column.type for column in faces.c}
+_COPIED = ("token", "model_id", "embedding", "location", "angles", "confidence", "quality", "points", "portrait")
+
+
+class FaceReader:
+    """Finding faces."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def count(self, user_pk: int) -> int:
+        query = sa.select(sa.func.count()).select_from(faces).where(faces.c.user_pk == user_pk)
+        return int(self._execution.run(query).scalar_one())
+
+    def pk_by_token(self, user_pk: int, token: str) -> int | None:
+        query = sa.select(faces.c.pk).where(faces.c.user_pk == user_pk, faces.c.token == token)
+        return self._execution.run(query).scalar_one_or_none()
+
+    def exists(self, user_pk: int, token: str) -> bool:
+        return self.pk_by_token(user_pk, token) is not None
+
+    def entries(self, user_pk: int) -> list[FaceEntry]:
+        """The user's faces in the order of enrolment."""
+        query = sa.select(faces.c.pk, faces.c.token, faces.c.created).where(faces.c.user_pk == user_pk)
+        return [FaceEntry(row.pk, row.token, row.created) for row in self._execution.run(query.order_by(faces.c.pk))]
+
+    def tokens_by_pk(self, pks: Sequence[int]) -> dict[int, str]:
+        """Tokens by number; a face deleted meanwhile is left out."""
+        wanted = sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))
+        query = sa.select(faces.c.pk, faces.c.token).where(faces.c.pk == sa.any_(wanted))
+        return {row.pk: row.token for row in self._execution.run(query)}
+
+    def stored_by_token(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
+        """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding."""
+        ours = faces.c.model_id == model_id
+        query = sa.select(faces, sa.case((ours, faces.c.embedding)).label("usable"))
+        query = query.where(faces.c.app_pk == app_pk, faces.c.token == token)
+        row = self._execution.run(query.order_by(ours.desc(), faces.c.pk.desc()).limit(1)).one_or_none()
+        return None if row is None else RememberedFace(stored_face(row), embedding_of(row.usable))
+
+
+# What is remembered of a face under its token goes with it.
+_DELETE = """
+    WITH gone AS (
+        DELETE FROM faces WHERE {condition} AND app_pk = :app_pk RETURNING pk, token, user_pk, group_pk
+    ), gone_tokens AS (
+        DELETE FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone)
+    )
+    SELECT pk, user_pk, group_pk FROM gone ORDER BY pk
+"""
+_DELETE_ONE = sa.text(_DELETE.format(condition="pk = :pk"))
+_DELETE_OF_USER = sa.text(_DELETE.format(condition="user_pk = :pk"))
+
+
+class FaceWriter(FaceReader):
+    """Changing faces within a unit of work."""
+
+    def __init__(self, execution: Execution, recording: Recording) -> None:
+        super().__init__(execution)
+        self._recording = recording
+
+    def insert(
+        self,
+        user_pk: int,
+        face: StoredFace,
+        model_id: str,
+        embedding: Embedding,
+        quality: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Give a user a face; raises :class:`FaceExists` for a token that the user has, :class:`UserNotFound`."""
+        values = {
+            **face_columns(face),
+            "model_id": model_id,
+            "embedding": embedding_bytes(embedding),
+            "quality": None if quality is None else dict(quality),
+        }
+        literals = (sa.literal(value, _TYPES[name]).label(name) for name, value in values.items())
+        query = _owned(user_pk, self._recording.app_pk, *literals)
+        pks = self._insert(query, tuple(values))
+        if pks:
+            return pks[0]
+        if self.exists(user_pk, face.token):
+            raise FaceExists(face.token)
+        raise UserNotFound(str(user_pk))
+
+    def copy(self, source_user_pk: int, user_pk: int) -> int:
+        """Give a user the faces of another, less those that it has; returns how many it got."""
+        app_pk = self._recording.app_pk
+        query = _owned(user_pk, app_pk, *(faces.c[name] for name in _COPIED))
+        query = query.where(faces.c.user_pk == source_user_pk, faces.c.app_pk == app_pk).order_by(faces.c.pk)
+        return len(self._insert(query, _COPIED))
+
+    def delete(self, pk: int) -> None:
+        """Delete one face; raises :class:`EnrolledFaceNotFound`."""
+        if not self._delete(_DELETE_ONE, pk):
+            raise EnrolledFaceNotFound(str(pk))
+
+    def delete_of_user(self, user_pk: int) -> int:
+        """Delete every face of a user, who stays; returns how many there were."""
+        return self._delete(_DELETE_OF_USER, user_pk)
+
+    def _insert(self, query: sa.Select[Any], columns: Sequence[str]) -> list[int]:
+        statement = insert(faces).from_select(["app_pk", "group_pk", "user_pk", *columns], query)
+        statement = statement.on_conflict_do_nothing(index_elements=["user_pk", "token"])
+        rows = self._execution.run(statement.returning(faces.c.pk, faces.c.group_pk, faces.c.user_pk)).all()
+        for row in rows:
+            self._recording.record(ChangeKind.ADD_FACE, row.group_pk, row.user_pk, row.pk)
+        return [row.pk for row in rows]
+
+    def _delete(self, statement: sa.TextClause, pk: int) -> int:
+        rows = self._execution.run(statement, {"pk": pk, "app_pk": self._recording.app_pk}).all()
+        for row in rows:
+            self._recording.record(ChangeKind.REMOVE_FACE, row.group_pk, row.user_pk, row.pk)
+        return len(rows)
+
+
+def _owned(user_pk: int, app_pk: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Rows for ``faces`` that belong to a user of the app; none when the app has no such user."""
+    query = sa.select(users.c.app_pk, users.c.group_pk, users.c.pk, *columns)
+    return query.where(users.c.pk == user_pk, users.c.app_pk == app_pk)

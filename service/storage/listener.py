@@ -1,0 +1,110 @@
+"""Hearing of changes that any process made."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import psycopg
+
+from service.storage import apps, recording
+from service.storage.engine import connect_arguments
+from service.storage.urls import driver_address
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""How soon a stop is noticed."""
+SILENCE_SECONDS = 30.0
+"""After so long without news the connection is asked for a sign of life."""
+FIRST_BACKOFF = 0.1
+LAST_BACKOFF = 5.0
+
+
+class Listener:
+    """A thread with a connection of its own that turns notifications into calls.
+
+    ``on_change(app_pk, seq)``: the app's change log reaches ``seq``. ``on_app(app_pk)``: an app was made, changed or
+    deleted. ``on_connect()``: listening has begun, or begun anew, and anything may have happened before. They run in
+    the listener's thread, one at a time; what they raise is logged and forgotten.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_change: Callable[[int, int], None],
+        on_app: Callable[[int], None],
+        on_connect: Callable[[], None],
+    ) -> None:
+        self._address = driver_address(url)
+        self._on_change = on_change
+        self._on_app = on_app
+        self._on_connect = on_connect
+        self._stopping = threading.Event()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening; returns when the thread has ended."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def listening(self) -> bool:
+        """Whether the connection stands."""
+        return self._listening.is_set()
+
+    def _run(self) -> None:
+        backoff = FIRST_BACKOFF
+        while not self._stopping.is_set():
+            try:
+                with psycopg.connect(self._address, autocommit=True, **connect_arguments()) as connection:
+                    connection.execute(f"LISTEN {recording.CHANNEL}")
+                    connection.execute(f"LISTEN {apps.CHANNEL}")
+                    self._listening.set()
+                    backoff = FIRST_BACKOFF
+                    self._call(self._on_connect)
+                    self._listen(connection)
+            except psycopg.Error as error:
+                logger.warning("not listening to the database: %s", str(error).strip().splitlines()[:1])
+                self._stopping.wait(backoff)
+                backoff = min(2 * backoff, LAST_BACKOFF)
+            finally:
+                self._listening.clear()
+
+    def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        silence = 0.0
+        while not self._stopping.is_set():
+            heard = False
+            for notification in connection.notifies(timeout=POLL_SECONDS):
+                heard = True
+                self._dispatch(notification)
+                if self._stopping.is_set():
+                    return
+            silence = 0.0 if heard else silence + POLL_SECONDS
+            if silence >= SILENCE_SECONDS:
+                connection.execute("SELECT 1")
+                silence = 0.0
+
+    def _dispatch(self, notification: psycopg.Notify) -> None:
+        try:
+            numbers = [int(part) for part in notification.payload.split(":")]
+        except ValueError:
+            numbers = []
+        if notification.channel == recording.CHANNEL and len(numbers) == 2:
+            self._call(self._on_change, *numbers)
+        elif notification.channel == apps.CHANNEL and len(numbers) == 1:
+            self._call(self._on_app, *numbers)
+        else:
+            logger.warning("a notification on %s has an unknown form", notification.channel)
+
+    def _call(self, function: Callable[..., None], *arguments: int) -> None:
+        try:
+            function(*arguments)
+        except Exception:
+            logger.exception("a reaction to a database notification failed")

@@ -1,0 +1,79 @@
+"""Bringing a database's schema to a revision, by the scripts in ``alembic/``.
+
+Replicas may start together: a session lock lets one of them migrate and the others find the work done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from service.storage.failures import translated
+from service.storage.urls import normalised
+
+LOCK = 0x61697066
+"""Key of the advisory lock: the letters "aipf"."""
+
+
+def scripts() -> Path:
+    """The folder of the scripts: inside an installed package, or beside ``service/`` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "alembic"
+
+
+def head() -> str:
+    """The newest revision that this code knows."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def current(url: str) -> str | None:
+    """The revision a database is at, or None when it is empty. Raises :class:`DatabaseUnavailable`."""
+    with _connection(url) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring a database up to ``revision``. Raises :class:`DatabaseUnavailable`."""
+    with _connection(url) as connection, _alone(connection):
+        command.upgrade(_config(connection), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Bring a database down to ``revision``; ``base`` empties it. Raises :class:`DatabaseUnavailable`."""
+    with _connection(url) as connection, _alone(connection):
+        command.downgrade(_config(connection), revision)
+
+
+def _config(connection: sa.Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextlib.contextmanager
+def _connection(url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(normalised(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
+    with translated(), engine.connect() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _alone(connection: sa.Connection) -> Iterator[None]:
+    """Hold the lock; it belongs to the session, so that scripts may commit in between."""
+    connection.execute(sa.select(sa.func.pg_advisory_lock(LOCK)))
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(sa.select(sa.func.pg_advisory_unlock(LOCK)))
+        connection.commit()

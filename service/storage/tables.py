@@ -1,0 +1,138 @@
+"""The schema as SQLAlchemy sees it; ``alembic/versions`` builds it, and a test compares the two.
+
+Numbers: ``pk`` columns come from identities and are never given twice, which the change log and the search rely on.
+Names that callers choose are compared byte by byte (``COLLATE "C"``).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+
+app_ids = sa.Sequence("app_ids", start=30000001, metadata=metadata)
+"""Public app numbers. A sequence, so that a deleted app's number, and with it its old tokens, never lives again."""
+
+
+def _pk() -> sa.Column[int]:
+    return sa.Column("pk", sa.BigInteger, sa.Identity(always=True), primary_key=True)
+
+
+def _parent(table: str, **options: bool) -> sa.Column[int]:
+    column = f"{table.removesuffix('s')}_pk"
+    key = sa.ForeignKey(f"{table}.pk", ondelete="CASCADE")
+    return sa.Column(column, sa.BigInteger, key, nullable=False, **options)  # type: ignore[arg-type]
+
+
+def _name(column: str) -> sa.Column[str]:
+    return sa.Column(column, sa.Text(collation="C"), nullable=False)
+
+
+def _created() -> sa.Column[object]:
+    return sa.Column("created", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+
+
+apps = sa.Table(
+    "apps",
+    metadata,
+    _pk(),
+    sa.Column("app_id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("api_key", sa.Text, nullable=False, unique=True),
+    sa.Column("secret", BYTEA, nullable=False, comment="sealed by service.access"),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("permissions", ARRAY(sa.Text)),
+    sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
+    _created(),
+)
+
+groups = sa.Table(
+    "groups",
+    metadata,
+    _pk(),
+    _parent("apps"),
+    _name("name"),
+    _created(),
+    sa.UniqueConstraint("app_pk", "name"),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _pk(),
+    sa.Column("app_pk", sa.BigInteger, nullable=False),
+    _parent("groups"),
+    _name("name"),
+    sa.Column("info", sa.Text, nullable=False, server_default=""),
+    _created(),
+    sa.UniqueConstraint("group_pk", "name"),
+    sa.Index(None, "app_pk", "name"),
+)
+
+faces = sa.Table(
+    "faces",
+    metadata,
+    _pk(),
+    sa.Column("app_pk", sa.BigInteger, nullable=False),
+    sa.Column("group_pk", sa.BigInteger, nullable=False),
+    _parent("users"),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sa.Column("embedding", BYTEA, nullable=False, comment="float32, little endian, unit length"),
+    sa.Column("location", JSONB, nullable=False),
+    sa.Column("angles", JSONB, nullable=False),
+    sa.Column("confidence", sa.Double, nullable=False),
+    sa.Column("quality", JSONB),
+    sa.Column("points", BYTEA, comment="float32 pairs, little endian, pixels of the portrait"),
+    sa.Column("portrait", BYTEA, comment="JPEG"),
+    _created(),
+    sa.UniqueConstraint("user_pk", "token"),
+    sa.Index(None, "app_pk", "token"),
+    sa.Index(None, "group_pk"),
+)
+
+face_tokens = sa.Table(
+    "face_tokens",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("location", JSONB, nullable=False),
+    sa.Column("angles", JSONB, nullable=False),
+    sa.Column("confidence", sa.Double, nullable=False),
+    sa.Column("points", BYTEA),
+    sa.Column("portrait", BYTEA),
+    sa.Column("model_id", sa.Text),
+    sa.Column("embedding", BYTEA),
+    sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+    sa.Index(None, "expires"),
+    # Lost in a crash and not replicated: callers may detect again, and writes stay off the log.
+    prefixes=["UNLOGGED"],
+)
+
+change_heads = sa.Table(
+    "change_heads",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("floor", sa.BigInteger, nullable=False, server_default="0", comment="rows up to it were pruned"),
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("group_pk", sa.BigInteger, nullable=False),
+    sa.Column("user_pk", sa.BigInteger, nullable=False, comment="0 where the kind names no user"),
+    sa.Column("face_pk", sa.BigInteger, nullable=False, comment="0 where the kind names no face"),
+    _created(),
+)

@@ -1,0 +1,68 @@
+"""Faces remembered for a while under their token, so that callers need not send the picture again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from service.storage.execution import Execution
+from service.storage.rows import RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
+from service.storage.tables import face_tokens
+
+
+class TokenReader:
+    """Finding remembered faces."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def get(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
+        """The face unless it has expired; its embedding only when ``model_id`` made it."""
+        usable = sa.case((face_tokens.c.model_id == model_id, face_tokens.c.embedding)).label("usable")
+        query = sa.select(face_tokens, usable).where(
+            face_tokens.c.app_pk == app_pk, face_tokens.c.token == token, face_tokens.c.expires > sa.func.now()
+        )
+        row = self._execution.run(query).one_or_none()
+        return None if row is None else RememberedFace(stored_face(row), embedding_of(row.usable))
+
+
+_PURGE = sa.text("""
+    DELETE FROM face_tokens WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM face_tokens WHERE expires <= now() ORDER BY expires LIMIT :limit FOR UPDATE SKIP LOCKED
+    ))
+""")
+
+
+class TokenWriter(TokenReader):
+    """Remembering and forgetting faces."""
+
+    def put(self, app_pk: int, faces: Sequence[RememberedFace], model_id: str, lifetime: timedelta) -> None:
+        """Remember faces, or remember them anew. A known embedding stays when none comes with the face again."""
+        rows: dict[str, dict[str, Any]] = {}
+        for known in faces:
+            embedding = None if known.embedding is None else embedding_bytes(known.embedding)
+            made_by = None if embedding is None else model_id
+            rows[known.face.token] = {**face_columns(known.face), "model_id": made_by, "embedding": embedding}
+        if not rows:
+            return
+        expires = sa.func.now() + lifetime
+        # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
+        values = [{"app_pk": app_pk, **rows[token], "expires": expires} for token in sorted(rows)]
+        statement = insert(face_tokens).values(values)
+        new = statement.excluded
+        kept = {name: sa.func.coalesce(new[name], face_tokens.c[name]) for name in ("model_id", "embedding")}
+        same = {name: new[name] for name in ("location", "angles", "confidence", "points", "portrait", "expires")}
+        self._execution.run(statement.on_conflict_do_update(index_elements=["app_pk", "token"], set_={**same, **kept}))
+
+    def remove(self, app_pk: int, tokens: Sequence[str]) -> int:
+        """Forget faces; returns how many were known."""
+        condition = (face_tokens.c.app_pk == app_pk) & face_tokens.c.token.in_(tokens)
+        return self._execution.run(face_tokens.delete().where(condition)).rowcount
+
+    def purge_expired(self, limit: int) -> int:
+        """Delete expired faces, oldest first, at most ``limit`` of them; returns how many."""
+        return self._execution.run(_PURGE, {"limit": limit}).rowcount

@@ -1,0 +1,27 @@
+"""Database addresses in the forms that people write."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from service.errors import DatabaseUnavailable
+
+
+def normalised(url: str) -> URL:
+    """An address of PostgreSQL with our driver named; raises :class:`DatabaseUnavailable` for any other."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # The address may hold a password: not even the cause is shown.
+        raise DatabaseUnavailable(
+            "The database address cannot be read; write postgresql://user:password@host/name."
+        ) from None
+    if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise DatabaseUnavailable(f"The database address names {parsed.drivername}; only postgresql:// is supported.")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def driver_address(url: str) -> str:
+    """The same address as psycopg itself takes it."""
+    return normalised(url).set(drivername="postgresql").render_as_string(hide_password=False)

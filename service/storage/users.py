@@ -1,0 +1,101 @@
+"""Users: a person as enrolled in one group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from service.errors import GroupNotFound, UserAlreadyInGroup, UserNotFound
+from service.storage.execution import Execution
+from service.storage.recording import Recording
+from service.storage.tables import groups, users
+from service.values import ChangeKind, UserEntry
+
+_ENTRY = sa.select(users.c.pk, groups.c.name.label("group_id"), users.c.name.label("user_id"), users.c.info).join(
+    groups, groups.c.pk == users.c.group_pk
+)
+
+
+class UserReader:
+    """Finding users."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def pk(self, group_pk: int, user_id: str) -> int | None:
+        query = sa.select(users.c.pk).where(users.c.group_pk == group_pk, users.c.name == user_id)
+        return self._execution.run(query).scalar_one_or_none()
+
+    def pks(self, group_pks: Sequence[int], user_id: str) -> list[int]:
+        """The user's entries in several groups, as far as they exist."""
+        query = sa.select(users.c.pk).where(users.c.group_pk.in_(group_pks), users.c.name == user_id)
+        return list(self._execution.run(query.order_by(users.c.pk)).scalars())
+
+    def get(self, group_pk: int, user_id: str) -> UserEntry | None:
+        query = _ENTRY.where(users.c.group_pk == group_pk, users.c.name == user_id)
+        row = self._execution.run(query).one_or_none()
+        return None if row is None else _entry(row)
+
+    def entries(self, app_pk: int, user_id: str) -> list[UserEntry]:
+        """The user in every group of the app, in the order of enrolment."""
+        query = _ENTRY.where(users.c.app_pk == app_pk, users.c.name == user_id).order_by(users.c.pk)
+        return [_entry(row) for row in self._execution.run(query)]
+
+    def entries_by_pk(self, pks: Sequence[int]) -> dict[int, UserEntry]:
+        """Users by number; one deleted meanwhile is left out."""
+        query = _ENTRY.where(users.c.pk == sa.any_(sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))))
+        return {row.pk: _entry(row) for row in self._execution.run(query)}
+
+
+# Faces and what is remembered of them go first, so that the token rows can still be told.
+_DELETE = sa.text("""
+    WITH gone_faces AS (
+        DELETE FROM faces WHERE user_pk = :pk AND app_pk = :app_pk RETURNING token
+    ), gone_tokens AS (
+        DELETE FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone_faces)
+    )
+    DELETE FROM users WHERE pk = :pk AND app_pk = :app_pk RETURNING group_pk
+""")
+
+
+class UserWriter(UserReader):
+    """Changing users within a unit of work."""
+
+    def __init__(self, execution: Execution, recording: Recording) -> None:
+        super().__init__(execution)
+        self._recording = recording
+
+    def insert(self, group_pk: int, user_id: str, user_info: str = "") -> int:
+        """A new user without faces; raises :class:`UserAlreadyInGroup`, :class:`GroupNotFound`."""
+        app_pk = self._recording.app_pk
+        group = sa.select(
+            groups.c.app_pk, groups.c.pk, sa.literal(user_id, sa.Text), sa.literal(user_info, sa.Text)
+        ).where(groups.c.pk == group_pk, groups.c.app_pk == app_pk)
+        statement = insert(users).from_select(["app_pk", "group_pk", "name", "info"], group)
+        pk = self._execution.run(statement.on_conflict_do_nothing().returning(users.c.pk)).scalar_one_or_none()
+        if pk is not None:
+            return int(pk)
+        if self.pk(group_pk, user_id) is None:
+            raise GroupNotFound(str(group_pk))
+        raise UserAlreadyInGroup(user_id)
+
+    def set_info(self, pk: int, user_info: str) -> None:
+        """Raises :class:`UserNotFound`."""
+        condition = (users.c.pk == pk) & (users.c.app_pk == self._recording.app_pk)
+        if not self._execution.run(users.update().where(condition).values(info=user_info)).rowcount:
+            raise UserNotFound(str(pk))
+
+    def delete(self, pk: int) -> None:
+        """Delete a user with faces, embeddings and portraits; raises :class:`UserNotFound`."""
+        parameters = {"pk": pk, "app_pk": self._recording.app_pk}
+        group_pk = self._execution.run(_DELETE, parameters).scalar_one_or_none()
+        if group_pk is None:
+            raise UserNotFound(str(pk))
+        self._recording.record(ChangeKind.REMOVE_USER, group_pk, pk)
+
+
+def _entry(row: sa.Row[Any]) -> UserEntry:
+    return UserEntry(row.pk, row.group_id, row.user_id, row.info)

@@ -1,0 +1,74 @@
+"""A thread that keeps house: expired face tokens, the tail of the change log, a database of ours that was killed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from service.errors import ServiceUnavailable
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import Database
+
+logger = logging.getLogger(__name__)
+
+ROUND_SECONDS = 5.0
+TOKENS_PER_ROUND = 5_000
+CHANGES_KEPT = 1_000_000
+"""Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
+
+ROUNDS_BETWEEN_PRUNINGS = 720
+"""Once an hour."""
+
+
+class Upkeep:
+    """Runs every ``ROUND_SECONDS``; a round that fails is logged and tried again, it never ends the thread."""
+
+    def __init__(self, database: Database, embedded: EmbeddedPostgres | None) -> None:
+        self._database = database
+        self._embedded = embedded
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first round comes after ``ROUND_SECONDS``."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; returns when the thread has ended."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        rounds = 0
+        while not self._stopping.wait(ROUND_SECONDS):
+            rounds += 1
+            self._attempt(self._revive_database)
+            self._attempt(self._forget_tokens)
+            if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
+                self._attempt(self._prune_changes)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ServiceUnavailable as error:
+            logger.warning("upkeep: %s", error)
+        except Exception:
+            logger.exception("upkeep failed")
+
+    def _revive_database(self) -> None:
+        if self._embedded is not None and not self._embedded.running():
+            logger.warning("the embedded PostgreSQL is gone; starting it again")
+            self._embedded.start()
+
+    def _forget_tokens(self) -> None:
+        with self._database.admin() as work:
+            work.tokens.purge_expired(TOKENS_PER_ROUND)
+
+    def _prune_changes(self) -> None:
+        with self._database.read() as reader:
+            apps = reader.apps.all()
+        for app in apps:
+            with self._database.admin() as work:
+                work.changes.prune(app.pk, CHANGES_KEPT)

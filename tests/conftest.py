@@ -1,0 +1,14 @@
+"""Fixtures for all tests live in ``tests/fixtures``; the caller's settings are kept away from the tests."""
+
+from __future__ import annotations
+
+from tests.fixtures.places import forget_settings
+
+pytest_plugins = [
+    "tests.fixtures.weights",
+    "tests.fixtures.pictures",
+    "tests.fixtures.server",
+    "tests.fixtures.node",
+]
+
+forget_settings()

@@ -1,0 +1,71 @@
+"""The composed service with real weights and a real PostgreSQL, behind a real HTTP server in this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import Service, create_app, open_service
+from service.settings import load_settings
+from tests.contract.wire import Wire
+from tests.fixtures.postgres import TEMPLATE, _database
+
+
+@contextmanager
+def listening(application: FastAPI) -> Iterator[httpx.Client]:
+    """Serve an application on a free port of this machine; yields a client of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            port = listener.getsockname()[1]
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def contract_database_url(postgres_url: str) -> Iterator[str]:
+    """A migrated database that the tests here share; each test has an app of its own in it."""
+    yield from _database(postgres_url, TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def service(model_dir: Path, contract_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Every use case, ready."""
+    settings = load_settings(
+        home=tmp_path_factory.mktemp("contract"),
+        model_dir=model_dir,
+        offline=True,
+        database_url=contract_database_url,
+        inference_threads=2,
+    )
+    with open_service(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def http(service: Service) -> Iterator[httpx.Client]:
+    """The composed application behind HTTP."""
+    with listening(create_app(service)) as client:
+        yield client
+
+
+@pytest.fixture
+def wire(service: Service, http: httpx.Client) -> Wire:
+    """A caller with a fresh app, so with an empty library, of its own."""
+    credentials = service.apps.create("contract")
+    app = service.apps.by_app_id(credentials.app_id)
+    assert app is not None
+    return Wire(http, credentials, service.tokens.issue(app).access_token)

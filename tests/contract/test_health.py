@@ -1,0 +1,32 @@
+"""Endpoints for people and machines that run the service."""
+
+from __future__ import annotations
+
+import httpx
+
+from service.api.v3.routes import CALLS
+
+
+def test_alive(http: httpx.Client) -> None:
+    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.head("/healthz").status_code == 200
+
+
+def test_ready(http: httpx.Client) -> None:
+    response = http.get("/readyz")
+    assert response.status_code == 200
+    readiness = response.json()
+    assert readiness["ready"] is True
+    assert readiness["checks"]
+    assert all(set(check) == {"name", "ok", "detail"} and check["ok"] for check in readiness["checks"])
+    assert http.head("/readyz").status_code == 200
+
+
+def test_documentation(http: httpx.Client) -> None:
+    assert "swagger" in http.get("/docs").text.lower()
+    described = http.get("/openapi.json").json()["paths"]
+    for call in CALLS:
+        operation = described[call.path]["post"]
+        assert operation["summary"] == call.summary
+        assert "example" in operation["requestBody"]["content"]["application/json"]
+    assert set(described["/oauth/2.0/token"]) == {"get", "post"}

@@ -1,0 +1,74 @@
+"""Tenants in the database."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.errors import AppUnavailable
+from service.storage.engine import Database
+from service.values import App, ChangeKind
+from tests.fixtures.library import MODEL, enrol, new_app, random_embedding
+
+
+def test_an_app_is_found_by_both_of_its_names(database: Database) -> None:
+    with database.admin() as admin:
+        made = admin.apps.insert("30000500", "门禁", "api-key", b"\x00sealed", ["detect", "match"])
+    with database.read() as reader:
+        assert reader.apps.by_api_key("api-key") == made
+        assert reader.apps.by_app_id("30000500") == made
+        assert reader.apps.all() == [made]
+        assert reader.apps.sealed_secret(made.pk) == b"\x00sealed"
+        assert reader.apps.by_api_key("api-keY") is None
+        assert reader.apps.by_app_id("3000050") is None
+    assert made == App(made.pk, "30000500", "门禁", "api-key", 0, frozenset({"detect", "match"}), enabled=True)
+
+
+def test_rotation_and_suspension(database: Database, app: App) -> None:
+    with database.admin() as admin:
+        assert admin.apps.rotate(app.pk, b"new").epoch == app.epoch + 1
+        assert not admin.apps.set_enabled(app.pk, enabled=False).enabled
+    with database.read() as reader:
+        assert reader.apps.sealed_secret(app.pk) == b"new"
+        found = reader.apps.by_app_id(app.app_id)
+    assert found is not None
+    assert (found.epoch, found.enabled, found.permissions) == (app.epoch + 1, False, None)
+
+
+def test_numbers_of_deleted_apps_stay_away(database: Database) -> None:
+    first = new_app(database)
+    with database.admin() as admin:
+        admin.apps.delete(first.pk)
+    second = new_app(database)
+    assert int(second.app_id) > int(first.app_id)
+    assert second.pk > first.pk
+
+
+def test_deleting_an_app_leaves_nothing(database: Database, app: App) -> None:
+    other = new_app(database)
+    for owner in (app, other):
+        enrol(database, owner, "group", "user", "token", random_embedding(1))
+    with database.admin() as admin:
+        admin.apps.delete(app.pk)
+    with database.read() as reader:
+        assert reader.apps.all() == [other]
+        assert reader.groups.names(app.pk, 0, 10) == []
+        assert reader.users.entries(app.pk, "user") == []
+        assert reader.faces.stored_by_token(app.pk, "token", MODEL) is None
+        assert reader.faces.stored_by_token(other.pk, "token", MODEL) is not None
+        assert reader.changes.head(app.pk) is None
+        assert reader.changes.since(app.pk, 0, 10, MODEL) == []
+        assert [change.kind for change in reader.changes.since(other.pk, 0, 10, MODEL)] == [ChangeKind.ADD_FACE]
+
+
+def test_an_app_that_is_not_there(database: Database) -> None:
+    with pytest.raises(AppUnavailable), database.write(404):
+        pass
+    with database.admin() as admin:
+        for call in (
+            lambda: admin.apps.delete(404),
+            lambda: admin.apps.rotate(404, b""),
+            lambda: admin.apps.set_enabled(404, enabled=True),
+            lambda: admin.apps.sealed_secret(404),
+        ):
+            with pytest.raises(AppUnavailable):
+                call()

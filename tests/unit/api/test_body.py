@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import anyio
+import anyio.lowlevel
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from service.api.body import BODY, Received, decode, receive
+from service.errors import ParameterMalformed
+
+PICTURE = {"image": "人脸+/=", "max_face_num": 2}
+
+
+def request_of(chunks: Iterator[bytes]) -> Request:
+    async def messages() -> Message:
+        await anyio.lowlevel.checkpoint()
+        chunk = next(chunks, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    return Request({"type": "http", "method": "POST", "headers": []}, messages)
+
+
+def received(chunks: Iterator[bytes], limit: int) -> Received:
+    return anyio.run(receive, request_of(chunks), limit)
+
+
+# --- receiving --------------------------------------------------------------------------------------------------------
+
+
+def test_chunks_are_put_together() -> None:
+    assert received(iter([b"ab", b"", b"cd"]), 4) == Received(b"abcd")
+
+
+def test_one_byte_too_many_is_too_large_and_kept_out_of_memory() -> None:
+    assert received(iter([b"ab", b"cde"]), 4) == Received(b"", too_large=True)
+
+
+def test_the_rest_of_a_large_body_is_read_so_that_the_client_sees_the_answer() -> None:
+    chunks = iter([b"x" * 10] * 5)
+    assert received(chunks, 15).too_large
+    assert next(chunks, None) is None
+
+
+def test_an_endless_body_is_given_up() -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 10
+            yield b"x" * 10
+
+    assert received(endless(), 15).too_large
+    assert sent < 1000
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(PICTURE).encode(),
+        json.dumps(PICTURE, ensure_ascii=False).encode(),
+        b"\xef\xbb\xbf" + json.dumps(PICTURE).encode(),
+        b" \r\n\t" + json.dumps(PICTURE).encode() + b"\n",
+        json.dumps(json.dumps(PICTURE)).encode(),
+    ],
+)
+def test_json_objects(content: bytes) -> None:
+    assert decode(Received(content)) == PICTURE
+
+
+@pytest.mark.parametrize(
+    "content", [json.dumps([PICTURE, {}]).encode(), json.dumps(json.dumps([PICTURE, {}])).encode()]
+)
+def test_json_lists(content: bytes) -> None:
+    assert decode(Received(content)) == [PICTURE, {}]
+
+
+def test_forms() -> None:
+    assert decode(Received(urlencode(PICTURE).encode())) == {"image": "人脸+/=", "max_face_num": "2"}
+    assert decode(Received(b"image=a+b&empty=&alone")) == {"image": "a b", "empty": "", "alone": ""}
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n", b"\xef\xbb\xbf"])
+def test_an_empty_body_has_no_parameters(content: bytes) -> None:
+    assert decode(Received(content)) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b'{"a":1',
+        b'{"a":1}x',
+        b"{'a':1}",
+        b'{"a":NaN}',
+        b'{"a":"\xff"}',
+        b'{"a":"\\ud800"}',
+        b"[1]",
+        b"[null]",
+        b'[{"a":1},2]',
+        b'"text"',
+        b'"1"',
+        b'"',
+        b'"\\"{}\\""',
+        b"[" * 100_000,
+        b"image=%FF",
+        b"\xff\xfe",
+        b"&".join(b"a=1" for _ in range(1001)),
+    ],
+)
+def test_what_cannot_be_read_is_malformed(content: bytes) -> None:
+    with pytest.raises(ParameterMalformed) as failure:
+        decode(Received(content))
+    assert failure.value.parameter == BODY
+
+
+def test_a_body_that_was_too_large_is_the_picture_s_fault() -> None:
+    with pytest.raises(ParameterMalformed) as failure:
+        decode(Received(b"", too_large=True))
+    assert failure.value.parameter == "image"
