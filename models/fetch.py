@@ -115,7 +115,7 @@ def _clear_leftovers(model_dir: Path) -> None:
 
 
 def _storage_error(error: OSError, model_dir: Path) -> FetchError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):  # Windows has no quota error
         return FetchError(f"the disk of {model_dir} is full; make room or set model_dir to another disk")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return FetchError(f"{model_dir} cannot be written ({error.strerror}); set model_dir to a folder that can")

@@ -97,7 +97,8 @@ class Service:
                 heads = reader.changes.heads()
         except ServiceUnavailable as error:
             return Check("index", ok=False, detail=str(error))
-        behind = sum(self.catalog.position(app) < head for app, head in heads.items())
+        # An app that has never written is not loaded before it is used; it has nothing to be behind with.
+        behind = sum(max(self.catalog.position(app), 0) < head for app, head in heads.items())
         if behind:
             return Check("index", ok=False, detail=f"{behind} apps are being replayed")
         return Check("index", ok=True, detail=f"{self.catalog.faces()} faces")

@@ -34,6 +34,10 @@ class ParameterMalformed(ParameterError):
     """A parameter was sent and does not have the documented form."""
 
 
+class ParameterTooLong(ParameterMalformed):
+    """A parameter was sent and is longer, or names more things, than allowed."""
+
+
 class UnknownCall(RequestError):
     """No call lives at this path."""
 
@@ -133,6 +137,10 @@ class UserNotFound(LibraryError):
 
 class UserAlreadyInGroup(LibraryError):
     """A user is copied into a group that has it."""
+
+
+class LastGroupOfUser(LibraryError):
+    """A user is taken out of groups and would be left in none."""
 
 
 class EnrolledFaceNotFound(LibraryError):

@@ -25,6 +25,7 @@ _SECRETS = (
     re.compile(r"(?P<keep>://[^/\s:@]+:)[^@\s/]+(?=@)"),  # password in a database's address
     re.compile(r"(?P<keep>\b24\.)[0-9a-f]{32}\.\d+\.\d+\.[\w-]+"),  # an access token standing alone
 )
+QUIET_LIBRARIES = ("alembic", "asyncio", "faiss", "httpcore", "psycopg.pool", "sqlalchemy")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 """Attributes that every record has; the others came with ``extra=`` and are printed."""
 
@@ -92,10 +93,11 @@ def configure_logging(
 
 
 def _configuration(level: str, style: str, stream: TextIO) -> dict[str, Any]:
-    # Libraries that talk at INFO about each request or migration step are heard from WARNING up.
-    quiet = {name: {"level": "WARNING"} for name in ("httpcore", "httpx", "sqlalchemy", "psycopg.pool", "alembic")}
+    # Libraries that talk at INFO about each step of theirs are heard from WARNING up.
+    quiet = {name: {"level": "WARNING"} for name in QUIET_LIBRARIES}
     # uvicorn's loggers come with handlers of their own; ours at the root is enough.
-    loud: dict[str, Any] = {name: {"handlers": [], "propagate": True} for name in ("uvicorn", "uvicorn.error")}
+    server: dict[str, Any] = {"uvicorn": {"handlers": [], "propagate": True}}
+    server["uvicorn.error"] = {"level": "WARNING", "propagate": True}  # the command line tells start and stop itself
     access = {"uvicorn.access": {"handlers": [], "propagate": True, "filters": ["without_query"]}}
     return {
         "version": 1,
@@ -104,5 +106,5 @@ def _configuration(level: str, style: str, stream: TextIO) -> dict[str, Any]:
         "formatters": {"chosen": {"()": JsonFormatter if style == "json" else TextFormatter}},
         "handlers": {"stream": {"class": "logging.StreamHandler", "stream": stream, "formatter": "chosen"}},
         "root": {"level": level.upper(), "handlers": ["stream"]},
-        "loggers": {**quiet, **loud, **access},
+        "loggers": {**quiet, **server, **access},
     }

@@ -1,4 +1,4 @@
-"""A thread that keeps house: expired face tokens, the tail of the change log, a database of ours that was killed."""
+"""A thread that keeps house: expired face tokens, old changes and feedback, a database of ours that was killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from service.errors import ServiceUnavailable
+from service.library.feedback import RETENTION
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
 
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 5.0
 TOKENS_PER_ROUND = 5_000
+FEEDBACK_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
 
@@ -48,6 +50,7 @@ class Upkeep:
             self._attempt(self._forget_tokens)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
+                self._attempt(self._forget_feedback)
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
@@ -72,3 +75,7 @@ class Upkeep:
         for app in apps:
             with self._database.admin() as work:
                 work.changes.prune(app.pk, CHANGES_KEPT)
+
+    def _forget_feedback(self) -> None:
+        with self._database.admin() as work:
+            work.feedback.purge(RETENTION, FEEDBACK_PER_ROUND)

@@ -180,6 +180,10 @@ class FaceEntry:
     created: datetime
 
 
+ANY_SCENE = "*"
+"""Stands for the groups of every scene; no scene has this name. Ordinary groups belong to none."""
+
+
 # --- search -----------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.pictures",
     "tests.fixtures.server",
     "tests.fixtures.node",
+    "tests.fixtures.postgres",
 ]
 
 forget_settings()

@@ -1,8 +1,8 @@
 """Folding quantised weights back into float32 initializers.
 
 The OpenCV Zoo's ``*_int8bq`` graphs hold each weight as int8 blocks (opset 21 ``DequantizeLinear`` with ``block_size``,
-flattened, followed by ``Reshape``) and list the weights as inputs of the graph. ONNX Runtime refuses them as shipped.
-Folding is exact: it computes what the nodes would compute, once.
+flattened, followed by ``Reshape``) and list the weights as inputs of the graph. ONNX Runtime then wants the weights
+handed in with every picture, and some versions refuse the blocks. Folding is exact: it computes what the nodes would.
 """
 
 from __future__ import annotations

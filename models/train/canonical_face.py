@@ -16,10 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from models.manifest import ROOT
-from models.train.meshes import read_meshes
+from models.train.meshes import read_portraits
 from service.inference.mesh import CANONICAL_FILE, VERTICES, rigid_fit
 
 Floats = NDArray[Any]
@@ -65,7 +64,7 @@ def mirror_of(shape: Floats) -> tuple[Floats, NDArray[Any]]:
     flip = np.array([-1.0, 1.0, 1.0])
     for _ in range(5):
         distances = ((shape[:, np.newaxis] - (shape * flip)[np.newaxis]) ** 2).sum(axis=-1)
-        mirror = linear_sum_assignment(distances)[1]
+        mirror = distances.argmin(axis=1)
         turn, _ = rigid_fit((shape * flip)[mirror], shape, np.ones(VERTICES, np.float32))
         # the shape and its mirror image differ by twice the angle to the plane of symmetry
         half, _ = cv2.Rodrigues(-0.5 * cv2.Rodrigues(turn)[0])
@@ -96,8 +95,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=ROOT / CANONICAL_FILE)
     arguments = parser.parse_args()
-    meshes = read_meshes(arguments.pictures, arguments.models)
-    np.savez_compressed(arguments.out, **canonical(np.stack([mesh.points for mesh in meshes])))
+    meshes = [portrait.reader.mesh.points for portrait in read_portraits(arguments.pictures, arguments.models)]
+    np.savez_compressed(arguments.out, **canonical(np.stack(meshes)))
     print(f"{arguments.out}: mean of {len(meshes)} faces")
 
 

@@ -20,9 +20,11 @@ MIRRORED_PART = (1, 0, 2, 3, 5, 4, 6)
 """``PARTS[MIRRORED_PART[i]]`` is what ``PARTS[i]`` becomes in a mirrored picture."""
 
 MIRRORED_POINT = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65],
+    [
+        *(*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)),
+        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
+    ],
     dtype=np.intp,
 )
 """Point ``i`` of a mirrored picture is point ``MIRRORED_POINT[i]`` of the original with its x mirrored."""
@@ -32,9 +34,8 @@ _RIGHT_EYE, _LEFT_EYE = (36, 39), (42, 45)
 
 def mirror(outline: Points, width: int) -> Points:
     """The outline ``(68, 2)`` of the picture mirrored left to right; ``width`` is the picture's, in pixels."""
-    mirrored = outline[MIRRORED_POINT].copy()
-    mirrored[:, 0] = width - 1 - mirrored[:, 0]
-    return mirrored
+    flipped = outline[MIRRORED_POINT]
+    return np.stack([width - 1 - flipped[:, 0], flipped[:, 1]], axis=1).astype(np.float32)
 
 
 def _grown(polygon: Points, factor: float) -> Points:
@@ -62,7 +63,7 @@ def _chin(outline: Points) -> Points:
 
 
 def polygons(outline: Points) -> tuple[Points, ...]:
-    """The seven areas, in the order of ``PARTS``, each ``(n, 2)`` in pixels of the picture, corners in drawing order."""
+    """The seven areas, in the order of ``PARTS``, each ``(n, 2)`` in pixels of the picture."""
     nose = cv2.convexHull(outline[[27, 31, 32, 33, 34, 35]])[:, 0]
     mouth = cv2.convexHull(outline[48:60])[:, 0]
     return (

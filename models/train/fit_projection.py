@@ -11,7 +11,7 @@ the other half. Detection, landmarks and alignment are those that the server run
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from models.train.verification import (
     person_of,
     read_pairs,
 )
+from service.inference.engine import Engine
 
 FARS = (1e-3, 1e-4)
 Floats = NDArray[np.float32]
@@ -51,11 +52,14 @@ class Gallery:
 
 def embed_pictures(pack: PackManifest, model_dir: Path, paths: Iterable[Path]) -> Gallery:
     """Embeddings of the face nearest to the centre of each picture, before any projection."""
-    from service.inference.engine import Engine  # noqa: PLC0415 (this package is below the service; a script is not)
-
     width = sum(part.dimension for part in pack.embedder.parts)
     fused = replace(pack, embedder=replace(pack.embedder, projection=None, dimension=width))
-    engine = Engine(fused, ensure(pack, model_dir), ["CPUExecutionProvider"], 1)
+    return embed_central_faces(fused, ensure(pack, model_dir), paths)
+
+
+def embed_central_faces(pack: PackManifest, files: Mapping[str, Path], paths: Iterable[Path]) -> Gallery:
+    """Embeddings, as the server makes them, of the face nearest to the centre of each picture."""
+    engine = Engine(pack, files, ["CPUExecutionProvider"], 1)
     rows, names = [], []
     for path in paths:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)

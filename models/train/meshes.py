@@ -1,0 +1,55 @@
+"""Faces of a folder of photographs, meshed: what the training scripts of this folder start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from models.manifest import load_pack
+from service.inference.attributes import AttributeModels, FaceReader
+from service.inference.engine import Engine
+from service.values import Face, Image
+
+PROVIDERS = ("CPUExecutionProvider",)
+PRESENT = 0.99
+"""Meshes that the network itself doubts teach nothing."""
+
+PACK = "core"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portrait:
+    """One picture, its most central face, and a reader for it."""
+
+    path: Path
+    image: Image
+    face: Face
+    reader: FaceReader
+
+
+def read_portraits(folder: Path, model_dir: Path, step: int = 1) -> Iterator[Portrait]:
+    """Every ``step``-th JPEG below ``folder``, in the order of names, that shows a face the mesh is sure of."""
+    pack = load_pack(PACK)
+    files = {path.stem: path for path in (model_dir / PACK).glob("*.onnx")}
+    engine, models = Engine(pack, files, PROVIDERS), AttributeModels.load(files, PROVIDERS)
+    for path in sorted(folder.rglob("*.jpg"))[::step]:
+        image = cv2.imread(str(path))
+        if image is None:
+            continue
+        picture = np.asarray(image, dtype=np.uint8)
+        faces = engine.detect(picture, 10)
+        if not faces:
+            continue
+        face = min(faces, key=lambda found: _off_centre(found, picture))
+        reader = FaceReader(models, picture, face)
+        if reader.presence >= PRESENT:
+            yield Portrait(path, picture, face, reader)
+
+
+def _off_centre(face: Face, image: Image) -> float:
+    x, y, width, height = face.box
+    return abs(x + width / 2 - image.shape[1] / 2) + abs(y + height / 2 - image.shape[0] / 2)

@@ -74,7 +74,7 @@ def _polygon(canvas: Canvas, corners: NDArray[np.floating], softness: float) -> 
 
 def _soft(filled: NDArray[np.uint8], softness: float) -> Layer:
     opacity = filled.astype(np.float32) / 255
-    return np.asarray(cv2.GaussianBlur(opacity, (0, 0), softness), np.float32) if softness > 0.3 else opacity
+    return np.asarray(cv2.GaussianBlur(opacity, (0, 0), softness) if softness > 0.3 else opacity, np.float32)
 
 
 def _strokes(canvas: Canvas, lines: Sequence[NDArray[np.floating]], thickness: float, softness: float) -> Layer:
@@ -91,14 +91,13 @@ def patch(rng: Rng, canvas: Canvas) -> Occluder:
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False) + 0.02
     radii = canvas.face * rng.uniform(0.12, 0.6, 2)
     shape = rng.random()
-    if shape < 0.35:  # a superellipse of high power is a rectangle
-        round_ness = 0.08
-    else:
-        round_ness = 1.0
+    roundness = 0.08 if shape < 0.35 else 1.0  # a superellipse of high power is a rectangle
     unit = np.stack([np.cos(turn), np.sin(turn)], 1)
-    corners = np.sign(unit) * np.abs(unit) ** round_ness
+    corners = np.sign(unit) * np.abs(unit) ** roundness
     if shape > 0.7:
-        corners *= 1 + 0.3 * np.interp(turn, np.linspace(0, 2 * np.pi, 9), rng.normal(0, 1, 9), period=2 * np.pi)[:, None]
+        corners *= (
+            1 + 0.3 * np.interp(turn, np.linspace(0, 2 * np.pi, 9), rng.normal(0, 1, 9), period=2 * np.pi)[:, None]
+        )
     angle = rng.uniform(0, np.pi)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = (corners * radii) @ rotation.T + centre
@@ -159,7 +158,10 @@ def mask(rng: Rng, canvas: Canvas) -> Occluder:
         middle = top * (1 - height) + outline[8] * height + down * 0.05 * canvas.face
         lines.append(np.stack([left, middle, right]))
     layer *= (1 - rng.uniform(0, 0.25) * _strokes(canvas, lines, canvas.face / 60, canvas.face / 90))[..., None]
-    straps = [np.stack([outline[first], outline[0] - down * 3]), np.stack([outline[16 - first], outline[16] - down * 3])]
+    straps = [
+        np.stack([outline[first], outline[0] - down * 3]),
+        np.stack([outline[16 - first], outline[16] - down * 3]),
+    ]
     return Occluder(layer, np.maximum(opacity, _strokes(canvas, straps, canvas.face / 70, 0.4)))
 
 
@@ -217,7 +219,9 @@ def clear_glasses(rng: Rng, canvas: Canvas) -> Occluder:
 
 def hair(rng: Rng, canvas: Canvas) -> Occluder:
     """Strands that fall from above the brows over an eye, a cheek or the forehead; dense where many overlap."""
-    tone = np.array([(20, 20, 25), (30, 45, 70), (60, 110, 160), (120, 170, 210), (110, 110, 115)][int(rng.integers(5))])
+    tone = np.array(
+        [(20, 20, 25), (30, 45, 70), (60, 110, 160), (120, 170, 210), (110, 110, 115)][int(rng.integers(5))]
+    )
     root = canvas.outline[int(rng.integers(17, 27))] - canvas.down * canvas.face * rng.uniform(0.35, 0.6)
     reach, bend = canvas.face * rng.uniform(0.5, 1.7), rng.uniform(-0.5, 0.5) * canvas.face
     width = canvas.face * rng.uniform(0.1, 0.5)

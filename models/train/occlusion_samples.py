@@ -51,7 +51,7 @@ def degrade(rng: Rng, picture: Image) -> Image:
     if rng.random() < 0.12:
         changed = np.repeat(changed.mean(axis=2, keepdims=True), 3, axis=2)
     if rng.random() < 0.35:
-        changed = cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(0.4, 3.0)))
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), float(rng.uniform(0.4, 3.0))), np.float32)
     if rng.random() < 0.3:
         changed = changed + rng.normal(0, rng.uniform(2, 12), changed.shape).astype(np.float32)
     pixels = np.clip(np.round(changed), 0, 255).astype(np.uint8)
@@ -109,7 +109,7 @@ def make(rng: Rng, canvas: occluders.Canvas, kinds: tuple[str, ...], find: FindO
     transform = occlusion.crop_transform(points)
     size = (occlusion.SIDE, occlusion.SIDE)
     outside = 1 - cv2.warpAffine(np.ones_like(covered), transform, size, flags=cv2.INTER_NEAREST)
-    flat = cv2.warpAffine(covered, transform, size, flags=cv2.INTER_NEAREST) | outside
+    flat = np.maximum(cv2.warpAffine(covered, transform, size, flags=cv2.INTER_NEAREST), outside)
     coarse = cv2.resize(flat.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA)
     ratios = face_parts.covered_ratios(outline, covered)
     return Sample(occlusion.crop(picture, points), ratios, np.asarray(coarse, np.float32), kinds, seen is not None)

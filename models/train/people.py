@@ -6,25 +6,23 @@ pictures) and point at the folder that holds one folder per person.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from models.manifest import load_pack
-from service.inference.detector import Detection, YuNet
-from service.inference.landmarks import Landmarks
+from models.manifest import PackManifest, load_pack
+from service.inference.engine import Engine
 from service.inference.session import Session, load_session
-from service.values import Image, Points
+from service.values import Face, Image, Points
 
 HOLD_BACK_EVERY = 5
 """Every fifth person, in alphabetical order, is held back: seen by no fit."""
 
-_LONG_SIDE = 320
-_LEAST_CONFIDENCE = 0.5
-_UPRIGHT = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+_MOST_FACES = 5
+_PROCESSOR = ("CPUExecutionProvider",)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,51 +39,31 @@ class Person:
 
 
 class Finder:
-    """YuNet and the 68 points, upright faces only, at one size: enough for LFW and for copies of it."""
+    """The product's own detection, so that what is fitted sees faces as they will be seen in service."""
 
     def __init__(self, model_dir: Path) -> None:
         pack = load_pack("core")
-        open_file: Callable[[str], Session] = lambda name: load_session(  # noqa: E731
-            pack.files[name].path(model_dir), ["CPUExecutionProvider"], threads=1
-        )
-        self._detector = YuNet(open_file(pack.detector.file), pack.detector, _LEAST_CONFIDENCE)
-        if pack.landmarks is None:
-            raise ValueError("the core pack has no landmark network")
-        self._landmarks = Landmarks(open_file(pack.landmarks.file), pack.landmarks)
+        self.engine = Engine(pack, {name: file.path(model_dir) for name, file in pack.files.items()}, _PROCESSOR)
 
-    def detect(self, image: Image, long_side: int = _LONG_SIDE) -> list[Detection]:
-        """Faces of ``image`` brought to ``long_side`` pixels, in pixels of ``image``, largest first."""
-        zoom = long_side / max(image.shape[:2])
-        flags = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-        small = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=flags)
-        found = [
-            Detection(tuple(v / zoom for v in seen.box), seen.confidence, (seen.points / zoom).astype(np.float32))  # type: ignore[arg-type]
-            for seen in self._detector.detect(np.asarray(small, np.uint8))
-        ]
-        return sorted(found, key=lambda seen: -seen.box[2] * seen.box[3])
-
-    def outline(self, image: Image, seen: Detection) -> Points:
-        """The 68 points of a face, in pixels of ``image``."""
-        return self._landmarks.locate(image, _UPRIGHT, seen.box)
-
-    def central(self, image: Image) -> Detection | None:
+    def central(self, image: Image) -> Face | None:
         """The face nearest to the middle of the picture: the one that LFW names."""
         middle = np.array([image.shape[1], image.shape[0]]) / 2
-        return min(self.detect(image), key=lambda seen: float(np.abs(_centre(seen) - middle).sum()), default=None)
+        faces = self.engine.detect(image, _MOST_FACES)
+        return min(faces, key=lambda face: float(np.abs(face.outline.mean(axis=0) - middle).sum()), default=None)
 
     def outline_about(self, image: Image, true_outline: Points) -> Points | None:
-        """The 68 points of the largest face that contains the middle of ``true_outline``, if one is found."""
+        """The 68 points of the largest face whose box contains the middle of ``true_outline``, if one is found."""
         x, y = true_outline.mean(axis=0)
-        for seen in self.detect(image):
-            left, top, width, height = seen.box
+        for face in self.engine.detect(image, _MOST_FACES):
+            left, top, width, height = face.box
             if left < x < left + width and top < y < top + height:
-                return self.outline(image, seen)
+                return face.outline
         return None
 
 
-def _centre(seen: Detection) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    x, y, width, height = seen.box
-    return np.array([x + width / 2, y + height / 2], dtype=np.float64)
+def load(pack: PackManifest, name: str, model_dir: Path) -> Session:
+    """The session of one of the pack's files, on one thread of the processor."""
+    return load_session(pack.files[name].path(model_dir), _PROCESSOR, threads=1)
 
 
 def pictures(folder: Path, *, limit: int | None = None) -> Iterator[Person]:
@@ -104,3 +82,11 @@ def pictures(folder: Path, *, limit: int | None = None) -> Iterator[Person]:
 def held_back(identities: Sequence[str]) -> frozenset[str]:
     """The identities that no fit may see."""
     return frozenset(sorted(set(identities))[::HOLD_BACK_EVERY])
+
+
+def sunglasses(*, tinted: bool = True) -> frozenset[str]:
+    """Names of the pictures (``<person>/<file>``) that show opaque, and with ``tinted`` also tinted, lenses."""
+    wanted = ("opaque", "tinted") if tinted else ("opaque",)
+    lines = (Path(__file__).parent / "lfw_sunglasses.txt").read_text(encoding="utf-8").splitlines()
+    words = [line.split() for line in lines if line and not line.startswith("#")]
+    return frozenset(name for kind, name in words if kind in wanted)

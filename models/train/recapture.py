@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from models.train.textures import Layer, Rng, surface, waves
 from service.values import Image
@@ -30,10 +29,13 @@ class Scene:
     tilt: float
 
 
-def _grid(height: int, width: int, degrees: float, pitch: float) -> tuple[Layer, Layer]:
-    """Coordinates along and across a pattern of period ``pitch`` turned by ``degrees``, in radians of phase."""
+def _grid(size: tuple[int, int], degrees: float, pitch: float) -> tuple[Layer, Layer]:
+    """Coordinates along and across a pattern of period ``pitch`` turned by ``degrees``, in radians of phase.
+
+    ``size``: height and width in pixels.
+    """
     angle = np.radians(degrees)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
     turn = np.float32(2 * np.pi / pitch)
     along = (x * np.cos(angle) + y * np.sin(angle)) * turn
     across = (y * np.cos(angle) - x * np.sin(angle)) * turn
@@ -42,7 +44,7 @@ def _grid(height: int, width: int, degrees: float, pitch: float) -> tuple[Layer,
 
 def _halftone(ink: Layer, degrees: float, pitch: float) -> Layer:
     """Ink amount 0..1 as dots whose area grows with it; anti-aliased, as a lens would leave them."""
-    along, across = _grid(*ink.shape, degrees, pitch)
+    along, across = _grid((ink.shape[0], ink.shape[1]), degrees, pitch)
     threshold = 0.5 + 0.25 * (np.cos(along) + np.cos(across))
     return np.asarray(np.clip((ink - threshold) * 4 + 0.5, 0, 1), np.float32)
 
@@ -77,7 +79,7 @@ def shown(rng: Rng, picture: Image) -> Layer:
     light = light * np.array([rng.uniform(1.0, 1.12), 1.0, rng.uniform(0.86, 1.0)], np.float32)
     light = rng.uniform(0.01, 0.06) + light * rng.uniform(0.8, 1.0)
     degrees, pitch = rng.uniform(-8, 8), rng.uniform(0.92, 2.6)
-    along, across = _grid(*picture.shape[:2], degrees, pitch)
+    along, across = _grid((picture.shape[0], picture.shape[1]), degrees, pitch)
     depth = rng.uniform(0.05, 0.22)
     for channel in range(3):  # sub-pixels stand side by side, a third of a pixel apart
         light[..., channel] *= 1 + depth * np.cos(along + np.float32(2 * np.pi * channel / 3))
@@ -171,14 +173,3 @@ ATTACKS: dict[str, Attack] = {
     "screen_bezel": screen_bezel,
 }
 """Attack kinds by name; each takes a random source, the picture, and another picture to make the room from."""
-
-
-def resampled(picture: Image, factor: float) -> Image:
-    """The picture at another size: shrinking averages, enlarging interpolates."""
-    flags = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=flags), np.uint8)
-
-
-def luma_range(picture: Image) -> NDArray[np.float64]:
-    """5th and 95th percentile of the luma: a check that an attack neither blacks out nor bleaches the picture."""
-    return np.percentile(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), [5, 95])

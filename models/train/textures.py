@@ -52,7 +52,7 @@ def _stripes(rng: Rng, height: int, width: int) -> Layer:
     bars = np.sin(along * 2 * np.pi / period) > rng.uniform(-0.5, 0.5)
     if rng.random() < 0.4:
         bars = bars ^ (np.sin(across * 2 * np.pi / period) > 0)
-    return bars.astype(np.float32)
+    return np.asarray(bars, np.float32)
 
 
 def cutting(rng: Rng, donor: Image, height: int, width: int) -> Layer:

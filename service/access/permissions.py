@@ -27,11 +27,14 @@ PERMISSIONS = (
 """Every permission; an app whose ``permissions`` is ``None`` has them all."""
 
 
-def check(app: App, permission: str) -> None:
-    """Raises ``AppUnavailable`` for a disabled app, ``PermissionDenied`` for one that may not make the call."""
+def check(app: App, permission: str | None) -> None:
+    """Raises ``AppUnavailable`` for a disabled app, ``PermissionDenied`` for one that may not make the call.
+
+    A call without a permission of its own (``None``) may be made by every app.
+    """
     if not app.enabled:
         raise AppUnavailable(app.app_id)
-    if app.permissions is not None and permission not in app.permissions:
+    if permission is not None and app.permissions is not None and permission not in app.permissions:
         raise PermissionDenied(permission)
 
 

@@ -50,6 +50,16 @@ class Head:
         return self.token is not None or signatures.is_signed(self.authorization)
 
 
+def identify(service: UseCases, head: Head, received: Received) -> tuple[App, Parameters | None]:
+    """The app that sent a request: by its token or signature, else by a token among the body's parameters.
+
+    Raises what ``authenticate`` and ``authenticate_by_body`` raise.
+    """
+    if head.has_credentials:
+        return authenticate(service, head), None
+    return authenticate_by_body(service, received)
+
+
 def authenticate(service: UseCases, head: Head) -> App:
     """The app that sent a request: by the token of its query, else by its signature.
 

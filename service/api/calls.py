@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -35,6 +35,9 @@ LOG_ID_HEADER = "X-Log-Id"
 A = TypeVar("A")
 R = TypeVar("R")
 
+Identify: TypeAlias = Callable[[UseCases, Head, Received], "tuple[App, Parameters | None]"]
+"""Tells which app sent a request, with the parameters if the body had to be decoded for that."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,17 +46,19 @@ class Call(Generic[A, R]):
     """One call of the API: where it lives, who may make it, and its three steps.
 
     ``parse`` checks every parameter before any work is done; ``run`` is the use case; ``present`` makes the
-    ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works.
+    ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works. A call without a
+    ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query.
     """
 
     path: str
     name: str
     summary: str
-    permission: str
+    permission: str | None
     parse: Callable[[Parameters], A]
     run: Callable[[UseCases, App, A], R]
     present: Callable[[A, R], object]
     example: Mapping[str, object] | Sequence[Mapping[str, object]]
+    methods: tuple[str, ...] = ("POST",)
 
 
 class Dialect(Protocol):
@@ -77,13 +82,16 @@ class Dispatcher:
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
 
-    async def answer(self, request: Request, call: Call[Any, Any], dialect: Dialect) -> Response:
+    async def answer(
+        self, request: Request, call: Call[Any, Any], dialect: Dialect, identify: Identify = caller.identify
+    ) -> Response:
         """Answer a request. Always HTTP 200: clients take any other status for a broken connection."""
         stamp, started = Stamp.now(), time.perf_counter()
         error: ServiceError | None = None
         try:
-            received = await body.receive(request, self._max_body_bytes)
-            content = await self._in_thread(partial(self._answer, call, dialect, Head.of(request), received, stamp))
+            received = await self._receive(request)
+            work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp)
+            content = await self._in_thread(work)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
@@ -100,20 +108,30 @@ class Dispatcher:
         """Run blocking work that is no call. Raises ``Overloaded``, and what the work raises."""
         return await self._in_thread(work)
 
+    async def _receive(self, request: Request) -> Received:
+        if request.method == "GET":
+            return Received(request.scope["query_string"])
+        return await body.receive(request, self._max_body_bytes)
+
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._limiter.statistics().tasks_waiting >= self._backlog:
             raise Overloaded
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
-    def _answer(self, call: Call[Any, Any], dialect: Dialect, head: Head, received: Received, stamp: Stamp) -> bytes:
+    def _answer(
+        self,
+        call: Call[Any, Any],
+        dialect: Dialect,
+        identify: Identify,
+        head: Head,
+        received: Received,
+        stamp: Stamp,
+    ) -> bytes:
         """In a worker thread."""
-        if head.has_credentials:
-            app = caller.authenticate(self._service, head)
-            permissions.check(app, call.permission)
+        app, parameters = identify(self._service, head, received)
+        permissions.check(app, call.permission)
+        if parameters is None:
             parameters = body.decode(received)
-        else:
-            app, parameters = caller.authenticate_by_body(self._service, received)
-            permissions.check(app, call.permission)
         arguments = call.parse(parameters)
         outcome = call.run(self._service, app, arguments)
         return dialect.success(call.present(arguments, outcome), stamp)
@@ -131,14 +149,20 @@ class Dispatcher:
         )
 
 
-def router(calls: Sequence[Call[Any, Any]], dialect: Dialect, dispatcher: Dispatcher, tag: str) -> APIRouter:
-    """Routes for the calls of one generation."""
+def router(
+    calls: Sequence[Call[Any, Any]],
+    dialect: Dialect,
+    dispatcher: Dispatcher,
+    tag: str,
+    identify: Identify = caller.identify,
+) -> APIRouter:
+    """Routes for the calls of one generation; ``identify`` tells who is asking."""
     routes = APIRouter(tags=[tag])
     for call in calls:
         routes.add_api_route(
             call.path,
-            _endpoint(call, dialect, dispatcher),
-            methods=["POST"],
+            _endpoint(call, dialect, dispatcher, identify),
+            methods=list(call.methods),
             name=call.name,
             operation_id=f"{tag}_{call.name}",
             summary=call.summary,
@@ -149,9 +173,11 @@ def router(calls: Sequence[Call[Any, Any]], dialect: Dialect, dispatcher: Dispat
     return routes
 
 
-def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher) -> Callable[[Request], Any]:
+def _endpoint(
+    call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify
+) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        return await dispatcher.answer(request, call, dialect)
+        return await dispatcher.answer(request, call, dialect, identify)
 
     return endpoint
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-from service.errors import ParameterMalformed, ParameterMissing
+from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
 
 MAX_IDENTIFIER_LENGTH = 128
 
@@ -41,8 +41,10 @@ class Fields:
             text = value
         else:
             raise ParameterMalformed(name)
-        if "\0" in text or (max_bytes is not None and len(text.encode()) > max_bytes):
+        if "\0" in text:
             raise ParameterMalformed(name)
+        if max_bytes is not None and len(text.encode()) > max_bytes:
+            raise ParameterTooLong(name)
         return text or None
 
     def text(self, name: str, max_bytes: int | None = None) -> str:

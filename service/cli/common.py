@@ -40,6 +40,21 @@ def administration() -> Iterator[Admin]:
         yield admin
 
 
+@contextmanager
+def database_address(settings: Settings) -> Iterator[str]:
+    """The database's address; starts the embedded PostgreSQL where no other is named. Its schema is left as it is."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    from service.storage.embedded import EmbeddedPostgres
+
+    embedded = EmbeddedPostgres(settings.home)
+    try:
+        yield embedded.start()
+    finally:
+        embedded.stop()
+
+
 def print_json(content: object) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(content, ensure_ascii=False))

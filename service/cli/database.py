@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import effective_settings
+from service.cli.common import database_address, effective_settings
 from service.cli.failures import MISUSED, Failure
 
 database = typer.Typer(help="The database's schema.", no_args_is_help=True)
@@ -15,7 +15,6 @@ database = typer.Typer(help="The database's schema.", no_args_is_help=True)
 @database.command("upgrade")
 def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] = "head") -> None:
     """Bring the schema up to date; the server does it by itself at each start."""
-    from service.app import database_address
     from service.storage import migrations
 
     with database_address(effective_settings()) as address:
@@ -30,7 +29,6 @@ def downgrade(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before data are dropped.")] = False,
 ) -> None:
     """Take the schema back to an older revision. What it has no place for is lost."""
-    from service.app import database_address
     from service.storage import migrations
 
     if not yes and not typer.confirm(f"Go back to {revision}? Data that it has no place for are lost", err=True):
@@ -43,7 +41,6 @@ def downgrade(
 @database.command("current")
 def current() -> None:
     """Print the schema's revision, and whether it is the newest."""
-    from service.app import database_address
     from service.storage import migrations
 
     with database_address(effective_settings()) as address:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import effective_settings, print_json
+from service.cli.common import database_address, effective_settings, print_json
 from service.cli.failures import FAILED, exit_status, sentence
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ def _secret_key(settings: Settings) -> Check:
 
 def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:
     """Database, its schema, and what the index would hold; stops at the first that cannot be asked."""
-    from service.app import database_address
     from service.storage import migrations
     from service.storage.engine import Database
 

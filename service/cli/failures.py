@@ -40,7 +40,7 @@ def exit_status(error: Exception) -> int | None:
     """
     from models.errors import ModelsError
     from service.access.keys import KeyringError
-    from service.calibration.scores import CalibrationError
+    from service.calibration.errors import CalibrationError
     from service.errors import ServiceError
     from service.settings import SettingsError
 

@@ -74,15 +74,15 @@ class PictureDownloader:
     def _get(self, parts: SplitResult, backend: GuardedBackend, deadline: Deadline) -> bytes | _Redirect:
         origin, target = _origin(parts), _target(parts)
         headers: dict[bytes | str, bytes | str] = {
-            "Host": origin.host.decode() if parts.port is None else f"{origin.host.decode()}:{origin.port}",
+            "Host": _host_field(origin, parts),
             "Accept": "image/*,*/*;q=0.5",
             # Compressed answers are not asked for: unpacking them would need a guard of its own.
             "Accept-Encoding": "identity",
             "User-Agent": "aipface",
         }
         url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target)
-        limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), deadline.left())}
         try:
+            limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), deadline.left())}
             with (
                 httpcore.HTTPConnection(origin, network_backend=backend) as connection,
                 connection.stream("GET", url, headers=headers, extensions=limits) as response,
@@ -143,6 +143,12 @@ def _origin(parts: SplitResult) -> httpcore.Origin:
     return httpcore.Origin(parts.scheme.encode(), host, parts.port or _PORTS[parts.scheme])
 
 
+def _host_field(origin: httpcore.Origin, parts: SplitResult) -> str:
+    host = origin.host.decode()
+    host = f"[{host}]" if ":" in host else host
+    return host if parts.port is None else f"{host}:{origin.port}"
+
+
 def _target(parts: SplitResult) -> str:
     target = quote(parts.path or "/", safe=_TARGET_SAFE)
     return f"{target}?{quote(parts.query, safe=_TARGET_SAFE)}" if parts.query else target
@@ -175,7 +181,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002 (the deadline rules)
+        timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -221,10 +227,10 @@ class _DeadlineStream(httpcore.NetworkStream):
         self._stream = stream
         self._deadline = deadline
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, self._deadline.left())
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, self._deadline.left())
 
     def close(self) -> None:
@@ -234,7 +240,7 @@ class _DeadlineStream(httpcore.NetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
+        timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         encrypted = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left())
         return _DeadlineStream(encrypted, self._deadline)

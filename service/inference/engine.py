@@ -30,8 +30,8 @@ from service.inference.pose import HeadPose
 from service.inference.session import Provider, Session, load_session
 from service.values import Embeddings, Face, Image, Points
 
-# Candidates below this confidence are not looked at.
-_CANDIDATE_CONFIDENCE = 0.5
+# Candidates below this confidence are not looked at. It is low, since every doubtful one is looked at twice.
+_CANDIDATE_CONFIDENCE = 0.35
 
 
 class Engine:

@@ -7,15 +7,15 @@ how many faces were asked for, and a picture with one large face costs a single 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from service.inference.detector import Detection, Detector
-from service.inference.geometry import Transform, apply, compose, inverse
-from service.inference.orientation import LevelFace, Leveller
+from service.inference.geometry import Transform, apply, compose, inverse, shift
+from service.inference.orientation import Effort, LevelFace, Leveller
+from service.inference.views import Pyramid, View, tiles
 from service.values import Image
 
 # Longer side of the picture at each look, in pixels; the last look is at the picture's own size, within limits: a
@@ -25,6 +25,7 @@ _LEAST_LAST_LOOK = 640
 _LARGEST_ENLARGEMENT = 4.0
 _LARGEST_LOOK = 4096
 _LEAST_STEP = 1.3
+_LARGEST_TURNED_LOOK = 1920
 
 # Side of a face, in pixels of the look, from which on it is accepted there; at the last look smaller ones are taken.
 _ACCEPTED_SIDE = 24.0
@@ -37,43 +38,55 @@ _SAME_CENTRE = 0.5
 # A hostile picture may be full of near-faces, each worth a closer look: only so many of a look are taken.
 _MOST_CANDIDATES = 128
 
+# Of so many doubtful candidates of one look every orientation is tried, which takes some ten detector passes each.
+_TURNS = 48
+_TURNS_IF_DESPERATE = 12
+
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A way to hold the picture: turned counter-clockwise by ``quarters`` right angles, and with a border around it.
+class Plan:
+    """Ways to hold the picture, and the looks that are worth taking at it."""
 
-    ``border`` is the border's width as a part of the picture's longer side.
-    """
+    views: tuple[View, ...]
+    looks: Callable[[Image], list[float]]
+    desperate: bool = False
+    """The more is tried, the more often something looks like a face: what is found then must be beyond doubt."""
 
-    quarters: int = 0
-    border: float = 0.0
 
-    def take(self, image: Image, look: float) -> tuple[Image, Transform]:
-        """The picture held this way with its longer side (borders included) ``look`` pixels long, and how it came."""
-        height, width = image.shape[:2]
-        margin = round(look * self.border / (1 + 2 * self.border))
-        scale = (look - 2 * margin) / max(height, width)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        canvas = image if size == (width, height) else cv2.resize(image, size, interpolation=way)
-        if margin:
-            canvas = cv2.copyMakeBorder(canvas, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
-        steps: Transform = np.array([[size[0] / width, 0, margin], [0, size[1] / height, margin]])
-        for _ in range(self.quarters):
-            # A point at (x, y) of a picture of width w comes to (y, w - x).
-            quarter = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, canvas.shape[1]]])
-            steps, canvas = compose(quarter, steps), np.rot90(canvas)
-        return np.asarray(canvas, dtype=np.uint8), steps
+def looks_at(image: Image) -> list[float]:
+    """Lengths of the longer side at which ``image`` is looked at, ascending."""
+    longest = max(image.shape[:2])
+    last = min(max(longest, _LEAST_LAST_LOOK), longest * _LARGEST_ENLARGEMENT, _LARGEST_LOOK)
+    return [float(look) for look in _LOOKS if look * _LEAST_STEP <= last] + [float(last)]
+
+
+def first_look(image: Image) -> list[float]:
+    """The smallest look: enough for a face that fills the picture."""
+    return looks_at(image)[:1]
+
+
+def enlarged_look(image: Image) -> list[float]:
+    """A look at a picture of moderate size larger than it is: small turned faces are hard to see otherwise."""
+    last = looks_at(image)[-1]
+    look = min(last * 2, max(image.shape[:2]) * _LARGEST_ENLARGEMENT, _LARGEST_TURNED_LOOK)
+    return [look] if look >= last * _LEAST_STEP else []
+
+
+def moderate_looks(image: Image) -> list[float]:
+    """The looks at a picture up to a limit, for they are taken three times."""
+    looks = looks_at(image)
+    return [*looks[:-1], min(looks[-1], _LARGEST_TURNED_LOOK)]
 
 
 # Tried in this order until faces are found: as it is; with room around a face that fills the picture; lying and
-# standing on its head; both.
-_QUARTERS = (1, 2, 3)
+# standing on its head; both; enlarged.
+_TURNED = (View(1), View(2), View(3))
 _PLANS = (
-    (View(),),
-    (View(border=0.5),),
-    tuple(View(quarters) for quarters in _QUARTERS),
-    tuple(View(quarters, border=0.5) for quarters in _QUARTERS),
+    Plan((View(),), looks_at),
+    Plan((View(border=0.5),), first_look),
+    Plan(_TURNED, moderate_looks, desperate=True),
+    Plan(tuple(View(view.quarters, border=0.5) for view in _TURNED), first_look, desperate=True),
+    Plan((View(), *_TURNED), enlarged_look, desperate=True),
 )
 
 
@@ -86,44 +99,40 @@ class FaceFinder:
 
     def find(self, image: Image, limit: int) -> list[LevelFace]:
         """Faces of ``image``, largest first, at most ``limit``; each is the same whatever the limit."""
+        pyramid = Pyramid(image)
         for plan in _PLANS:
-            faces = self._climb(image, limit, plan)
+            faces = self._climb(image, pyramid, limit, plan)
             if faces:
                 return sorted(faces, key=_by_size)[:limit]
         return []
 
-    def _climb(self, image: Image, limit: int, plan: Sequence[View]) -> list[LevelFace]:
+    def _climb(self, image: Image, pyramid: Pyramid, limit: int, plan: Plan) -> list[LevelFace]:
         faces: list[LevelFace] = []
-        # With a border around it the picture is wanted for its largest face: the first look is enough.
-        looks = looks_at(image)[: 1 if plan[0].border else None]
+        looks = plan.looks(image)
         for index, look in enumerate(looks):
+            effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
             accepted = (_ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE) * max(image.shape[:2]) / look
-            for candidate in self._candidates(image, look, plan):
+            for candidate in self._candidates(pyramid, look, plan.views):
                 if candidate.side < accepted or any(_same(face, candidate.centre, candidate.side) for face in faces):
                     continue
-                face = self._leveller.level(image, candidate)
+                face = self._leveller.level(image, candidate, effort)
                 if face is not None and not any(_same(other, face.centre, face.side) for other in faces):
                     faces.append(face)
             if len(faces) >= limit:
                 break
         return faces
 
-    def _candidates(self, image: Image, look: float, plan: Sequence[View]) -> list[Detection]:
-        """What the detector answers to every view of the plan, in pixels of the picture, most confident first."""
+    def _candidates(self, pyramid: Pyramid, look: float, views: Sequence[View]) -> list[Detection]:
+        """What the detector answers to every view, in pixels of the picture, most confident first."""
         found = []
-        for view in plan:
-            canvas, way = view.take(image, look)
+        for view in views:
+            canvas, way = view.take(pyramid, look)
             back = inverse(way)
-            found += [_moved(detection, back) for detection in self._detector.detect(canvas)]
+            for left, top, tile in tiles(canvas):
+                from_tile = compose(back, shift(left, top))
+                found += [_moved(detection, from_tile) for detection in self._detector.detect(tile)]
         found.sort(key=lambda detection: (-detection.confidence, detection.box))
         return found[:_MOST_CANDIDATES]
-
-
-def looks_at(image: Image) -> list[float]:
-    """Lengths of the longer side at which ``image`` is looked at, ascending."""
-    longest = max(image.shape[:2])
-    last = min(max(longest, _LEAST_LAST_LOOK), longest * _LARGEST_ENLARGEMENT, _LARGEST_LOOK)
-    return [float(look) for look in _LOOKS if look * _LEAST_STEP <= last] + [float(last)]
 
 
 def _moved(detection: Detection, transform: Transform) -> Detection:

@@ -65,6 +65,11 @@ def scaling(factor: float, centre: tuple[float, float], target: tuple[float, flo
     return np.array([[factor, 0, target[0] - factor * centre[0]], [0, factor, target[1] - factor * centre[1]]])
 
 
+def shift(right: float, down: float) -> Transform:
+    """The transform that moves the plane."""
+    return np.array([[1.0, 0.0, right], [0.0, 1.0, down]])
+
+
 def compose(second: Transform, first: Transform) -> Transform:
     """The transform that applies ``first``, then ``second``."""
     return np.asarray(second @ np.vstack([first, (0, 0, 1)]))

@@ -60,8 +60,8 @@ class OcclusionMeter:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def measure(self, image: Image, outline: Points) -> Occlusion:
-        """The hidden shares of one face, from its 68 outline points."""
-        seen = crop(image, geometry.five_points(outline))
+    def measure(self, image: Image, points: Points) -> Occlusion:
+        """The hidden shares of one face, from its five alignment points ``(5, 2)``."""
+        seen = crop(image, points)
         (ratios, *_) = self._session.run(to_input(seen[np.newaxis]))
         return Occlusion(*(float(ratio) for ratio in np.clip(ratios[0], 0, 1)))

@@ -14,14 +14,19 @@ from service.values import Face, Image, Points
 
 # The blur curve, fitted by benchmarks/quality.py on LFW (figures in models/cards/quality.md): the logarithm of the
 # sharpness ratio at which blur is a half, and how steeply it falls.
-_BLUR_HALF = -4.45
-_BLUR_STEEPNESS = 3.3
+_BLUR_HALF = -5.5
+_BLUR_STEEPNESS = 4.0
 
 # Inner part of the aligned crop that is surely face: the border holds background whose texture says nothing.
 _INNER = slice(20, 98)
 
-# Variance of 8-bit rounding and of a quiet sensor (gray levels squared): keeps flat crops from dividing by nothing.
-_NOISE_FLOOR = 1.0
+# Smoothing before the Laplacian, in pixels: without it the rounding to 8 bits (and any grain) outweighs what is left of
+# the picture from a blur of 4 pixels on, and stronger blurs would no longer read as such.
+_PRE_SMOOTHING = 1.0
+
+# What rounding leaves in each variance (gray levels squared); keeps flat crops from dividing by nothing.
+_DETAIL_FLOOR = 0.05
+_CONTRAST_FLOOR = 1.0
 
 # A face that stands out of the picture by less than this share of its size counts as inside: points are that exact.
 _BORDER_TOLERANCE = 0.02
@@ -49,8 +54,9 @@ def sharpness(crop: Image) -> float:
     changes nothing; falls with every blur.
     """
     luma = cv2.cvtColor(np.ascontiguousarray(crop[_INNER, _INNER]), cv2.COLOR_BGR2GRAY).astype(np.float32)
-    detail = float(cv2.Laplacian(luma, cv2.CV_32F).var())
-    return math.log((detail + _NOISE_FLOOR) / (float(luma.var()) + _NOISE_FLOOR))
+    smooth = cv2.GaussianBlur(luma, (0, 0), _PRE_SMOOTHING)
+    detail = float(cv2.Laplacian(smooth, cv2.CV_32F).var())
+    return math.log((detail + _DETAIL_FLOOR) / (float(luma.var()) + _CONTRAST_FLOOR))
 
 
 def blur(crop: Image) -> float:
@@ -58,9 +64,9 @@ def blur(crop: Image) -> float:
     return 1 / (1 + math.exp(_BLUR_STEEPNESS * (sharpness(crop) - _BLUR_HALF)))
 
 
-def illumination(image: Image, outline: Points) -> float:
-    """Mean luma (ITU-R BT.601, 0..255) inside the hull of the 68 points, as far as it lies in the picture."""
-    hull = cv2.convexHull(outline.astype(np.float32))[:, 0]
+def illumination(image: Image, span: Points) -> float:
+    """Mean luma (ITU-R BT.601, 0..255) inside the hull of ``span`` ``(n, 2)``, as far as it lies in the picture."""
+    hull = cv2.convexHull(span.astype(np.float32))[:, 0]
     height, width = image.shape[:2]
     left, top = np.clip(np.floor(hull.min(axis=0)), 0, (width - 1, height - 1)).astype(int)
     right, bottom = np.clip(np.ceil(hull.max(axis=0)) + 1, (left + 1, top + 1), (width, height)).astype(int)
@@ -77,11 +83,25 @@ def completeness(image: Image, face: Face) -> int:
     """1 when the detector's box and the outline lie inside the picture, else 0."""
     height, width = image.shape[:2]
     x, y, box_width, box_height = face.box
-    low = np.minimum(face.outline.min(axis=0), (x, y))
-    high = np.maximum(face.outline.max(axis=0), (x + box_width, y + box_height))
+    span = _span(face)
+    low = np.minimum(span.min(axis=0), (x, y))
+    high = np.maximum(span.max(axis=0), (x + box_width, y + box_height))
     slack = _BORDER_TOLERANCE * max(box_width, box_height)
     inside = low.min() >= -slack and high[0] <= width - 1 + slack and high[1] <= height - 1 + slack
     return int(inside)
+
+
+def _alignment(face: Face) -> Points:
+    """The five points that the occlusion network was trained on: those of the outline where there is one."""
+    return geometry.five_points(face.outline) if len(face.outline) else face.points
+
+
+def _span(face: Face) -> Points:
+    """Points whose hull is the face: the outline, or the corners of the box of a pack without outlines."""
+    if len(face.outline):
+        return face.outline
+    x, y, width, height = face.box
+    return np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float32)
 
 
 class QualityMeter:
@@ -94,8 +114,8 @@ class QualityMeter:
         """All measures of one face of ``image`` (BGR)."""
         crop = geometry.warp(image, geometry.crop_square(face.points), (geometry.CROP_SIDE, geometry.CROP_SIDE))
         return Quality(
-            occlusion=self._occlusion.measure(image, face.outline),
+            occlusion=self._occlusion.measure(image, _alignment(face)),
             blur=blur(crop),
-            illumination=illumination(image, face.outline),
+            illumination=illumination(image, _span(face)),
             completeness=completeness(image, face),
         )

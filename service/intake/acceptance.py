@@ -1,13 +1,14 @@
 """Whether a measured face is good enough and alive enough for what the caller asked: pure functions.
 
 Quality comes before liveness, liveness before recognition. Within quality the grossest defect comes first, because it
-spoils the later measures: a face that is cut off seems covered, one of few pixels seems blurred, and so does a dark one.
+spoils the later measures: a face that is cut off seems covered, one of few pixels seems blurred, and a dark one too.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
 
+from service.calibration.liveness import THRESHOLDS
 from service.errors_quality import (
     FaceCovered,
     FaceFuzzy,
@@ -17,7 +18,6 @@ from service.errors_quality import (
     LivenessFailed,
     PoseTooLarge,
 )
-from service.calibration.liveness import THRESHOLDS
 from service.inference.occlusion import Occlusion
 from service.inference.quality import Quality
 from service.intake.quality_limits import QUALITY_LIMITS

@@ -15,8 +15,8 @@ from service.errors import (
 from service.intake.intake import Intake
 from service.intake.seen import Controls, SeenFace
 from service.library.faces import user_in_group
-from service.library.groups import Published
-from service.storage.engine import Database, UnitOfWork
+from service.library.groups import Published, group_in_scene, made_in_scene
+from service.storage.engine import Database, Reader, UnitOfWork
 from service.values import App, ImageSource, UserEntry
 
 MAX_FACES_PER_USER = 20
@@ -52,30 +52,40 @@ class Users:
         user_info: str | None,
         action: EnrolAction,
         controls: Controls,
+        scene: str | None = None,
     ) -> SeenFace:
         """Enrol the largest face of a picture; group and user come into being when they are missing.
 
         Raises ``FaceExists`` when the user has this very face in this group, ``TooManyFaces`` above
-        ``MAX_FACES_PER_USER``, and what the intake raises.
+        ``MAX_FACES_PER_USER``, ``GroupNotFound`` for a group of another scene, and what the intake raises.
         """
         face = self._intake.faces(app, source, embed=True)[0]
         with self._database.write(app.pk) as work:
-            group = work.groups.get_or_create(group_id)
-            user = work.users.pk(group, user_id)
-            if user is None:
-                user = work.users.insert(group, user_id, user_info or "")
-            else:
-                if action is not EnrolAction.APPEND:
-                    work.faces.delete_of_user(user)
-                elif work.faces.exists(user, face.token):
-                    raise FaceExists
-                elif work.faces.count(user) >= MAX_FACES_PER_USER:
-                    raise TooManyFaces
-                if user_info is not None:
-                    work.users.set_info(user, user_info)
-            self._insert(work, user, face)
+            self.enrol(work, made_in_scene(work, group_id, scene), user_id, user_info, action, face)
         self._published(app.pk, work.seq)
         return face
+
+    def enrol(
+        self, work: UnitOfWork, group: int, user_id: str, user_info: str | None, action: EnrolAction, face: SeenFace
+    ) -> None:
+        """Give a user of a group a face that has been embedded; the part of ``add`` that writes.
+
+        Raises ``FaceExists``, ``TooManyFaces``.
+        """
+        user = work.users.pk(group, user_id)
+        if user is None:
+            user = work.users.insert(group, user_id, user_info or "")
+        else:
+            if action is not EnrolAction.APPEND:
+                work.faces.delete_of_user(user)
+            elif work.faces.exists(user, face.token):
+                raise FaceExists
+            elif work.faces.count(user) >= MAX_FACES_PER_USER:
+                raise TooManyFaces
+            if user_info is not None:
+                work.users.set_info(user, user_info)
+        stored = face.stored if self._keep_crops else replace(face.stored, portrait=None)
+        work.faces.insert(user, stored, self._intake.model_id, face.embedding)
 
     def update(
         self,
@@ -86,20 +96,18 @@ class Users:
         user_info: str | None,
         action: EnrolAction,
         controls: Controls,
+        scene: str | None = None,
     ) -> SeenFace:
         """Replace all faces of an enrolled user by the largest face of a picture, whatever ``action`` says.
 
         Raises ``GroupNotFound``, ``UserNotFound``, and what the intake raises.
         """
         with self._database.read() as reader:  # before the expensive part; looked at again below
-            user_in_group(reader, app, group_id, user_id)
+            _enrolled(reader, app, group_id, user_id, scene)
         face = self._intake.faces(app, source, embed=True)[0]
         with self._database.write(app.pk) as work:
-            user = user_in_group(work, app, group_id, user_id)
-            work.faces.delete_of_user(user)
-            if user_info is not None:
-                work.users.set_info(user, user_info)
-            self._insert(work, user, face)
+            group = _enrolled(work, app, group_id, user_id, scene)
+            self.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)
         self._published(app.pk, work.seq)
         return face
 
@@ -116,19 +124,19 @@ class Users:
         return entries
 
     def copy(self, app: App, user_id: str, source_group_id: str, destination_group_id: str) -> None:
-        """Copy a user with faces and info into another group.
+        """Copy a user with faces and info into another group of the same scene.
 
         Raises ``GroupNotFound`` (source), ``DestinationGroupNotFound``, ``UserNotFound``, ``UserAlreadyInGroup``.
         """
         with self._database.write(app.pk) as work:
             user = user_in_group(work, app, source_group_id, user_id)
-            destination = work.groups.pk(app.pk, destination_group_id)
+            scene = work.groups.scene(work.groups.pks(app.pk, [source_group_id])[source_group_id])
+            destination = work.groups.pks_in_scene(app.pk, [destination_group_id], scene).get(destination_group_id)
             if destination is None:
                 raise DestinationGroupNotFound
             if work.users.pk(destination, user_id) is not None:
                 raise UserAlreadyInGroup
-            info = work.users.entries_by_pk([user])[user].user_info
-            work.faces.copy(user, work.users.insert(destination, user_id, info))
+            copy_user(work, user, destination)
         self._published(app.pk, work.seq)
 
     def delete(self, app: App, group_id: str, user_id: str) -> None:
@@ -147,6 +155,16 @@ class Users:
                 work.users.delete(user)
         self._published(app.pk, work.seq)
 
-    def _insert(self, work: UnitOfWork, user: int, face: SeenFace) -> None:
-        stored = face.stored if self._keep_crops else replace(face.stored, portrait=None)
-        work.faces.insert(user, stored, self._intake.model_id, face.embedding)
+
+def copy_user(work: UnitOfWork, user: int, destination: int) -> None:
+    """Copy a user with faces and info into a group that has no user of this name."""
+    entry = work.users.entries_by_pk([user])[user]
+    work.faces.copy(user, work.users.insert(destination, entry.user_id, entry.user_info))
+
+
+def _enrolled(reader: Reader | UnitOfWork, app: App, group_id: str, user_id: str, scene: str | None) -> int:
+    """The key of the group that has the user. Raises ``GroupNotFound``, ``UserNotFound``."""
+    group = group_in_scene(reader, app, group_id, scene)
+    if reader.users.pk(group, user_id) is None:
+        raise UserNotFound
+    return group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,23 @@ class Comparison:
     faces: tuple[SeenFace, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two of several pictures, by their positions, ``first < second``."""
+
+    first: int
+    second: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Every pair of several pictures; ``faces`` in the order of the probes."""
+
+    pairs: tuple[Pair, ...]
+    faces: tuple[SeenFace, ...]
+
+
 class CompareFaces:
     """The ``match`` call: the largest face of each of two pictures."""
 
@@ -48,7 +66,20 @@ class CompareFaces:
             raise WrongPictureCount
         faces = tuple(self._intake.faces(app, probe.source, embed=True)[0] for probe in probes)
         self._intake.remember(app, faces)
-        first, second = faces
+        return Comparison(self._score(*faces), faces)
+
+    def pairs(self, app: App, probes: Sequence[Probe]) -> Pairs:
+        """Compare each picture with each; the tokens of the faces are not kept.
+
+        Raises ``WrongPictureCount`` for fewer than two probes, before any work on them.
+        """
+        if len(probes) < PICTURES_COMPARED:
+            raise WrongPictureCount
+        faces = tuple(self._intake.faces(app, probe.source, embed=True)[0] for probe in probes)
+        positions = itertools.combinations(range(len(faces)), 2)
+        return Pairs(tuple(Pair(i, j, self._score(faces[i], faces[j])) for i, j in positions), faces)
+
+    def _score(self, first: SeenFace, second: SeenFace) -> float:
         if first.token == second.token:
-            return Comparison(IDENTITY_SCORE, faces)
-        return Comparison(self._scores.score(float(np.dot(first.embedding, second.embedding))), faces)
+            return IDENTITY_SCORE
+        return self._scores.score(float(np.dot(first.embedding, second.embedding)))

@@ -26,6 +26,8 @@ class SearchOptions:
     max_faces: int = 1
     user_id: str | None = None
     controls: Controls = Controls()
+    scene: str | None = None
+    """Which groups count: those of a scene, with ``ANY_SCENE`` of every scene, with ``None`` those of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +98,21 @@ class IdentifyFaces:
     def _matches(
         self, app: App, faces: Sequence[SeenFace], group_ids: Sequence[str], options: SearchOptions
     ) -> list[tuple[Match, ...]]:
-        scope = self._scope(app, group_ids, options.user_id)
+        scope = self._scope(app, group_ids, options)
         self._catalog.catch_up(app.pk, scope.head)
         hits = [self._hits(app, face, scope, options) for face in faces]
         return self._describe(app, faces, hits, options)
 
-    def _scope(self, app: App, group_ids: Sequence[str], user_id: str | None) -> _Scope:
+    def _scope(self, app: App, group_ids: Sequence[str], options: SearchOptions) -> _Scope:
         with self._database.read() as reader:
             head = reader.changes.head(app.pk)
-            known = reader.groups.pks(app.pk, group_ids)
+            known = reader.groups.pks_in_scene(app.pk, group_ids, options.scene)
             groups = tuple(known[name] for name in group_ids if name in known)
             if not groups:
                 raise GroupNotFound
             users: tuple[int, ...] | None = None
-            if user_id is not None:
-                users = tuple(reader.users.pks(groups, user_id))
+            if options.user_id is not None:
+                users = tuple(reader.users.pks(groups, options.user_id))
                 if not users:
                     raise UserNotFound
             return _Scope(groups, users, head or 0)

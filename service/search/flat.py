@@ -1,14 +1,16 @@
 """An exact index for groups of any size that one scan is fast enough for: FAISS over arrays of our own.
 
-Writers take turns; readers take no lock. A row, once written, is never changed: new rows go behind those that readers
-know of, removed rows are marked, and when too many are marked the rest is copied into new arrays, which take the place
-of the old ones in a single assignment while searches under way finish on the old.
+Writers take turns; searches take no lock and see the index as of one moment. A row, once written, is never changed: new
+rows go behind those that running searches know of, and a removed row is only marked with the version of the index that
+it is missing from. When too many are marked, the rest is copied into new arrays, while running searches finish on the
+old ones.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
@@ -25,37 +27,44 @@ MARKED_FLOOR = 256
 """So many marked rows are not worth the copying."""
 FACES_PER_USER = 4
 """How many rows to ask FAISS for per wanted user, at first."""
-REMOVED = -1
+NEVER = np.iinfo(np.int64).max
 
 
-class _Rows:
-    """Arrays with room for more rows; rows from ``count`` on are nobody's business."""
+class _Arrays:
+    """Rows, with room for more; ``removed`` is the version from which on a row is gone."""
 
-    __slots__ = ("count", "embeddings", "face_pks", "user_pks")
+    __slots__ = ("embeddings", "face_pks", "removed", "user_pks")
 
     def __init__(self, dimension: int, capacity: int) -> None:
-        self.count = 0
         self.face_pks = np.empty(capacity, dtype=np.int64)
         self.user_pks = np.empty(capacity, dtype=np.int64)
+        self.removed = np.full(capacity, NEVER, dtype=np.int64)
         self.embeddings = np.empty((capacity, dimension), dtype=np.float32)
 
-    def append(self, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:
-        """Write rows behind the last, then let readers know of them."""
-        end = self.count + len(face_pks)
-        self.face_pks[self.count : end] = face_pks
-        self.user_pks[self.count : end] = user_pks
-        self.embeddings[self.count : end] = embeddings
-        self.count = end
+    def write(self, start: int, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:
+        rows = slice(start, start + len(face_pks))
+        self.face_pks[rows] = face_pks
+        self.user_pks[rows] = user_pks
+        self.embeddings[rows] = embeddings
 
-    def copied(self, capacity: int) -> _Rows:
-        """The rows that are not marked, in their order, in new arrays."""
-        rows = _Rows(self.embeddings.shape[1], capacity)
-        kept = np.flatnonzero(self.user_pks[: self.count] != REMOVED)
-        if len(kept) == self.count:
-            rows.append(self.face_pks[: self.count], self.user_pks[: self.count], self.embeddings[: self.count])
-        else:
-            rows.append(self.face_pks[kept], self.user_pks[kept], self.embeddings[kept])
-        return rows
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The index at one moment: the first ``count`` rows, less those removed at ``version`` or before."""
+
+    arrays: _Arrays
+    count: int = 0
+    version: int = 0
+
+    def live(self, places: Keys) -> Keys:
+        """Those of the places whose rows were there at this moment."""
+        return places[self.arrays.removed[places] > self.version]
+
+    def score(self, places: Keys, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        """The best users among the rows at ``places``."""
+        arrays = self.arrays
+        similarities = exact(arrays.embeddings[places], probe)
+        return best_of_users(arrays.face_pks[places], arrays.user_pks[places], similarities, limit, min_similarity)
 
 
 class FlatIndex:
@@ -63,7 +72,7 @@ class FlatIndex:
 
     def __init__(self, dimension: int, expected: int = 0) -> None:
         self._dimension = dimension
-        self._rows = _Rows(dimension, max(FIRST_CAPACITY, expected))
+        self._now = _Moment(_Arrays(dimension, max(FIRST_CAPACITY, expected)))
         self._places: dict[int, int] = {}
         self._faces: dict[int, tuple[int, ...]] = {}
         self._lock = threading.Lock()
@@ -79,8 +88,9 @@ class FlatIndex:
                 new = self._unknown(face_pks)
                 face_pks, user_pks, embeddings = face_pks[new], user_pks[new], embeddings[new]
             self._make_room(len(face_pks))
-            place = self._rows.count
-            self._rows.append(face_pks, user_pks, embeddings)
+            place = self._now.count
+            self._now.arrays.write(place, face_pks, user_pks, embeddings)
+            self._now = replace(self._now, count=place + len(face_pks))
             for face_pk, user_pk in zip(face_pks.tolist(), user_pks.tolist(), strict=True):
                 self._places[face_pk] = place
                 self._faces[user_pk] = (*self._faces.get(user_pk, ()), face_pk)
@@ -90,7 +100,7 @@ class FlatIndex:
         with self._lock:
             place = self._places.get(face_pk)
             if place is not None:
-                user_pk = int(self._rows.user_pks[place])
+                user_pk = int(self._now.arrays.user_pks[place])
                 self._mark((face_pk,))
                 kept = tuple(face for face in self._faces[user_pk] if face != face_pk)
                 if kept:
@@ -108,37 +118,33 @@ class FlatIndex:
         return len(self._places)
 
     def search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
-        rows = self._rows
-        count = rows.count
-        if count == 0 or limit < 1:
+        now = self._now
+        if now.count == 0 or limit < 1:
             return []
+        arrays = now.arrays
         query = np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis]
-        wanted = min(count, FACES_PER_USER * limit)
+        wanted = min(now.count, FACES_PER_USER * limit)
         while True:
-            found, nearest = faiss.knn(query, rows.embeddings[:count], wanted, metric=faiss.METRIC_INNER_PRODUCT)
-            places = nearest[0]
-            # Read once: the rows counted here have to be those scored below, whatever is removed meanwhile.
-            user_pks = rows.user_pks[places]
+            found, places = faiss.knn(query, arrays.embeddings[: now.count], wanted, metric=faiss.METRIC_INNER_PRODUCT)
             last = float(found[0, -1])
-            if wanted == count or last < min_similarity - SLACK:
+            if wanted == now.count or last < min_similarity - SLACK:
                 break
             # What was not returned is no better than the last; decided are only those that beat it beyond rounding.
-            decided = user_pks[(found[0] > last + 2 * SLACK) & (user_pks != REMOVED)]
-            if len(np.unique(decided)) >= limit:
+            decided = now.live(places[0, found[0] > last + 2 * SLACK])
+            if len(np.unique(arrays.user_pks[decided])) >= limit:
                 break
-            wanted = min(count, 8 * wanted)
-        return _scored(rows, places, user_pks, probe, limit, min_similarity)
+            wanted = min(now.count, 8 * wanted)
+        return now.score(now.live(places[0]), probe, limit, min_similarity)
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         with self._lock:
             places = np.array([self._places[face] for face in self._faces.get(user_pk, ())], dtype=np.int64)
-            rows = self._rows
-        user_pks = np.full(len(places), user_pk)
-        return next(iter(_scored(rows, places, user_pks, probe, 1, -np.inf)), None)
+            now = self._now
+        return next(iter(now.score(places, probe, 1, -np.inf)), None)
 
     def nbytes(self) -> int:
-        rows = self._rows
-        return rows.face_pks.nbytes + rows.user_pks.nbytes + rows.embeddings.nbytes
+        arrays = self._now.arrays
+        return arrays.face_pks.nbytes + arrays.user_pks.nbytes + arrays.removed.nbytes + arrays.embeddings.nbytes
 
     # --- under the lock ---
 
@@ -148,26 +154,25 @@ class FlatIndex:
         return np.array([row for row in np.sort(first).tolist() if int(face_pks[row]) not in self._places], np.intp)
 
     def _make_room(self, more: int) -> None:
-        capacity = len(self._rows.face_pks)
-        if self._rows.count + more > capacity:
-            self._replace(max(len(self._places) + more, int(GROWTH * capacity)))
+        capacity = len(self._now.arrays.face_pks)
+        if self._now.count + more > capacity:
+            self._copy(max(len(self._places) + more, int(GROWTH * capacity)))
 
     def _mark(self, face_pks: Iterable[int]) -> None:
         places = [self._places.pop(face_pk) for face_pk in face_pks]
-        self._rows.user_pks[places] = REMOVED
-        marked = self._rows.count - len(self._places)
-        if marked > max(MARKED_FLOOR, MARKED_SHARE * self._rows.count):
-            self._replace(max(FIRST_CAPACITY, int(GROWTH * len(self._places))))
+        version = self._now.version + 1
+        self._now.arrays.removed[places] = version
+        self._now = replace(self._now, version=version)
+        marked = self._now.count - len(self._places)
+        if marked > max(MARKED_FLOOR, MARKED_SHARE * self._now.count):
+            self._copy(max(FIRST_CAPACITY, int(GROWTH * len(self._places))))
 
-    def _replace(self, capacity: int) -> None:
-        rows = self._rows.copied(capacity)
-        self._places = {face: place for place, face in enumerate(rows.face_pks[: rows.count].tolist())}
-        self._rows = rows
-
-
-def _scored(
-    rows: _Rows, places: Keys, user_pks: Keys, probe: Embedding, limit: int, min_similarity: float
-) -> list[Candidate]:
-    live = user_pks != REMOVED
-    similarities = exact(rows.embeddings[places[live]], probe)
-    return best_of_users(rows.face_pks[places[live]], user_pks[live], similarities, limit, min_similarity)
+    def _copy(self, capacity: int) -> None:
+        """Move the rows that are there into new arrays, in their order."""
+        old = self._now.arrays
+        kept = self._now.live(np.arange(self._now.count))
+        new = _Arrays(self._dimension, capacity)
+        new.write(0, old.face_pks[kept], old.user_pks[kept], old.embeddings[kept])
+        if len(kept) < self._now.count:
+            self._places = {face_pk: place for place, face_pk in enumerate(old.face_pks[kept].tolist())}
+        self._now = _Moment(new, len(kept), self._now.version)

@@ -15,6 +15,7 @@ from service.storage.changes import ChangeReader, ChangeWriter
 from service.storage.execution import Execution
 from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
+from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.recording import Recording
 from service.storage.tokens import TokenReader, TokenWriter
@@ -24,9 +25,9 @@ from service.storage.users import UserReader, UserWriter
 CONNECT_SECONDS = 5
 CHECKOUT_SECONDS = 5.0
 """Longest wait for a free connection of the pool."""
-STATEMENT_SECONDS = 30
+STATEMENT_SECONDS = 30.0
 """Longest statement of a request; bulk work sets its own."""
-LOCK_SECONDS = 10
+LOCK_SECONDS = 10.0
 """Longest wait for the other writers of the same app."""
 RECYCLE_SECONDS = 1800
 
@@ -41,6 +42,7 @@ class Reader:
         self.faces = FaceReader(execution)
         self.tokens = TokenReader(execution)
         self.changes = ChangeReader(execution)
+        self.feedback = FeedbackReader(execution)
 
 
 class UnitOfWork:
@@ -67,12 +69,13 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction on what belongs to no app's library: the apps, face tokens, the upkeep of the change log."""
+    """One transaction on what belongs to no app's library: the apps, face tokens, feedback, the upkeep of the change log."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
+        self.feedback = FeedbackWriter(execution)
 
 
 class Database:
@@ -82,17 +85,26 @@ class Database:
     refuses to write. A failure while committing leaves open whether the work was done.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        checkout_seconds: float = CHECKOUT_SECONDS,
+        statement_seconds: float = STATEMENT_SECONDS,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
         self.url = url
         self._engine = sa.create_engine(
             normalised(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=CHECKOUT_SECONDS,
+            pool_timeout=checkout_seconds,
             pool_recycle=RECYCLE_SECONDS,
             connect_args=connect_arguments(),
         )
-        sa.event.listen(self._engine, "connect", _limit_waiting)
+        self._limits = tuple(f"{int(1000 * seconds)}ms" for seconds in (statement_seconds, lock_seconds))
+        sa.event.listen(self._engine, "connect", self._limit_waiting)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.contextmanager
@@ -135,6 +147,15 @@ class Database:
         """Close idle connections; those in use are closed when they are given back."""
         self._engine.dispose()
 
+    def _limit_waiting(self, connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
+                " set_config('idle_in_transaction_session_timeout', '60s', false)",
+                self._limits,
+            )
+        connection.commit()
+
 
 def connect_arguments() -> dict[str, Any]:
     """How we introduce ourselves, and how soon a silent peer counts as dead."""
@@ -145,13 +166,3 @@ def connect_arguments() -> dict[str, Any]:
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-
-
-def _limit_waiting(connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
-            " set_config('idle_in_transaction_session_timeout', '60s', false)",
-            (f"{STATEMENT_SECONDS}s", f"{LOCK_SECONDS}s"),
-        )
-    connection.commit()

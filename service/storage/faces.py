@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
 from service.storage.execution import Execution
 from service.storage.recording import Recording
-from service.storage.rows import RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
+from service.storage.rows import FLOAT, RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
 from service.storage.tables import faces, users
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
@@ -47,6 +48,14 @@ class FaceReader:
         wanted = sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))
         query = sa.select(faces.c.pk, faces.c.token).where(faces.c.pk == sa.any_(wanted))
         return {row.pk: row.token for row in self._execution.run(query)}
+
+    def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
+        """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
+        query = sa.select(faces.c.token, faces.c.embedding).where(
+            faces.c.user_pk.in_(user_pks), faces.c.model_id == model_id
+        )
+        rows = self._execution.run(query.order_by(faces.c.pk))
+        return [(row.token, np.frombuffer(row.embedding, dtype=FLOAT).astype(np.float32, copy=False)) for row in rows]
 
     def stored_by_token(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
         """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding."""
@@ -105,7 +114,8 @@ class FaceWriter(FaceReader):
         """Give a user the faces of another, less those that it has; returns how many it got."""
         app_pk = self._recording.app_pk
         query = _owned(user_pk, app_pk, *(faces.c[name] for name in _COPIED))
-        query = query.where(faces.c.user_pk == source_user_pk, faces.c.app_pk == app_pk).order_by(faces.c.pk)
+        source = (faces.c.user_pk == source_user_pk) & (faces.c.app_pk == app_pk)
+        query = query.join_from(users, faces, source).order_by(faces.c.pk)
         return len(self._insert(query, _COPIED))
 
     def delete(self, pk: int) -> None:

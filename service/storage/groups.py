@@ -11,7 +11,7 @@ from service.errors import GroupExists, GroupNotFound
 from service.storage.execution import Execution
 from service.storage.recording import Recording
 from service.storage.tables import groups, users
-from service.values import ChangeKind
+from service.values import ANY_SCENE, ChangeKind
 
 
 class GroupReader:
@@ -27,6 +27,17 @@ class GroupReader:
         """Numbers of the groups that exist, by name."""
         query = sa.select(groups.c.name, groups.c.pk).where(groups.c.app_pk == app_pk, groups.c.name.in_(names))
         return {row.name: row.pk for row in self._execution.run(query)}
+
+    def pks_in_scene(self, app_pk: int, names: Sequence[str], scene: str | None) -> dict[str, int]:
+        """The same for groups of a scene, of ``ANY_SCENE``, or (``None``) for those that belong to none."""
+        condition = groups.c.scene.is_not(None) if scene == ANY_SCENE else groups.c.scene.is_not_distinct_from(scene)
+        query = sa.select(groups.c.name, groups.c.pk)
+        query = query.where(groups.c.app_pk == app_pk, groups.c.name.in_(names), condition)
+        return {row.name: row.pk for row in self._execution.run(query)}
+
+    def scene(self, pk: int) -> str | None:
+        """The scene that a group belongs to."""
+        return self._execution.run(sa.select(groups.c.scene).where(groups.c.pk == pk)).scalar_one_or_none()
 
     def names(self, app_pk: int, start: int, length: int) -> list[str]:
         query = sa.select(groups.c.name).where(groups.c.app_pk == app_pk).order_by(groups.c.pk)
@@ -55,9 +66,9 @@ class GroupWriter(GroupReader):
         super().__init__(execution)
         self._recording = recording
 
-    def insert(self, name: str) -> int:
+    def insert(self, name: str, scene: str | None = None) -> int:
         """A new group; raises :class:`GroupExists`."""
-        row = {"app_pk": self._recording.app_pk, "name": name}
+        row = {"app_pk": self._recording.app_pk, "name": name, "scene": scene}
         pk = self._execution.run(
             insert(groups).values(row).on_conflict_do_nothing().returning(groups.c.pk)
         ).scalar_one_or_none()
@@ -65,9 +76,10 @@ class GroupWriter(GroupReader):
             raise GroupExists(name)
         return int(pk)
 
-    def get_or_create(self, name: str) -> int:
-        pk = self.pk(self._recording.app_pk, name)
-        return self.insert(name) if pk is None else pk
+    def get_or_create(self, name: str, scene: str | None = None) -> int:
+        """Raises :class:`GroupExists` when the group of this name belongs to another scene, or to none."""
+        pk = self.pks_in_scene(self._recording.app_pk, [name], scene).get(name)
+        return self.insert(name, scene) if pk is None else pk
 
     def delete(self, pk: int) -> None:
         """Delete a group with its users, faces, embeddings and portraits; raises :class:`GroupNotFound`."""

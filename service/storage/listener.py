@@ -26,8 +26,9 @@ class Listener:
     """A thread with a connection of its own that turns notifications into calls.
 
     ``on_change(app_pk, seq)``: the app's change log reaches ``seq``. ``on_app(app_pk)``: an app was made, changed or
-    deleted. ``on_connect()``: listening has begun, or begun anew, and anything may have happened before. They run in
-    the listener's thread, one at a time; what they raise is logged and forgotten.
+    deleted. ``on_connect()``: listening has begun, or begun anew, and anything may have happened before.
+    ``on_lost()``: the database does not answer; called again before every further attempt. They run in the listener's
+    thread, one at a time; what they raise is logged and forgotten.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Listener:
         on_change: Callable[[int, int], None],
         on_app: Callable[[int], None],
         on_connect: Callable[[], None],
+        on_lost: Callable[[], object] | None = None,
     ) -> None:
         self._address = driver_address(url)
         self._on_change = on_change
         self._on_app = on_app
         self._on_connect = on_connect
+        self._on_lost = on_lost
         self._stopping = threading.Event()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
@@ -72,8 +75,11 @@ class Listener:
                     self._listen(connection)
             except psycopg.Error as error:
                 logger.warning("not listening to the database: %s", str(error).strip().splitlines()[:1])
-                self._stopping.wait(backoff)
+                if self._stopping.wait(backoff):
+                    return
                 backoff = min(2 * backoff, LAST_BACKOFF)
+                if self._on_lost is not None:
+                    self._call(self._on_lost)
             finally:
                 self._listening.clear()
 
@@ -103,7 +109,7 @@ class Listener:
         else:
             logger.warning("a notification on %s has an unknown form", notification.channel)
 
-    def _call(self, function: Callable[..., None], *arguments: int) -> None:
+    def _call(self, function: Callable[..., object], *arguments: int) -> None:
         try:
             function(*arguments)
         except Exception:

@@ -25,6 +25,11 @@ ACCOUNT = "aipface-postgres"
 """PostgreSQL refuses to run as root; a service started by root runs it under this account."""
 
 
+SOCKET_FILE = ".s.PGSQL.5432"
+NOBODY = 2**31 - 2
+"""A process number that no system gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """The account a server runs under when we are root."""
@@ -71,15 +76,24 @@ def running(data: Path) -> Postmaster | None:
     return Postmaster(pid, Path(lines[4]) if len(lines) > 4 and lines[4] else None)
 
 
-def discard_stale_lock(data: Path) -> None:
-    """Remove the lock file of a dead server.
+def disown_dead_server(data: Path, socket_dir: Path) -> None:
+    """Correct the lock files of a dead server whose process number is not free again.
 
-    PostgreSQL refuses to start while any process has the number in it, and in a container, where numbers are small
-    and begin anew, that is soon one of ours.
+    PostgreSQL refuses to start while any process has that number: another program in a container that began anew, or
+    the dead server itself where nobody collects it. The data folder's file has to stay: by its other lines a new
+    server makes sure that no orphan of the old one is still at work on the data.
     """
-    if running(data) is None:
-        with contextlib.suppress(FileNotFoundError):
-            (data / "postmaster.pid").unlink()
+    if running(data) is not None:
+        return
+    (socket_dir / f"{SOCKET_FILE}.lock").unlink(missing_ok=True)
+    lock_file = data / "postmaster.pid"
+    try:
+        first, *others = lock_file.read_text().splitlines()
+        os.kill(int(first), 0)
+    except (OSError, ValueError):
+        # No such file, or nobody has the number.
+        return
+    lock_file.write_text("\n".join([str(NOBODY), *others]) + "\n")
 
 
 def alive(pid: int, data: Path) -> bool:

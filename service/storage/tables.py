@@ -60,6 +60,7 @@ groups = sa.Table(
     _pk(),
     _parent("apps"),
     _name("name"),
+    sa.Column("scene", sa.Text, comment="null: an ordinary group"),
     _created(),
     sa.UniqueConstraint("app_pk", "name"),
 )
@@ -135,4 +136,15 @@ changes = sa.Table(
     sa.Column("user_pk", sa.BigInteger, nullable=False, comment="0 where the kind names no user"),
     sa.Column("face_pk", sa.BigInteger, nullable=False, comment="0 where the kind names no face"),
     _created(),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    _pk(),
+    _parent("apps"),
+    sa.Column("content", JSONB, nullable=False),
+    _created(),
+    sa.Index(None, "app_pk", "pk"),
+    sa.Index(None, "created"),
 )

@@ -37,6 +37,21 @@ _PURGE = sa.text("""
 """)
 
 
+def _upsert() -> sa.Executable:
+    """One row; the expression is made once, because making it takes longer than running it."""
+    names = ("app_pk", "token", "location", "angles", "confidence", "points", "portrait", "model_id", "embedding")
+    values = {name: sa.bindparam(name, type_=face_tokens.c[name].type) for name in names}
+    expires = sa.func.now() + sa.bindparam("lifetime", type_=sa.Interval)
+    statement = insert(face_tokens).values(expires=expires, **values)
+    new = statement.excluded
+    same = {name: new[name] for name in ("location", "angles", "confidence", "points", "portrait", "expires")}
+    kept = {name: sa.func.coalesce(new[name], face_tokens.c[name]) for name in ("model_id", "embedding")}
+    return statement.on_conflict_do_update(index_elements=["app_pk", "token"], set_={**same, **kept})
+
+
+_UPSERT = _upsert()
+
+
 class TokenWriter(TokenReader):
     """Remembering and forgetting faces."""
 
@@ -45,18 +60,16 @@ class TokenWriter(TokenReader):
         rows: dict[str, dict[str, Any]] = {}
         for known in faces:
             embedding = None if known.embedding is None else embedding_bytes(known.embedding)
-            made_by = None if embedding is None else model_id
-            rows[known.face.token] = {**face_columns(known.face), "model_id": made_by, "embedding": embedding}
-        if not rows:
-            return
-        expires = sa.func.now() + lifetime
-        # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
-        values = [{"app_pk": app_pk, **rows[token], "expires": expires} for token in sorted(rows)]
-        statement = insert(face_tokens).values(values)
-        new = statement.excluded
-        kept = {name: sa.func.coalesce(new[name], face_tokens.c[name]) for name in ("model_id", "embedding")}
-        same = {name: new[name] for name in ("location", "angles", "confidence", "points", "portrait", "expires")}
-        self._execution.run(statement.on_conflict_do_update(index_elements=["app_pk", "token"], set_={**same, **kept}))
+            rows[known.face.token] = {
+                "app_pk": app_pk,
+                **face_columns(known.face),
+                "model_id": None if embedding is None else model_id,
+                "embedding": embedding,
+                "lifetime": lifetime,
+            }
+        if rows:
+            # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
+            self._execution.run(_UPSERT, [rows[token] for token in sorted(rows)])
 
     def remove(self, app_pk: int, tokens: Sequence[str]) -> int:
         """Forget faces; returns how many were known."""

@@ -44,6 +44,11 @@ class UserReader:
         query = _ENTRY.where(users.c.app_pk == app_pk, users.c.name == user_id).order_by(users.c.pk)
         return [_entry(row) for row in self._execution.run(query)]
 
+    def entries_in_group(self, group_pk: int, start: int, length: int) -> list[UserEntry]:
+        """Users of a group in the order of enrolment."""
+        query = _ENTRY.where(users.c.group_pk == group_pk).order_by(users.c.pk).offset(start).limit(length)
+        return [_entry(row) for row in self._execution.run(query)]
+
     def entries_by_pk(self, pks: Sequence[int]) -> dict[int, UserEntry]:
         """Users by number; one deleted meanwhile is left out."""
         query = _ENTRY.where(users.c.pk == sa.any_(sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,7 +65,18 @@ def http(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture
 def wire(service: Service, http: httpx.Client) -> Wire:
     """A caller with a fresh app, so with an empty library, of its own."""
-    credentials = service.apps.create("contract")
+    return caller(service, http)
+
+
+@pytest.fixture
+def other_wire(service: Service, http: httpx.Client) -> Wire:
+    """A second caller, of another app."""
+    return caller(service, http)
+
+
+def caller(service: Service, http: httpx.Client, permissions: Collection[str] | None = None) -> Wire:
+    """A caller for a new app."""
+    credentials = service.apps.create("contract", permissions)
     app = service.apps.by_app_id(credentials.app_id)
     assert app is not None
     return Wire(http, credentials, service.tokens.issue(app).access_token)

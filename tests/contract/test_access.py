@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 import warnings
@@ -16,6 +15,7 @@ from service.access.tokens import LIFETIME_SECONDS
 from service.api.v3.routes import CALLS
 from service.app import Service
 from service.values import App
+from tests.contract.conftest import caller
 from tests.contract.wire import PATHS, Wire, checked
 
 LIST = PATHS["getGroupList"]
@@ -84,24 +84,17 @@ def test_the_token_may_stand_in_the_body(wire: Wire, *, form: bool) -> None:
 # --- permissions ----------------------------------------------------------------------------------------------------
 
 
-def test_an_app_may_do_what_it_was_granted(service: Service, wire: Wire) -> None:
-    credentials = service.apps.create("narrow", {"faceset/group/getlist"})
-    app = service.apps.by_app_id(credentials.app_id)
-    assert app is not None
-    narrow = dataclasses.replace(wire, credentials=credentials, token=service.tokens.issue(app).access_token)
+def test_an_app_may_do_what_it_was_granted(service: Service, http: httpx.Client) -> None:
+    narrow = caller(service, http, {"faceset/group/getlist"})
     assert narrow.call("getGroupList")["error_code"] == 0
     for name in PATHS.keys() - {"getGroupList"}:
         assert narrow.call(name) == {"error_code": 6, "error_msg": "No permission to access data"}
 
 
-def test_apps_do_not_see_each_other(service: Service, wire: Wire) -> None:
-    credentials = service.apps.create("other")
-    app = service.apps.by_app_id(credentials.app_id)
-    assert app is not None
-    other = dataclasses.replace(wire, credentials=credentials, token=service.tokens.issue(app).access_token)
+def test_apps_do_not_see_each_other(wire: Wire, other_wire: Wire) -> None:
     wire.result("groupAdd", {"group_id": "g1"})
-    assert other.result("getGroupList") == {"group_id_list": []}
-    assert other.code("getGroupUsers", {"group_id": "g1"}) == 223100
+    assert other_wire.result("getGroupList") == {"group_id_list": []}
+    assert other_wire.code("getGroupUsers", {"group_id": "g1"}) == 223100
 
 
 # --- signatures -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from service.api.v3.routes import CALLS
+from tests.contract.wire import Wire
 
 
 def test_alive(http: httpx.Client) -> None:
@@ -12,9 +13,11 @@ def test_alive(http: httpx.Client) -> None:
     assert http.head("/healthz").status_code == 200
 
 
-def test_ready(http: httpx.Client) -> None:
+def test_ready(http: httpx.Client, wire: Wire) -> None:
+    """Also while there is an app that has never written anything."""
+    assert wire.credentials.app_id
     response = http.get("/readyz")
-    assert response.status_code == 200
+    assert response.status_code == 200, response.text
     readiness = response.json()
     assert readiness["ready"] is True
     assert readiness["checks"]

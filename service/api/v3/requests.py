@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.api.body import BODY, Parameters
-from service.api.fields import Fields
-from service.errors import ParameterMalformed, TooManyGroups, WrongPictureCount
+from service.api.fields import Fields, is_identifier
+from service.errors import FaceTokenNotFound, ParameterMalformed, TooManyGroups, WrongPictureCount
 from service.intake.seen import Controls
 from service.library.users import ALL_GROUPS, EnrolAction
 from service.recognition.compare import PICTURES_COMPARED, Probe
@@ -191,6 +191,8 @@ def _single(parameters: Parameters) -> Fields:
 def _source(fields: Fields) -> ImageSource:
     text = fields.text("image")
     kind = fields.choice("image_type", ImageKind)
+    if kind is ImageKind.FACE_TOKEN and not is_identifier(text, MAX_FACE_TOKEN_LENGTH):
+        raise FaceTokenNotFound("no token of ours looks like that")
     return ImageSource(kind, text, fields.choice("face_type", PictureType, PictureType.LIVE))
 
 

@@ -129,6 +129,11 @@ def test_the_library() -> None:
     assert requests.group_users(GROUP) == requests.GroupUsersRequest("g1", requests.PageRequest(0, 100))
 
 
+@pytest.mark.parametrize("text", ["not-a-token", "t" * 65, "令牌"])
+def test_what_cannot_be_a_face_token_is_not_looked_for(text: str) -> None:
+    assert code_of(lambda: requests.detect({"image": text, "image_type": "FACE_TOKEN"})) == 222209
+
+
 BAD: list[tuple[Parse, Mapping[str, object], str, list[object], int]] = [
     (requests.detect, PICTURE, "image", [["x"], {"a": 1}, "a\0"], 222013),
     (requests.detect, PICTURE, "image_type", ["base64", "FILE", 1], 222015),

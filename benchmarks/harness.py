@@ -1,0 +1,249 @@
+"""What the benchmarks share: options, a real server, a client, bounded load, and the report.
+
+Every benchmark takes ``--quick`` (at most 50 s) and ``--json`` (the last line printed is one JSON object: machine,
+figures, checks). All traffic goes to a server of its own on the loopback address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import http.client
+import json
+import os
+import platform
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from models.fetch import ensure
+from models.manifest import load_pack
+from tests.fixtures.places import MODELS
+from tests.fixtures.server import Credentials, Server, temporary_home
+
+REQUEST_SECONDS = 60.0
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--quick", action="store_true", help="a smaller run of at most 50 seconds")
+    made.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    made.add_argument("--pack", default="core", help="pack of weights (default: core)")
+    return made
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "cpu": model or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "onnxruntime": version("onnxruntime"),
+    }
+
+
+@dataclass
+class Report:
+    """Figures as they come in, and the checks made of them."""
+
+    name: str
+    as_json: bool
+    figures: dict[str, Any] = field(default_factory=dict)
+    checks: list[dict[str, object]] = field(default_factory=list)
+
+    def figure(self, name: str, value: object) -> None:
+        """Keep and show one figure."""
+        self.figures[name] = value
+        print(f"{name:34} {_shown(value)}", flush=True)
+
+    def at_least(self, name: str, value: float, target: float) -> None:
+        """A figure that must not be smaller."""
+        self._check(name, value, f">= {target:g}", ok=value >= target)
+
+    def at_most(self, name: str, value: float, target: float) -> None:
+        """A figure that must not be larger."""
+        self._check(name, value, f"<= {target:g}", ok=value <= target)
+
+    def _check(self, name: str, value: float, target: str, *, ok: bool) -> None:
+        self.checks.append({"name": name, "value": value, "target": target, "ok": bool(ok)})
+
+    def close(self) -> int:
+        """Show the checks, and the JSON object when it was asked for; returns the exit status."""
+        for check in self.checks:
+            value = _shown(check["value"])
+            print(f"{'ok  ' if check['ok'] else 'MISS'}  {check['name']}: {value} (target {check['target']})")
+        if self.as_json:
+            content = {"benchmark": self.name, "machine": machine(), "figures": self.figures, "checks": self.checks}
+            print(json.dumps(content, ensure_ascii=False), flush=True)
+        return 0 if all(check["ok"] for check in self.checks) else 1
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key} {_shown(part)}" for key, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def skip(report: Report, reason: str) -> int:
+    """End without figures, saying why; not a failure."""
+    print(f"skipped: {reason}")
+    report.figures["skipped"] = reason
+    return report.close()
+
+
+def weights(pack: str) -> dict[str, Path]:
+    """The pack's files, fetched when they are not here."""
+    return ensure(load_pack(pack), MODELS)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server and the keys of an app on it."""
+
+    server: Server
+    keys: Credentials
+
+    def client(self) -> Client:
+        """A client with a connection of its own; one per thread."""
+        return Client(self.server.base_url, self.keys)
+
+    def peak_memory_mib(self) -> float:
+        """Largest resident memory of the server's own process so far."""
+        status = Path(f"/proc/{self.server.process.pid}/status")
+        with contextlib.suppress(OSError):
+            for line in status.read_text(encoding="ascii").splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 1024
+        return psutil.Process(self.server.process.pid).memory_info().rss / 2**20
+
+
+@contextlib.contextmanager
+def running_server(**settings: str) -> Iterator[Running]:
+    """A server process with an empty home, stopped and removed at the end."""
+    with temporary_home(LOG_LEVEL="warning", CREATE_FIRST_APP="false", **settings) as home:
+        keys = home.create_app("benchmark")
+        with home.serving() as server:
+            yield Running(server, keys)
+
+
+class Client:
+    """A plain keep-alive client that costs the measured machine as little as possible."""
+
+    def __init__(self, base_url: str, keys: Credentials) -> None:
+        host = base_url.removeprefix("http://")
+        self._connection = http.client.HTTPConnection(host, timeout=REQUEST_SECONDS)
+        query = urllib.parse.urlencode(
+            {"grant_type": "client_credentials", "client_id": keys.api_key, "client_secret": keys.secret_key}
+        )
+        self._token = self._send("GET", f"/oauth/2.0/token?{query}", None)["access_token"]
+
+    def call(self, name: str, body: bytes) -> dict[str, Any]:
+        """One V3 call; the whole answer, errors included."""
+        return self._send("POST", f"/rest/2.0/face/v3/{name}?access_token={self._token}", body)
+
+    def _send(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
+        self._connection.request(method, target, body, {"Content-Type": "application/json"})
+        content: dict[str, Any] = json.loads(self._connection.getresponse().read())
+        return content
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def picture_parameters(picture: bytes, **options: object) -> dict[str, object]:
+    """The parameters of a call for one picture."""
+    return {"image": base64.b64encode(picture).decode("ascii"), "image_type": "BASE64", **options}
+
+
+def encoded(content: object) -> bytes:
+    """A JSON body."""
+    return json.dumps(content).encode()
+
+
+Work = Callable[[int], None]
+"""Does piece number n of the work; raises when it fails."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Throughput and latency of one bounded run; times in milliseconds."""
+
+    per_second: float
+    p50: float
+    p95: float
+    p99: float
+    count: int
+
+    def figures(self) -> dict[str, object]:
+        """For the report."""
+        return {name: round(value, 2) for name, value in asdict(self).items()}
+
+
+def measure(
+    make_worker: Callable[[], contextlib.AbstractContextManager[Work]], threads: int, seconds: float
+) -> Measured:
+    """Let ``threads`` workers work side by side for ``seconds``; every worker is warmed by two pieces first.
+
+    The rate counts the pieces that all workers finished between the common start and the last one's end.
+    """
+    barrier = threading.Barrier(threads + 1)
+    numbers = iter(range(sys.maxsize))
+    lock = threading.Lock()
+    times: list[float] = []
+    failures: list[BaseException] = []
+
+    def number() -> int:
+        with lock:
+            return next(numbers)
+
+    def run() -> None:
+        own: list[float] = []
+        try:
+            with make_worker() as work:
+                for _ in range(2):
+                    work(number())
+                barrier.wait()
+                end = time.perf_counter() + seconds
+                while (begin := time.perf_counter()) < end:
+                    work(number())
+                    own.append(time.perf_counter() - begin)
+        except BaseException as error:  # noqa: BLE001 (reported by the thread that waits)
+            failures.append(error)
+            barrier.abort()
+        with lock:
+            times.extend(own)
+
+    workers = [threading.Thread(target=run) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    with contextlib.suppress(threading.BrokenBarrierError):
+        barrier.wait()
+    begun = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    if failures:
+        raise failures[0]
+    return _summary(times, time.perf_counter() - begun)
+
+
+def _summary(times: Sequence[float], elapsed: float) -> Measured:
+    p50, p95, p99 = (float(value) * 1000 for value in np.percentile(np.array(times), [50, 95, 99]))
+    return Measured(len(times) / elapsed, p50, p95, p99, len(times))

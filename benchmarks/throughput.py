@@ -1,0 +1,179 @@
+"""How much of the bare models' speed the server keeps.
+
+In one run, on the same pictures, runtime and number of threads: ``detect``, ``match`` and ``search`` through HTTP,
+each against a bare loop that decodes, detects, aligns, embeds and searches in this process without any server.
+
+    python -m benchmarks.throughput [--quick] [--json] [--pack core] [--threads N]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from benchmarks.harness import (
+    Client,
+    Measured,
+    Report,
+    Running,
+    Work,
+    encoded,
+    measure,
+    parser,
+    picture_parameters,
+    running_server,
+    weights,
+)
+from models.manifest import load_pack
+from service.inference.engine import Engine
+from service.search.flat import FlatIndex
+from service.settings import available_cpus
+from service.values import Embedding, Image
+from tests.fixtures.pictures import Pictures, fetch_pictures
+
+PEOPLE = ("obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg", "astronaut.png")
+SIDE = 640
+"""Longer side of the pictures, a usual camera frame."""
+
+GALLERY = 200
+"""Users in the searched group; the cost of large groups is the business of the search benchmark."""
+
+GROUP = "gallery"
+LEAST_RATIO = {"detect": 0.8, "match": 0.8, "search": 0.8}
+CALLS = tuple(LEAST_RATIO)
+
+
+def camera_pictures(pictures: Pictures) -> list[bytes]:
+    """JPEG files of ``SIDE`` pixels with one main face each."""
+    made = []
+    for name in PEOPLE:
+        image = decode(pictures.bytes(name))
+        scale = SIDE / max(image.shape[:2])
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        made.append(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    return made
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What both sides work with."""
+
+    engine: Engine
+    files: Sequence[bytes]
+    gallery: FlatIndex
+    threads: int
+    seconds: float
+
+    def picture(self, number: int) -> bytes:
+        """A picture unlike any before: bytes behind a JPEG's end change its hash and not its content."""
+        return self.files[number % len(self.files)] + secrets.token_bytes(8)
+
+
+def bare(bench: Bench, call: str) -> Measured:
+    """The same work without a server."""
+    engine = bench.engine
+
+    def embedding(number: int) -> Embedding:
+        image = decode(bench.picture(number))
+        face = engine.detect(image, 1)[0]
+        found: Embedding = engine.embed([engine.align(image, face.points)])[0]
+        return found
+
+    def detect(number: int) -> None:
+        engine.detect(decode(bench.picture(number)), 1)
+
+    def match(number: int) -> None:
+        float(embedding(number) @ embedding(number + 1))
+
+    def search(number: int) -> None:
+        bench.gallery.search(embedding(number), 1, 0.0)
+
+    work = {"detect": detect, "match": match, "search": search}[call]
+    return measure(lambda: contextlib.nullcontext(work), bench.threads, bench.seconds)
+
+
+def decode(picture: bytes) -> Image:
+    """Pixels of a file, by the fastest plain way."""
+    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("the picture cannot be decoded")
+    return image.astype(np.uint8, copy=False)
+
+
+def served(bench: Bench, running: Running, call: str) -> Measured:
+    """The same work through HTTP, with twice as many callers as computing threads, so that none of these idles."""
+
+    def body(number: int) -> bytes:
+        if call == "match":
+            return encoded([picture_parameters(bench.picture(n)) for n in (number, number + 1)])
+        options = {"group_id_list": GROUP, "match_threshold": 0} if call == "search" else {}
+        return encoded(picture_parameters(bench.picture(number), **options))
+
+    @contextlib.contextmanager
+    def worker() -> Iterator[Work]:
+        client = running.client()
+
+        def work(number: int) -> None:
+            answer = client.call(call, body(number))
+            if answer["error_code"] != 0:
+                raise RuntimeError(f"{call} answered {answer['error_code']} {answer['error_msg']}")
+
+        yield work
+        client.close()
+
+    return measure(worker, 2 * bench.threads, bench.seconds)
+
+
+def fill_gallery(bench: Bench, client: Client, users: int) -> None:
+    """Enrol users on both sides: real faces in the server, as many random vectors in the bare index."""
+    for number in range(users):
+        person = {"group_id": GROUP, "user_id": f"user{number}"}
+        answer = client.call("faceset/user/add", encoded(picture_parameters(bench.picture(number), **person)))
+        if answer["error_code"] != 0:
+            raise RuntimeError(f"enrolment answered {answer['error_code']} {answer['error_msg']}")
+    vectors = np.random.default_rng(1).standard_normal((users, bench.engine.dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    numbers = np.arange(1, users + 1, dtype=np.int64)
+    bench.gallery.add_many(numbers, numbers, vectors)
+
+
+def main() -> int:
+    """Run, report, and say by the exit status whether the targets were met."""
+    options = parser(__doc__)
+    options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
+    chosen = options.parse_args()
+    report = Report("throughput", chosen.json)
+    pack = load_pack(chosen.pack)
+    engine = Engine(pack, weights(chosen.pack), ["CPUExecutionProvider"])
+    engine.warm_up()
+    bench = Bench(
+        engine,
+        camera_pictures(fetch_pictures()),
+        FlatIndex(engine.dimension),
+        chosen.threads,
+        seconds=3.0 if chosen.quick else 15.0,
+    )
+    report.figure("threads", chosen.threads)
+    with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:
+        client = running.client()
+        fill_gallery(bench, client, GALLERY // 5 if chosen.quick else GALLERY)
+        client.close()
+        for call in CALLS:
+            alone, over_http = bare(bench, call), served(bench, running, call)
+            report.figure(f"{call} bare", alone.figures())
+            report.figure(f"{call} server", over_http.figures())
+            ratio = over_http.per_second / alone.per_second
+            report.figure(f"{call} ratio", round(ratio, 3))
+            report.at_least(f"{call}: server/bare throughput", round(ratio, 3), LEAST_RATIO[call])
+        report.figure("server peak memory MiB", round(running.peak_memory_mib()))
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

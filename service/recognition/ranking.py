@@ -1,0 +1,96 @@
+"""How well a face fits each of the faces that a user has been enrolled with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.calibration.scores import ScoreTable
+from service.errors import UserNotFound
+from service.intake.intake import Intake
+from service.intake.seen import Controls, SeenFace
+from service.recognition.compare import IDENTITY_SCORE
+from service.recognition.identify import Identification, IdentifyFaces, Match, SearchOptions
+from service.storage.engine import Database
+from service.values import App, ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """``scores`` are those of the user's faces, best first."""
+
+    face: SeenFace
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedMatch:
+    """A user who may be in the picture, with the scores of several of the user's faces, best first."""
+
+    match: Match
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedIdentification:
+    """One face of the picture and the users it may be, best first."""
+
+    face: SeenFace
+    matches: tuple[RankedMatch, ...]
+
+
+class RankFaces:
+    """1:1 against an enrolled user, and 1:N with several scores a user.
+
+    Scores are taken from the embeddings in the database, not from the index: a user has 20 faces at most in a group.
+    """
+
+    def __init__(self, intake: Intake, scores: ScoreTable, database: Database, identify: IdentifyFaces) -> None:
+        self._intake = intake
+        self._scores = scores
+        self._database = database
+        self._identify = identify
+
+    def verify(
+        self, app: App, source: ImageSource, group_ids: Sequence[str], user_id: str, limit: int, controls: Controls
+    ) -> Verification:
+        """Compare the largest face of a picture with those of a user in some ordinary groups.
+
+        Raises ``UserNotFound`` when the user is in none of them, and what the intake raises.
+        """
+        users = self._users(app, group_ids, user_id)  # before the expensive part
+        if not users:
+            raise UserNotFound
+        face = self._intake.faces(app, source, embed=True)[0]
+        return Verification(face, self._best(face, users, limit))
+
+    def identify(
+        self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions, faces_per_user: int
+    ) -> RankedIdentification:
+        """As ``IdentifyFaces.search``, with at most ``faces_per_user`` scores for every user that was found."""
+        found = self._identify.search(app, source, group_ids, options)
+        return RankedIdentification(
+            found.face, tuple(self._ranked(app, found, match, faces_per_user) for match in found.matches)
+        )
+
+    def _ranked(self, app: App, found: Identification, match: Match, limit: int) -> RankedMatch:
+        if limit == 1:
+            return RankedMatch(match, (match.score,))
+        scores = self._best(found.face, self._users(app, [match.group_id], match.user_id), limit)
+        return RankedMatch(match, scores or (match.score,))  # deleted meanwhile: what the index knew
+
+    def _users(self, app: App, group_ids: Sequence[str], user_id: str) -> list[int]:
+        with self._database.read() as reader:
+            groups = list(reader.groups.pks_in_scene(app.pk, group_ids, None).values())
+            return reader.users.pks(groups, user_id) if groups else []
+
+    def _best(self, face: SeenFace, users: Sequence[int], limit: int) -> tuple[float, ...]:
+        with self._database.read() as reader:
+            enrolled = reader.faces.embeddings_of_users(users, self._intake.model_id)
+        scores = [
+            IDENTITY_SCORE if token == face.token else self._scores.score(float(np.dot(face.embedding, embedding)))
+            for token, embedding in enrolled
+        ]
+        return tuple(sorted(scores, reverse=True)[:limit])

@@ -1,0 +1,195 @@
+"""Oracle, FAISS and catalogs agree, whatever is done to the library in whatever order.
+
+A random sequence of enrolments, replacements, copies and deletions runs against a real database. Three catalogs watch
+it: one of FAISS indexes and one of oracles that follow the change log, as two processes would, and one that is
+restarted now and then. What the tables say at the end of each step decides who is right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from service.search.catalog import Catalog
+from service.search.exact import ExactIndex
+from service.search.flat import FlatIndex
+from service.storage.engine import Database, UnitOfWork
+from service.storage.source import PostgresChangeSource
+from service.values import App, Embedding, Hit
+from tests.fixtures.library import DIMENSION, MODEL, new_app, random_embeddings, stored_face
+
+STEPS = 2000
+POOL = 400
+"""Different faces in play; more enrolments than that, so that equal embeddings meet."""
+GROUPS = ("g0", "g1", "g2")
+USERS = tuple(f"u{number}" for number in range(40))
+OTHER_MODEL = "other-24-000000000000"
+
+Shown = list[tuple[int, int, int, float]]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+class Play:
+    """The random actions on the libraries of two apps."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        self.database = database
+        self.random = random.Random(seed)  # noqa: S311 - to repeat a run, not to keep a secret
+        self.faces = random_embeddings(POOL, seed)
+        self.apps = [new_app(database), new_app(database)]
+        self._tokens = itertools.count()
+        self._actions: list[tuple[int, Callable[[UnitOfWork], None]]] = [
+            (50, self._enrol),
+            (10, self._enrol_many),
+            (8, self._replace),
+            (12, self._remove_face),
+            (8, self._remove_user),
+            (6, self._copy),
+            (1, self._remove_group),
+            (3, self._enrol_for_another_model),
+            (2, self._fail),
+        ]
+
+    def step(self) -> App:
+        """One transaction on one app's library."""
+        app = self.random.choices(self.apps, weights=(4, 1))[0]
+        weights, actions = zip(*self._actions, strict=True)
+        try:
+            with self.database.write(app.pk) as work:
+                self.random.choices(actions, weights=weights)[0](work)
+        except InterruptedError:
+            pass
+        return app
+
+    def replace_app(self) -> None:
+        """Delete the smaller app and make another."""
+        with self.database.admin() as admin:
+            admin.apps.delete(self.apps[1].pk)
+        self.apps[1] = new_app(self.database)
+
+    def probe(self) -> Embedding:
+        """A face in play, a little changed or not at all."""
+        probe: Embedding = self.faces[self.random.randrange(POOL)]
+        if self.random.random() < 0.5:
+            probe = probe + np.float32(0.2) * random_embeddings(1, self.random.randrange(10**6))[0]
+            probe /= np.linalg.norm(probe)
+        return probe
+
+    def _user(self, work: UnitOfWork) -> int:
+        group_pk = work.groups.get_or_create(self.random.choice(GROUPS))
+        user_id = self.random.choice(USERS)
+        known = work.users.pk(group_pk, user_id)
+        return work.users.insert(group_pk, user_id) if known is None else known
+
+    def _add(self, work: UnitOfWork, user_pk: int, model_id: str = MODEL) -> None:
+        face = stored_face(f"t{next(self._tokens)}", portrait=None)
+        work.faces.insert(user_pk, face, model_id, self.faces[self.random.randrange(POOL)])
+
+    def _enrol(self, work: UnitOfWork) -> None:
+        self._add(work, self._user(work))
+
+    def _enrol_many(self, work: UnitOfWork) -> None:
+        for _ in range(self.random.randrange(2, 12)):
+            self._enrol(work)
+
+    def _enrol_for_another_model(self, work: UnitOfWork) -> None:
+        self._add(work, self._user(work), OTHER_MODEL)
+
+    def _replace(self, work: UnitOfWork) -> None:
+        user_pk = self._user(work)
+        work.faces.delete_of_user(user_pk)
+        self._add(work, user_pk)
+
+    def _remove_face(self, work: UnitOfWork) -> None:
+        user_pk = self._user(work)
+        entries = work.faces.entries(user_pk)
+        if entries:
+            work.faces.delete(self.random.choice(entries).pk)
+        if len(entries) < 2:
+            work.users.delete(user_pk)
+
+    def _remove_user(self, work: UnitOfWork) -> None:
+        work.users.delete(self._user(work))
+
+    def _copy(self, work: UnitOfWork) -> None:
+        work.faces.copy(self._user(work), self._user(work))
+
+    def _remove_group(self, work: UnitOfWork) -> None:
+        work.groups.delete(work.groups.get_or_create(self.random.choice(GROUPS)))
+
+    def _fail(self, work: UnitOfWork) -> None:
+        self._enrol_many(work)
+        self._remove_user(work)
+        raise InterruptedError
+
+
+def _shown(hits: list[Hit]) -> Shown:
+    return [(hit.group_pk, hit.user_pk, hit.face_pk, hit.similarity) for hit in hits]
+
+
+def _truth(database: Database) -> Catalog:
+    """A catalog of oracles made from the tables as they are now."""
+    catalog = Catalog(PostgresChangeSource(database, MODEL, DIMENSION), DIMENSION, ExactIndex)
+    catalog.load()
+    return catalog
+
+
+def _compare(play: Play, app: App, expected: Catalog, catalogs: dict[str, Catalog]) -> None:
+    with play.database.read() as reader:
+        groups = reader.groups.pks(app.pk, GROUPS)
+        known = {name: reader.users.pks(list(groups.values()), name) for name in play.random.sample(USERS, 2)}
+    probe = play.probe()
+    asked = play.random.sample(sorted(groups.values()), play.random.randint(0, len(groups)))
+    limit = play.random.choice((1, 3, 20, 50))
+    threshold = play.random.choice((-1.5, 0.2, 0.6, 0.99))
+    found = _shown(expected.search(app.pk, asked, probe, limit, threshold))
+    for name, catalog in catalogs.items():
+        assert _shown(catalog.search(app.pk, asked, probe, limit, threshold)) == found, name
+        for user_pks in known.values():
+            one = _shown(catalog.search_user(app.pk, asked, user_pks, probe))
+            assert one == _shown(expected.search_user(app.pk, asked, user_pks, probe)), name
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_all_agree_under_random_change(database: Database, seed: int) -> None:
+    play = Play(database, seed)
+    source = PostgresChangeSource(database, MODEL, DIMENSION)
+
+    def restarted() -> Catalog:
+        catalog = Catalog(source, DIMENSION, FlatIndex)
+        catalog.load()
+        return catalog
+
+    catalogs = {"FAISS": restarted(), "oracle": Catalog(source, DIMENSION, ExactIndex), "restarted": restarted()}
+    for step in range(STEPS // 2):
+        app = play.step()
+        if step % 7 == 0:
+            with database.admin() as admin:
+                admin.changes.prune(app.pk, keep=play.random.choice((0, 1, 20)))
+        if step % 251 == 250:
+            play.replace_app()
+        if step % 101 == 100:
+            catalogs["restarted"] = restarted()
+        with database.read() as reader:
+            head = reader.changes.head(app.pk)
+        catalogs["FAISS"].catch_up(app.pk, head)
+        if step % 5 == 0:
+            for catalog in catalogs.values():
+                catalog.catch_up_all()
+            _compare(play, app, catalogs["oracle"], catalogs)
+        if step % 100 == 0:
+            truth = _truth(database)
+            for one in play.apps:
+                _compare(play, one, truth, catalogs)
+            assert {catalog.faces() for catalog in catalogs.values()} == {truth.faces()}
+            assert {catalog.stats().apps for catalog in catalogs.values()} == {2}

@@ -1,0 +1,239 @@
+"""The catalog over a real database: loading, following, and what happens when something is missing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.errors import DatabaseUnavailable
+from service.search import catalog as catalog_module
+from service.search.catalog import NEVER, Catalog, CatalogStats
+from service.search.flat import FlatIndex
+from service.search.protocol import Block
+from service.storage.engine import Database
+from service.storage.listener import Listener
+from service.storage.source import PostgresChangeSource
+from service.values import App, Change, Embedding
+from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
+
+EVERYTHING = -1.5
+
+
+class CountingSource(PostgresChangeSource):
+    """Counts what is read, and can be told to fail."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, MODEL, DIMENSION)
+        self.snapshots = 0
+        self.reads = 0
+        self.failing = False
+
+    def snapshot(self, app_pk: int | None = None) -> Generator[tuple[int, int, Iterator[Block]], None, None]:
+        self.snapshots += 1
+        return super().snapshot(app_pk)
+
+    def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
+        if self.failing:
+            raise DatabaseUnavailable("told to")
+        self.reads += 1
+        return super().changes_since(app_pk, seq, limit)
+
+
+@pytest.fixture
+def source(database: Database) -> CountingSource:
+    return CountingSource(database)
+
+
+@pytest.fixture
+def catalog(source: CountingSource) -> Catalog:
+    return Catalog(source, DIMENSION)
+
+
+def _users(database: Database, catalog: Catalog, app: App, probe: Embedding, limit: int = 50) -> list[str]:
+    with database.read() as reader:
+        groups = reader.groups.pks(app.pk, reader.groups.names(app.pk, 0, 100))
+        hits = catalog.search(app.pk, list(groups.values()), probe, limit, EVERYTHING)
+        entries = reader.users.entries_by_pk([hit.user_pk for hit in hits])
+    assert {groups[entries[hit.user_pk].group_id] == hit.group_pk for hit in hits} <= {True}
+    return [entries[hit.user_pk].user_id for hit in hits]
+
+
+def test_a_loaded_catalog_finds_everybody(database: Database, app: App, catalog: Catalog) -> None:
+    other = new_app(database)
+    for number in range(30):
+        enrol(database, app, f"g{number % 3}", f"u{number}", "t", random_embedding(number))
+    enrol(database, other, "g0", "stranger", "t", random_embedding(7))
+    catalog.load()
+    assert (catalog.position(app.pk), catalog.position(other.pk), catalog.position(404)) == (30, 1, NEVER)
+    assert _users(database, catalog, app, random_embedding(7))[0] == "u7"
+    assert len(_users(database, catalog, app, random_embedding(7))) == 30
+    assert (
+        _users(database, catalog, app, random_embedding(7), limit=4)
+        == _users(database, catalog, app, random_embedding(7))[:4]
+    )
+    assert _users(database, catalog, other, random_embedding(7)) == ["stranger"]
+    stats = catalog.stats()
+    assert (stats.apps, stats.groups, stats.faces) == (2, 4, 31)
+    assert catalog.faces() == 31
+    assert stats.nbytes > 31 * DIMENSION * 4
+
+
+def test_groups_are_searched_as_asked(database: Database, app: App, catalog: Catalog) -> None:
+    for group in ("g0", "g1"):
+        enrol(database, app, group, "user", "t", random_embedding(1))
+    catalog.load()
+    with database.read() as reader:
+        first, second = reader.groups.pks(app.pk, ["g0"])["g0"], reader.groups.pks(app.pk, ["g1"])["g1"]
+        users = [entry.pk for entry in reader.users.entries(app.pk, "user")]
+    probe = random_embedding(1)
+
+    def found(*group_pks: int) -> list[int]:
+        return [hit.group_pk for hit in catalog.search(app.pk, group_pks, probe, 10, EVERYTHING)]
+
+    assert found() == []
+    assert found(404) == []
+    assert found(second) == [second]
+    assert found(second, first, second) == [first, second]
+    assert catalog.search(404, [first], probe, 10, EVERYTHING) == []
+    assert [hit.user_pk for hit in catalog.search_user(app.pk, [first, second], users, probe)] == users
+    assert [hit.user_pk for hit in catalog.search_user(app.pk, [second], users, probe)] == users[1:]
+    assert catalog.search_user(app.pk, [first], [404], probe) == []
+
+
+def test_what_was_acknowledged_is_found(database: Database, app: App, catalog: Catalog, source: CountingSource) -> None:
+    catalog.load()
+    for number in range(5):
+        seq = enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+        catalog.catch_up(app.pk, seq)
+        assert catalog.position(app.pk) == seq
+        assert _users(database, catalog, app, random_embedding(number))[0] == f"u{number}"
+    reads = source.reads
+    catalog.catch_up(app.pk, 3)
+    catalog.catch_up(app.pk)
+    assert source.reads == reads
+    assert source.snapshots == 1
+
+
+def test_apps_come_and_go(database: Database, app: App, catalog: Catalog) -> None:
+    catalog.load()
+    other = new_app(database)
+    enrol(database, other, "group", "user", "t", random_embedding(1))
+    catalog.catch_up_all()
+    assert catalog.stats().apps == 2
+    assert catalog.position(other.pk) == 1
+    with database.admin() as admin:
+        admin.apps.delete(other.pk)
+    catalog.catch_up(other.pk)
+    assert catalog.position(other.pk) == NEVER
+    assert catalog.faces() == 0
+    with database.admin() as admin:
+        admin.apps.delete(app.pk)
+    catalog.load()
+    assert catalog.stats() == CatalogStats(0, 0, 0, 0)
+
+
+def test_a_pruned_log_means_loading_anew(
+    database: Database, app: App, catalog: Catalog, source: CountingSource
+) -> None:
+    enrol(database, app, "group", "u0", "t", random_embedding(0))
+    catalog.load()
+    for number in range(1, 6):
+        enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+    with database.admin() as admin:
+        admin.changes.prune(app.pk, keep=2)
+    catalog.catch_up(app.pk, 6)
+    assert source.snapshots == 2
+    assert catalog.position(app.pk) == 6
+    assert len(_users(database, catalog, app, random_embedding(0))) == 6
+
+
+def test_a_long_log_is_read_in_batches(
+    database: Database, app: App, catalog: Catalog, source: CountingSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "BATCH", 4)
+    catalog.load()
+    for number in range(12):
+        enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+    catalog.catch_up(app.pk, 1)
+    assert catalog.position(app.pk) == 12
+    assert catalog.faces() == 12
+    assert source.snapshots == 1
+
+
+def test_a_failure_is_passed_on_and_made_up_for(
+    database: Database, app: App, catalog: Catalog, source: CountingSource
+) -> None:
+    enrol(database, app, "group", "u0", "t", random_embedding(0))
+    catalog.load()
+    seq = enrol(database, app, "group", "u1", "t", random_embedding(1))
+    source.failing = True
+    with pytest.raises(DatabaseUnavailable):
+        catalog.catch_up(app.pk, seq)
+    assert _users(database, catalog, app, random_embedding(0)) == ["u0"]
+    source.failing = False
+    catalog.catch_up(app.pk, seq)
+    assert len(_users(database, catalog, app, random_embedding(0))) == 2
+
+
+def test_many_callers_share_few_replays(database: Database, app: App, catalog: Catalog, source: CountingSource) -> None:
+    catalog.load()
+    seq = [enrol(database, app, "group", f"u{number}", "t", random_embedding(number)) for number in range(20)][-1]
+    with ThreadPoolExecutor(16) as pool:
+        for future in [pool.submit(catalog.catch_up, app.pk, seq) for _ in range(64)]:
+            future.result()
+    assert source.reads == 1
+    assert catalog.faces() == 20
+
+
+def test_two_catalogs_follow_by_listening(database: Database, app: App) -> None:
+    """As two processes would, with nothing but notifications between them."""
+    catalogs = [Catalog(PostgresChangeSource(database, MODEL, DIMENSION), DIMENSION) for _ in range(2)]
+    listeners = [
+        Listener(database.url, on_change=c.catch_up, on_app=c.catch_up, on_connect=c.catch_up_all) for c in catalogs
+    ]
+    for listener in listeners:
+        listener.start()
+    for number in range(20):
+        enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+    deadline = time.monotonic() + 20
+    while [catalog.faces() for catalog in catalogs] != [20, 20]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for listener in listeners:
+        listener.stop()
+
+
+def test_a_user_whose_face_is_replaced_is_never_missing(database: Database, app: App) -> None:
+    catalog = Catalog(PostgresChangeSource(database, MODEL, DIMENSION), DIMENSION, FlatIndex)
+    enrol(database, app, "group", "user", "t0", random_embedding(0))
+    enrol(database, app, "group", "other", "t0", random_embedding(1))
+    catalog.load()
+    with database.read() as reader:
+        group_pk = reader.groups.pks(app.pk, ["group"])["group"]
+        (user,) = reader.users.entries(app.pk, "user")
+    stop = threading.Event()
+    missed: list[int] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            found = {hit.user_pk for hit in catalog.search(app.pk, [group_pk], random_embedding(0), 5, EVERYTHING)}
+            if user.pk not in found:
+                missed.append(catalog.position(app.pk))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader_thread in readers:
+        reader_thread.start()
+    for number in range(1, 150):
+        with database.write(app.pk) as work:
+            work.faces.delete_of_user(user.pk)
+            work.faces.insert(user.pk, stored_face(f"t{number}"), MODEL, random_embedding(0))
+        catalog.catch_up(app.pk, work.seq)
+    stop.set()
+    for reader_thread in readers:
+        reader_thread.join()
+    assert missed == []
+    assert catalog.faces() == 2

@@ -1,0 +1,244 @@
+"""The embedded PostgreSQL: sharing, stopping, surviving."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service.errors import DatabaseUnavailable
+from service.storage import postmaster
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.listener import Listener
+from service.storage.urls import driver_address
+
+PATIENCE = 30.0
+
+# A process of ours as it would run: starts its share, says so, stops it on SIGINT or when told to.
+PROGRAM = """
+import sys
+from pathlib import Path
+from service.storage.embedded import EmbeddedPostgres
+server = EmbeddedPostgres(Path(sys.argv[1]))
+print(server.start(), flush=True)
+try:
+    sys.stdin.readline()
+except KeyboardInterrupt:
+    print("interrupted", server.running(), flush=True)
+server.stop()
+print("stopped", server.running(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def used_home() -> Iterator[Path]:
+    yield from _home()
+
+
+@pytest.fixture
+def home(used_home: Path) -> Path:
+    """A home whose database other tests have used; its server is down."""
+    assert postmaster.running(used_home / "postgres") is None
+    return used_home
+
+
+@pytest.fixture
+def new_home() -> Iterator[Path]:
+    yield from _home()
+
+
+def _home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="aipface-test-"))
+    yield folder
+    EmbeddedPostgres(folder)._stop_server()
+    shutil.rmtree(folder)
+
+
+def _process(home: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(home)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("postgresql")
+    return process
+
+
+def _end(process: subprocess.Popen[str]) -> list[str]:
+    output, _ = process.communicate("\n", timeout=PATIENCE)
+    return output.splitlines()
+
+
+def _pid(home: Path) -> int:
+    found = postmaster.running(home / "postgres")
+    assert found is not None
+    return found.pid
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_data_outlive_the_server(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    with psycopg.connect(driver_address(server.start())) as connection:
+        connection.execute("CREATE TABLE kept_at_stop (n int)")
+        assert connection.execute("SHOW fsync").fetchone() == ("on",)
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+        assert connection.execute("SHOW data_checksums").fetchone() == ("on",)
+    pid = _pid(home)
+    server.stop()
+    server.stop()
+    assert not server.running()
+    assert not postmaster.alive(pid, home / "postgres")
+    with psycopg.connect(driver_address(server.start())) as connection:
+        assert connection.execute("SELECT count(*) FROM kept_at_stop").fetchone() == (0,)
+    assert (home / "postgres").stat().st_mode & 0o077 == 0
+    server.stop()
+
+
+def test_a_long_path_gets_its_socket_elsewhere(new_home: Path) -> None:
+    server = EmbeddedPostgres(new_home / ("long" * 30))
+    url = server.start()
+    try:
+        with psycopg.connect(driver_address(url)) as connection:
+            folder = connection.execute("SHOW unix_socket_directories").fetchone()
+    finally:
+        server.stop()
+    assert folder is not None
+    socket_folder = Path(str(folder[0]))
+    assert not socket_folder.is_relative_to(new_home)
+    assert socket_folder.stat().st_mode & 0o077 == 0
+    socket_folder.rmdir()
+
+
+def test_two_processes_share_one_server_and_the_last_one_stops_it(home: Path) -> None:
+    first, second = _process(home), _process(home)
+    pid = _pid(home)
+    assert _end(first) == ["stopped True"]
+    assert _pid(home) == pid
+    assert _end(second) == ["stopped False"]
+
+
+def test_instances_within_one_process_share_it_too(home: Path) -> None:
+    first, second = EmbeddedPostgres(home), EmbeddedPostgres(home)
+    assert first.start() == second.start()
+    first.stop()
+    assert second.running()
+    second.stop()
+    assert not second.running()
+
+
+def test_a_killed_process_leaves_no_claim(home: Path) -> None:
+    process = _process(home)
+    pid = _pid(home)
+    process.kill()
+    process.communicate()
+    assert _pid(home) == pid
+    server = EmbeddedPostgres(home)
+    server.start()
+    assert _pid(home) == pid
+    server.stop()
+    assert not server.running()
+
+
+def test_ctrl_c_reaches_us_and_not_the_server(home: Path) -> None:
+    process = _process(home)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert output.splitlines() == ["interrupted True", "stopped False"]
+
+
+def test_a_process_that_forgets_to_stop_stops_at_its_end(home: Path) -> None:
+    program = PROGRAM.partition("try:")[0]
+    subprocess.run([sys.executable, "-c", program, str(home)], check=True, capture_output=True, timeout=PATIENCE)
+    assert not EmbeddedPostgres(home).running()
+
+
+def test_a_killed_server_comes_back(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    url = server.start()
+    with psycopg.connect(driver_address(url)) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+    os.kill(_pid(home), signal.SIGKILL)
+    _wait(lambda: not server.running())
+    assert server.start() == url
+    with psycopg.connect(driver_address(url)) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+    server.stop()
+    assert not server.running()
+
+
+def test_a_listener_can_bring_the_server_back(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    connected = threading.Semaphore(0)
+    listener = Listener(
+        server.start(), on_change=print, on_app=print, on_connect=connected.release, on_lost=server.start
+    )
+    listener.start()
+    assert connected.acquire(timeout=PATIENCE)
+    os.kill(_pid(home), signal.SIGKILL)
+    assert connected.acquire(timeout=PATIENCE)
+    listener.stop()
+    assert server.running()
+    server.stop()
+    assert not server.running()
+
+
+def test_the_lock_file_of_a_dead_server_does_not_fool_us(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    server.start()
+    lock_file = home / "postgres" / "postmaster.pid"
+    lines = lock_file.read_text().splitlines()
+    server.stop()
+    # As in a new container, where the old server's number now is some process of ours.
+    lock_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    assert not server.running()
+    server.start()
+    assert server.running()
+    server.stop()
+
+
+def test_a_folder_with_other_files_is_refused(new_home: Path) -> None:
+    (new_home / "postgres").mkdir()
+    (new_home / "postgres" / "letter.txt").touch()
+    with pytest.raises(DatabaseUnavailable, match="holds files"):
+        EmbeddedPostgres(new_home).start()
+    assert (new_home / "postgres" / "letter.txt").exists()
+
+
+def test_an_interrupted_setting_up_is_begun_anew(new_home: Path) -> None:
+    (new_home / "postgres").mkdir()
+    (new_home / "postgres" / "half").touch()
+    (new_home / "postgres.unfinished").touch()
+    server = EmbeddedPostgres(new_home)
+    server.start()
+    server.stop()
+    assert not (new_home / "postgres.unfinished").exists()
+
+
+def test_a_server_that_cannot_start_says_why(home: Path) -> None:
+    server = EmbeddedPostgres(home, settings={"shared_buffers": "nonsense"})
+    with pytest.raises(DatabaseUnavailable, match="shared_buffers"):
+        server.start()
+    assert not server.running()
+
+
+def test_data_of_an_unknown_release(new_home: Path) -> None:
+    (new_home / "postgres").mkdir()
+    (new_home / "postgres" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(DatabaseUnavailable, match="PostgreSQL 9"):
+        EmbeddedPostgres(new_home).start()

@@ -1,0 +1,226 @@
+"""Transactions, the change log they write, and what becomes of failures."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from service.errors import DatabaseUnavailable, StorageFull
+from service.storage.engine import Database
+from service.storage.urls import driver_address
+from service.values import App, ChangeKind
+from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
+
+
+def _log(database: Database, app: App) -> list[tuple[int, ChangeKind]]:
+    with database.read() as reader:
+        return [(change.seq, change.kind) for change in reader.changes.since(app.pk, 0, 1000, MODEL)]
+
+
+def test_every_change_is_logged_in_order(database: Database, app: App) -> None:
+    assert enrol(database, app, "group", "user", "t1", random_embedding(1)) == 1
+    assert enrol(database, app, "group", "user", "t2", random_embedding(2)) == 2
+    with database.write(app.pk) as work:
+        (user,) = work.users.entries(app.pk, "user")
+        work.faces.delete_of_user(user.pk)
+        kept = work.faces.insert(user.pk, stored_face("t3"), MODEL, random_embedding(3))
+        assert work.seq == 2
+    assert work.seq == 5
+    with database.write(app.pk) as work:
+        work.users.delete(user.pk)
+        work.groups.delete(work.groups.get_or_create("group"))
+    with database.read() as reader:
+        assert reader.changes.head(app.pk) == 7
+        assert reader.changes.heads() == {app.pk: 7}
+        changes = reader.changes.since(app.pk, 0, 100, MODEL)
+        assert [change.seq for change in changes] == [1, 2, 3, 4, 5, 6, 7]
+        # The face that replaces others comes before their removal.
+        assert [change.kind for change in changes[2:]] == [
+            ChangeKind.ADD_FACE,
+            ChangeKind.REMOVE_FACE,
+            ChangeKind.REMOVE_FACE,
+            ChangeKind.REMOVE_USER,
+            ChangeKind.REMOVE_GROUP,
+        ]
+        assert changes[2].face_pk == kept
+        assert {change.user_pk for change in changes[:6]} == {user.pk}
+        assert all(change.embedding is None for change in changes)
+        assert [change.seq for change in reader.changes.since(app.pk, 3, 2, MODEL)] == [4, 5]
+
+
+def test_the_log_carries_embeddings_of_the_asked_model(database: Database, app: App) -> None:
+    enrol(database, app, "group", "user", "t1", random_embedding(1))
+    with database.read() as reader:
+        (ours,) = reader.changes.since(app.pk, 0, 10, MODEL)
+        (other,) = reader.changes.since(app.pk, 0, 10, "another-model")
+    assert ours.embedding is not None
+    assert ours.embedding.dtype == np.float32
+    assert np.array_equal(ours.embedding, random_embedding(1))
+    assert other.embedding is None
+
+
+def test_what_is_added_and_removed_at_once_is_not_logged(database: Database, app: App) -> None:
+    with database.write(app.pk) as work:
+        group_pk = work.groups.insert("group")
+        user_pk = work.users.insert(group_pk, "user")
+        work.faces.delete(work.faces.insert(user_pk, stored_face("t1"), MODEL, random_embedding(1)))
+        work.faces.insert(user_pk, stored_face("t2"), MODEL, random_embedding(2))
+        work.users.delete(user_pk)
+    assert [kind for _, kind in _log(database, app)] == [ChangeKind.REMOVE_FACE, ChangeKind.REMOVE_USER]
+
+
+def test_work_that_fails_leaves_nothing(database: Database, app: App) -> None:
+    def fail() -> None:
+        with database.write(app.pk) as work:
+            work.users.insert(work.groups.insert("group"), "user")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with database.read() as reader:
+        assert reader.groups.names(app.pk, 0, 10) == []
+        assert reader.changes.head(app.pk) == 0
+
+
+def test_work_without_a_change_neither_counts_nor_tells(database: Database, app: App) -> None:
+    with psycopg.connect(driver_address(database.url), autocommit=True) as listening:
+        listening.execute("LISTEN aipface_changes")
+        with database.write(app.pk) as work:
+            work.users.insert(work.groups.insert("group"), "user")
+        assert work.seq == 0
+        enrol(database, app, "group", "user", "t1", random_embedding(1))
+        heard = [note.payload for note in listening.notifies(timeout=5, stop_after=1)]
+    assert heard == [f"{app.pk}:1"]
+    assert len(_log(database, app)) == 1
+
+
+def test_concurrent_writers_get_numbers_without_gaps(database: Database, app: App) -> None:
+    other = new_app(database)
+    enrol(database, app, "group", "user", "first", random_embedding(0))
+
+    def write(number: int) -> int:
+        return enrol(database, app if number % 3 else other, "group", f"u{number}", "t", random_embedding(number))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(60)))
+    assert [seq for seq, _ in _log(database, app)] == list(range(1, 42))
+    assert [seq for seq, _ in _log(database, other)] == list(range(1, 21))
+
+
+def test_readers_do_not_wait_for_a_writer(database: Database, app: App) -> None:
+    with database.write(app.pk) as work:
+        work.groups.insert("group")
+        with database.read() as reader:
+            assert reader.groups.names(app.pk, 0, 10) == []
+
+
+def test_pruning(database: Database, app: App) -> None:
+    for number in range(10):
+        enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+    with database.admin() as admin:
+        assert admin.changes.prune(app.pk, keep=4) == 6
+        assert admin.changes.prune(app.pk, keep=4) == 0
+        assert admin.changes.prune(app.pk, keep=100) == 0
+    with database.read() as reader:
+        assert reader.changes.floor(app.pk) == 6
+        assert reader.changes.head(app.pk) == 10
+        assert [change.seq for change in reader.changes.since(app.pk, 0, 100, MODEL)] == [7, 8, 9, 10]
+
+
+def _end_other_connections(url: str) -> None:
+    with psycopg.connect(driver_address(url), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_connections_that_died_unnoticed_are_replaced(database: Database, app: App) -> None:
+    enrol(database, app, "group", "user", "t1", random_embedding(1))
+    _end_other_connections(database.url)
+    with database.read() as reader:
+        assert reader.changes.head(app.pk) == 1
+    _end_other_connections(database.url)
+    assert enrol(database, app, "group", "user", "t2", random_embedding(1)) == 2
+
+
+def test_a_connection_that_dies_within_the_work(database: Database, app: App) -> None:
+    def be_cut_off() -> None:
+        with database.write(app.pk) as work:
+            work.groups.insert("group")
+            _end_other_connections(database.url)
+            work.groups.insert("another")
+
+    with pytest.raises(DatabaseUnavailable):
+        be_cut_off()
+    with database.read() as reader:
+        assert reader.groups.names(app.pk, 0, 10) == []
+
+
+def test_a_database_that_is_away() -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(DatabaseUnavailable):
+        database.ping()
+    with pytest.raises(DatabaseUnavailable), database.write(1):
+        pass
+    with pytest.raises(DatabaseUnavailable), database.bulk():
+        pass
+    database.close()
+
+
+def test_all_connections_in_use(database_url: str, app: App) -> None:
+    database = Database(database_url, pool_size=1, checkout_seconds=0.1)
+    with database.read() as reader:
+        reader.groups.names(app.pk, 0, 1)
+        with pytest.raises(DatabaseUnavailable):
+            database.ping()
+    database.ping()
+    database.close()
+
+
+def test_a_statement_that_takes_too_long(database_url: str, app: App) -> None:
+    database = Database(database_url, lock_seconds=0.2)
+    with database.write(app.pk), pytest.raises(DatabaseUnavailable), database.write(app.pk):
+        pass
+    with database.write(app.pk) as work:
+        work.groups.insert("the lock was given back")
+    database.close()
+
+
+def test_a_database_that_takes_no_writes(database_url: str, app: App) -> None:
+    with psycopg.connect(driver_address(database_url), autocommit=True) as connection:
+        name = make_url(database_url).database
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+    read_only = Database(database_url)
+    with pytest.raises(StorageFull):
+        enrol(read_only, app, "group", "user", "t1", random_embedding(1))
+    with read_only.read() as reader:
+        assert reader.changes.head(app.pk) == 0
+    read_only.close()
+
+
+def test_deleting_an_app_waits_for_its_writers(database: Database, app: App) -> None:
+    started, finished = threading.Event(), threading.Event()
+
+    def delete() -> None:
+        started.set()
+        with database.admin() as admin:
+            admin.apps.delete(app.pk)
+        finished.set()
+
+    thread = threading.Thread(target=delete)
+    with database.write(app.pk) as work:
+        thread.start()
+        started.wait()
+        user_pk = work.users.insert(work.groups.insert("group"), "user")
+        work.faces.insert(user_pk, stored_face("t"), MODEL, random_embedding(1))
+        assert not finished.wait(0.2)
+    thread.join()
+    with database.read() as reader:
+        assert reader.apps.all() == []
+        assert reader.changes.heads() == {}

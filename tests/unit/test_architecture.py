@@ -1,0 +1,57 @@
+"""Rules that the import contracts of pyproject.toml cannot say by themselves, and that they are complete."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.places import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MOST_LINES = 400
+SOURCES = sorted(path for folder in ("service", "models") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def contracts() -> list[dict[str, Any]]:
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = content["tool"]["importlinter"]["contracts"]
+    return found
+
+
+def packages(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+def test_every_room_has_its_place_in_the_direction(contracts: list[dict[str, Any]]) -> None:
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    named = {room.strip("() ") for layer in layers for room in layer.split("|")}
+    modules = {path.stem for path in (ROOT / "service").glob("*.py")} - {"__init__"}
+    assert named >= {f"service.{room}" for room in packages(ROOT / "service") | modules}
+
+
+def test_every_generation_of_the_api_is_kept_apart(contracts: list[dict[str, Any]]) -> None:
+    (independent,) = [contract["modules"] for contract in contracts if contract["type"] == "independence"]
+    assert set(independent) == {f"service.api.{name}" for name in packages(ROOT / "service" / "api")}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_no_file_grows_beyond_a_room(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_the_environment_is_read_by_the_settings_alone(path: Path) -> None:
+    """Starting another program with our environment (``{**os.environ, ...}``) is not reading it."""
+    if path.name == "settings.py":
+        return
+    text = path.read_text(encoding="utf-8").replace("**os.environ", "")
+    assert "os.environ" not in text
+    assert "os.getenv" not in text

@@ -1,0 +1,49 @@
+"""Documentation that fails when it is not true any more."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+import pytest
+
+from service.api.application import build_api
+from service.api.ports import UseCases
+from service.cli.show_settings import settings_table
+from service.settings import Settings
+from tests.fixtures.places import ROOT
+
+
+def test_every_setting_is_documented() -> None:
+    """Mend it with: aipface settings --markdown."""
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    assert table == settings_table()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_says_what_it_means(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert description is not None
+    assert description.endswith(".")
+
+
+def documented_paths(text: str) -> set[str]:
+    """Paths in code spans of the README's table rows."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return {path for row in rows for path in re.findall(r"`(/[\w./-]+)`", row)}
+
+
+def served_paths() -> set[str]:
+    """Paths of all calls; no request is made, so nothing stands behind them."""
+    return set(build_api(cast(UseCases, None)).openapi()["paths"])
+
+
+def test_the_table_of_the_api_lists_every_route_and_nothing_else() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert documented_paths(readme) == served_paths()
+
+
+def test_there_are_routes_to_compare() -> None:
+    assert "/rest/2.0/face/v3/detect" in served_paths()
+    assert len(served_paths()) >= 18

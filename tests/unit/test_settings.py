@@ -1,0 +1,120 @@
+"""Settings: where they come from, what they may be, and how a slip is told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.settings import SettingsError, UnknownSettingWarning, _cgroup_quota, available_cpus, load_settings
+
+
+def test_defaults_need_nothing(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    assert (settings.host, settings.port, settings.pack) == ("127.0.0.1", 8000, "core")
+    assert settings.database_url is None
+    assert settings.model_dir == tmp_path / "models"
+    assert settings.inference_threads == available_cpus()
+    assert settings.request_threads == settings.inference_threads + settings.queue_limit + 16
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "aipface.toml").write_text('port = 1\nqueue_limit = 1\nurl_allow_hosts = ["nas.local"]\n')
+    monkeypatch.setenv("AIPFACE_HOME", str(tmp_path))
+    monkeypatch.setenv("AIPFACE_PORT", "2")
+    monkeypatch.setenv("AIPFACE_PACK", "extended")
+    settings = load_settings(pack="buffalo_l")
+    assert (settings.queue_limit, settings.port, settings.pack) == (1, 2, "buffalo_l")
+    assert settings.url_allow_hosts == ("nas.local",)
+
+
+def test_a_named_file_is_read_and_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIPFACE_CONFIG", str(tmp_path / "mine.toml"))
+    with pytest.raises(SettingsError, match="does not exist"):
+        load_settings(home=tmp_path)
+    (tmp_path / "mine.toml").write_text("port = 7\n")
+    assert load_settings(home=tmp_path).port == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("prot = 1", "unknown settings: prot"), ("port = ", "cannot be read"), ('port = "x"', "AIPFACE_PORT")],
+)
+def test_a_bad_file_is_one_sentence(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "aipface.toml").write_text(content)
+    with pytest.raises(SettingsError, match=complaint) as caught:
+        load_settings(home=tmp_path)
+    assert "\n" not in str(caught.value).strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "65536"),
+        ("port", "eighty"),
+        ("inference_threads", "0"),
+        ("device", "abacus"),
+        ("database_url", "mysql://user:hidden@host/name"),
+        ("log_level", "loud"),
+        ("pack", "../../etc"),
+        ("request_threads", "1"),
+    ],
+)
+def test_malformed_values_are_told_without_the_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"AIPFACE_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings(home=tmp_path)
+    assert "hidden" not in str(caught.value)
+
+
+def test_unknown_variables_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIPFACE_PROT", "8001")
+    with pytest.warns(UnknownSettingWarning, match="AIPFACE_PROT"):
+        load_settings(home=tmp_path)
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIPFACE_PORT", "")
+    assert load_settings(home=tmp_path).port == 8000
+
+
+def test_lists_are_comma_separated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIPFACE_URL_ALLOW_HOSTS", "nas.local, 10.0.0.7,")
+    assert load_settings(home=tmp_path).url_allow_hosts == ("nas.local", "10.0.0.7")
+
+
+def test_settings_do_not_change_and_hide_their_secrets(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path, database_url="postgresql://u:hidden@h/d", secret_key="hidden")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
+    assert "hidden" not in repr(settings)
+    assert "hidden" not in settings.model_dump_json()
+
+
+def test_a_home_below_the_users_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_settings(home="~/faces").home == tmp_path / "faces"
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_container_limits_are_seen(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert _cgroup_quota(tmp_path) == quota
+
+
+def test_cpus_are_at_least_one_and_at_most_the_machines() -> None:
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
