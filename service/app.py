@@ -25,11 +25,14 @@ from service.inference.providers import providers_for
 from service.intake.intake import Intake
 from service.library.apps import Apps
 from service.library.faces import Faces
+from service.library.feedback import Feedback
 from service.library.groups import Groups
+from service.library.memberships import Memberships
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
+from service.recognition.ranking import RankFaces
 from service.search.catalog import Catalog
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
@@ -70,9 +73,12 @@ class Service:
     detect: DetectFaces
     compare: CompareFaces
     identify: IdentifyFaces
+    ranking: RankFaces
     users: Users
+    memberships: Memberships
     faces: Faces
     groups: Groups
+    feedback: Feedback
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
@@ -150,7 +156,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         catalog = Catalog(source, engine.dimension)
         catalog.load()
         _follow(stack, admin, catalog)
-        upkeep = Upkeep(admin.database, admin.embedded)
+        upkeep = Upkeep(admin.database)
         stack.callback(upkeep.stop)
         upkeep.start()
         yield _compose(admin, pack, engine, scores, catalog)
@@ -158,8 +164,12 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
 
 def create_app(service: Service) -> FastAPI:
     """The ASGI application in front of a service."""
+    settings = service.settings
     return build_api(
-        service, threads=service.settings.request_threads, max_body_bytes=service.settings.max_body_bytes
+        service,
+        threads=settings.request_threads,
+        max_body_bytes=settings.max_body_bytes,
+        private_alias=settings.private_alias,
     )
 
 
@@ -175,7 +185,11 @@ def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: Catalog) -> None
         admin.apps.forget()
 
     listener = Listener(
-        admin.database.url, on_change=catalog.catch_up, on_app=forget, on_connect=caught_up_and_forgotten
+        admin.database.url,
+        on_change=catalog.catch_up,
+        on_app=forget,
+        on_connect=caught_up_and_forgotten,
+        on_lost=None if admin.embedded is None else admin.embedded.start,  # our own: bring it back
     )
     stack.callback(listener.stop)
     listener.start()
@@ -197,6 +211,8 @@ def _compose(admin: Admin, pack: PackManifest, engine: Engine, scores: ScoreTabl
         max_picture_pixels=settings.max_picture_pixels,
         token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
+    identify = IdentifyFaces(intake, scores, database, catalog)
+    users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
     return Service(
         settings=settings,
         pack=pack,
@@ -208,10 +224,13 @@ def _compose(admin: Admin, pack: PackManifest, engine: Engine, scores: ScoreTabl
         tokens=Tokens(admin.keyring),
         detect=DetectFaces(intake),
         compare=CompareFaces(intake, scores),
-        identify=IdentifyFaces(intake, scores, database, catalog),
-        users=Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops),
+        identify=identify,
+        ranking=RankFaces(intake, scores, database, identify),
+        users=users,
+        memberships=Memberships(users, intake, database, catalog.catch_up),
         faces=Faces(database, catalog.catch_up),
         groups=Groups(database, catalog.catch_up),
+        feedback=Feedback(database),
     )
 
 

@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=10 * 2**20, ge=1024, description="Largest request body in bytes; a larger one is refused unread."
     )
+    private_alias: bool = Field(
+        default=False,
+        description=(
+            "Also answer `/face-api/v3/...?appid=` without a token: whoever reaches the port may use every app."
+        ),
+    )
     shutdown_grace: float = Field(
         default=15.0, ge=0, le=3600, description="Seconds that running requests get to finish when the server stops."
     )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from service.errors import ServiceUnavailable
 from service.library.feedback import RETENTION
-from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
 
 logger = logging.getLogger(__name__)
@@ -26,9 +25,8 @@ ROUNDS_BETWEEN_PRUNINGS = 720
 class Upkeep:
     """Runs every ``ROUND_SECONDS``; a round that fails is logged and tried again, it never ends the thread."""
 
-    def __init__(self, database: Database, embedded: EmbeddedPostgres | None) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._embedded = embedded
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -46,7 +44,6 @@ class Upkeep:
         rounds = 0
         while not self._stopping.wait(ROUND_SECONDS):
             rounds += 1
-            self._attempt(self._revive_database)
             self._attempt(self._forget_tokens)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
@@ -59,11 +56,6 @@ class Upkeep:
             logger.warning("upkeep: %s", error)
         except Exception:
             logger.exception("upkeep failed")
-
-    def _revive_database(self) -> None:
-        if self._embedded is not None and not self._embedded.running():
-            logger.warning("the embedded PostgreSQL is gone; starting it again")
-            self._embedded.start()
 
     def _forget_tokens(self) -> None:
         with self._database.admin() as work:

@@ -34,9 +34,9 @@ _MEAN_RGB = (122.782, 117.001, 104.298)
 """Subtracted before the division by 255 (constant in the package's sources)."""
 
 
-def convert_age_gender(manifest: Path) -> onnx.ModelProto:
+def convert_age_gender(manifest: Path, shards: Path | None = None) -> onnx.ModelProto:
     """Outputs ``age`` ``(batch, 1)`` in years and ``gender`` ``(batch, 2)``, softmax over male, female."""
-    net = _Net(_load(manifest))
+    net = _Net(read_weights(read_json(manifest), shards or manifest.parent))
     x = net.relu(net.convolution(net.picture(), "entry_flow/conv_in", stride=2))
     x = net.reduction(x, "entry_flow/reduction_block_0", activate=False)
     x = net.reduction(x, "entry_flow/reduction_block_1")
@@ -50,18 +50,14 @@ def convert_age_gender(manifest: Path) -> onnx.ModelProto:
     return net.model("age_gender")
 
 
-def convert_expression(manifest: Path) -> onnx.ModelProto:
+def convert_expression(manifest: Path, shards: Path | None = None) -> onnx.ModelProto:
     """Output ``expression`` ``(batch, 7)``: neutral, happy, sad, angry, fearful, disgusted, surprised (softmax)."""
-    net = _Net(_load(manifest))
+    net = _Net(read_weights(read_json(manifest), shards or manifest.parent))
     x = net.dense_block(net.picture(), "dense0", separable_first=False)
     for index in range(1, net.count("dense")):
         x = net.dense_block(x, f"dense{index}")
     net.output("expression", net.emit("Softmax", [net.linear(net.pooled(x), "fc")], axis=-1))
     return net.model("expression")
-
-
-def _load(manifest: Path) -> Weights:
-    return read_weights(read_json(manifest), manifest.parent)
 
 
 class _Net:

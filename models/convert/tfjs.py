@@ -33,14 +33,14 @@ _UNARY = {"Relu": "Relu", "Sigmoid": "Sigmoid", "Identity": "Identity", "Tanh": 
 _BINARY = {"Add": "Add", "AddV2": "Add", "BiasAdd": "Add", "Sub": "Sub", "Mul": "Mul", "RealDiv": "Div"}
 
 
-def convert(model_json: Path, outputs: Mapping[str, str]) -> onnx.ModelProto:
-    """The graph model behind ``model_json`` (its weight shards lie beside it) as ONNX.
+def convert(model_json: Path, outputs: Mapping[str, str], shards: Path | None = None) -> onnx.ModelProto:
+    """The graph model behind ``model_json`` as ONNX; its weight shards lie in the folder ``shards``, or beside it.
 
     ``outputs`` maps a name for each ONNX output, in order, to the graph node that yields it. The input is float32
     NHWC with a free batch dimension. Raises ``ConversionError``.
     """
     document = read_json(model_json)
-    weights = read_weights(document["weightsManifest"], model_json.parent)
+    weights = read_weights(document["weightsManifest"], shards or model_json.parent)
     return _Graph(document["modelTopology"]["node"], weights).model(outputs, model_json.stem)
 
 
@@ -64,7 +64,8 @@ class _Graph:
             self._visit(source)
             self._emit("Identity", [self._channels_last(source)], alias)
             infos.append(helper.make_tensor_value_info(alias, onnx.TensorProto.FLOAT, None))
-        graph = helper.make_graph(_without_dead_ends(self._nodes, outputs), name, self._inputs, infos, list(self._initializers.values()))
+        nodes = _without_dead_ends(self._nodes, outputs)
+        graph = helper.make_graph(nodes, name, self._inputs, infos, list(self._initializers.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         del model.graph.value_info[:]

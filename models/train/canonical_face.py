@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / CANONICAL_FILE)
     arguments = parser.parse_args()
     meshes = [portrait.reader.mesh.points for portrait in read_portraits(arguments.pictures, arguments.models)]
-    np.savez_compressed(arguments.out, **canonical(np.stack(meshes)))
+    np.savez_compressed(arguments.out, allow_pickle=False, **canonical(np.stack(meshes)))
     print(f"{arguments.out}: mean of {len(meshes)} faces")
 
 

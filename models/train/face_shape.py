@@ -68,7 +68,7 @@ def main() -> None:
         for portrait in read_portraits(arguments.pictures, arguments.models)
         if abs(portrait.reader.angles.yaw) < LARGEST_YAW
     ]
-    np.savez_compressed(arguments.out, **fit(np.array(measures, np.float64)))
+    np.savez_compressed(arguments.out, allow_pickle=False, **fit(np.array(measures, np.float64)))
     print(f"{arguments.out}: {len(measures)} faces")
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.manifest import ROOT
 from models.train.linear import Linear, logistic, ridge
+from models.train.meshes import read_portraits
 
 Floats = NDArray[Any]
 Fit = Callable[[Floats, Floats], Linear]
@@ -93,7 +94,7 @@ def _pooled_percentiles(first: Floats, second: Floats) -> Floats:
     values = np.concatenate([first, second])
     weights = np.concatenate([np.full(len(first), 0.5 / len(first)), np.full(len(second), 0.5 / len(second))])
     order = np.argsort(values)
-    return np.interp(PERCENTILES / 100, np.cumsum(weights[order]), values[order])
+    return np.asarray(np.interp(PERCENTILES / 100, np.cumsum(weights[order]), values[order]))
 
 
 def classifier(name: str, data: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Any]]:
@@ -154,9 +155,7 @@ def _arrays(head: Linear) -> dict[str, Floats]:
 
 
 def read_photographs(folder: Path, model_dir: Path) -> Photographs:
-    """Embeddings of every ``PICTURE_STEP``-th picture below ``folder``, its parent folder's name being the person's."""
-    from models.train.meshes import read_portraits  # loads the whole engine, which the features alone do not need
-
+    """Embeddings of every ``PICTURE_STEP``-th picture below ``folder``; the folder a picture lies in is the person."""
     near, wide, people = [], [], []
     for portrait in read_portraits(folder, model_dir, PICTURE_STEP):
         near.append(portrait.reader.embedding(1.2))
@@ -181,7 +180,7 @@ def main() -> None:
         fitted |= {name: classifier(name, data) for name in ("cartoon", "mask", "glasses")}
         fitted["synthetic"] = synthetic(data, photographs) if photographs else classifier("synthetic", data)
     for name, (arrays, figures) in fitted.items():
-        np.savez_compressed(arguments.out / f"{name}.npz", **arrays)
+        np.savez_compressed(arguments.out / f"{name}.npz", allow_pickle=False, **arrays)
         print(name, json.dumps(figures, indent=1))
 
 

@@ -49,11 +49,7 @@ def logistic(features: NDArray[Any], labels: NDArray[Any], penalty: float) -> Li
     for _ in range(NEWTON_STEPS):
         share = _softmax(rows @ beta.reshape(classes - 1, size).T)
         gradient = ((share - truth) * weight[:, np.newaxis]).T @ rows
-        blocks = [
-            [rows.T @ (rows * (weight * share[:, i] * ((i == j) - share[:, j]))[:, np.newaxis]) for j in range(classes - 1)]
-            for i in range(classes - 1)
-        ]
-        step = np.linalg.solve(np.block(blocks) + damping, gradient.ravel() + damping @ beta)
+        step = np.linalg.solve(_hessian(rows, share, weight) + damping, gradient.ravel() + damping @ beta)
         beta -= step
         if np.abs(step).max() < SMALL_STEP:
             break
@@ -61,6 +57,17 @@ def logistic(features: NDArray[Any], labels: NDArray[Any], penalty: float) -> Li
     folded = basis.unfold(solved[:-1], solved[-1])
     zeros = np.zeros((len(folded.weights), 1))
     return Linear(np.hstack([zeros, folded.weights]), np.append(0.0, folded.bias))
+
+
+def _hessian(rows: Floats, share: Floats, weight: Floats) -> Floats:
+    """Second derivatives of the weighted log-loss: one block per pair of classes."""
+    classes = share.shape[1]
+
+    def block(i: int, j: int) -> Floats:
+        curvature = weight * share[:, i] * ((i == j) - share[:, j])
+        return np.asarray(rows.T @ (rows * curvature[:, np.newaxis]))
+
+    return np.block([[block(i, j) for j in range(classes)] for i in range(classes)])
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -52,4 +52,4 @@ def read_portraits(folder: Path, model_dir: Path, step: int = 1) -> Iterator[Por
 
 def _off_centre(face: Face, image: Image) -> float:
     x, y, width, height = face.box
-    return abs(x + width / 2 - image.shape[1] / 2) + abs(y + height / 2 - image.shape[0] / 2)
+    return float(abs(x + width / 2 - image.shape[1] / 2) + abs(y + height / 2 - image.shape[0] / 2))

@@ -13,10 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import __version__
+from service.api import editing, feedback
 from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
 from service.api.envelope import Stamp, dump
 from service.api.oauth import routes as oauth_routes
 from service.api.ports import Check, Readiness, UseCases
+from service.api.v2 import routes as v2_routes
+from service.api.v2.responses import Plain
+from service.api.v3 import private, scene
 from service.api.v3 import routes as v3_routes
 from service.api.v3.responses import Envelope
 from service.errors import ServiceError, UnknownCall
@@ -34,12 +38,14 @@ def build_api(
     threads: int = DEFAULT_THREADS,
     backlog: int = DEFAULT_BACKLOG,
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    private_alias: bool = False,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """Put the routes in front of the use cases.
 
     ``threads`` is how many requests are worked on at once, ``backlog`` how many more may wait for a thread before
-    the next is answered "busy"; ``lifespan`` starts and stops what the composition root made.
+    the next is answered "busy"; ``private_alias`` adds the routes that ask for no token; ``lifespan`` starts and stops
+    what the composition root made.
     """
     api = FastAPI(
         title="aipface-server",
@@ -51,6 +57,12 @@ def build_api(
     )
     dispatcher = Dispatcher(service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes)
     api.include_router(v3_routes.router(dispatcher))
+    api.include_router(v2_routes.router(dispatcher))
+    api.include_router(scene.router(dispatcher))
+    api.include_router(editing.router(dispatcher, Envelope()))
+    api.include_router(feedback.router(dispatcher, Plain()))
+    if private_alias:
+        api.include_router(private.router(dispatcher))
     api.include_router(oauth_routes.router(service, dispatcher))
     _add_health(api, service)
     for status in (404, 405):

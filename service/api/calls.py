@@ -158,17 +158,17 @@ def router(
 ) -> APIRouter:
     """Routes for the calls of one generation; ``identify`` tells who is asking."""
     routes = APIRouter(tags=[tag])
-    for call in calls:
+    for call, method in ((each, method) for each in calls for method in each.methods):
         routes.add_api_route(
             call.path,
             _endpoint(call, dialect, dispatcher, identify),
-            methods=list(call.methods),
+            methods=[method],
             name=call.name,
-            operation_id=f"{tag}_{call.name}",
+            operation_id=f"{tag}_{call.name}" + ("" if method == "POST" else f"_{method.lower()}"),
             summary=call.summary,
             response_class=Response,
             responses={200: {"description": "The answer, errors included.", "content": {JSON: {}}}},
-            openapi_extra=_describe(call),
+            openapi_extra=_describe(call) if method == "POST" else None,
         )
     return routes
 

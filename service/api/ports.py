@@ -8,11 +8,14 @@ from typing import Protocol
 from service.access.tokens import Tokens
 from service.library.apps import Apps
 from service.library.faces import Faces
+from service.library.feedback import Feedback
 from service.library.groups import Groups
+from service.library.memberships import Memberships
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
+from service.recognition.ranking import RankFaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,22 @@ class UseCases(Protocol):
     def identify(self) -> IdentifyFaces: ...
 
     @property
+    def ranking(self) -> RankFaces: ...
+
+    @property
     def users(self) -> Users: ...
+
+    @property
+    def memberships(self) -> Memberships: ...
 
     @property
     def faces(self) -> Faces: ...
 
     @property
     def groups(self) -> Groups: ...
+
+    @property
+    def feedback(self) -> Feedback: ...
 
     def readiness(self) -> Readiness:
         """The state of everything the service depends on; may ask the database."""

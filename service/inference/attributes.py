@@ -130,20 +130,21 @@ class FaceReader:
 
     @cached_property
     def _look(self) -> tuple[float, Floats]:
-        """faceres at k 1.2: probability of male, and the 1024-d embedding that several heads share."""
+        """At k 1.2, from ``faceres``: probability of male, and the 1024-d embedding that several heads share."""
         gender, _, embedding = self._models.faceres.run(_rgb(self.crop(_FACERES_K, _FACERES_SIDE)))
         return float(gender.ravel()[0]), embedding[0]
 
     @cached_property
     def _age_and_gender(self) -> tuple[float, float]:
-        """face-api at k 1.0: age in years, probability of male."""
+        """At k 1.0, from face-api: age in years, probability of male."""
         age, gender = self._models.age_gender.run(_rgb(self.crop(_AGE_K, _AGE_SIDE)))
         return float(age.ravel()[0]), float(gender[0, 0])
 
     @cached_property
     def _emotions(self) -> Floats:
         """Probabilities in the order of ``EMOTIONS``."""
-        return self._models.expression.run(_rgb(self.crop(_EMOTION_K, _EMOTION_SIDE)))[0][0]
+        probabilities: Floats = self._models.expression.run(_rgb(self.crop(_EMOTION_K, _EMOTION_SIDE)))[0][0]
+        return probabilities
 
     def crop(self, k: float, side: int) -> Image:
         """The upright square about the face, ``k`` times its box, as ``(side, side, 3)`` BGR; black outside."""
@@ -156,7 +157,8 @@ class FaceReader:
         crop = self.crop(k, _FACERES_SIDE)
         if gray:
             crop = np.repeat(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[:, :, np.newaxis], 3, axis=2).astype(np.uint8)
-        return self._models.faceres.run(_rgb(crop))[2][0]
+        embedding: Floats = self._models.faceres.run(_rgb(crop))[2][0]
+        return embedding
 
     # --- geometry -----------------------------------------------------------------------------------------------
 
@@ -188,8 +190,9 @@ class FaceReader:
 
     @cached_property
     def face_shape(self) -> Typed:
-        """square, triangle, oval, heart or round."""
-        return _best(SHAPES, self._models.heads.face_shape.probabilities(shape_measures(self.mesh.points, load_canonical())))
+        """One of ``SHAPES``."""
+        measures = shape_measures(self.mesh.points, load_canonical())
+        return _best(SHAPES, self._models.heads.face_shape.probabilities(measures))
 
     # --- attributes ---------------------------------------------------------------------------------------------
 
@@ -200,7 +203,7 @@ class FaceReader:
 
     @cached_property
     def gender(self) -> Typed:
-        """male or female: the mean of two networks' log-odds, which errs less than either (card ``age_gender``)."""
+        """``male`` or ``female``, from the mean of two networks' log-odds, which errs less than either (``age_gender``)."""
         male = _sigmoid((_logit(self._look[0]) + _logit(self._age_and_gender[1])) / 2)
         return Typed("male", male) if male >= 0.5 else Typed("female", 1 - male)
 
@@ -211,7 +214,7 @@ class FaceReader:
 
     @cached_property
     def expression(self) -> Typed:
-        """none, smile or laugh: the emotion network tells smiling, the open mouth tells laughing."""
+        """``none``, ``smile`` or ``laugh``: the emotion network tells smiling, the open mouth tells laughing."""
         happy = float(self._emotions[_HAPPY])
         laughing = _sigmoid((self.mouth_opening - _LAUGH_GAP) / _LAUGH_SOFTNESS)
         shares = [1 - happy, happy * (1 - laughing), happy * laughing]
@@ -233,7 +236,7 @@ class FaceReader:
 
     @cached_property
     def glasses(self) -> Typed:
-        """none, common or sun. The head was trained on gray crops."""
+        """One of ``GLASSES``. The head was trained on gray crops."""
         return _best(GLASSES, self._models.heads.glasses.probabilities(self.embedding(_FACERES_K, gray=True)))
 
     @cached_property
@@ -243,7 +246,7 @@ class FaceReader:
 
     @cached_property
     def face_type(self) -> Typed:
-        """human or cartoon."""
+        """``human`` or ``cartoon``."""
         return _best(("human", "cartoon"), self._models.heads.cartoon.probabilities(self.embedding(_CARTOON_K)))
 
     @cached_property
@@ -263,7 +266,8 @@ class FaceReader:
         side = _EYE_K * float(np.linalg.norm(second - first))
         cut = square((float(middle[0]), float(middle[1])), side, self.mesh.eye_line, _EYE_SIDE)
         gray = cv2.cvtColor(geometry.warp(self._image, cut, (_EYE_SIDE, _EYE_SIDE)), cv2.COLOR_BGR2GRAY)
-        closed, opened = self._models.eye_state.run(gray[np.newaxis, np.newaxis].astype(np.float32) / 255)[0].ravel()
+        batch = gray[np.newaxis, np.newaxis].astype(np.float32) / np.float32(255)
+        closed, opened = self._models.eye_state.run(batch)[0].ravel()
         logit = _EYE_NETWORK_WEIGHT * float(opened - closed)
         return _sigmoid(logit + _LIDS_WEIGHT * (lid_opening(eye) - _OPEN_LIDS))
 

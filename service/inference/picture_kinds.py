@@ -19,7 +19,7 @@ _OPENING_SHARE = 0.02
 _LEAST_OPENING, _LARGEST_OPENING = 3, 9
 
 # A spectral line counts as the net's when it stands this many times above the median of its distance from the centre.
-_PEAK = 3.0
+_PEAK = 2.5
 # Frequencies below this (cycles per pixel) carry the portrait itself and are left alone.
 _LOWEST_FREQUENCY = 0.03
 _RINGS = 60

@@ -20,6 +20,7 @@ GroupIds = Sequence[str] | None
 """``None`` stands for every group of the user."""
 
 Entries = list[UserEntry]
+Keys = list[int]
 
 
 class Memberships:
@@ -128,7 +129,7 @@ class Memberships:
             return [] if group is None else reader.users.entries_in_group(group, start, length)
 
     @staticmethod
-    def _groups_of(reader: Reader | UnitOfWork, app: App, group_ids: GroupIds, user_id: str) -> list[int]:
+    def _groups_of(reader: Reader | UnitOfWork, app: App, group_ids: GroupIds, user_id: str) -> Keys:
         """Keys of the ordinary groups, each of which must have the user."""
         entries = reader.users.entries(app.pk, user_id)
         known = reader.groups.pks_in_scene(app.pk, [entry.group_id for entry in entries], None) if entries else {}

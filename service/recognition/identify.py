@@ -66,9 +66,7 @@ class IdentifyFaces:
         self._database = database
         self._catalog = catalog
 
-    def search(
-        self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions
-    ) -> Identification:
+    def search(self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions) -> Identification:
         """Look for the largest face of the picture.
 
         Raises ``GroupNotFound`` when none of the groups exists, ``UserNotFound`` when ``options.user_id`` is in none

@@ -69,7 +69,7 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction on what belongs to no app's library: the apps, face tokens, feedback, the upkeep of the change log."""
+    """One transaction outside the apps' libraries: the apps, face tokens, feedback, the upkeep of the change log."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)

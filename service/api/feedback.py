@@ -1,0 +1,121 @@
+"""The SDKs' ``report``: callers tell that an answer was right or wrong.
+
+The cloud takes a list of items, each naming the call (``api_url``) and the picture by itself (``image``), its MD5
+(``image_md5``) or the ``log_id`` of the answer (``log_id``, ``image_logid``). Pictures are not kept: their MD5 is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+
+from service.api import calls
+from service.api.body import Parameters
+from service.api.calls import Call, Dialect, Dispatcher
+from service.api.envelope import dump
+from service.api.ports import UseCases
+from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
+from service.values import App
+
+PATH = "/rpc/2.0/feedback/v1/report"
+
+MAX_ITEMS = 100
+MAX_ITEM_BYTES = 16_384
+
+Item = Mapping[str, object]
+
+_LIST = "feedback"
+_PICTURE = "image"
+_HASH = "image_md5"
+_PICTURE_NAMES = (_PICTURE, _HASH, "log_id", "image_logid")
+
+_ACCEPTED = {"error_code": 0, "error_msg": ""}
+_REFUSED = {"error_code": 282004, "error_msg": "params error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Items in the order they were sent; ``None`` for one that cannot be kept."""
+
+    items: tuple[Item | None, ...]
+
+
+def report(parameters: Parameters) -> Report:
+    """A list of items, or one item, as JSON; in a form, as JSON in text. Other text is an item of its own.
+
+    Raises ``ParameterMissing`` for none, ``ParameterTooLong`` for more than ``MAX_ITEMS``.
+    """
+    value = parameters.get(_LIST) if isinstance(parameters, Mapping) else parameters
+    if isinstance(value, str) and value.strip():
+        value = _unpacked(value)
+    items = value if isinstance(value, list) else [value] if isinstance(value, Mapping) else []
+    if not items:
+        raise ParameterMissing(_LIST)
+    if len(items) > MAX_ITEMS:
+        raise ParameterTooLong(_LIST)
+    return Report(tuple(_kept(item) for item in items))
+
+
+def _unpacked(text: str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {"text": text}
+
+
+def _kept(item: object) -> Item | None:
+    if not isinstance(item, Mapping) or not ("text" in item or any(item.get(name) for name in _PICTURE_NAMES)):
+        return None
+    try:
+        kept = _without_picture(item)
+    except ParameterMalformed:
+        return None
+    # A zero character cannot be stored in PostgreSQL's JSON; nobody means one.
+    content = dump(kept)
+    return kept if len(content) <= MAX_ITEM_BYTES and b"\\u0000" not in content else None
+
+
+def _without_picture(item: Item) -> Item:
+    picture = item.get(_PICTURE)
+    if not picture:
+        return item
+    try:
+        data = base64.b64decode(str(picture))
+    except (binascii.Error, ValueError):
+        raise ParameterMalformed(_PICTURE) from None
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return {**{name: value for name, value in item.items() if name != _PICTURE}, _HASH: digest}
+
+
+def _store(service: UseCases, app: App, arguments: Report) -> None:
+    service.feedback.store(app, [item for item in arguments.items if item is not None])
+
+
+def _answer(arguments: Report, _outcome: None) -> dict[str, Sequence[object]]:
+    return {"result": [_REFUSED if item is None else _ACCEPTED for item in arguments.items]}
+
+
+CALL: Call[Any, Any] = Call(
+    path=PATH,
+    name="report",
+    summary="Tell that an answer was right or wrong.",
+    permission=None,
+    parse=report,
+    run=_store,
+    present=_answer,
+    example={
+        "feedback": [{"api_url": "https://aip.baidubce.com/rest/2.0/face/v3/match", "log_id": 1234567890, "correct": 0}]
+    },
+)
+
+
+def router(dispatcher: Dispatcher, dialect: Dialect) -> APIRouter:
+    """The route of ``report``."""
+    return calls.router((CALL,), dialect, dispatcher, tag="feedback")

@@ -1,0 +1,142 @@
+"""The error codes of V2: numbers and texts of the cloud's old table, and what raises each code here.
+
+Where a sample answer of the documents and the table disagree, the sample has it: ``216612`` and not ``216611`` for a
+user who does not exist, "image exist" and not "image existed".
+"""
+
+from __future__ import annotations
+
+from service import errors
+from service.api.codes import Code, CodeTable
+
+_QUOTA = "reserved: there are no quotas of this kind"
+_INTERNAL = "reserved: one of the cloud's internal services"
+
+_GATEWAY = (
+    Code(2, "Service temporarily unavailable", "the service cannot answer now", (errors.ServiceUnavailable,)),
+    Code(3, "Unsupported openapi method", "no call lives at this path", (errors.UnknownCall,)),
+    Code(4, "Open api request limit reached", _QUOTA),
+    Code(
+        6,
+        "No permission to access data",
+        "the app was not granted this call",
+        (errors.AccessError, errors.PermissionDenied),
+    ),
+    Code(
+        13,
+        "Get service token failed",
+        "wrong keys where a call takes keys; the token endpoint itself answers in the words of OAuth",
+        (errors.UnknownClient, errors.WrongSecret),
+    ),
+    Code(
+        14,
+        "IAM Certification failed",
+        "a signature that does not verify, an unknown key, or a clock outside the signature's window",
+        (errors.SignatureInvalid,),
+    ),
+    Code(17, "Open api daily request limit reached", _QUOTA),
+    Code(18, "Open api qps request limit reached", "more requests wait than may wait", (errors.Overloaded,)),
+    Code(19, "Open api total request limit reached", _QUOTA),
+    Code(
+        100,
+        "Invalid parameter",
+        "no access token, or a text that is none, and no signature",
+        (errors.TokenMissing,),
+    ),
+    Code(
+        110,
+        "Access token invalid or no longer valid",
+        "a token that was not issued here or was revoked",
+        (errors.TokenInvalid,),
+    ),
+    Code(111, "Access token expired", "a token issued here more than 30 days ago", (errors.TokenExpired,)),
+)
+
+_REQUEST = (
+    Code(216015, "module closed", _INTERNAL),
+    Code(
+        216100,
+        "invalid param",
+        "a parameter does not have its form, or the body cannot be read at all",
+        (errors.RequestError, errors.ParameterMalformed),
+    ),
+    Code(216101, "not enough param", "a required parameter is missing or empty", (errors.ParameterMissing,)),
+    Code(216102, "service not support", "reserved: an unknown path answers 3"),
+    Code(
+        216103,
+        "param too long",
+        "more than 10 groups, more pictures than the call takes, or a user_info of more than 256 bytes",
+        (errors.ParameterTooLong, errors.TooManyGroups),
+    ),
+    Code(216110, "appid not exist", "the app was disabled", (errors.AppUnavailable,)),
+    Code(216111, "invalid userid", "uid is not 1 to 128 letters, digits and underscores", parameters=("uid",)),
+    Code(
+        216200,
+        "empty image",
+        "not base64, nothing at all, or larger than 10 MB",
+        parameters=("image",),
+    ),
+    Code(
+        216201,
+        "image format error",
+        "not JPEG, PNG, BMP, WebP or TIFF, damaged, or too many pixels",
+        (errors.PictureError,),
+    ),
+    Code(216202, "image size error", "reserved: a picture that is too large answers 216200 or 216201"),
+)
+
+_SERVICE = (
+    Code(
+        216300,
+        "db error",
+        "the database does not answer or refuses to write",
+        (errors.DatabaseUnavailable, errors.StorageFull),
+    ),
+    Code(216400, "backend error", _INTERNAL),
+    Code(216401, "internal error", "anything unexpected; the log has it under the log id", (errors.ServiceError,)),
+    Code(216402, "face not found", "no face was found in the picture", (errors.FaceNotFound,)),
+    Code(216500, "unknown error", "reserved: what is unexpected answers 216401"),
+)
+
+_LIBRARY = (
+    Code(
+        216100,
+        "already add",
+        "every group that a user is copied into has the user",
+        (errors.UserAlreadyInGroup,),
+    ),
+    Code(216611, "user not exist", "reserved: the samples give 216612"),
+    Code(
+        216612,
+        "user not exist",
+        "no such user in the groups, or in any; update: not in each of them",
+        (errors.UserNotFound,),
+    ),
+    Code(216613, "fail to delete user record", "reserved: deleting fails only with the whole database (216300)"),
+    Code(216614, "not enough images", "match takes two pictures or more", (errors.WrongPictureCount,)),
+    Code(216615, "fail to process images", _INTERNAL),
+    Code(216616, "image exist", "the user has this very face in each of the groups", (errors.FaceExists,)),
+    Code(
+        216617,
+        "fail to add user",
+        "the user has 20 faces already",
+        (errors.LibraryError, errors.TooManyFaces),
+    ),
+    Code(
+        216618,
+        "no user in group",
+        "none of the groups exists, or nobody is in them; also a group that belongs to a scene",
+        (errors.GroupNotFound, errors.DestinationGroupNotFound, errors.NoMatch),
+    ),
+    Code(
+        216619,
+        "user must be in one group at least",
+        "group/deleteuser would take the user out of the last group",
+        (errors.LastGroupOfUser,),
+    ),
+    Code(216630, "recognize error", _INTERNAL),
+    Code(216631, "request add user overlimit", "reserved: one call adds one user"),
+)
+
+CODES = CodeTable([*_GATEWAY, *_REQUEST, *_SERVICE, *_LIBRARY])
+"""Every code of V2; 216100 stands for two things, which the samples tell apart by the text."""

@@ -1,0 +1,329 @@
+"""V2 requests: from form fields to the arguments of the use cases. Everything is checked here, before any work.
+
+Numbers above the documented maximum count as that maximum: the cloud answered so, and old clients rely on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.api.body import BODY, Parameters
+from service.api.fields import MAX_IDENTIFIER_LENGTH, Fields, is_identifier
+from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
+from service.library.memberships import GroupIds
+from service.library.users import EnrolAction
+from service.recognition.compare import Probe
+from service.recognition.identify import SearchOptions
+from service.values import ImageKind, ImageSource, PictureType
+
+MAX_FACES = 10
+MAX_GROUPS = 10
+MAX_PICTURES = 10
+"""Of one ``match``: 45 pairs."""
+MAX_USERS_IDENTIFY = 5
+MAX_USERS_MULTI_IDENTIFY = 20
+MAX_SCORES = 20
+"""A user has no more faces in a group."""
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+MAX_NUMBER = 2**31 - 1
+MAX_USER_INFO_BYTES = 256
+
+FACE_FIELDS = frozenset(
+    ("age", "beauty", "expression", "faceshape", "gender", "glasses", "landmark", "race", "qualities")
+)
+"""Of ``face_fields``. Other words mean nothing and are passed over."""
+
+LIVENESS = "faceliveness"
+QUALITIES = "qualities"
+
+PICTURE_TYPES = {
+    "7": PictureType.LIVE,
+    "11": PictureType.IDCARD,
+    "12": PictureType.WATERMARK,
+    "13": PictureType.CERT,
+}
+"""Of ``types`` in ``match``: photograph of daily life, chip of an identity card, watermarked, photographed card."""
+
+_ANY_SCORE = 0.0
+"""V2 knows no threshold: it answers with the best users there are, and the caller looks at their scores."""
+
+_PICTURE_NAMES = ("image", "images")
+"""Both have been documented for every call."""
+
+_DATA_URL = "data:"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectRequest:
+    source: ImageSource
+    max_faces: int
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRequest:
+    """``live`` tells for each picture whether its liveness is asked for."""
+
+    probes: tuple[Probe, ...]
+    qualities: bool
+    live: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyRequest:
+    source: ImageSource
+    group_ids: tuple[str, ...]
+    options: SearchOptions
+    faces_per_user: int
+    liveness: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    source: ImageSource
+    user_id: str
+    group_ids: tuple[str, ...]
+    limit: int
+    liveness: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolRequest:
+    source: ImageSource
+    group_ids: GroupIds
+    user_id: str
+    user_info: str | None
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserRequest:
+    user_id: str
+    group_ids: GroupIds
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsRequest:
+    user_id: str
+    group_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRequest:
+    user_id: str
+    source_group_id: str
+    group_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupUsersRequest:
+    group_id: str
+    page: PageRequest
+
+
+def detect(parameters: Parameters) -> DetectRequest:
+    """Of ``detect``."""
+    fields = _single(parameters)
+    return DetectRequest(
+        source=_source(fields),
+        max_faces=_count(fields, "max_face_num", default=1, most=MAX_FACES),
+        fields=_words(fields, "face_fields") & FACE_FIELDS,
+    )
+
+
+def match(parameters: Parameters) -> MatchRequest:
+    """Of ``match``: pictures in one text, separated by commas; they are counted by the use case."""
+    fields = _single(parameters)
+    pictures = _pictures(fields)
+    if len(pictures) > MAX_PICTURES:
+        raise ParameterTooLong("images")
+    types = _aligned(fields, "types", len(pictures))
+    if any(word not in PICTURE_TYPES for word in types if word):
+        raise ParameterMalformed("types")
+    return MatchRequest(
+        probes=tuple(
+            Probe(ImageSource(ImageKind.BASE64, picture, PICTURE_TYPES.get(word, PictureType.LIVE)))
+            for picture, word in zip(pictures, types, strict=True)
+        ),
+        qualities=QUALITIES in _words(fields, "ext_fields"),
+        live=tuple(word == LIVENESS for word in _aligned(fields, "image_liveness", len(pictures))),
+    )
+
+
+def identify(parameters: Parameters) -> IdentifyRequest:
+    """Of ``identify``."""
+    fields = _single(parameters)
+    options = SearchOptions(
+        threshold=_ANY_SCORE, max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_IDENTIFY)
+    )
+    return _identify(fields, options, _count(fields, "face_top_num", default=1, most=MAX_SCORES))
+
+
+def multi_identify(parameters: Parameters) -> IdentifyRequest:
+    """Of ``multi-identify``, which gives one score a user."""
+    fields = _single(parameters)
+    options = SearchOptions(
+        threshold=_ANY_SCORE,
+        max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_MULTI_IDENTIFY),
+        max_faces=_count(fields, "detect_top_num", default=1, most=MAX_FACES),
+    )
+    return _identify(fields, options, 1)
+
+
+def verify(parameters: Parameters) -> VerifyRequest:
+    """Of ``verify``."""
+    fields = _single(parameters)
+    return VerifyRequest(
+        source=_source(fields),
+        user_id=_user_id(fields),
+        group_ids=_group_ids(fields),
+        limit=_count(fields, "top_num", default=1, most=MAX_SCORES),
+        liveness=LIVENESS in _words(fields, "ext_fields"),
+    )
+
+
+def add_user(parameters: Parameters) -> EnrolRequest:
+    """Of ``faceset/user/add``. The documents' table writes ``app`` where every sample writes ``append``."""
+    fields = _single(parameters)
+    return _enrol(fields, _group_ids(fields), "append", "app")
+
+
+def update_user(parameters: Parameters) -> EnrolRequest:
+    """Of ``faceset/user/update``; without ``group_id``, as the first clients called it, every group is meant.
+
+    ``replace`` makes it ``add``, which needs to know the groups.
+    """
+    fields = _single(parameters)
+    request = _enrol(fields, _optional_group_ids(fields), "update")
+    if request.replace and request.group_ids is None:
+        raise ParameterMissing("group_id")
+    return request
+
+
+def user(parameters: Parameters) -> UserRequest:
+    """Of ``faceset/user/{get,delete}``, where no group means all."""
+    fields = _single(parameters)
+    return UserRequest(_user_id(fields), _optional_group_ids(fields))
+
+
+def copy_user(parameters: Parameters) -> CopyRequest:
+    """Of ``faceset/group/adduser``."""
+    fields = _single(parameters)
+    return CopyRequest(_user_id(fields), fields.identifier("src_group_id"), _group_ids(fields))
+
+
+def user_of_groups(parameters: Parameters) -> GroupsRequest:
+    """Of ``faceset/group/deleteuser``."""
+    fields = _single(parameters)
+    return GroupsRequest(_user_id(fields), _group_ids(fields))
+
+
+def page(parameters: Parameters) -> PageRequest:
+    """Of ``faceset/group/getlist``."""
+    return _page(_single(parameters))
+
+
+def group_users(parameters: Parameters) -> GroupUsersRequest:
+    """Of ``faceset/group/getusers``."""
+    fields = _single(parameters)
+    return GroupUsersRequest(fields.identifier("group_id"), _page(fields))
+
+
+def _single(parameters: Parameters) -> Fields:
+    if not isinstance(parameters, Mapping):
+        raise ParameterMalformed(BODY, "one set of parameters is expected")
+    return Fields(parameters)
+
+
+def _pictures(fields: Fields) -> list[str]:
+    """Base64 texts of the comma list; a comma that ends the head of a ``data:`` address belongs to its picture."""
+    text = next((found for name in _PICTURE_NAMES if (found := fields.optional_text(name)) is not None), None)
+    if text is None:
+        raise ParameterMissing("image")
+    pictures: list[str] = []
+    for part in text.split(","):
+        if pictures and pictures[-1].lstrip().startswith(_DATA_URL) and "," not in pictures[-1]:
+            pictures[-1] += f",{part}"
+        elif part.strip():
+            pictures.append(part)
+    if not pictures:
+        raise ParameterMalformed("image", "holds no picture")
+    return pictures
+
+
+def _source(fields: Fields) -> ImageSource:
+    """The one picture of a call."""
+    pictures = _pictures(fields)
+    if len(pictures) != 1:
+        raise ParameterTooLong("image", "holds several pictures")
+    return ImageSource(ImageKind.BASE64, pictures[0])
+
+
+def _identify(fields: Fields, options: SearchOptions, faces_per_user: int) -> IdentifyRequest:
+    return IdentifyRequest(
+        source=_source(fields),
+        group_ids=_group_ids(fields),
+        options=options,
+        faces_per_user=faces_per_user,
+        liveness=LIVENESS in _words(fields, "ext_fields"),
+    )
+
+
+def _enrol(fields: Fields, group_ids: GroupIds, *words: str) -> EnrolRequest:
+    action = (fields.optional_text("action_type") or words[0]).strip().lower()
+    if action not in (*words, EnrolAction.REPLACE.value.lower()):
+        raise ParameterMalformed("action_type")
+    return EnrolRequest(
+        source=_source(fields),
+        group_ids=group_ids,
+        user_id=_user_id(fields),
+        user_info=fields.optional_text("user_info", MAX_USER_INFO_BYTES),
+        replace=action not in words,
+    )
+
+
+def _user_id(fields: Fields) -> str:
+    uid = fields.text("uid")
+    if not is_identifier(uid, MAX_IDENTIFIER_LENGTH):
+        raise ParameterMalformed("uid")
+    return uid
+
+
+def _group_ids(fields: Fields) -> tuple[str, ...]:
+    group_ids = fields.identifiers("group_id")
+    if len(group_ids) > MAX_GROUPS:
+        raise ParameterTooLong("group_id")
+    return group_ids
+
+
+def _optional_group_ids(fields: Fields) -> GroupIds:
+    return None if fields.optional_text("group_id") is None else _group_ids(fields)
+
+
+def _words(fields: Fields, name: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in (fields.optional_text(name) or "").split(","))
+
+
+def _aligned(fields: Fields, name: str, count: int) -> list[str]:
+    """One word for each picture, empty where none was sent."""
+    words = [word.strip() for word in (fields.optional_text(name) or "").split(",")]
+    return (words + [""] * count)[:count]
+
+
+def _count(fields: Fields, name: str, *, default: int, most: int, least: int = 1) -> int:
+    return min(fields.integer(name, default=default, low=least, high=MAX_NUMBER), most)
+
+
+def _page(fields: Fields) -> PageRequest:
+    return PageRequest(
+        start=_count(fields, "start", default=0, least=0, most=MAX_NUMBER),
+        length=_count(fields, "num", default=DEFAULT_PAGE, most=MAX_PAGE),
+    )

@@ -1,0 +1,147 @@
+"""V2 answers: no envelope; keys, their order and their rounding as in the documents' samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from service.api.envelope import SCORE_DIGITS, Stamp, dump, rounded
+from service.api.v2.codes import CODES
+from service.api.v2.requests import DetectRequest
+from service.errors import ServiceError
+from service.intake.seen import ALIGNMENT_POINTS, SeenFace
+from service.recognition.compare import Pairs
+from service.recognition.identify import Identification, Match
+from service.recognition.ranking import RankedIdentification, Verification
+from service.values import Location, Points, UserEntry
+
+Answer = dict[str, object]
+
+_LOG_ID = "log_id"
+_LOG_ID_FIRST: Mapping[str, object] = {_LOG_ID: 0}
+"""Begins an answer whose sample begins with ``log_id``; the number is put in by ``Plain``, else comes last."""
+
+# Indices of the iBUG 68 points: https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/ counts from 1.
+_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
+"""Eye on the left of the picture, eye on the right, nose tip, outer lips."""
+
+
+class Plain:
+    """The V2 dialect: the answer's own keys and ``log_id`` beside each other."""
+
+    def success(self, result: object, stamp: Stamp) -> bytes:
+        """``result`` is a mapping, or ``None`` for calls that only do something."""
+        answer: Answer = dict(result) if isinstance(result, Mapping) else {}
+        return dump({**answer, _LOG_ID: stamp.log_id})
+
+    def failure(self, error: ServiceError, stamp: Stamp) -> bytes:
+        """Code, text and ``log_id``, which the gateway's errors lack."""
+        code = CODES.of(error)
+        if code.of_gateway:
+            return dump({"error_code": code.number, "error_msg": code.text})
+        return dump({"error_code": code.number, _LOG_ID: stamp.log_id, "error_msg": code.text})
+
+
+def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
+    """Of ``detect``. A field that was asked for and is not known of this face is left out."""
+    return {"result_num": len(faces), "result": [_detected_face(face, request.fields) for face in faces]}
+
+
+def _detected_face(face: SeenFace, fields: frozenset[str]) -> Answer:
+    answer: Answer = {
+        "location": _box(face.location),
+        "face_probability": rounded(face.confidence),
+        "rotation_angle": round(face.location.rotation),
+        "yaw": rounded(face.angles.yaw),
+        "pitch": rounded(face.angles.pitch),
+        "roll": rounded(face.angles.roll),
+    }
+    if "landmark" in fields:
+        answer["landmark"] = _four_points(face.points)
+    return answer
+
+
+def compared(pairs: Pairs) -> Answer:
+    """Of ``match``."""
+    return {
+        **_LOG_ID_FIRST,
+        "result_num": len(pairs.pairs),
+        "result": [
+            {"index_i": pair.first, "index_j": pair.second, "score": rounded(pair.score, SCORE_DIGITS)}
+            for pair in pairs.pairs
+        ],
+    }
+
+
+def identified(found: RankedIdentification) -> Answer:
+    """Of ``identify``."""
+    return _listed([_user(ranked.match, ranked.scores) for ranked in found.matches])
+
+
+def identified_all(identifications: Sequence[Identification]) -> Answer:
+    """Of ``multi-identify``: one entry for every user that a face may be, with the place of the face."""
+    return _listed(
+        [
+            {**_user(match, [match.score]), "position": _position(found.face)}
+            for found in identifications
+            for match in found.matches
+        ]
+    )
+
+
+def verified(verification: Verification) -> Answer:
+    """Of ``verify``: bare scores."""
+    return _listed([rounded(score, SCORE_DIGITS) for score in verification.scores])
+
+
+def users(entries: Sequence[UserEntry]) -> Answer:
+    """Of ``faceset/user/get``: an entry for every group, named as in the sample and listed as in the table."""
+    return {
+        "result_num": len(entries),
+        "result": [
+            {
+                "uid": entry.user_id,
+                "user_info": entry.user_info,
+                "group_id": entry.group_id,
+                "groups": [other.group_id for other in entries],
+            }
+            for entry in entries
+        ],
+    }
+
+
+def group_ids(names: Sequence[str]) -> Answer:
+    """Of ``faceset/group/getlist``."""
+    return {"result_num": len(names), "result": list(names)}
+
+
+def group_users(entries: Sequence[UserEntry]) -> Answer:
+    """Of ``faceset/group/getusers``."""
+    return _listed([{"uid": entry.user_id, "user_info": entry.user_info} for entry in entries])
+
+
+def _listed(result: Sequence[object]) -> Answer:
+    return {**_LOG_ID_FIRST, "result_num": len(result), "result": list(result)}
+
+
+def _user(match: Match, scores: Sequence[float]) -> Answer:
+    return {
+        "group_id": match.group_id,
+        "uid": match.user_id,
+        "user_info": match.user_info,
+        "scores": [rounded(score, SCORE_DIGITS) for score in scores],
+    }
+
+
+def _box(location: Location) -> Answer:
+    """Whole pixels, unlike V3."""
+    return {name: round(getattr(location, name)) for name in ("left", "top", "width", "height")}
+
+
+def _position(face: SeenFace) -> Answer:
+    return {**_box(face.location), "degree": round(face.location.rotation), "prob": rounded(face.confidence)}
+
+
+def _four_points(points: Points) -> list[Answer]:
+    """The eye centres, first the one on the left of the picture, nose tip and mouth centre, of the 5 + 68 points."""
+    outline = points[ALIGNMENT_POINTS:]
+    return [{"x": rounded(x), "y": rounded(y)} for x, y in (outline[part].mean(axis=0) for part in _PARTS)]

@@ -1,0 +1,139 @@
+"""The calls of scenes, which speak as V3 does: libraries for one kind of camera, kept apart from the ordinary one.
+
+A group belongs to one scene or to none, and its name is its own across all of them: the SDKs search without naming a
+scene, and read and delete users of a scene by the calls of V3, which take a group by its name. Enrolling and searching
+see the groups of their own scene only. Which scenes there are is the operator's business, so any name is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.api import calls
+from service.api.body import Parameters
+from service.api.calls import Call, Dispatcher
+from service.api.fields import Fields
+from service.api.v3 import requests, responses
+from service.api.v3.requests import EnrolRequest, SearchRequest
+from service.values import ANY_SCENE
+
+PREFIX = "/rest/2.0/face"
+
+MAX_SCENE_LENGTH = 64
+
+_PICTURE = {"image": "https://example.org/picture.jpg", "image_type": "URL"}
+_USER = {"group_id": "group1", "user_id": "user1", "scene_type": "VIDEO"}
+
+
+@dataclass(frozen=True, slots=True)
+class SceneEnrolRequest:
+    enrolment: EnrolRequest
+    scene: str
+
+
+@dataclass(frozen=True, slots=True)
+class SceneGroupRequest:
+    group_id: str
+    scene: str
+
+
+def add_user(parameters: Parameters) -> SceneEnrolRequest:
+    """Of ``scene/faceset/user/add``."""
+    return SceneEnrolRequest(requests.add_user(parameters), _scene(parameters))
+
+
+def update_user(parameters: Parameters) -> SceneEnrolRequest:
+    """Of ``scene/faceset/user/update``."""
+    return SceneEnrolRequest(requests.update_user(parameters), _scene(parameters))
+
+
+def group(parameters: Parameters) -> SceneGroupRequest:
+    """Of ``scene/faceset/group/add``."""
+    return SceneGroupRequest(requests.group(parameters), _scene(parameters))
+
+
+def search(parameters: Parameters) -> SearchRequest:
+    """Of ``capture/search``: the parameters of V3's search; without ``scene_type`` the groups' own scenes count."""
+    found = requests.search(parameters)
+    scene = _fields(parameters).optional_identifier("scene_type", max_length=MAX_SCENE_LENGTH)
+    return replace(found, options=replace(found.options, scene=scene or ANY_SCENE))
+
+
+def _scene(parameters: Parameters) -> str:
+    return _fields(parameters).identifier("scene_type", max_length=MAX_SCENE_LENGTH)
+
+
+def _fields(parameters: Parameters) -> Fields:
+    return Fields(parameters if isinstance(parameters, Mapping) else {})
+
+
+CALLS: tuple[Call[Any, Any], ...] = (
+    Call(
+        path=f"{PREFIX}/scene/faceset/user/add",
+        name="faceSceneFacesetUserAdd",
+        summary="Enrol a face of a user of a scene; user and group come into being when missing.",
+        permission="faceset/user/add",
+        parse=add_user,
+        run=lambda service, app, r: service.users.add(
+            app,
+            r.enrolment.source,
+            r.enrolment.group_id,
+            r.enrolment.user_id,
+            r.enrolment.user_info,
+            r.enrolment.action,
+            r.enrolment.controls,
+            r.scene,
+        ),
+        present=lambda _, face: responses.enrolled(face),
+        example={**_PICTURE, **_USER},
+    ),
+    Call(
+        path=f"{PREFIX}/scene/faceset/user/update",
+        name="faceSceneFacesetUserUpdate",
+        summary="Replace the faces of a user of a scene.",
+        permission="faceset/user/update",
+        parse=update_user,
+        run=lambda service, app, r: service.users.update(
+            app,
+            r.enrolment.source,
+            r.enrolment.group_id,
+            r.enrolment.user_id,
+            r.enrolment.user_info,
+            r.enrolment.action,
+            r.enrolment.controls,
+            r.scene,
+        ),
+        present=lambda _, face: responses.enrolled(face),
+        example={**_PICTURE, **_USER},
+    ),
+    Call(
+        path=f"{PREFIX}/scene/faceset/group/add",
+        name="faceSceneFacesetGroupAdd",
+        summary="Create a group of a scene.",
+        permission="faceset/group/add",
+        parse=group,
+        run=lambda service, app, r: service.groups.add(app, r.group_id, r.scene),
+        present=lambda _, __: None,
+        example={"group_id": "group1", "scene_type": "VIDEO"},
+    ),
+    Call(
+        path=f"{PREFIX}/capture/search",
+        name="faceCaptureSearch",
+        summary="Find who is in a picture of a scene's camera (1:N).",
+        permission="search",
+        parse=search,
+        run=lambda service, app, r: service.identify.search(app, r.source, r.group_ids, r.options),
+        present=lambda _, found: responses.identified(found),
+        example={**_PICTURE, "group_id_list": "group1"},
+    ),
+)
+"""Every call of scenes that the SDKs make."""
+
+
+def router(dispatcher: Dispatcher) -> APIRouter:
+    """The routes of scenes."""
+    return calls.router(CALLS, responses.Envelope(), dispatcher, tag="scene")

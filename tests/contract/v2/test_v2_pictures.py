@@ -1,0 +1,265 @@
+"""Golden requests and answers of the V2 calls that look at pictures, over the library that V3 sees too."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from service.api.v2.routes import CALLS
+from tests.contract.v2.conftest import Photos
+from tests.contract.v2.forms import Forms
+from tests.contract.wire import Answer, Wire
+
+NO_FACE = (216402, "face not found")
+NO_USER = (216612, "user not exist")
+EMPTY_GROUP = (216618, "no user in group")
+
+
+def enrol(forms: Forms, photo: dict[str, str], uid: str, groups: str = "g1", **more: str) -> None:
+    form = {**photo, "uid": uid, "group_id": groups, "user_info": f"info of {uid}", **more}
+    assert forms.result("addUser", form) == {}
+
+
+def identify(forms: Forms, photo: dict[str, str], groups: str = "g1", **more: str) -> list[Any]:
+    answer = forms.call("identify", {**photo, "group_id": groups, **more})
+    assert list(answer) == ["log_id", "result_num", "result"], answer
+    assert answer["result_num"] == len(answer["result"])
+    result: list[Any] = answer["result"]
+    return result
+
+
+def check_box(box: Answer) -> None:
+    """Whole pixels."""
+    assert list(box)[:4] == ["left", "top", "width", "height"]
+    assert all(type(box[name]) is int for name in ("left", "top", "width", "height"))
+
+
+@pytest.fixture(scope="session")
+def gray() -> dict[str, str]:
+    """A picture without a face."""
+    done, data = cv2.imencode(".png", np.full((200, 300, 3), 127, np.uint8))
+    assert done
+    return {"image": base64.b64encode(data.tobytes()).decode()}
+
+
+# --- without a library ----------------------------------------------------------------------------------------------
+
+
+def test_detect(forms: Forms, photos: Photos) -> None:
+    answer = forms.call("detect", photos["astronaut"])
+    assert list(answer) == ["result_num", "result", "log_id"]
+    assert answer["result_num"] == 1
+    (face,) = answer["result"]
+    assert list(face) == ["location", "face_probability", "rotation_angle", "yaw", "pitch", "roll"]
+    assert list(face["location"]) == ["left", "top", "width", "height"]
+    check_box(face["location"])
+    assert type(face["rotation_angle"]) is int
+    assert 0.9 <= face["face_probability"] <= 1
+
+
+def test_detect_with_fields(forms: Forms, photos: Photos) -> None:
+    form = {**photos["t1"], "face_fields": "landmark, nonsense", "max_face_num": "100"}
+    faces = forms.result("detect", form)["result"]
+    assert len(faces) == 6
+    for face in faces:
+        left, right, nose, mouth = face["landmark"]
+        assert left["x"] < right["x"]
+        assert left["y"] < nose["y"] < mouth["y"]
+
+
+def test_a_picture_without_a_face(forms: Forms, photos: Photos, gray: dict[str, str]) -> None:
+    assert forms.result("detect", gray) == {"result_num": 0, "result": []}
+    assert forms.failure("addUser", {**gray, "uid": "u1", "group_id": "g1", "user_info": "x"}) == NO_FACE
+    assert forms.failure("match", {"images": f"{gray['image']},{photos['obama']['image']}"}) == NO_FACE
+    assert forms.failure("identify", {**gray, "group_id": "g1"}) == NO_FACE
+    assert forms.failure("multiIdentify", {**gray, "group_id": "g1"}) == NO_FACE
+
+
+def test_match_compares_each_with_each(forms: Forms, photos: Photos) -> None:
+    images = [photos[name]["image"] for name in ("obama", "obama2", "obama", "biden")]
+    answer = forms.call("match", {"images": ",".join(images)})
+    assert list(answer) == ["log_id", "result_num", "result"]
+    assert answer["result_num"] == 6
+    scores = {(pair["index_i"], pair["index_j"]): pair["score"] for pair in answer["result"]}
+    assert list(answer["result"][0]) == ["index_i", "index_j", "score"]
+    assert sorted(scores) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert scores[0, 2] == 100
+    assert 80 < scores[0, 1] < 100
+    assert scores[0, 3] < 80
+
+
+def test_match_with_heads_of_addresses(forms: Forms, photos: Photos) -> None:
+    images = ",".join(f"data:image/jpeg;base64,{photos[name]['image']}" for name in ("obama", "obama2"))
+    assert forms.result("match", {"images": images})["result"][0]["score"] > 80
+
+
+# --- the library ------------------------------------------------------------------------------------------------------
+
+
+def test_enrol_in_several_groups(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1", "g1, g2,g1")
+    assert forms.result("getGroupList")["result"] == ["g1", "g2"]
+    answer = forms.call("getUser", {"uid": "u1"})
+    assert list(answer) == ["result_num", "result", "log_id"]
+    assert answer["result_num"] == 2
+    assert answer["result"][0] == {"uid": "u1", "user_info": "info of u1", "group_id": "g1", "groups": ["g1", "g2"]}
+    assert forms.result("getUser", {"uid": "u1", "group_id": "g2,g3"})["result_num"] == 1
+    answer = forms.call("getGroupUsers", {"group_id": "g2"})
+    assert list(answer) == ["log_id", "result_num", "result"]
+    assert answer["result"] == [{"uid": "u1", "user_info": "info of u1"}]
+    everywhere = forms.wire.result("getUser", {"group_id": "@ALL", "user_id": "u1"})["user_list"]
+    assert [entry["group_id"] for entry in everywhere] == ["g1", "g2"]
+
+
+def test_the_same_picture_twice(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1", "g1")
+    form = {**photos["obama"], "uid": "u1", "group_id": "g1", "user_info": "again"}
+    assert forms.failure("addUser", form) == (216616, "image exist")
+    assert forms.result("getUser", {"uid": "u1"})["result"][0]["user_info"] == "info of u1"
+    enrol(forms, photos["obama"], "u1", "g1,g2")
+    assert [entry["group_id"] for entry in forms.result("getUser", {"uid": "u1"})["result"]] == ["g1", "g2"]
+    user = {"group_id": "g1", "user_id": "u1"}
+    assert len(forms.wire.result("faceGetlist", user)["face_list"]) == 1
+
+
+def test_append_and_replace(forms: Forms, photos: Photos) -> None:
+    user = {"group_id": "g1", "user_id": "u1"}
+    enrol(forms, photos["obama"], "u1")
+    enrol(forms, photos["obama2"], "u1", action_type="append")
+    assert len(forms.wire.result("faceGetlist", user)["face_list"]) == 2
+    enrol(forms, photos["biden"], "u1", action_type="replace")
+    assert len(forms.wire.result("faceGetlist", user)["face_list"]) == 1
+    assert identify(forms, photos["biden"])[0]["scores"] == [100]
+
+
+def test_update(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1", "g1,g2")
+    form = {**photos["biden"], "uid": "u1", "user_info": "new"}
+    assert forms.failure("updateUser", {**form, "group_id": "g1,g3"}) == NO_USER
+    assert forms.failure("updateUser", {**form, "uid": "u2", "group_id": "g1"}) == NO_USER
+    assert forms.result("updateUser", {**form, "group_id": "g1"}) == {}
+    entries = forms.result("getUser", {"uid": "u1"})["result"]
+    assert [entry["user_info"] for entry in entries] == ["new", "info of u1"]
+    assert identify(forms, photos["biden"], "g1")[0]["scores"] == [100]
+    assert identify(forms, photos["obama"], "g2")[0]["scores"] == [100]
+    assert forms.result("updateUser", form) == {}
+    assert identify(forms, photos["biden"], "g2")[0]["scores"] == [100]
+    assert forms.result("updateUser", {**form, "uid": "u2", "group_id": "g4", "action_type": "replace"}) == {}
+    assert forms.result("getUser", {"uid": "u2"})["result"][0]["group_id"] == "g4"
+
+
+def test_copy_and_leave(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1")
+    copy = {"uid": "u1", "src_group_id": "g1", "group_id": "g2,g3"}
+    assert forms.failure("addGroupUser", {**copy, "uid": "u2"}) == NO_USER
+    assert forms.result("addGroupUser", copy) == {}
+    assert forms.failure("addGroupUser", copy) == (216100, "already add")
+    assert forms.result("addGroupUser", {**copy, "group_id": "g3,g4"}) == {}
+    assert identify(forms, photos["obama"], "g4")[0]["group_id"] == "g4"
+    assert forms.result("deleteGroupUser", {"uid": "u1", "group_id": "g2,g3"}) == {}
+    assert forms.failure("identify", {**photos["obama"], "group_id": "g2,g3"}) == EMPTY_GROUP
+    alone = (216619, "user must be in one group at least")
+    assert forms.failure("deleteGroupUser", {"uid": "u1", "group_id": "g1,g4"}) == alone
+    assert forms.result("deleteGroupUser", {"uid": "u1", "group_id": "g1"}) == {}
+    assert forms.failure("deleteGroupUser", {"uid": "u1", "group_id": "g4"}) == alone
+    assert forms.failure("deleteGroupUser", {"uid": "u1", "group_id": "g1"}) == NO_USER
+
+
+def test_delete(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1", "g1,g2,g3")
+    assert forms.result("deleteUser", {"uid": "u1", "group_id": "g2"}) == {}
+    assert forms.result("getUser", {"uid": "u1"})["result_num"] == 2
+    assert forms.result("deleteUser", {"uid": "u1"}) == {}
+    assert forms.failure("getUser", {"uid": "u1"}) == NO_USER
+    assert forms.failure("identify", {**photos["obama"], "group_id": "g1,g2,g3"}) == EMPTY_GROUP
+
+
+def test_twenty_faces_are_enough(wire: Wire, forms: Forms, photos: Photos) -> None:
+    data = np.frombuffer(base64.b64decode(photos["astronaut"]["image"]), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None
+    face = image[0:300, 80:380]
+    for shade in range(21):
+        done, content = cv2.imencode(".png", np.asarray(face // 2 + shade, np.uint8))
+        assert done
+        photo = {"image": base64.b64encode(content.tobytes()).decode()}
+        form = {**photo, "uid": "u1", "group_id": "g1,g2", "user_info": "x"}
+        if shade < 20:
+            assert forms.result("addUser", form) == {}
+    assert forms.failure("addUser", form) == (216617, "fail to add user")
+    verified = forms.result("verify", {**photo, "uid": "u1", "group_id": "g1", "top_num": "1000"})
+    assert verified["result_num"] == 20
+
+
+# --- who is it --------------------------------------------------------------------------------------------------------
+
+
+def test_identify(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1")
+    enrol(forms, photos["obama2"], "u1")
+    enrol(forms, photos["biden"], "u2", "g2")
+    (user,) = identify(forms, photos["obama"], "g1,g2,missing")
+    assert list(user) == ["group_id", "uid", "user_info", "scores"]
+    assert user == {"group_id": "g1", "uid": "u1", "user_info": "info of u1", "scores": [100]}
+    both = identify(forms, photos["obama"], "g1,g2", user_top_num="99", face_top_num="5")
+    assert [(user["uid"], len(user["scores"])) for user in both] == [("u1", 2), ("u2", 1)]
+    assert both[0]["scores"][0] == 100
+    assert 80 < both[0]["scores"][1] < 100
+    assert both[1]["scores"][0] < 80
+
+
+def test_identify_without_anybody(forms: Forms, photos: Photos) -> None:
+    form = {**photos["obama"], "group_id": "g1"}
+    assert forms.failure("identify", form) == EMPTY_GROUP
+    assert forms.failure("multiIdentify", form) == EMPTY_GROUP
+    forms.wire.result("groupAdd", {"group_id": "g1"})
+    assert forms.failure("identify", form) == EMPTY_GROUP
+    assert forms.failure("verify", {**form, "uid": "u1"}) == NO_USER
+
+
+def test_verify(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1")
+    enrol(forms, photos["biden"], "u1", "g2")
+    form = {**photos["obama2"], "uid": "u1", "group_id": "g1,g2"}
+    answer = forms.call("verify", {"images" if name == "image" else name: value for name, value in form.items()})
+    assert list(answer) == ["log_id", "result_num", "result"]
+    assert answer["result_num"] == 1
+    assert 80 < answer["result"][0] < 100
+    both = forms.result("verify", {**form, "top_num": "5"})["result"]
+    assert len(both) == 2
+    assert both[0] == answer["result"][0]
+    assert both[1] < 80
+    assert forms.result("verify", {**photos["obama"], "uid": "u1", "group_id": "g1"})["result"] == [100]
+
+
+def test_multi_identify(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1")
+    form = {**photos["t1"], "group_id": "g1", "detect_top_num": "3", "user_top_num": "2"}
+    answer = forms.call("multiIdentify", form)
+    assert list(answer) == ["log_id", "result_num", "result"]
+    assert answer["result_num"] == len(answer["result"]) == 3
+    for found in answer["result"]:
+        assert list(found) == ["group_id", "uid", "user_info", "scores", "position"]
+        assert list(found["position"]) == ["left", "top", "width", "height", "degree", "prob"]
+        check_box(found["position"])
+        assert len(found["scores"]) == 1
+    assert len({found["position"]["left"] for found in answer["result"]}) == 3
+    (one,) = forms.result("multiIdentify", {**photos["obama"], "group_id": "g1"})["result"]
+    assert one["scores"] == [100]
+
+
+def test_what_v2_enrols_v3_finds(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1")
+    search = {"image": photos["obama2"]["image"], "image_type": "BASE64", "group_id_list": "g1"}
+    assert forms.wire.result("search", search)["user_list"][0]["user_id"] == "u1"
+
+
+def test_every_call_has_been_shown() -> None:
+    """Each name of a call stands in a test of this folder."""
+    text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    assert [call.name for call in CALLS if f'"{call.name}"' not in text] == []

@@ -1,0 +1,266 @@
+"""Decoding of every format and depth, orientation, and refusal of everything hostile."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+from PIL import ImageOps
+from skimage import data
+
+from service.errors import PictureUnreadable
+from service.images.decode import decode_picture
+from service.images.headers import HeaderError, read_header
+from service.values import Image
+
+PHOTO = Pillow.fromarray(data.astronaut()).resize((96, 64))
+EXPECTED: Image = np.asarray(PHOTO, dtype=np.uint8)[..., ::-1]
+ORIENTATION = 0x0112
+
+
+def saved(picture: Pillow.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def distance(picture: Image, expected: Image) -> float:
+    """Mean absolute difference, for lossy formats."""
+    assert picture.shape == expected.shape
+    return float(np.abs(picture.astype(int) - expected).mean())
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_lossless_formats_give_the_very_pixels(form: str, options: dict[str, object]) -> None:
+    picture = decode_picture(saved(PHOTO, form, **options))
+    assert picture.dtype == np.uint8
+    assert picture.flags.c_contiguous
+    np.testing.assert_array_equal(picture, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {"quality": 95}), ("TIFF", {"compression": "jpeg"})],
+)
+def test_lossy_formats_give_nearly_the_pixels(form: str, options: dict[str, object]) -> None:
+    assert distance(decode_picture(saved(PHOTO, form, **options)), EXPECTED) < 8
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_cmyk_is_converted(form: str) -> None:
+    assert distance(decode_picture(saved(PHOTO.convert("CMYK"), form)), EXPECTED) < 8
+
+
+def test_inverted_cmyk_as_adobe_programs_write_it_is_converted() -> None:
+    # Pillow writes CMYK JPEGs inverted and marked by Adobe, as Photoshop does; it reads them back the same way.
+    content = saved(PHOTO.convert("CMYK"), "JPEG", quality=95)
+    assert b"Adobe" in content
+    reference = np.asarray(Pillow.open(io.BytesIO(content)).convert("RGB"))[..., ::-1]
+    assert distance(decode_picture(content), reference) < 3
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF"])
+def test_gray_becomes_three_equal_planes(form: str) -> None:
+    picture = decode_picture(saved(PHOTO.convert("L"), form))
+    assert picture.shape == (64, 96, 3)
+    np.testing.assert_array_equal(picture[..., 0], picture[..., 2])
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
+def test_palettes_and_bits_are_expanded(mode: str, form: str) -> None:
+    picture = PHOTO.convert(mode)
+    expected = np.asarray(picture.convert("RGB"))[..., ::-1]
+    np.testing.assert_array_equal(decode_picture(saved(picture, form)), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_cut_to_eight(suffix: str, channels: int) -> None:
+    deep = EXPECTED[..., :channels].astype(np.uint16) * 257
+    _, content = cv2.imencode(suffix, deep)
+    np.testing.assert_array_equal(decode_picture(content.tobytes())[..., :channels], EXPECTED[..., :channels])
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+def test_transparency_is_laid_on_white(form: str) -> None:
+    alpha = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))
+    picture = PHOTO.copy()
+    picture.putalpha(Pillow.fromarray(alpha))
+    options: dict[str, object] = {"lossless": True, "exact": True} if form == "WEBP" else {}
+    white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
+    expected = np.asarray(Pillow.alpha_composite(white, picture).convert("RGB"))[..., ::-1]
+    assert distance(decode_picture(saved(picture, form, **options)), expected) < 1
+
+
+def test_transparent_palette_is_laid_on_white() -> None:
+    picture = Pillow.new("P", (8, 8), 0)
+    picture.putpalette([10, 20, 30] * 256)
+    assert np.all(decode_picture(saved(picture, "PNG", transparency=0)) == 255)
+
+
+def test_floating_point_samples_are_refused() -> None:
+    picture = Pillow.fromarray(np.zeros((8, 8), np.float32))
+    with pytest.raises(PictureUnreadable):
+        decode_picture(saved(picture, "TIFF"))
+
+
+# --- orientation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_is_applied_exactly_once(form: str, orientation: int) -> None:
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = orientation
+    options: dict[str, object] = {"lossless": True} if form == "WEBP" else {}
+    content = saved(PHOTO, form, exif=exif, **options)
+    upright = ImageOps.exif_transpose(Pillow.open(io.BytesIO(content)))
+    expected = np.asarray(upright.convert("RGB"))[..., ::-1]
+    assert distance(decode_picture(content), expected) < (3 if form == "JPEG" else 0.001)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_deep_tiffs(orientation: int) -> None:
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = orientation
+    deep = np.asarray(PHOTO.convert("L")).astype(np.uint16) * 257
+    content = saved(Pillow.fromarray(deep), "TIFF", exif=exif)
+    upright = ImageOps.exif_transpose(Pillow.fromarray(np.asarray(PHOTO.convert("L"))), in_place=False)
+    turned = Pillow.open(io.BytesIO(saved(upright, "PNG", exif=exif)))
+    expected = np.asarray(ImageOps.exif_transpose(turned))
+    np.testing.assert_array_equal(decode_picture(content)[..., 0], expected)
+
+
+def test_nonsense_orientation_is_ignored() -> None:
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = 77
+    assert decode_picture(saved(PHOTO, "JPEG", exif=exif)).shape == EXPECTED.shape
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"GIF89a" + bytes(50), b"<svg/>", b"\xff\xd8\xff", b"BM", b"RIFF1234WAVE"])
+def test_what_is_no_picture_is_refused(content: bytes) -> None:
+    with pytest.raises(PictureUnreadable):
+        decode_picture(content)
+
+
+def test_real_gif_is_refused() -> None:
+    with pytest.raises(PictureUnreadable, match="JPEG, PNG, BMP, WebP or TIFF"):
+        decode_picture(saved(PHOTO, "GIF"))
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A tiny PNG that claims any size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_pixel_bombs_are_refused_by_their_header() -> None:
+    jpeg = bytearray(saved(PHOTO, "JPEG"))
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 65000, 65000)
+    bmp = bytearray(saved(PHOTO, "BMP"))
+    bmp[18:26] = struct.pack("<ii", 100_000, -100_000)
+    for bomb in (png_of_size(100_000, 100_000), bytes(jpeg), bytes(bmp)):
+        with pytest.raises(PictureUnreadable, match="pixels are more than"):
+            decode_picture(bomb)
+
+
+def test_pixel_limit_is_exact() -> None:
+    content = saved(PHOTO, "PNG")
+    assert decode_picture(content, pixel_limit=96 * 64).shape == (64, 96, 3)
+    with pytest.raises(PictureUnreadable):
+        decode_picture(content, pixel_limit=96 * 64 - 1)
+
+
+def test_tiff_with_a_huge_tile_is_a_bomb_too() -> None:
+    tags = [(256, 64), (257, 64), (322, 60_000), (323, 60_000)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    content = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+    with pytest.raises(PictureUnreadable, match="pixels are more than"):
+        decode_picture(content)
+
+
+def test_jpeg_of_endless_scans_is_refused() -> None:
+    with pytest.raises(PictureUnreadable, match="scans"):
+        decode_picture(saved(PHOTO, "JPEG") + b"\xff\xda" * 200)
+
+
+def test_jpeg_without_its_end_marker_is_read() -> None:
+    whole = saved(PHOTO, "JPEG")
+    np.testing.assert_array_equal(decode_picture(whole[:-2]), decode_picture(whole))
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_pictures_cut_off_are_refused(form: str, part: float) -> None:
+    content = saved(Pillow.fromarray(data.astronaut()), form)
+    with pytest.raises(PictureUnreadable):
+        decode_picture(content[: int(len(content) * part)])
+
+
+def test_damage_is_not_reported_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    for form in ("JPEG", "PNG", "TIFF", "WEBP", "BMP"):
+        content = bytearray(saved(PHOTO, form))
+        content[len(content) // 2] ^= 0xFF
+        for damaged in (bytes(content), bytes(content[: len(content) // 2])):
+            try:
+                decode_picture(damaged)
+            except PictureUnreadable:
+                continue
+    assert "OpenCV" not in capfd.readouterr().err
+
+
+CONTENTS = [saved(PHOTO.resize((24, 16)), form) for form in ("JPEG", "PNG", "BMP", "WEBP", "TIFF")]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_no_damage_raises_anything_else(choices: st.DataObject) -> None:
+    content = bytearray(choices.draw(st.sampled_from(CONTENTS)))
+    for _ in range(choices.draw(st.integers(0, 6))):
+        content[choices.draw(st.integers(0, len(content) - 1))] = choices.draw(st.integers(0, 255))
+    content = content[: choices.draw(st.integers(0, len(content)))] + choices.draw(st.binary(max_size=16))
+    try:
+        picture = decode_picture(bytes(content), pixel_limit=1_000_000)
+    except PictureUnreadable:
+        return
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF....WEBP", b"II*\0", b"MM\0*"]), st.binary())
+def test_headers_of_noise_never_raise_anything_else(magic: bytes, noise: bytes) -> None:
+    try:
+        header = read_header(magic + noise)
+    except HeaderError:
+        return
+    assert header.width > 0
+    assert header.height > 0
+    assert 1 <= header.orientation <= 8
