@@ -138,14 +138,26 @@ class _Fetcher:
                 work = Path(folder)
                 archive: Path | None = None
                 for file in (item for item in files if item.source == source):
-                    published = work / f"{file.name}.published"
-                    if not self._take_local(file, published):
+                    published, companions = work / f"{file.name}.published", work / f"{file.name}.companions"
+                    if not self._take_local(file, published, companions):
                         archive = archive or self._archive(source, file, work)
-                        _unpack(archive, file, published)
-                    self._install(file, published, work)
+                        _unpack(archive, file, published, companions)
+                    self._install(file, published, companions, work)
 
-    def _take_local(self, file: ModelFile, target: Path) -> bool:
-        """Copy ``file`` from the operator's folder, if a file of its name and hash is there."""
+    def _take_local(self, file: ModelFile, target: Path, companions: Path) -> bool:
+        """Copy ``file`` from the operator's folder, if it is there with its hash, and its companions too."""
+        if not self._take_local_file(file, target):
+            return False
+        for member, digest in file.companions:
+            name = Path(member).name
+            found = [path for path in self._places(file.pack, (name,)) if path.is_file() and sha256_of(path) == digest]
+            if not found:
+                return False
+            companions.mkdir(exist_ok=True)
+            copy_file(found[0], companions / name)
+        return True
+
+    def _take_local_file(self, file: ModelFile, target: Path) -> bool:
         names = (file.member, Path(file.member).name)
         found = [path for path in self._places(file.pack, names) if path.is_file()]
         for path in found:
@@ -187,13 +199,16 @@ class _Fetcher:
             )
         return archive
 
-    def _install(self, file: ModelFile, published: Path, work: Path) -> None:
+    def _install(self, file: ModelFile, published: Path, companions: Path, work: Path) -> None:
         """Convert, check the fingerprint, move into place, write the record."""
-        if sha256_of(published) != file.sha256:
-            raise FetchError(f"{file.member} of {file.source.label} is not what the manifest says (SHA-256 differs)")
+        pieces = [(published, file.member, file.sha256)]
+        pieces += [(companions / Path(member).name, member, digest) for member, digest in file.companions]
+        for path, member, digest in pieces:
+            if sha256_of(path) != digest:
+                raise FetchError(f"{member} of {file.source.label} is not what the manifest says (SHA-256 differs)")
         served = work / f"{file.name}.onnx"
         try:
-            convert(published, served, file)
+            convert(published, served, file, companions)
             recorded = load_fingerprints(fingerprints_path(self._manifests, file.pack)).get(file.name)
             if recorded is not None:
                 compare(served, recorded)
@@ -217,8 +232,11 @@ def _archive_names(source: Source) -> tuple[str, ...]:
     return (source.url.rsplit("/", 1)[-1],)
 
 
-def _unpack(archive: Path, file: ModelFile, target: Path) -> None:
-    if file.source.archive:
-        extract_member(archive, file.member, target)
-    else:
+def _unpack(archive: Path, file: ModelFile, target: Path, companions: Path) -> None:
+    if not file.source.archive:
         copy_file(archive, target)
+        return
+    extract_member(archive, file.member, target)
+    for member, _ in file.companions:
+        companions.mkdir(exist_ok=True)
+        extract_member(archive, member, companions / Path(member).name)

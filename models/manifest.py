@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
+from models.convert.browser import BROWSER_STEPS
 from models.errors import ManifestError
 from models.specs import (
     Analysis,
@@ -55,7 +56,7 @@ ROOT = Path(__file__).resolve().parent
 PACKS = ROOT / "packs"
 PACK_NAME = re.compile(r"[a-z0-9_]{1,64}")
 SOURCE_KINDS = ("pypi", "npm", "url", "dir")
-CONVERSIONS = ("dequantize", "dynamic")
+CONVERSIONS = ("dequantize", "dynamic", *BROWSER_STEPS)
 
 
 def available_packs(directory: Path = PACKS) -> list[str]:
@@ -99,6 +100,7 @@ def _read_pack(name: str, folder: Path, table: TomlTable, base: PackManifest | N
     embedder, calibration = table.optional_table("embedder"), table.relative_path("calibration")
     if base is None and (detector is None or embedder is None):
         raise table.error("detector and embedder", "must be there unless the pack extends another one")
+    liveness = table.relative_path("liveness")
     analyses = dict(base.analyses) if base else {}
     analyses.update((key, _read_analysis(item)) for key, item in table.tables("analyses"))
     inherits_embedder = embedder is None
@@ -114,6 +116,7 @@ def _read_pack(name: str, folder: Path, table: TomlTable, base: PackManifest | N
         embedder=_read_embedder(name, embedder) if embedder else cast("PackManifest", base).embedder,
         analyses=analyses,
         folder=folder,
+        liveness=ROOT / liveness if liveness else base.liveness if base else None,
         calibration=ROOT / calibration if calibration else base.calibration if base and inherits_embedder else None,
     )
 
@@ -173,6 +176,7 @@ def _read_file(pack: str, name: str, table: TomlTable, sources: Mapping[str, Sou
         input_shape=table.shape("input"),
         output_shapes=table.shapes("outputs"),
         card=table.relative_path("card"),
+        companions=table.digests("companions"),
     )
     table.finish()
     return file

@@ -64,6 +64,8 @@ class ModelFile:
     input_shape: tuple[Dimension, ...]
     output_shapes: tuple[tuple[Dimension, ...], ...]
     card: str | None = None
+    companions: tuple[tuple[str, str], ...] = ()
+    """Further members of the archive that the conversion reads (weight shards), each with its SHA-256."""
 
     def path(self, model_dir: Path) -> Path:
         """Where the file lies below ``model_dir``."""
@@ -154,6 +156,9 @@ class PackManifest:
     embedder: EmbedderSpec
     analyses: Mapping[str, Analysis]
     calibration: Path | None
+    """Table from similarity to score, of this embedder."""
+    liveness: Path | None
+    """Table from the anti-spoofing networks' log-odds to the served score."""
     folder: Path
     """Where the manifest lies, and the fingerprints beside it."""
 

@@ -121,6 +121,19 @@ class TomlTable:
             raise self.error(key, "must be 64 lowercase hexadecimal digits")
         return value
 
+    def digests(self, key: str) -> tuple[tuple[str, str], ...]:
+        """An inline table of relative paths and the SHA-256 of each; empty when the key is absent."""
+        table = self.optional_table(key)
+        if table is None:
+            return ()
+        if any(".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() for name in table.keys()):
+            raise self.error(key, "must name relative paths without '..'")
+        return tuple((name, table.sha256(name)) for name in table.keys())
+
+    def keys(self) -> tuple[str, ...]:
+        """Keys that nobody has taken yet, in the order written."""
+        return tuple(self._content)
+
     def table(self, key: str) -> TomlTable:
         """A table that must be there."""
         value = self._take(key, required=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import fetch
@@ -16,13 +17,16 @@ from service.access.keys import Keyring
 from service.access.tokens import Tokens
 from service.api.application import build_api
 from service.api.ports import Check, Readiness
+from service.calibration.liveness import LivenessTable
 from service.calibration.scores import ScoreTable
 from service.errors import ServiceUnavailable
 from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
+from service.inference.analyst import Analyst
 from service.inference.engine import Engine
 from service.inference.providers import providers_for
 from service.intake.intake import Intake
+from service.intake.report import Reporter
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.feedback import Feedback
@@ -150,6 +154,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     engine = Engine(pack, files, providers_for(settings.device))
     engine.warm_up()
     scores = ScoreTable.load(pack.calibration, pack.model_id)
+    reporter = _reporter(pack, files, engine)
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
         source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
@@ -159,7 +164,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep = Upkeep(admin.database)
         stack.callback(upkeep.stop)
         upkeep.start()
-        yield _compose(admin, pack, engine, scores, catalog)
+        yield _compose(admin, pack, engine, reporter, scores, catalog)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -195,7 +200,18 @@ def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: Catalog) -> None
     listener.start()
 
 
-def _compose(admin: Admin, pack: PackManifest, engine: Engine, scores: ScoreTable, catalog: Catalog) -> Service:
+def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> Reporter | None:
+    """What reads attributes, quality and liveness; ``None`` for a pack that brings no networks for it."""
+    if pack.liveness is None or not Analyst.needs() <= files.keys():
+        return None
+    analyst = Analyst(files, engine.providers)
+    hashes = {name: file.sha256 for name, file in pack.files.items() if file.sha256 is not None}
+    return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
+
+
+def _compose(
+    admin: Admin, pack: PackManifest, engine: Engine, reporter: Reporter | None, scores: ScoreTable, catalog: Catalog
+) -> Service:
     settings, database = admin.settings, admin.database
     admission = Admission(settings.inference_threads, settings.queue_limit)
     downloader = PictureDownloader(
@@ -203,6 +219,7 @@ def _compose(admin: Admin, pack: PackManifest, engine: Engine, scores: ScoreTabl
     )
     intake = Intake(
         engine=engine,
+        reporter=reporter,
         admission=admission,
         database=database,
         keyring=admin.keyring,

@@ -112,6 +112,69 @@ class FaceNotFound(PictureError):
     """There is no face in the picture."""
 
 
+# --- quality and liveness control ---------------------------------------------------------------------------------
+
+
+class FaceRejected(ServiceError):
+    """A face was found and does not meet the control that the caller asked for."""
+
+
+class FaceIncomplete(FaceRejected):
+    """The face runs over the picture's border."""
+
+
+class FaceTooSmall(FaceRejected):
+    """The face has too few pixels."""
+
+
+class PoseTooLarge(FaceRejected):
+    """The head is turned too far; the text names yaw, pitch or roll."""
+
+
+class FaceLightPoor(FaceRejected):
+    """The face is too dark."""
+
+
+class FaceFuzzy(FaceRejected):
+    """The face is blurred."""
+
+
+class FaceCovered(FaceRejected):
+    """All of the face is hidden; the classes below tell of a single part (left and right are the subject's)."""
+
+
+class LeftEyeCovered(FaceCovered):
+    """Something hides the left eye."""
+
+
+class RightEyeCovered(FaceCovered):
+    """Something hides the right eye."""
+
+
+class LeftCheekCovered(FaceCovered):
+    """Something hides the left cheek."""
+
+
+class RightCheekCovered(FaceCovered):
+    """Something hides the right cheek."""
+
+
+class ChinCovered(FaceCovered):
+    """Something hides the chin."""
+
+
+class NoseCovered(FaceCovered):
+    """Something hides the nose."""
+
+
+class MouthCovered(FaceCovered):
+    """Something hides the mouth."""
+
+
+class LivenessFailed(FaceRejected):
+    """The picture does not look taken of a living person."""
+
+
 # --- the face library ---------------------------------------------------------------------------------------------------
 
 

@@ -132,6 +132,32 @@ class StoredFace:
     points: tuple[tuple[float, float], ...]
     """Five alignment points followed by the 68 outline points, in pixels of the portrait."""
     frame: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """The detector's ``(x, y, width, height)`` in pixels of the portrait."""
+    complete: bool = True
+    """Whether all of the face lay inside the original picture."""
+
+
+class FaceField(str, enum.Enum):
+    """What a caller can ask about a face beyond where it is (the API's ``face_field``)."""
+
+    AGE = "age"
+    BEAUTY = "beauty"
+    EXPRESSION = "expression"
+    FACE_SHAPE = "face_shape"
+    GENDER = "gender"
+    GLASSES = "glasses"
+    LANDMARK = "landmark"
+    LANDMARK72 = "landmark72"
+    LANDMARK150 = "landmark150"
+    QUALITY = "quality"
+    EYE_STATUS = "eye_status"
+    EMOTION = "emotion"
+    FACE_TYPE = "face_type"
+    MASK = "mask"
+    SPOOFING = "spoofing"
+    LIVENESS = "liveness"
+    PARSING = "parsing"
 
 
 # --- tenants and their library --------------------------------------------------------------------------------------

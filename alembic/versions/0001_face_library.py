@@ -93,7 +93,7 @@ def _library() -> None:
             "points",
             BYTEA,
             nullable=False,
-            comment="float32, little endian: left, top, scale of the portrait, then points in its pixels",
+            comment="float32: frame, box and completeness of the portrait, points",
         ),
         sa.Column("portrait", BYTEA, comment="JPEG"),
         _created(),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from models.convert.browser import BROWSER_STEPS
 from models.convert.dequantize import dequantize
 from models.convert.dynamic import free_dimensions
 from models.errors import ConversionError
@@ -16,16 +17,20 @@ CONVERTER_VERSION = "1"
 """Raised when a step's result changes: files converted by another version are converted again."""
 
 
-def convert(source: Path, target: Path, file: ModelFile) -> None:
+def convert(source: Path, target: Path, file: ModelFile, companions: Path | None = None) -> None:
     """Write ``file`` to ``target`` from its published form at ``source``; may be the same path.
+
+    ``companions`` is the folder that holds the file's companions under their own names.
 
     Raises :class:`ConversionError` when a step fails, ONNX's checker objects, or the signature is not the manifest's.
     """
-    try:
-        model = onnx.load_model(str(source))
-    except Exception as error:  # noqa: BLE001 (protobuf raises classes of its own, none of them public)
-        raise ConversionError(f"{file.member} is no ONNX file: {error}") from None
-    for step in file.convert:
+    first, *rest = file.convert or ("",)
+    if first in BROWSER_STEPS:
+        model = BROWSER_STEPS[first](source, companions or source.parent)
+        steps = rest
+    else:
+        model, steps = _load(source, file), list(file.convert)
+    for step in steps:
         if step == "dequantize":
             model = dequantize(model)
         elif step == "dynamic":
@@ -41,6 +46,13 @@ def convert(source: Path, target: Path, file: ModelFile) -> None:
         onnx.save_model(model, str(target))
     elif source != target:
         target.write_bytes(source.read_bytes())
+
+
+def _load(source: Path, file: ModelFile) -> onnx.ModelProto:
+    try:
+        return onnx.load_model(str(source))
+    except Exception as error:  # noqa: BLE001 (protobuf raises classes of its own, none of them public)
+        raise ConversionError(f"{file.member} is no ONNX file: {error}") from None
 
 
 def _check_signature(model: onnx.ModelProto, file: ModelFile) -> None:

@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from models.manifest import Analysis, PackManifest, load_pack
 from service.inference.detector import YuNet
 from service.inference.finder import FaceFinder
-from service.inference.geometry import apply, compose, eye_line_roll, rotation_about, scaling, similarity, warp
+from service.inference.geometry import (
+    apply,
+    compose,
+    eye_line_roll,
+    five_points,
+    rotation_about,
+    scaling,
+    similarity,
+    warp,
+)
 from service.inference.landmarks import Landmarks
 from service.inference.orientation import Leveller
 from service.inference.pose import FIVE_POINTS, MIRRORED, OUTLINE_POINTS, ShapeRegression, features, residual
@@ -95,7 +104,7 @@ def _session(pack: PackManifest, name: str, model_dir: Path) -> Session:
 def _teach(session: Session, recipe: Analysis, image: Image, outline: Points) -> tuple[float, float]:
     """The network's (yaw, pitch) for a face that is turned upright first, signs turned to the project's."""
     centre = (float(outline[:, 0].mean()), float(outline[:, 1].mean()))
-    roll = eye_line_roll(np.stack([outline[36:42].mean(axis=0), outline[42:48].mean(axis=0)]))
+    roll = eye_line_roll(five_points(outline))
     levelling = rotation_about(centre, -roll)
     upright = apply(levelling, outline)
     low, high = upright.min(axis=0), upright.max(axis=0)
@@ -134,7 +143,7 @@ def _fit(examples: list[Example], count: int) -> ShapeRegression:
 
 
 def _mean_shape(shapes: list[Points]) -> Points:
-    """Procrustes mean: shapes brought to each other by similarities, averaged, thrice. Eye line level, unit size."""
+    """Procrustes mean: shapes brought to each other by similarities, averaged, thrice; symmetric, level, of unit size."""
     mean = _normal(shapes[0])
     for _ in range(3):
         mean = _normal(np.mean([apply(similarity(shape, mean), shape) for shape in shapes], axis=0))
@@ -142,8 +151,12 @@ def _mean_shape(shapes: list[Points]) -> Points:
 
 
 def _normal(shape: Points) -> Points:
-    centred = shape - shape.mean(axis=0)
-    return np.asarray(centred / np.sqrt((centred**2).sum(axis=1).mean()), dtype=np.float32)
+    """``shape`` centred, its eye line level, averaged with its mirror image, of unit size."""
+    five = five_points(shape) if len(shape) == OUTLINE_POINTS else shape
+    level = apply(rotation_about((0.0, 0.0), -eye_line_roll(five)), shape)
+    level = level - level.mean(axis=0)
+    level = (level + level[MIRRORED[len(shape)]] * np.array([-1, 1], np.float32)) / 2
+    return np.asarray(level / np.sqrt((level**2).sum(axis=1).mean()), dtype=np.float32)
 
 
 def _ridge(inputs: Values, targets: Values) -> tuple[Values, Values]:

@@ -22,6 +22,7 @@ HOLD_BACK_EVERY = 5
 """Every fifth person, in alphabetical order, is held back: seen by no fit."""
 
 _MOST_FACES = 5
+_BLACK, _BAR_SHARE = 16, 0.9
 _PROCESSOR = ("CPUExecutionProvider",)
 
 
@@ -77,6 +78,25 @@ def pictures(folder: Path, *, limit: int | None = None) -> Iterator[Person]:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is not None:
             yield Person(f"{path.parent.name}/{path.name}", np.asarray(image, np.uint8))
+
+
+def trimmed(image: Image) -> Image:
+    """The picture without black bars at its edges.
+
+    LFW fills what lay outside the press photograph with black, in half of its pictures; to a liveness network such a
+    bar looks like the bezel of a screen.
+    """
+    top, bottom = _bars(image)
+    left, right = _bars(image.transpose(1, 0, 2))
+    return np.ascontiguousarray(image[top : image.shape[0] - bottom, left : image.shape[1] - right])
+
+
+def _bars(image: Image) -> tuple[int, int]:
+    """How many rows at the top and at the bottom are black, a third of the picture at most."""
+    black = (image.max(axis=2) <= _BLACK).mean(axis=1) > _BAR_SHARE
+    third = len(black) // 3
+    first, last = black[:third], black[::-1][:third]
+    return int(np.argmin(np.append(first, False))), int(np.argmin(np.append(last, False)))
 
 
 def held_back(identities: Sequence[str]) -> frozenset[str]:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.requests import Request
 
-from service.errors import ParameterMalformed
+from service.errors import ParameterMalformed, ParameterTooLong
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
 """What a body holds: one set of parameters, or several (``match``, ``faceverify``)."""
@@ -56,11 +56,11 @@ async def receive(request: Request, limit: int) -> Received:
 def decode(received: Received) -> Parameters:
     """Take JSON, JSON in a JSON string, or a form apart. An empty body has no parameters.
 
-    Raises ``ParameterMalformed`` naming ``image`` for a body that was too large, for only pictures make bodies large,
-    and naming ``body`` for one that cannot be read.
+    Raises ``ParameterTooLong`` naming ``image`` for a body that was too large, for only pictures make bodies large,
+    and ``ParameterMalformed`` naming ``body`` for one that cannot be read.
     """
     if received.too_large:
-        raise ParameterMalformed("image", "the body is too large")
+        raise ParameterTooLong("image", "the body is too large")
     text = received.content.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
     if not text.startswith((b"{", b"[", b'"')):
         return _form(text)

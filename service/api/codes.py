@@ -52,7 +52,11 @@ class CodeTable:
         return iter(self._codes)
 
     def of(self, error: ServiceError) -> Code:
-        """The code of an error: a malformed parameter's own, else that of the nearest class that has one."""
-        if isinstance(error, ParameterMalformed) and error.parameter in self._by_parameter:
+        """The code of an error: a malformed parameter's own, else that of the nearest class that has one.
+
+        A table that names a special kind of malformed parameter has a code for it, whichever the parameter.
+        """
+        special = type(error) is not ParameterMalformed and type(error) in self._by_error
+        if isinstance(error, ParameterMalformed) and not special and error.parameter in self._by_parameter:
             return self._by_parameter[error.parameter]
         return next(self._by_error[kind] for kind in type(error).__mro__ if kind in self._by_error)

@@ -6,8 +6,6 @@ The cloud takes a list of items, each naming the call (``api_url``) and the pict
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +20,14 @@ from service.api.calls import Call, Dialect, Dispatcher
 from service.api.envelope import dump
 from service.api.ports import UseCases
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
+from service.images.inline import decode_base64
 from service.values import App
 
 PATH = "/rpc/2.0/feedback/v1/report"
 
 MAX_ITEMS = 100
 MAX_ITEM_BYTES = 16_384
+MAX_PICTURE_BYTES = 10 * 2**20
 
 Item = Mapping[str, object]
 
@@ -86,10 +86,7 @@ def _without_picture(item: Item) -> Item:
     picture = item.get(_PICTURE)
     if not picture:
         return item
-    try:
-        data = base64.b64decode(str(picture))
-    except (binascii.Error, ValueError):
-        raise ParameterMalformed(_PICTURE) from None
+    data = decode_base64(str(picture), MAX_PICTURE_BYTES)
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return {**{name: value for name, value in item.items() if name != _PICTURE}, _HASH: digest}
 

@@ -20,6 +20,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 E = TypeVar("E", bound=enum.Enum)
+T = TypeVar("T")
 
 
 class Fields:
@@ -77,12 +78,12 @@ class Fields:
             raise ParameterMalformed(name)
         return names
 
-    def words(self, name: str, known: Mapping[str, str]) -> frozenset[str]:
-        """Words of a comma list, each translated by ``known``; a word that is not in it is malformed."""
+    def words(self, name: str, known: Mapping[str, frozenset[T]]) -> frozenset[T]:
+        """Everything that the words of a comma list stand for in ``known``; another word is malformed."""
         words = self._items(name)
         if any(word not in known for word in words):
             raise ParameterMalformed(name)
-        return frozenset(known[word] for word in words)
+        return frozenset().union(*(known[word] for word in words))
 
     def integer(self, name: str, *, default: int, low: int, high: int) -> int:
         """A whole number in ``[low, high]``; ``2.0`` is one."""

@@ -11,8 +11,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Addresses that embed an IPv4 address in their last 32 bits: NAT64 (RFC 6052, RFC 8215).
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 
-# Azure's host agent answers on an address of the public range.
-_CLOUD_HOSTS = (ipaddress.IPv4Network("168.63.129.16/32"),)
+# What Python's own tests leave out, or have judged differently from version to version.
+_REFUSED: tuple[Network, ...] = (
+    ipaddress.IPv4Network("100.64.0.0/10"),  # shared; Alibaba's metadata service
+    ipaddress.IPv4Network("168.63.129.16/32"),  # Azure's host agent, on an address of the public range
+    ipaddress.IPv4Network("192.0.0.0/24"),  # protocol assignments; Oracle's metadata service
+    ipaddress.IPv4Network("192.88.99.0/24"),  # 6to4 relays
+    ipaddress.IPv4Network("198.18.0.0/15"),  # benchmarking
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible
+    ipaddress.IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
+    ipaddress.IPv6Network("fec0::/10"),  # site-local
+)
 
 
 def is_public(address: Address) -> bool:
@@ -21,14 +30,12 @@ def is_public(address: Address) -> bool:
     Refused: private, loopback, link-local (where cloud metadata services live), shared, multicast, unspecified and
     reserved addresses, and the IPv6 forms of such IPv4 addresses.
     """
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = _embedded(address)
-        if embedded is not None:
-            return is_public(embedded)
-    elif any(address in network for network in _CLOUD_HOSTS):
-        return False
+    embedded = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
+    if embedded is not None:
+        return is_public(embedded)
     refused = (
-        address.is_private
+        any(address in network for network in _REFUSED)
+        or address.is_private
         or address.is_loopback
         or address.is_link_local
         or address.is_multicast

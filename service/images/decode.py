@@ -36,7 +36,11 @@ def decode_picture(data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Image
     if header.width * header.height > pixel_limit:
         raise PictureUnreadable(f"{header.width}x{header.height} pixels are more than {pixel_limit}")
     pixels = _decode(data, header)
-    colour = _on_white(_eight_bits(pixels), header.format)
+    # The TIFF library multiplies 8-bit colours by their opacity while reading, deeper ones it hands over as stored.
+    multiplied = header.format is Format.TIFF and pixels.dtype == np.uint8
+    # Many programs write the fourth byte of a BMP as zero without meaning "invisible".
+    opaque = header.format is Format.BMP
+    colour = _three_channels(_eight_bits(pixels), opaque=opaque, multiplied=multiplied)
     # OpenCV turns TIFF pictures itself, whatever the flags.
     orientation = UPRIGHT if header.format is Format.TIFF else header.orientation
     return np.ascontiguousarray(turn_upright(colour, orientation))
@@ -79,17 +83,19 @@ def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     raise PictureUnreadable(f"samples of type {pixels.dtype} are not supported")
 
 
-def _on_white(pixels: NDArray[np.uint8], stored_as: Format) -> Image:
-    """Three channels of one, three or four."""
+def _three_channels(pixels: NDArray[np.uint8], *, opaque: bool, multiplied: bool) -> Image:
+    """Three channels of one, three or four; a fourth is opacity over white unless everything is ``opaque``.
+
+    ``multiplied`` says that the colours are products with the opacity already.
+    """
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
-    if pixels.shape[2] == 3:
-        return pixels
-    if pixels.shape[2] != 4:
+    if pixels.shape[2] not in (3, 4):
         raise PictureUnreadable(f"{pixels.shape[2]} channels are not supported")
-    colour, alpha = pixels[..., :3], pixels[..., 3:]
-    # Many programs write the fourth byte of a BMP as zero without meaning "invisible".
-    if stored_as is Format.BMP or bool(np.all(alpha == 255)):
+    colour, opacity = pixels[..., :3], pixels[..., 3:]
+    if opaque or pixels.shape[2] == 3 or bool(np.all(opacity == 255)):
         return colour
-    weighted = colour.astype(np.uint16) * alpha + (255 - alpha.astype(np.uint16)) * 255
-    return np.asarray((weighted + 127) // 255, dtype=np.uint8)
+    white = 255 - opacity.astype(np.uint16)
+    if multiplied:
+        return np.asarray(np.minimum(colour + white, 255), dtype=np.uint8)
+    return np.asarray((colour.astype(np.uint16) * opacity + white * 255 + 127) // 255, dtype=np.uint8)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from service.errors import ParameterMalformed
+from service.errors import ParameterMalformed, ParameterTooLong
 
 _PARAMETER = "image"
 
@@ -20,15 +20,15 @@ def decode_base64(text: str, limit: int) -> bytes:
     """The bytes that ``text`` stands for.
 
     Taken: a ``data:`` URL prefix, line breaks, the URL-safe alphabet, blanks where a form decoder ate ``+``, missing or
-    superfluous padding. Raises :class:`ParameterMalformed` for anything else, for nothing, and for more than ``limit``
-    decoded bytes.
+    superfluous padding. Raises :class:`ParameterTooLong` for more than ``limit`` decoded bytes, and
+    :class:`ParameterMalformed` for nothing and for anything else.
     """
     prefix = _DATA_URL.match(text)
     letters = _letters(text[prefix.end() :] if prefix else text).translate(_URL_SAFE)
     if not letters:
         raise ParameterMalformed(_PARAMETER, "holds no picture")
     if len(letters) * 3 // 4 > limit:
-        raise ParameterMalformed(_PARAMETER, f"is larger than {limit} bytes")
+        raise ParameterTooLong(_PARAMETER, f"is larger than {limit} bytes")
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):

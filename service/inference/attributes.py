@@ -21,8 +21,9 @@ from service.inference import geometry
 from service.inference.eyes import LID_VERTICES, Eye, EyeModel
 from service.inference.face_regions import label_map
 from service.inference.face_shape import SHAPES, shape_measures
-from service.inference.heads import Heads, load_heads
+from service.inference.heads import Heads, load_heads, softmax
 from service.inference.landmark_map import landmarks_4, landmarks_150, refined_points
+from service.inference.lenses import lens_measures
 from service.inference.mesh import LEFT_EYE, RIGHT_EYE, Floats, Mesh, MeshModel, Network, load_canonical, square
 from service.inference.session import Provider, load_session
 from service.values import Angles, Face, Image, Points
@@ -203,7 +204,7 @@ class FaceReader:
 
     @cached_property
     def gender(self) -> Typed:
-        """``male`` or ``female``, from the mean of two networks' log-odds, which errs less than either (``age_gender``)."""
+        """``male`` or ``female``, from the mean of two networks' log-odds: it errs less than either."""
         male = _sigmoid((_logit(self._look[0]) + _logit(self._age_and_gender[1])) / 2)
         return Typed("male", male) if male >= 0.5 else Typed("female", 1 - male)
 
@@ -236,8 +237,22 @@ class FaceReader:
 
     @cached_property
     def glasses(self) -> Typed:
-        """One of ``GLASSES``. The head was trained on gray crops."""
-        return _best(GLASSES, self._models.heads.glasses.probabilities(self.embedding(_FACERES_K, gray=True)))
+        """One of ``GLASSES``: a second head decides for sunglasses, the first one tells common glasses from none."""
+        heads = self._models.heads
+        sun = float(heads.sunglasses.probabilities(self.sunglasses_measures)[1])
+        clear = softmax(self._glasses_logits[: GLASSES.index("sun")])
+        return _best(GLASSES, np.append(clear * (1 - sun), sun))
+
+    @cached_property
+    def _glasses_logits(self) -> Floats:
+        """Logits in the order of ``GLASSES``; the head was trained on gray crops."""
+        return self._models.heads.glasses.values(self.embedding(_FACERES_K, gray=True))
+
+    @property
+    def sunglasses_measures(self) -> Floats:
+        """``(5,)``: the glasses head's log-odds of common and sun against none, then ``lens_measures``."""
+        logits = self._glasses_logits
+        return np.append(logits[1:] - logits[0], lens_measures(self._image, self.mesh)).astype(np.float32)
 
     @cached_property
     def mask(self) -> Typed:

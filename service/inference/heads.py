@@ -56,6 +56,7 @@ class Heads:
 
     beauty: PercentileHead
     glasses: LinearHead
+    sunglasses: LinearHead
     mask: LinearHead
     cartoon: LinearHead
     synthetic: LinearHead
@@ -68,7 +69,7 @@ def load_heads() -> Heads:
     beauty = _read("beauty")
     return Heads(
         PercentileHead(_head(beauty), beauty["knots"], beauty["percentiles"]),
-        *(_head(_read(name)) for name in ("glasses", "mask", "cartoon", "synthetic", "face_shape")),
+        *(_head(_read(name)) for name in ("glasses", "sunglasses", "mask", "cartoon", "synthetic", "face_shape")),
     )
 
 

@@ -9,14 +9,21 @@ from __future__ import annotations
 from dataclasses import fields
 
 from service.calibration.liveness import THRESHOLDS
-from service.errors_quality import (
+from service.errors import (
+    ChinCovered,
     FaceCovered,
     FaceFuzzy,
     FaceIncomplete,
     FaceLightPoor,
     FaceTooSmall,
+    LeftCheekCovered,
+    LeftEyeCovered,
     LivenessFailed,
+    MouthCovered,
+    NoseCovered,
     PoseTooLarge,
+    RightCheekCovered,
+    RightEyeCovered,
 )
 from service.inference.occlusion import Occlusion
 from service.inference.quality import Quality
@@ -24,6 +31,17 @@ from service.intake.quality_limits import QUALITY_LIMITS
 from service.values import Angles, Control, Location
 
 PARTS: tuple[str, ...] = tuple(field.name for field in fields(Occlusion))
+
+COVERED: dict[str, type[FaceCovered]] = {
+    "left_eye": LeftEyeCovered,
+    "right_eye": RightEyeCovered,
+    "nose": NoseCovered,
+    "mouth": MouthCovered,
+    "left_cheek": LeftCheekCovered,
+    "right_cheek": RightCheekCovered,
+    "chin_contour": ChinCovered,
+}
+"""What is raised for each part."""
 
 LIVENESS_LIMITS: dict[Control, float | None] = {
     Control.NONE: None,
@@ -56,7 +74,7 @@ def check_quality(control: Control, quality: Quality, location: Location, angles
         raise FaceFuzzy
     hidden = hidden_parts(quality.occlusion, limits.occlusion)
     if hidden:
-        raise FaceCovered(None if len(hidden) == len(PARTS) else hidden[0])
+        raise FaceCovered if len(hidden) == len(PARTS) else COVERED[hidden[0]]
 
 
 def hidden_parts(occlusion: Occlusion, limits: Occlusion) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -14,11 +15,19 @@ from service.access.keys import Keyring
 from service.errors import FaceNotFound, FaceTokenNotFound
 from service.images.decode import decode_picture
 from service.images.inline import decode_base64
+from service.inference.picture_kinds import prepare
 from service.intake import seen
+from service.intake.controls import Controls
+from service.intake.report import Reporter
 from service.intake.seen import FaceEngine, SeenFace
 from service.storage.engine import Database
 from service.storage.rows import RememberedFace
-from service.values import App, Face, ImageKind, ImageSource
+from service.values import App, Face, FaceField, ImageKind, ImageSource
+
+MOST_FACES = 10
+"""Faces looked at when some may fail the controls; the API never asks for more."""
+
+NO_CONTROLS = Controls()
 
 
 class Admission(Protocol):
@@ -29,17 +38,35 @@ class Admission(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What ``Intake.faces`` was asked for."""
+
+    limit: int
+    embed: bool
+    fields: frozenset[FaceField]
+    controls: Controls
+    skip_failing: bool
+
+    @property
+    def candidates(self) -> int:
+        """How many faces to look for: more than are wanted where some may be skipped."""
+        return MOST_FACES if self.skip_failing and self.controls.any else self.limit
+
+
 class Intake:
     """Turns an ``ImageSource`` into ``SeenFace`` values and remembers them under their tokens.
 
     Decoding, detection and embedding run inside one permit, so that at most as many pictures are worked on as there
-    are processors; downloading and the database stay outside it.
+    are processors; downloading and the database stay outside it. Without a ``reporter`` (packs that bring no networks
+    for it) nothing but geometry is told of a face, and controls cannot be checked.
     """
 
     def __init__(
         self,
         *,
         engine: FaceEngine,
+        reporter: Reporter | None,
         admission: Admission,
         database: Database,
         keyring: Keyring,
@@ -49,6 +76,7 @@ class Intake:
         token_lifetime: timedelta,
     ) -> None:
         self._engine = engine
+        self._reporter = reporter
         self._admission = admission
         self._database = database
         self._keyring = keyring
@@ -62,30 +90,63 @@ class Intake:
         """Names the weights that embeddings come from."""
         return self._engine.model_id
 
-    def faces(self, app: App, source: ImageSource, *, limit: int = 1, embed: bool = False) -> list[SeenFace]:
-        """Find at most ``limit`` faces, largest first; with ``embed``, embed them in the same turn.
+    def faces(
+        self,
+        app: App,
+        source: ImageSource,
+        *,
+        limit: int = 1,
+        embed: bool = False,
+        fields: frozenset[FaceField] = frozenset(),
+        controls: Controls = NO_CONTROLS,
+        skip_failing: bool = False,
+    ) -> list[SeenFace]:
+        """Find at most ``limit`` faces, largest first; read ``fields`` off each and, with ``embed``, embed it.
 
-        Raises ``FaceNotFound`` for a picture without a face, ``FaceTokenNotFound`` for an unknown token, and the
-        picture and parameter errors of the image room.
+        A face that fails the controls ends the search, or with ``skip_failing`` makes room for the next one. Raises
+        ``FaceNotFound`` for a picture without a face, ``FaceTokenNotFound`` for an unknown token, a ``FaceRejected``
+        (with ``skip_failing`` only when no face passes), and the picture and parameter errors of the image room.
         """
+        ask = _Ask(limit, embed, fields, controls, skip_failing)
         if source.kind is ImageKind.FACE_TOKEN:
-            faces = [self._recall(app, source.text)]
-            if embed and faces[0].known_embedding is None:
-                with self._admission.permit():
-                    _ = faces[0].embedding
-            return faces
+            face = self._recall(app, source.text)
+            if embed and face.known_embedding is not None and not fields and not controls.any:
+                return [face]
+            with self._admission.permit():
+                return self._examined([face], ask)
         data = self._bytes(source)
         with self._admission.permit():
             image = decode_picture(data, self._max_picture_pixels)
-            found = self._engine.detect(image, limit)
+            prepared = prepare(image, source.picture_type)
+            found = self._engine.detect(prepared, ask.candidates)
             if not found:
                 raise FaceNotFound
-            faces = [seen.found(self._engine, image, face, self._token(app, data, face)) for face in found]
+            faces = [
+                seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found
+            ]
+            faces = self._examined(faces, ask)
             for face in faces:
-                if embed:
-                    _ = face.embedding
                 _ = face.stored
         return faces
+
+    def _examined(self, faces: Sequence[SeenFace], ask: _Ask) -> list[SeenFace]:
+        """The faces that pass, examined and embedded."""
+        passed: list[SeenFace] = []
+        for face in faces:
+            if len(passed) == ask.limit:
+                break
+            if self._reporter is not None:
+                face.examine(self._reporter, ask.fields, ask.controls)
+            if face.report.rejection is None:
+                passed.append(face)
+            elif not ask.skip_failing:
+                raise face.report.rejection
+        if not passed:
+            raise faces[0].report.rejection or FaceNotFound
+        if ask.embed:
+            for face in passed:
+                _ = face.embedding
+        return passed
 
     def remember(self, app: App, faces: Sequence[SeenFace]) -> None:
         """Keep the faces for a while, so that their tokens work as pictures from this moment, in every process."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from service.errors import FaceTokenNotFound
-from service.values import Angles, Control, Embedding, Embeddings, Face, Image, Location, Points, StoredFace
+from service.intake.report import FaceReport, Look, Reporter
+from service.intake.controls import Controls
+from service.values import Angles, Embedding, Embeddings, Face, FaceField, Image, Location, Points, StoredFace
 
 PORTRAIT_JPEG_QUALITY = 95
 """An embedding taken from a portrait of this quality differs by less than 0.01 in cosine from the picture's own."""
@@ -44,19 +46,12 @@ class FaceEngine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """How strict a call is about the quality and the liveness of a face."""
-
-    quality: Control = Control.NONE
-    liveness: Control = Control.NONE
-
-
 class SeenFace:
     """One face of one request; its embedding and its portrait are made when first asked for.
 
     Attributes: ``token`` (32 hex digits), ``location``, ``angles``, ``confidence`` (0..1), ``points`` ``(5 + 68, 2)``
-    in pixels of the original picture, five alignment points first.
+    in pixels of the original picture, five alignment points first, ``report`` (what was asked about the face, with
+    landmarks in pixels of the original picture too; empty until ``examine``).
     """
 
     def __init__(
@@ -74,7 +69,19 @@ class SeenFace:
         self.angles = angles
         self.confidence = confidence
         self.points = points
+        self.report = FaceReport()
         self._origin = origin
+
+    def examine(self, reporter: Reporter, fields: frozenset[FaceField], controls: Controls) -> None:
+        """Read what was asked for and check the controls; ``report`` tells the outcome."""
+        if not fields and not controls.any:
+            return
+        report = reporter.report(self._origin.look(), fields, controls)
+        if report.landmarks is not None:
+            left, top, scale = self._origin.frame
+            moved = report.landmarks / np.float32(scale) + np.array([left, top], np.float32)
+            report = replace(report, landmarks=moved)
+        self.report = report
 
     @cached_property
     def embedding(self) -> Embedding:
@@ -84,16 +91,7 @@ class SeenFace:
     @cached_property
     def stored(self) -> StoredFace:
         """What the token store and the library keep of this face."""
-        portrait, points, frame = self._origin.portrait()
-        return StoredFace(
-            token=self.token,
-            location=self.location,
-            angles=self.angles,
-            confidence=self.confidence,
-            portrait=portrait,
-            points=tuple((float(x), float(y)) for x, y in points),
-            frame=frame,
-        )
+        return self._origin.stored(self.token)
 
     @property
     def known_embedding(self) -> Embedding | None:
@@ -102,22 +100,45 @@ class SeenFace:
 
 
 class FoundFace:
-    """Where a face of this request's picture comes from."""
+    """Where a face of this request's picture comes from.
 
-    def __init__(self, engine: FaceEngine, image: Image, face: Face) -> None:
+    ``image`` is the picture as sent, ``prepared`` what the recogniser looks at (the same but for kinds of photographs
+    that need it).
+    """
+
+    frame = (0.0, 0.0, 1.0)
+
+    def __init__(self, engine: FaceEngine, image: Image, face: Face, prepared: Image | None = None) -> None:
         self._engine = engine
         self._image = image
+        self._prepared = image if prepared is None else prepared
         self._face = face
 
     def embedding(self) -> Embedding:
         """Align and embed from the full picture."""
-        crop = self._engine.align(self._image, self._face.points)
-        return _only_row(self._engine.embed([crop]))
+        return _only_row(self._engine.embed([self._engine.align(self._prepared, self._face.points)]))
 
-    def portrait(self) -> tuple[bytes, Points, tuple[float, float, float]]:
-        """JPEG, points in its pixels, and the frame that leads back to the picture."""
-        cut, points = self._engine.portrait(self._image, self._face)
-        return encode_jpeg(cut), points, frame_between(all_points(self._face), points)
+    def look(self) -> Look:
+        """The picture itself."""
+        return Look(self._image, self._face)
+
+    def stored(self, token: str) -> StoredFace:
+        """The portrait with the face's geometry in it."""
+        cut, points = self._engine.portrait(self._prepared, self._face)
+        left, top, scale = frame = frame_between(all_points(self._face), points)
+        x, y, width, height = self._face.box
+        picture_height, picture_width = self._image.shape[:2]
+        return StoredFace(
+            token=token,
+            location=self._face.location,
+            angles=self._face.angles,
+            confidence=self._face.confidence,
+            portrait=encode_jpeg(cut),
+            points=tuple((float(across), float(down)) for across, down in points),
+            frame=frame,
+            box=((x - left) * scale, (y - top) * scale, width * scale, height * scale),
+            complete=x >= 0 and y >= 0 and x + width <= picture_width and y + height <= picture_height,
+        )
 
 
 class RememberedFace:
@@ -127,35 +148,49 @@ class RememberedFace:
         self._engine = engine
         self._stored = stored
         self._embedding = embedding
+        self.frame = stored.frame
 
     def embedding(self) -> Embedding:
-        """The embedding that was kept, else one made from the portrait.
-
-        Raises ``FaceTokenNotFound`` where neither was kept: an enrolled face of another model whose crop the
-        operator chose not to keep cannot serve as a picture.
-        """
+        """The embedding that was kept, else one made from the portrait."""
         if self._embedding is not None:
             return self._embedding
+        face = self.look()
+        return _only_row(self._engine.embed([self._engine.align(face.image, face.face.points)]))
+
+    def look(self) -> Look:
+        """The portrait.
+
+        Raises ``FaceTokenNotFound`` where none was kept: an enrolled face whose crop the operator chose not to keep
+        cannot serve as a picture.
+        """
         if self._stored.portrait is None:
             raise FaceTokenNotFound(self._stored.token)
-        image = decode_jpeg(self._stored.portrait)
-        points = np.asarray(self._stored.points[:ALIGNMENT_POINTS], dtype=np.float32)
-        return _only_row(self._engine.embed([self._engine.align(image, points)]))
+        points = np.asarray(self._stored.points, dtype=np.float32).reshape(-1, 2)
+        face = Face(
+            box=self._stored.box,
+            confidence=self._stored.confidence,
+            points=points[:ALIGNMENT_POINTS],
+            outline=points[ALIGNMENT_POINTS:],
+            location=self._stored.location,
+            angles=self._stored.angles,
+        )
+        return Look(decode_jpeg(self._stored.portrait), face, complete=self._stored.complete)
 
-    def portrait(self) -> tuple[bytes | None, Points, tuple[float, float, float]]:
+    def stored(self, token: str) -> StoredFace:
         """As it was kept."""
-        return self._stored.portrait, np.asarray(self._stored.points, dtype=np.float32), self._stored.frame
+        del token
+        return self._stored
 
 
-def found(engine: FaceEngine, image: Image, face: Face, token: str) -> SeenFace:
-    """Wrap a face that the detector found in this request's picture."""
+def found(engine: FaceEngine, image: Image, face: Face, token: str, prepared: Image | None = None) -> SeenFace:
+    """Wrap a face that the detector found in this request's picture; for ``prepared`` see ``FoundFace``."""
     return SeenFace(
         token,
         location=face.location,
         angles=face.angles,
         confidence=face.confidence,
         points=all_points(face),
-        origin=FoundFace(engine, image, face),
+        origin=FoundFace(engine, image, face, prepared),
     )
 
 

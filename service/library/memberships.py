@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from service.errors import FaceExists, LastGroupOfUser, UserAlreadyInGroup, UserNotFound
 from service.intake.intake import Intake
-from service.intake.seen import Controls, SeenFace
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
 from service.library.faces import user_in_group
 from service.library.groups import Published, made_in_scene
 from service.library.users import EnrolAction, Users, copy_user
@@ -47,7 +48,7 @@ class Memberships:
         A group where the user has this very face already is passed over. Raises ``FaceExists`` when that is so in
         all of them, ``TooManyFaces``, ``GroupNotFound`` for a group of a scene, and what the intake raises.
         """
-        face = self._intake.faces(app, source, embed=True)[0]
+        face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         with self._database.write(app.pk) as work:
             added = 0
             for group_id in group_ids:
@@ -77,7 +78,7 @@ class Memberships:
         """
         with self._database.read() as reader:  # before the expensive part; looked at again below
             self._groups_of(reader, app, group_ids, user_id)
-        face = self._intake.faces(app, source, embed=True)[0]
+        face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         with self._database.write(app.pk) as work:
             for group in self._groups_of(work, app, group_ids, user_id):
                 self._users.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)

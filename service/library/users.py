@@ -13,7 +13,8 @@ from service.errors import (
     UserNotFound,
 )
 from service.intake.intake import Intake
-from service.intake.seen import Controls, SeenFace
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
 from service.library.faces import user_in_group
 from service.library.groups import Published, group_in_scene, made_in_scene
 from service.storage.engine import Database, Reader, UnitOfWork
@@ -59,7 +60,7 @@ class Users:
         Raises ``FaceExists`` when the user has this very face in this group, ``TooManyFaces`` above
         ``MAX_FACES_PER_USER``, ``GroupNotFound`` for a group of another scene, and what the intake raises.
         """
-        face = self._intake.faces(app, source, embed=True)[0]
+        face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         with self._database.write(app.pk) as work:
             self.enrol(work, made_in_scene(work, group_id, scene), user_id, user_info, action, face)
         self._published(app.pk, work.seq)
@@ -104,7 +105,7 @@ class Users:
         """
         with self._database.read() as reader:  # before the expensive part; looked at again below
             _enrolled(reader, app, group_id, user_id, scene)
-        face = self._intake.faces(app, source, embed=True)[0]
+        face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         with self._database.write(app.pk) as work:
             group = _enrolled(work, app, group_id, user_id, scene)
             self.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)

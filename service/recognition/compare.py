@@ -11,7 +11,8 @@ import numpy as np
 from service.calibration.scores import ScoreTable
 from service.errors import WrongPictureCount
 from service.intake.intake import Intake
-from service.intake.seen import Controls, SeenFace
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
 from service.values import App, ImageSource
 
 PICTURES_COMPARED = 2
@@ -64,7 +65,7 @@ class CompareFaces:
         """Raises ``WrongPictureCount`` unless there are exactly two probes, before any work on them."""
         if len(probes) != PICTURES_COMPARED:
             raise WrongPictureCount
-        faces = tuple(self._intake.faces(app, probe.source, embed=True)[0] for probe in probes)
+        faces = tuple(self._intake.faces(app, probe.source, embed=True, controls=probe.controls)[0] for probe in probes)
         self._intake.remember(app, faces)
         return Comparison(self._score(*faces), faces)
 
@@ -75,7 +76,7 @@ class CompareFaces:
         """
         if len(probes) < PICTURES_COMPARED:
             raise WrongPictureCount
-        faces = tuple(self._intake.faces(app, probe.source, embed=True)[0] for probe in probes)
+        faces = tuple(self._intake.faces(app, probe.source, embed=True, controls=probe.controls)[0] for probe in probes)
         positions = itertools.combinations(range(len(faces)), 2)
         return Pairs(tuple(Pair(i, j, self._score(faces[i], faces[j])) for i, j in positions), faces)
 

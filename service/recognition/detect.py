@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from service.intake.intake import Intake
-from service.intake.seen import Controls, SeenFace
-from service.values import App, ImageSource
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
+from service.values import App, FaceField, ImageSource
 
 
 class DetectFaces:
@@ -14,9 +15,9 @@ class DetectFaces:
         self._intake = intake
 
     def __call__(
-        self, app: App, source: ImageSource, max_faces: int, fields: frozenset[str], controls: Controls
+        self, app: App, source: ImageSource, max_faces: int, fields: frozenset[FaceField], controls: Controls
     ) -> list[SeenFace]:
-        """Raises ``FaceNotFound`` for a picture without a face."""
-        faces = self._intake.faces(app, source, limit=max_faces)
+        """Read ``fields`` off every face that passes the controls; raises what ``Intake.faces`` raises."""
+        faces = self._intake.faces(app, source, limit=max_faces, fields=fields, controls=controls, skip_failing=True)
         self._intake.remember(app, faces)
         return faces

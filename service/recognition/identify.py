@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from service.calibration.scores import ScoreTable
 from service.errors import GroupNotFound, NoMatch, UserNotFound
 from service.intake.intake import Intake
-from service.intake.seen import Controls, SeenFace
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.search.catalog import Catalog
 from service.storage.engine import Database
@@ -72,7 +73,7 @@ class IdentifyFaces:
         Raises ``GroupNotFound`` when none of the groups exists, ``UserNotFound`` when ``options.user_id`` is in none
         of them, ``NoMatch`` when nobody reaches the threshold.
         """
-        face = self._intake.faces(app, source, embed=True)[0]
+        face = self._intake.faces(app, source, embed=True, controls=options.controls, skip_failing=True)[0]
         self._intake.remember(app, [face])
         matches = self._matches(app, [face], group_ids, options)[0]
         if not matches:
@@ -86,7 +87,9 @@ class IdentifyFaces:
 
         Raises as ``search`` does, ``NoMatch`` only when no face matches anybody.
         """
-        faces = self._intake.faces(app, source, limit=options.max_faces, embed=True)
+        faces = self._intake.faces(
+            app, source, limit=options.max_faces, embed=True, controls=options.controls, skip_failing=True
+        )
         self._intake.remember(app, faces)
         matches = self._matches(app, faces, group_ids, options)
         if not any(matches):

@@ -10,7 +10,8 @@ import numpy as np
 from service.calibration.scores import ScoreTable
 from service.errors import UserNotFound
 from service.intake.intake import Intake
-from service.intake.seen import Controls, SeenFace
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.recognition.identify import Identification, IdentifyFaces, Match, SearchOptions
 from service.storage.engine import Database
@@ -63,7 +64,7 @@ class RankFaces:
         users = self._users(app, group_ids, user_id)  # before the expensive part
         if not users:
             raise UserNotFound
-        face = self._intake.faces(app, source, embed=True)[0]
+        face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         return Verification(face, self._best(face, users, limit))
 
     def identify(

@@ -12,8 +12,9 @@ from service.values import Angles, Embedding, Location, StoredFace
 
 FLOAT = np.dtype("<f4")
 
-_FRAME_NUMBERS = 3
-"""The column ``points`` begins with the portrait's frame (left, top, scale); the points follow."""
+_GEOMETRY_NUMBERS = 8
+"""The column ``points`` begins with the portrait's frame (left, top, scale), the face's box in it and whether the face
+was complete; the points follow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,23 +32,29 @@ def face_columns(face: StoredFace) -> dict[str, Any]:
         "location": asdict(face.location),
         "angles": asdict(face.angles),
         "confidence": face.confidence,
-        "points": np.array([*face.frame, *np.ravel(face.points)], dtype=FLOAT).tobytes(),
+        "points": np.array([*_geometry(face), *np.ravel(face.points)], dtype=FLOAT).tobytes(),
         "portrait": face.portrait,
     }
+
+
+def _geometry(face: StoredFace) -> tuple[float, ...]:
+    return (*face.frame, *face.box, float(face.complete))
 
 
 def stored_face(row: sa.Row[Any]) -> StoredFace:
     """The inverse of :func:`face_columns`."""
     numbers = np.frombuffer(row.points, dtype=FLOAT)
-    left, top, scale = numbers[:_FRAME_NUMBERS].tolist()
+    left, top, scale, x, y, width, height, complete = numbers[:_GEOMETRY_NUMBERS].tolist()
     return StoredFace(
         token=row.token,
         location=Location(**row.location),
         angles=Angles(**row.angles),
         confidence=row.confidence,
         portrait=None if row.portrait is None else bytes(row.portrait),
-        points=tuple((x, y) for x, y in numbers[_FRAME_NUMBERS:].reshape(-1, 2).tolist()),
+        points=tuple((x, y) for x, y in numbers[_GEOMETRY_NUMBERS:].reshape(-1, 2).tolist()),
         frame=(left, top, scale),
+        box=(x, y, width, height),
+        complete=bool(complete),
     )
 
 

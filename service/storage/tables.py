@@ -92,7 +92,7 @@ faces = sa.Table(
     sa.Column("angles", JSONB, nullable=False),
     sa.Column("confidence", sa.Double, nullable=False),
     sa.Column("quality", JSONB),
-    sa.Column("points", BYTEA, nullable=False, comment="float32, little endian: left, top, scale of the portrait, then points in its pixels"),
+    sa.Column("points", BYTEA, nullable=False, comment="float32: frame, box and completeness of the portrait, points"),
     sa.Column("portrait", BYTEA, comment="JPEG"),
     _created(),
     sa.UniqueConstraint("user_pk", "token"),

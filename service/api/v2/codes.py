@@ -65,7 +65,8 @@ _REQUEST = (
     Code(
         216103,
         "param too long",
-        "more than 10 groups, more pictures than the call takes, or a user_info of more than 256 bytes",
+        "more than 10 groups, more pictures than the call takes, a picture or body of more than 10 MB, "
+        "or a user_info of more than 256 bytes",
         (errors.ParameterTooLong, errors.TooManyGroups),
     ),
     Code(216110, "appid not exist", "the app was disabled", (errors.AppUnavailable,)),
@@ -73,7 +74,7 @@ _REQUEST = (
     Code(
         216200,
         "empty image",
-        "not base64, nothing at all, or larger than 10 MB",
+        "not base64, or nothing at all",
         parameters=("image",),
     ),
     Code(
@@ -82,7 +83,7 @@ _REQUEST = (
         "not JPEG, PNG, BMP, WebP or TIFF, damaged, or too many pixels",
         (errors.PictureError,),
     ),
-    Code(216202, "image size error", "reserved: a picture that is too large answers 216200 or 216201"),
+    Code(216202, "image size error", "reserved: too many bytes answer 216103, too many pixels 216201"),
 )
 
 _SERVICE = (

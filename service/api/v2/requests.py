@@ -15,7 +15,7 @@ from service.library.memberships import GroupIds
 from service.library.users import EnrolAction
 from service.recognition.compare import Probe
 from service.recognition.identify import SearchOptions
-from service.values import ImageKind, ImageSource, PictureType
+from service.values import FaceField, ImageKind, ImageSource, PictureType
 
 MAX_FACES = 10
 MAX_GROUPS = 10
@@ -30,13 +30,19 @@ MAX_PAGE = 1000
 MAX_NUMBER = 2**31 - 1
 MAX_USER_INFO_BYTES = 256
 
-FACE_FIELDS = frozenset(
-    ("age", "beauty", "expression", "faceshape", "gender", "glasses", "landmark", "race", "qualities")
-)
-"""Of ``face_fields``. Other words mean nothing and are passed over."""
+FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
+    "age": frozenset({FaceField.AGE}),
+    "beauty": frozenset({FaceField.BEAUTY}),
+    "expression": frozenset({FaceField.EXPRESSION}),
+    "faceshape": frozenset({FaceField.FACE_SHAPE}),
+    "gender": frozenset({FaceField.GENDER}),
+    "glasses": frozenset({FaceField.GLASSES}),
+    "landmark": frozenset({FaceField.LANDMARK, FaceField.LANDMARK72}),
+    "qualities": frozenset({FaceField.QUALITY, FaceField.FACE_TYPE}),
+}
+"""Of ``face_fields``. Other words mean nothing and are passed over; ``race`` is not told."""
 
 LIVENESS = "faceliveness"
-QUALITIES = "qualities"
 
 PICTURE_TYPES = {
     "7": PictureType.LIVE,
@@ -54,21 +60,14 @@ _PICTURE_NAMES = ("image", "images")
 
 _DATA_URL = "data:"
 
+_LIVE = frozenset({FaceField.LIVENESS})
+
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
     source: ImageSource
     max_faces: int
-    fields: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class MatchRequest:
-    """``live`` tells for each picture whether its liveness is asked for."""
-
-    probes: tuple[Probe, ...]
-    qualities: bool
-    live: tuple[bool, ...]
+    fields: frozenset[FaceField]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,6 @@ class IdentifyRequest:
     group_ids: tuple[str, ...]
     options: SearchOptions
     faces_per_user: int
-    liveness: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class VerifyRequest:
     user_id: str
     group_ids: tuple[str, ...]
     limit: int
-    liveness: bool
+    fields: frozenset[FaceField]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +133,12 @@ def detect(parameters: Parameters) -> DetectRequest:
     return DetectRequest(
         source=_source(fields),
         max_faces=_count(fields, "max_face_num", default=1, most=MAX_FACES),
-        fields=_words(fields, "face_fields") & FACE_FIELDS,
+        fields=frozenset().union(*(FACE_FIELDS.get(word, frozenset()) for word in _words(fields, "face_fields"))),
     )
 
 
-def match(parameters: Parameters) -> MatchRequest:
-    """Of ``match``: pictures in one text, separated by commas; they are counted by the use case."""
+def match(parameters: Parameters) -> tuple[Probe, ...]:
+    """Of ``match``: pictures in one text, separated by commas; the use case counts that they are enough."""
     fields = _single(parameters)
     pictures = _pictures(fields)
     if len(pictures) > MAX_PICTURES:
@@ -148,13 +146,13 @@ def match(parameters: Parameters) -> MatchRequest:
     types = _aligned(fields, "types", len(pictures))
     if any(word not in PICTURE_TYPES for word in types if word):
         raise ParameterMalformed("types")
-    return MatchRequest(
-        probes=tuple(
-            Probe(ImageSource(ImageKind.BASE64, picture, PICTURE_TYPES.get(word, PictureType.LIVE)))
-            for picture, word in zip(pictures, types, strict=True)
-        ),
-        qualities=QUALITIES in _words(fields, "ext_fields"),
-        live=tuple(word == LIVENESS for word in _aligned(fields, "image_liveness", len(pictures))),
+    live = _aligned(fields, "image_liveness", len(pictures))
+    return tuple(
+        Probe(
+            ImageSource(ImageKind.BASE64, picture, PICTURE_TYPES.get(kind, PictureType.LIVE)),
+            fields=_LIVE if wish == LIVENESS else frozenset(),
+        )
+        for picture, kind, wish in zip(pictures, types, live, strict=True)
     )
 
 
@@ -162,7 +160,9 @@ def identify(parameters: Parameters) -> IdentifyRequest:
     """Of ``identify``."""
     fields = _single(parameters)
     options = SearchOptions(
-        threshold=_ANY_SCORE, max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_IDENTIFY)
+        threshold=_ANY_SCORE,
+        max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_IDENTIFY),
+        fields=_extra(fields),
     )
     return _identify(fields, options, _count(fields, "face_top_num", default=1, most=MAX_SCORES))
 
@@ -174,6 +174,7 @@ def multi_identify(parameters: Parameters) -> IdentifyRequest:
         threshold=_ANY_SCORE,
         max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_MULTI_IDENTIFY),
         max_faces=_count(fields, "detect_top_num", default=1, most=MAX_FACES),
+        fields=_extra(fields),
     )
     return _identify(fields, options, 1)
 
@@ -186,7 +187,7 @@ def verify(parameters: Parameters) -> VerifyRequest:
         user_id=_user_id(fields),
         group_ids=_group_ids(fields),
         limit=_count(fields, "top_num", default=1, most=MAX_SCORES),
-        liveness=LIVENESS in _words(fields, "ext_fields"),
+        fields=_extra(fields),
     )
 
 
@@ -273,7 +274,6 @@ def _identify(fields: Fields, options: SearchOptions, faces_per_user: int) -> Id
         group_ids=_group_ids(fields),
         options=options,
         faces_per_user=faces_per_user,
-        liveness=LIVENESS in _words(fields, "ext_fields"),
     )
 
 
@@ -305,7 +305,15 @@ def _group_ids(fields: Fields) -> tuple[str, ...]:
 
 
 def _optional_group_ids(fields: Fields) -> GroupIds:
-    return None if fields.optional_text("group_id") is None else _group_ids(fields)
+    try:
+        return _group_ids(fields)
+    except ParameterMissing:
+        return None
+
+
+def _extra(fields: Fields) -> frozenset[FaceField]:
+    """What ``ext_fields`` asks for."""
+    return _LIVE if LIVENESS in _words(fields, "ext_fields") else frozenset()
 
 
 def _words(fields: Fields, name: str) -> frozenset[str]:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from service.api.descriptions import FINE_DIGITS
 from service.api.envelope import SCORE_DIGITS, Stamp, dump, rounded
+from service.api.v2 import descriptions
 from service.api.v2.codes import CODES
 from service.api.v2.requests import DetectRequest
 from service.errors import ServiceError
-from service.intake.seen import ALIGNMENT_POINTS, SeenFace
+from service.intake.seen import SeenFace
 from service.recognition.compare import Pairs
 from service.recognition.identify import Identification, Match
 from service.recognition.ranking import RankedIdentification, Verification
-from service.values import Location, Points, UserEntry
+from service.values import FaceField, Location, UserEntry
 
 Answer = dict[str, object]
 
 _LOG_ID = "log_id"
 _LOG_ID_FIRST: Mapping[str, object] = {_LOG_ID: 0}
 """Begins an answer whose sample begins with ``log_id``; the number is put in by ``Plain``, else comes last."""
-
-# Indices of the iBUG 68 points: https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/ counts from 1.
-_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
-"""Eye on the left of the picture, eye on the right, nose tip, outer lips."""
 
 
 class Plain:
@@ -46,18 +44,17 @@ def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
     return {"result_num": len(faces), "result": [_detected_face(face, request.fields) for face in faces]}
 
 
-def _detected_face(face: SeenFace, fields: frozenset[str]) -> Answer:
-    answer: Answer = {
+def _detected_face(face: SeenFace, fields: frozenset[FaceField]) -> Answer:
+    angles = face.report.angles or face.angles
+    return {
         "location": _box(face.location),
         "face_probability": rounded(face.confidence),
         "rotation_angle": round(face.location.rotation),
-        "yaw": rounded(face.angles.yaw),
-        "pitch": rounded(face.angles.pitch),
-        "roll": rounded(face.angles.roll),
+        "yaw": rounded(angles.yaw),
+        "pitch": rounded(angles.pitch),
+        "roll": rounded(angles.roll),
+        **descriptions.describe(face, fields),
     }
-    if "landmark" in fields:
-        answer["landmark"] = _four_points(face.points)
-    return answer
 
 
 def compared(pairs: Pairs) -> Answer:
@@ -69,12 +66,14 @@ def compared(pairs: Pairs) -> Answer:
             {"index_i": pair.first, "index_j": pair.second, "score": rounded(pair.score, SCORE_DIGITS)}
             for pair in pairs.pairs
         ],
+        **_extra([face.report.liveness for face in pairs.faces]),
     }
 
 
 def identified(found: RankedIdentification) -> Answer:
     """Of ``identify``."""
-    return _listed([_user(ranked.match, ranked.scores) for ranked in found.matches])
+    result = [_user(ranked.match, ranked.scores) for ranked in found.matches]
+    return _listed(result, found.face.report.liveness)
 
 
 def identified_all(identifications: Sequence[Identification]) -> Answer:
@@ -84,13 +83,15 @@ def identified_all(identifications: Sequence[Identification]) -> Answer:
             {**_user(match, [match.score]), "position": _position(found.face)}
             for found in identifications
             for match in found.matches
-        ]
+        ],
+        *(found.face.report.liveness for found in identifications),
     )
 
 
 def verified(verification: Verification) -> Answer:
     """Of ``verify``: bare scores."""
-    return _listed([rounded(score, SCORE_DIGITS) for score in verification.scores])
+    scores = [rounded(score, SCORE_DIGITS) for score in verification.scores]
+    return _listed(scores, verification.face.report.liveness)
 
 
 def users(entries: Sequence[UserEntry]) -> Answer:
@@ -119,8 +120,16 @@ def group_users(entries: Sequence[UserEntry]) -> Answer:
     return _listed([{"uid": entry.user_id, "user_info": entry.user_info} for entry in entries])
 
 
-def _listed(result: Sequence[object]) -> Answer:
-    return {**_LOG_ID_FIRST, "result_num": len(result), "result": list(result)}
+def _listed(result: Sequence[object], *liveness: float | None) -> Answer:
+    return {**_LOG_ID_FIRST, "result_num": len(result), "result": list(result), **_extra(liveness)}
+
+
+def _extra(liveness: Sequence[float | None]) -> Answer:
+    """``ext_info`` with the liveness of each face as text, 0 where it was not asked for; nothing if for none."""
+    if all(score is None for score in liveness):
+        return {}
+    scores = (0 if score is None else rounded(score, FINE_DIGITS) for score in liveness)
+    return {"ext_info": {"faceliveness": ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}}
 
 
 def _user(match: Match, scores: Sequence[float]) -> Answer:
@@ -139,9 +148,3 @@ def _box(location: Location) -> Answer:
 
 def _position(face: SeenFace) -> Answer:
     return {**_box(face.location), "degree": round(face.location.rotation), "prob": rounded(face.confidence)}
-
-
-def _four_points(points: Points) -> list[Answer]:
-    """The eye centres, first the one on the left of the picture, nose tip and mouth centre, of the 5 + 68 points."""
-    outline = points[ALIGNMENT_POINTS:]
-    return [{"x": rounded(x), "y": rounded(y)} for x, y in (outline[part].mean(axis=0) for part in _PARTS)]

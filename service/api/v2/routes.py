@@ -13,7 +13,8 @@ from service.api.ports import UseCases
 from service.api.v2 import requests, responses
 from service.api.v2.requests import DetectRequest, EnrolRequest
 from service.errors import FaceNotFound
-from service.intake.seen import Controls, SeenFace
+from service.intake.controls import Controls
+from service.intake.seen import SeenFace
 from service.library.users import EnrolAction
 from service.values import App
 
@@ -35,7 +36,7 @@ def _nothing(_arguments: object, _outcome: object) -> None:
 def _detect(service: UseCases, app: App, request: DetectRequest) -> Sequence[SeenFace]:
     """V2 answers a picture without a face with no faces, where V3 answers with an error."""
     try:
-        return service.detect(app, request.source, request.max_faces, frozenset(), Controls())
+        return service.detect(app, request.source, request.max_faces, request.fields, Controls())
     except FaceNotFound:
         return ()
 
@@ -72,7 +73,7 @@ RECOGNITION: tuple[Call[Any, Any], ...] = (
         summary="Compare the faces of several pictures, each with each.",
         permission="match",
         parse=requests.match,
-        run=lambda service, app, r: service.compare.pairs(app, r.probes),
+        run=lambda service, app, r: service.compare.pairs(app, r),
         present=_plain(responses.compared),
         example={"images": ",".join([_PICTURE["image"]] * 2)},
     ),

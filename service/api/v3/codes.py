@@ -13,7 +13,7 @@ _LATER = "reserved: "
 _ELSEWHERE = "reserved: a parameter of no call of this server"
 _LIBRARY_ONLY = "reserved: the register of the police cannot be asked from a private installation"
 _BUSY = 'reserved: one of the cloud\'s internal services; here too much load answers 18, "qps request limit"'
-_QUALITY = "reserved: quality control refuses a face from the release on that measures quality"
+_HIDDEN = "quality control: something hides this part"
 
 _GATEWAY = (
     Code(1, "Unknown error", "anything unexpected; the log has it under the log id", (errors.ServiceError,)),
@@ -203,21 +203,36 @@ _LIBRARY = (
         (errors.DestinationGroupNotFound,),
     ),
     Code(223112, "quality_conf format error", _ELSEWHERE),
-    Code(223113, "face is covered", _QUALITY),
-    Code(223114, "face is fuzzy", _QUALITY),
-    Code(223115, "face light is not good", _QUALITY),
-    Code(223116, "incomplete face", _QUALITY),
+    Code(223113, "face is covered", "quality control: every part of the face is hidden", (errors.FaceCovered,)),
+    Code(
+        223114,
+        "face is fuzzy",
+        "quality control: the face is blurred, or has too few pixels",
+        (errors.FaceRejected, errors.FaceFuzzy, errors.FaceTooSmall),
+    ),
+    Code(223115, "face light is not good", "quality control: the face is too dark", (errors.FaceLightPoor,)),
+    Code(
+        223116,
+        "incomplete face",
+        "quality control: the face runs over the picture's border, or is turned too far to be seen whole",
+        (errors.FaceIncomplete, errors.PoseTooLarge),
+    ),
     Code(223117, "app_list is too large", _ELSEWHERE),
     Code(223118, "quality control error", "reserved: an unknown value of quality_control answers 222019"),
     Code(223119, "liveness control item error", "reserved: an unknown value of liveness_control answers 222020"),
-    Code(223120, "liveness check fail", "reserved: liveness control refuses from the release on that measures it"),
-    Code(223121, "left eye is occlusion", _QUALITY),
-    Code(223122, "right eye is occlusion", _QUALITY),
-    Code(223123, "left cheek is occlusion", _QUALITY),
-    Code(223124, "right cheek is occlusion", _QUALITY),
-    Code(223125, "chin contour is occlusion", _QUALITY),
-    Code(223126, "nose is occlusion", _QUALITY),
-    Code(223127, "mouth is occlusion", _QUALITY),
+    Code(
+        223120,
+        "liveness check fail",
+        "liveness control: the picture does not look taken of a living person",
+        (errors.LivenessFailed,),
+    ),
+    Code(223121, "left eye is occlusion", _HIDDEN, (errors.LeftEyeCovered,)),
+    Code(223122, "right eye is occlusion", _HIDDEN, (errors.RightEyeCovered,)),
+    Code(223123, "left cheek is occlusion", _HIDDEN, (errors.LeftCheekCovered,)),
+    Code(223124, "right cheek is occlusion", _HIDDEN, (errors.RightCheekCovered,)),
+    Code(223125, "chin contour is occlusion", _HIDDEN, (errors.ChinCovered,)),
+    Code(223126, "nose is occlusion", _HIDDEN, (errors.NoseCovered,)),
+    Code(223127, "mouth is occlusion", _HIDDEN, (errors.MouthCovered,)),
 )
 
 _IDENTITY = (

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from service.api.body import BODY, Parameters
 from service.api.fields import Fields, is_identifier
 from service.errors import FaceTokenNotFound, ParameterMalformed, TooManyGroups, WrongPictureCount
-from service.intake.seen import Controls
+from service.intake.controls import Controls
 from service.library.users import ALL_GROUPS, EnrolAction
 from service.recognition.compare import PICTURES_COMPARED, Probe
 from service.recognition.identify import DEFAULT_THRESHOLD, SearchOptions
-from service.values import Control, ImageKind, ImageSource, PictureType
+from service.values import Control, FaceField, ImageKind, ImageSource, PictureType
 
 MAX_FACES = 10
 MAX_GROUPS = 10
@@ -24,17 +24,17 @@ MAX_START = 2**31 - 1
 MAX_FACE_TOKEN_LENGTH = 64
 MAX_USER_INFO_BYTES = 256
 
-_FIELDS = (
-    *("age", "beauty", "expression", "face_shape", "gender", "glasses", "landmark", "landmark72", "landmark150"),
-    *("quality", "eye_status", "emotion", "face_type", "mask", "spoofing", "liveness", "occlusion", "parsing", "race"),
-)
-FACE_FIELDS = {name: name for name in _FIELDS} | {
-    "faceshape": "face_shape",
-    "facetype": "face_type",
-    "landmark4": "landmark",
-    "eyestatus": "eye_status",
-    "parsing_info": "parsing",
-    "faceliveness": "liveness",
+FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
+    **{field.value: frozenset({field}) for field in FaceField},
+    "landmark": frozenset({FaceField.LANDMARK, FaceField.LANDMARK72}),
+    "landmark4": frozenset({FaceField.LANDMARK}),
+    "faceshape": frozenset({FaceField.FACE_SHAPE}),
+    "facetype": frozenset({FaceField.FACE_TYPE}),
+    "eyestatus": frozenset({FaceField.EYE_STATUS}),
+    "occlusion": frozenset({FaceField.QUALITY}),
+    "parsing_info": frozenset({FaceField.PARSING}),
+    "faceliveness": frozenset({FaceField.LIVENESS}),
+    "race": frozenset(),
 }
 """Every spelling of ``face_field`` that the vendor's documents have used, and the name it goes by here."""
 
@@ -43,7 +43,7 @@ FACE_FIELDS = {name: name for name in _FIELDS} | {
 class DetectRequest:
     source: ImageSource
     max_faces: int
-    fields: frozenset[str]
+    fields: frozenset[FaceField]
     controls: Controls
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from service.api.descriptions import describe
 from service.api.envelope import SCORE_DIGITS, Stamp, dump, rounded
 from service.api.v3.codes import CODES
 from service.api.v3.requests import DetectRequest
 from service.errors import ServiceError
-from service.intake.seen import ALIGNMENT_POINTS, SeenFace
+from service.intake.seen import SeenFace
 from service.recognition.compare import Comparison
 from service.recognition.identify import Identification, Match
-from service.values import Angles, FaceEntry, Location, Points, UserEntry
+from service.values import Angles, FaceEntry, FaceField, Location, UserEntry
 
 SUCCESS = "SUCCESS"
-
-# Indices of the iBUG 68 points: https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/ counts from 1.
-_PICTURE_LEFT_EYE = slice(36, 42)
-_PICTURE_RIGHT_EYE = slice(42, 48)
-_NOSE_TIP = slice(30, 31)
-_OUTER_LIPS = slice(48, 60)
 
 
 class Envelope:
@@ -55,16 +50,14 @@ def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> dict[str, obj
     return {"face_num": len(faces), "face_list": [_detected_face(face, request.fields) for face in faces]}
 
 
-def _detected_face(face: SeenFace, fields: frozenset[str]) -> dict[str, object]:
-    answer: dict[str, object] = {
+def _detected_face(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
+    return {
         "face_token": face.token,
         "location": location(face.location),
         "face_probability": rounded(face.confidence),
-        "angle": _angle(face.angles),
+        "angle": _angle(face.report.angles or face.angles),
+        **describe(face, fields),
     }
-    if "landmark" in fields:
-        answer["landmark"] = _four_points(face.points)
-    return answer
 
 
 def compared(comparison: Comparison) -> dict[str, object]:
@@ -149,11 +142,3 @@ def location(value: Location) -> dict[str, object]:
 
 def _angle(angles: Angles) -> dict[str, object]:
     return {"yaw": rounded(angles.yaw), "pitch": rounded(angles.pitch), "roll": rounded(angles.roll)}
-
-
-def _four_points(points: Points) -> list[dict[str, object]]:
-    """The eye centres, first the one on the left of the picture, nose tip and mouth centre, of the 5 + 68 points."""
-    outline = points[ALIGNMENT_POINTS:]
-    parts = (_PICTURE_LEFT_EYE, _PICTURE_RIGHT_EYE, _NOSE_TIP, _OUTER_LIPS)
-    centres = [outline[part].mean(axis=0) for part in parts]
-    return [{"x": rounded(x), "y": rounded(y)} for x, y in centres]

@@ -13,7 +13,7 @@ import pytest
 from service.api.v2.routes import CALLS
 from tests.contract.v2.conftest import Photos
 from tests.contract.v2.forms import Forms
-from tests.contract.wire import Answer, Wire
+from tests.contract.wire import Answer
 
 NO_FACE = (216402, "face not found")
 NO_USER = (216612, "user not exist")
@@ -179,7 +179,7 @@ def test_delete(forms: Forms, photos: Photos) -> None:
     assert forms.failure("identify", {**photos["obama"], "group_id": "g1,g2,g3"}) == EMPTY_GROUP
 
 
-def test_twenty_faces_are_enough(wire: Wire, forms: Forms, photos: Photos) -> None:
+def test_twenty_faces_are_enough(forms: Forms, photos: Photos) -> None:
     data = np.frombuffer(base64.b64decode(photos["astronaut"]["image"]), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert image is not None

@@ -8,7 +8,7 @@ from service.api.fields import Fields
 from service.errors import ParameterMalformed, ParameterMissing
 from service.values import Control
 
-KNOWN = {"age": "age", "faceshape": "face_shape", "face_shape": "face_shape"}
+KNOWN = {"age": frozenset({"age"}), "face_shape": frozenset({"face_shape"}), "faceshape": frozenset({"face_shape"})}
 Reader = Callable[[Fields], object]
 
 REQUIRED: list[Reader] = [

@@ -8,11 +8,11 @@ from service.api.body import Parameters
 from service.api.v3 import requests
 from service.api.v3.codes import CODES
 from service.errors import ServiceError
-from service.intake.seen import Controls
+from service.intake.controls import Controls
 from service.library.users import EnrolAction
 from service.recognition.compare import Probe
 from service.recognition.identify import SearchOptions
-from service.values import Control, ImageKind, ImageSource, PictureType
+from service.values import Control, FaceField, ImageKind, ImageSource, PictureType
 
 PICTURE: dict[str, object] = {"image": "aGFsbG8=", "image_type": "BASE64"}
 SOURCE = ImageSource(ImageKind.BASE64, "aGFsbG8=")
@@ -53,7 +53,7 @@ def test_detect() -> None:
     assert requests.detect(everything) == requests.DetectRequest(
         ImageSource(ImageKind.URL, "aGFsbG8=", PictureType.IDCARD),
         10,
-        frozenset({"age", "face_shape", "landmark"}),
+        frozenset({FaceField.AGE, FaceField.FACE_SHAPE, FaceField.LANDMARK}),
         Controls(Control.HIGH, Control.LOW),
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from service.api.envelope import Stamp
+from service.api.descriptions import four_points
 from service.api.v3 import responses
 from service.api.v3.responses import Envelope
 from service.errors import FaceNotFound, Overloaded, ServiceError, TokenMissing
@@ -57,15 +58,10 @@ def test_user_lists_end_with_the_score() -> None:
 def test_the_four_points() -> None:
     points = np.zeros((73, 2), np.float32)
     points[5 + 36 : 5 + 42] = (100, 50)
-    points[5 + 42 : 5 + 48] = (200, 50.126)
+    points[5 + 42 : 5 + 48] = (200, 50)
     points[5 + 30] = (150, 100)
     points[5 + 48 : 5 + 60] = (150, 150)
-    assert responses._four_points(points) == [
-        {"x": 100, "y": 50},
-        {"x": 200, "y": 50.13},
-        {"x": 150, "y": 100},
-        {"x": 150, "y": 150},
-    ]
+    assert four_points(points).tolist() == [[100, 50], [200, 50], [150, 100], [150, 150]]
 
 
 def test_lists_of_the_library() -> None:

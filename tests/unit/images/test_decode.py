@@ -20,7 +20,8 @@ from service.images.decode import decode_picture
 from service.images.headers import HeaderError, read_header
 from service.values import Image
 
-PHOTO = Pillow.fromarray(data.astronaut()).resize((96, 64))
+ASTRONAUT = Pillow.fromarray(data.astronaut())  # type: ignore[no-untyped-call]
+PHOTO = ASTRONAUT.resize((96, 64))
 EXPECTED: Image = np.asarray(PHOTO, dtype=np.uint8)[..., ::-1]
 ORIENTATION = 0x0112
 
@@ -158,7 +159,9 @@ def test_nonsense_orientation_is_ignored() -> None:
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"GIF89a" + bytes(50), b"<svg/>", b"\xff\xd8\xff", b"BM", b"RIFF1234WAVE"])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"GIF89a" + bytes(50), b"<svg/>", b"\xff\xd8\xff", b"BM", b"RIFF1234WAVE"]
+)
 def test_what_is_no_picture_is_refused(content: bytes) -> None:
     with pytest.raises(PictureUnreadable):
         decode_picture(content)
@@ -218,7 +221,7 @@ def test_jpeg_without_its_end_marker_is_read() -> None:
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
 def test_pictures_cut_off_are_refused(form: str, part: float) -> None:
-    content = saved(Pillow.fromarray(data.astronaut()), form)
+    content = saved(ASTRONAUT, form)
     with pytest.raises(PictureUnreadable):
         decode_picture(content[: int(len(content) * part)])
 
@@ -255,7 +258,9 @@ def test_no_damage_raises_anything_else(choices: st.DataObject) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF....WEBP", b"II*\0", b"MM\0*"]), st.binary())
+@given(
+    st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF....WEBP", b"II*\0", b"MM\0*"]), st.binary()
+)
 def test_headers_of_noise_never_raise_anything_else(magic: bytes, noise: bytes) -> None:
     try:
         header = read_header(magic + noise)

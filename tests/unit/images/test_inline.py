@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import textwrap
 
 import pytest
@@ -45,13 +46,15 @@ def test_lines(picture: bytes, end: str, indent: str) -> None:
 
 
 def test_lines_and_lost_plus() -> None:
-    picture = b"\xff\xd8\xff" + b"\xfb\xef\xbe" * 100
-    lines = textwrap.wrap(base64.b64encode(picture).decode(), 75)
+    picture = b"\xff\xd8\xff" + bytes(index * 37 % 256 for index in range(9000))
+    lines = textwrap.wrap(base64.b64encode(picture).decode(), 76)
     assert any(line.startswith("+") for line in lines)
     assert decode_base64("\n".join(lines).replace("+", " "), LIMIT) == picture
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n", "data:image/png;base64,", "====", "a", "日本語", "ab!d", "http://x/y.jpg"])
+@pytest.mark.parametrize(
+    "text", ["", "   ", "\n", "data:image/png;base64,", "====", "a", "日本語", "ab!d", "http://x/y.jpg"]
+)
 def test_what_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(ParameterMalformed, match="image"):
         decode_base64(text, LIMIT)
@@ -66,7 +69,5 @@ def test_limit_counts_decoded_bytes() -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_decoded_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(ParameterMalformed):
         assert isinstance(decode_base64(text, LIMIT), bytes)
-    except ParameterMalformed:
-        pass

@@ -1,0 +1,115 @@
+"""A face's report in the words of the API: names, order and rounding, shared by its generations."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.api.envelope import rounded
+from service.inference.attributes import Typed
+from service.inference.landmark_map import landmarks_4
+from service.inference.landmark_names import NAMES_72, NAMES_150
+from service.inference.quality import Quality
+from service.intake.report import FaceReport
+from service.intake.seen import ALIGNMENT_POINTS, SeenFace
+from service.values import FaceField, Points
+
+FINE_DIGITS = 6
+"""Decimals of liveness and spoofing scores, whose thresholds lie close to zero."""
+
+# Indices of the iBUG 68 points: https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/ counts from 1.
+_OUTLINE_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
+
+
+def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
+    """What was asked for, keys in the order of the documents' samples; what could not be told is left out."""
+    report = face.report
+    answer: dict[str, object] = {}
+    if report.liveness is not None:
+        score = rounded(report.liveness, FINE_DIGITS)
+        answer["liveness"] = {"faceliveness": score, "livemapscore": score}
+    answer |= _points(face, fields)
+    if report.age is not None:
+        answer["age"] = round(report.age)
+    if report.beauty is not None:
+        answer["beauty"] = rounded(report.beauty)
+    for name, value in _classes(report):
+        if value is not None:
+            answer[name] = _typed(value)
+    if report.mask is not None:
+        answer["mask"] = {"type": int(report.mask.type), "probability": rounded(report.mask.probability)}
+    if report.eye_status is not None:
+        answer["eye_status"] = {name: rounded(value) for name, value in asdict(report.eye_status).items()}
+    if report.quality is not None:
+        answer["quality"] = _quality(report.quality)
+    if report.spoofing is not None:
+        answer["spoofing"] = rounded(report.spoofing, FINE_DIGITS)
+    if report.parsing is not None:
+        answer["parsing_info"] = packed(report.parsing)
+    return answer
+
+
+def four_points(points: Points) -> Points:
+    """``(4, 2)``: eye centres (the picture's left one first), nose tip, mouth centre, from the 5 + 68 points.
+
+    For packs without a mesh; where there is no outline either, from the five points alone.
+    """
+    outline = points[ALIGNMENT_POINTS:]
+    if len(outline):
+        return np.stack([outline[part].mean(axis=0) for part in _OUTLINE_PARTS])
+    return np.stack([points[0], points[1], points[2], points[3:5].mean(axis=0)])
+
+
+def packed(labels: NDArray[np.uint8]) -> str:
+    """A label map as the documents want it: labels row by row, comma separated, gzipped, in base64."""
+    text = ",".join(map(str, labels.ravel().tolist()))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _points(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
+    landmarks, answer = face.report.landmarks, dict[str, object]()
+    if FaceField.LANDMARK in fields:
+        answer["landmark"] = _list(four_points(face.points) if landmarks is None else landmarks_4(landmarks))
+    if landmarks is None:
+        return answer
+    if FaceField.LANDMARK72 in fields:
+        answer["landmark72"] = _list(landmarks[: len(NAMES_72)])
+    if FaceField.LANDMARK150 in fields:
+        answer["landmark150"] = dict(zip(NAMES_150, _list(landmarks), strict=True))
+    return answer
+
+
+def _list(points: Points) -> list[dict[str, float]]:
+    return [{"x": rounded(x), "y": rounded(y)} for x, y in points]
+
+
+def _classes(report: FaceReport) -> Sequence[tuple[str, Typed | None]]:
+    return (
+        ("expression", report.expression),
+        ("gender", report.gender),
+        ("glasses", report.glasses),
+        ("face_shape", report.face_shape),
+        ("emotion", report.emotion),
+        ("face_type", report.face_type),
+    )
+
+
+def _typed(value: Typed) -> dict[str, object]:
+    return {"type": value.type, "probability": rounded(value.probability)}
+
+
+def _quality(quality: Quality) -> dict[str, object]:
+    occlusion = {name: rounded(value) for name, value in asdict(quality.occlusion).items()}
+    # The documents' table calls the last part chin_contour, their sample chin: callers of either find it.
+    occlusion["chin"] = occlusion["chin_contour"]
+    return {
+        "occlusion": occlusion,
+        "blur": rounded(quality.blur),
+        "illumination": round(quality.illumination),
+        "completeness": quality.completeness,
+    }

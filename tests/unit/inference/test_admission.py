@@ -1,0 +1,78 @@
+"""Bounded admission under real threads."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.errors import Overloaded
+from service.inference.admission import Admission
+
+
+def wait_until(admission: Admission, waiting: int) -> None:
+    """Return when so many callers wait."""
+    end = time.monotonic() + 10
+    while admission.waiting != waiting:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_never_more_inside_than_permits() -> None:
+    admission = Admission(permits=3, queue_limit=100)
+    inside: list[int] = []
+
+    def work() -> None:
+        with admission.permit():
+            inside.append(admission.inside)
+            time.sleep(0.001)
+
+    with ThreadPoolExecutor(20) as pool:
+        for future in [pool.submit(work) for _ in range(60)]:
+            future.result()
+    assert len(inside) == 60
+    assert max(inside) <= 3
+    assert admission.inside == 0
+    assert admission.waiting == 0
+
+
+def test_full_queue_is_refused_at_once_and_order_is_kept() -> None:
+    admission = Admission(permits=1, queue_limit=2)
+    order: list[int] = []
+
+    def work(number: int) -> None:
+        with admission.permit():
+            order.append(number)
+
+    with ThreadPoolExecutor(3) as pool:
+        with admission.permit():
+            futures = []
+            for number in range(2):
+                futures.append(pool.submit(work, number))
+                wait_until(admission, number + 1)
+            with pytest.raises(Overloaded), admission.permit():
+                pytest.fail("nobody may enter")
+        for future in futures:
+            future.result()
+    assert order == [0, 1]
+
+
+def test_permit_comes_back_after_a_failure() -> None:
+    admission = Admission(permits=1, queue_limit=0)
+    with pytest.raises(KeyError), admission.permit():
+        raise KeyError
+    with admission.permit():
+        assert admission.inside == 1
+
+
+def test_without_a_queue_the_second_is_refused() -> None:
+    admission = Admission(permits=1, queue_limit=0)
+    with admission.permit(), pytest.raises(Overloaded), admission.permit():
+        pytest.fail("nobody may enter")
+
+
+@pytest.mark.parametrize(("permits", "queue_limit"), [(0, 1), (1, -1)])
+def test_senseless_bounds_are_refused(permits: int, queue_limit: int) -> None:
+    with pytest.raises(ValueError, match="permits"):
+        Admission(permits, queue_limit)

@@ -1,0 +1,80 @@
+"""The benchmarks' arithmetic, on numbers small enough to check by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import accuracy_by_fold, all_against_all, best_threshold, read_pairs, tar_at_far
+from benchmarks.harness import Report, measure
+
+SCORES = np.array([90.0, 80.0, 30.0, 70.0, 20.0, 10.0])
+SAME = np.array([True, True, True, False, False, False])
+
+
+def test_the_best_threshold_makes_the_fewest_errors() -> None:
+    assert best_threshold(SCORES, SAME) == pytest.approx(25.0)  # or 75: one error either way, the lower comes first
+    assert best_threshold(np.array([1.0, 2.0]), np.array([False, True])) == pytest.approx(1.5)
+    assert best_threshold(np.array([1.0, 2.0]), np.array([True, True])) < 1
+
+
+def test_each_fold_is_judged_by_the_others() -> None:
+    scores, same = np.tile(SCORES, 2), np.tile(SAME, 2)
+    folds = np.repeat(np.array([0, 1]), 6)
+    assert accuracy_by_fold(scores, same, folds) == pytest.approx([100 * 5 / 6] * 2)
+
+
+def test_true_accepts_at_a_false_accept_rate() -> None:
+    assert tar_at_far(SCORES, SAME, 0.0) == pytest.approx(100 * 2 / 3)
+    assert tar_at_far(SCORES, SAME, 0.34) == pytest.approx(100.0)
+
+
+def test_pairs_are_read_in_the_standards_form(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.txt"
+    file.write_text("10\t300\nAda_L\t1\t4\nAda_L\t2\tBob_M\t11\n")
+    same, other = read_pairs(file, tmp_path, per_fold=1)
+    assert (same.left, same.right, same.same, same.fold) == (
+        tmp_path / "Ada_L" / "Ada_L_0001.jpg",
+        tmp_path / "Ada_L" / "Ada_L_0004.jpg",
+        True,
+        0,
+    )
+    assert (other.right, other.same, other.fold) == (tmp_path / "Bob_M" / "Bob_M_0011.jpg", False, 1)
+
+
+def test_all_pictures_against_all_others() -> None:
+    embeddings = np.eye(3, dtype=np.float32)
+    cosines, same = all_against_all(embeddings, np.array([1, 1, 2]))
+    assert cosines.tolist() == [0, 0, 0]
+    assert same.tolist() == [True, False, False]
+
+
+def test_a_measurement_is_bounded_and_counts() -> None:
+    done = measure(lambda: contextlib.nullcontext(lambda _: None), threads=2, seconds=0.05)
+    assert done.count > 0
+    assert done.p50 <= done.p95 <= done.p99
+
+
+def test_a_failing_worker_ends_the_measurement() -> None:
+    def fail(number: int) -> None:
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match=r"\d"):
+        measure(lambda: contextlib.nullcontext(fail), threads=2, seconds=5)
+
+
+def test_the_report_ends_with_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report("test", as_json=True)
+    report.figure("rate", 1.5)
+    report.at_least("rate", 1.5, 1.0)
+    report.at_most("errors", 2, 1)
+    assert report.close() == 1
+    content = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert content["figures"] == {"rate": 1.5}
+    assert [check["ok"] for check in content["checks"]] == [True, False]
+    assert set(content["checks"][0]) == {"name", "value", "target", "ok"}
+    assert content["machine"]["cores"] >= 1
