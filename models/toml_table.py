@@ -126,11 +126,12 @@ class TomlTable:
         table = self.optional_table(key)
         if table is None:
             return ()
-        if any(".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() for name in table.keys()):
+        if any(".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() for name in table.names):
             raise self.error(key, "must name relative paths without '..'")
-        return tuple((name, table.sha256(name)) for name in table.keys())
+        return tuple((name, table.sha256(name)) for name in table.names)
 
-    def keys(self) -> tuple[str, ...]:
+    @property
+    def names(self) -> tuple[str, ...]:
         """Keys that nobody has taken yet, in the order written."""
         return tuple(self._content)
 

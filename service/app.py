@@ -1,4 +1,7 @@
-"""The composition root: the only place that knows every room and puts them together."""
+"""The composition root: the only place that knows every room and puts them together.
+
+The half that needs no weights is ``service.administration``, so that small commands start quickly.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,8 @@ from typing import TYPE_CHECKING
 from models import fetch
 from models.manifest import PackManifest, load_pack
 from models.progress import Progress
-from service.access import keys
-from service.access.keys import Keyring
 from service.access.tokens import Tokens
+from service.administration import Admin, open_admin
 from service.api.application import build_api
 from service.api.ports import Check, Readiness
 from service.calibration.liveness import LivenessTable
@@ -39,7 +41,6 @@ from service.recognition.identify import IdentifyFaces
 from service.recognition.ranking import RankFaces
 from service.search.catalog import Catalog
 from service.storage import migrations
-from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
@@ -49,17 +50,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from service.settings import Settings
-
-
-@dataclass(frozen=True)
-class Admin:
-    """What administration needs: the database and the keys, no weights."""
-
-    settings: Settings
-    database: Database
-    embedded: EmbeddedPostgres | None
-    keyring: Keyring
-    apps: Apps
 
 
 @dataclass(frozen=True)
@@ -112,28 +102,6 @@ class Service:
         if behind:
             return Check("index", ok=False, detail=f"{behind} apps are being replayed")
         return Check("index", ok=True, detail=f"{self.catalog.faces()} faces")
-
-
-@contextlib.contextmanager
-def open_admin(settings: Settings) -> Iterator[Admin]:
-    """The database, migrated, and the keys. Starts the embedded PostgreSQL where no other is named, and stops it.
-
-    Raises ``KeyringError`` and ``DatabaseUnavailable`` with a sentence for the operator.
-    """
-    with contextlib.ExitStack() as stack:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        keyring = _keyring(settings)
-        embedded = None
-        if settings.database_url is not None:
-            url = settings.database_url.get_secret_value()
-        else:
-            embedded = EmbeddedPostgres(settings.home)
-            stack.callback(embedded.stop)
-            url = embedded.start()
-        migrations.upgrade(url)
-        database = Database(url, pool_size=settings.database_pool_size)
-        stack.callback(database.close)
-        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
 
 
 @contextlib.contextmanager
@@ -205,7 +173,7 @@ def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> 
     if pack.liveness is None or not Analyst.needs() <= files.keys():
         return None
     analyst = Analyst(files, engine.providers)
-    hashes = {name: file.sha256 for name, file in pack.files.items() if file.sha256 is not None}
+    hashes = {name: file.sha256 for name, file in pack.files.items()}
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 
 
@@ -249,9 +217,3 @@ def _compose(
         groups=Groups(database, catalog.catch_up),
         feedback=Feedback(database),
     )
-
-
-def _keyring(settings: Settings) -> Keyring:
-    if settings.secret_key is not None:
-        return Keyring(*(keys.decode_key(text) for text in settings.secret_key.get_secret_value().split()))
-    return keys.load_or_create(settings.secret_key_file)

@@ -11,7 +11,7 @@ class ServiceError(Exception):
     """Root of every failure that a caller is told about."""
 
 
-# --- the request itself -------------------------------------------------------------------------------------------
+# --- the request itself ---------------------------------------------------------------------------------------------
 
 
 class RequestError(ServiceError):
@@ -89,7 +89,7 @@ class AppUnavailable(AccessError):
     """The app was disabled or deleted by the operator."""
 
 
-# --- pictures and faces -----------------------------------------------------------------------------------------------
+# --- pictures and faces ---------------------------------------------------------------------------------------------
 
 
 class PictureError(ServiceError):
@@ -112,7 +112,7 @@ class FaceNotFound(PictureError):
     """There is no face in the picture."""
 
 
-# --- quality and liveness control ---------------------------------------------------------------------------------
+# --- quality and liveness control -----------------------------------------------------------------------------------
 
 
 class FaceRejected(ServiceError):
@@ -175,7 +175,7 @@ class LivenessFailed(FaceRejected):
     """The picture does not look taken of a living person."""
 
 
-# --- the face library ---------------------------------------------------------------------------------------------------
+# --- the face library -----------------------------------------------------------------------------------------------
 
 
 class LibraryError(ServiceError):
@@ -222,7 +222,7 @@ class NoMatch(LibraryError):
     """Nobody reaches the threshold."""
 
 
-# --- the service itself ---------------------------------------------------------------------------------------------------
+# --- the service itself ---------------------------------------------------------------------------------------------
 
 
 class ServiceUnavailable(ServiceError):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest import ROOT, load_pack
-from models.train.people import Finder, load, pictures
+from models.train.people import Finder, load, noted, pictures, trimmed
 from service.calibration.liveness import FORMAT, LivenessTable, Part
 from service.inference.liveness import CORE_PARTS, EXTENDED_PARTS, LivenessMeter
 
@@ -75,7 +75,7 @@ def measure(pack_name: str, lfw: Path, model_dir: Path) -> tuple[Floats, list[st
     meter = LivenessMeter({name: load(pack, name, model_dir) for name in PACK_PARTS[pack_name]})
     finder = Finder(model_dir)
     rows, identities = [], []
-    hidden = reprints()
+    hidden = noted("reprint")
     for person in pictures(lfw):
         image = trimmed(person.image)
         seen = None if person.name in hidden else finder.central(image)

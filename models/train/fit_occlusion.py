@@ -22,7 +22,7 @@ from models.manifest import ROOT
 from models.train import face_parts, occlusion_samples
 from models.train.occluders import Canvas
 from models.train.occlusion_net import OcclusionNet, export
-from models.train.people import Finder, Person, held_back, pictures, sunglasses
+from models.train.people import Finder, Person, held_back, noted, pictures
 from service.inference.occlusion import SIDE, to_input
 from service.values import Points
 
@@ -79,7 +79,7 @@ def prepare(lfw: Path, model_dir: Path, cache: Path, counts: tuple[int, int]) ->
     """Training and held-back samples, from the cache where they lie there already."""
     paths = [cache / f"occlusion-{kind}-{count}.npz" for kind, count in zip(("train", "test"), counts, strict=True)]
     if not all(path.is_file() for path in paths):
-        finder, hidden = Finder(model_dir), sunglasses()
+        finder, hidden = Finder(model_dir), noted("opaque", "tinted")
         people = [person for person in pictures(lfw) if person.name not in hidden]
         kept_back = held_back([person.identity for person in people])
         train = [person for person in people if person.identity not in kept_back]

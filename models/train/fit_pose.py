@@ -143,7 +143,7 @@ def _fit(examples: list[Example], count: int) -> ShapeRegression:
 
 
 def _mean_shape(shapes: list[Points]) -> Points:
-    """Procrustes mean: shapes brought to each other by similarities, averaged, thrice; symmetric, level, of unit size."""
+    """Procrustes mean: shapes brought onto it by similarities and averaged, thrice; symmetric, level, of unit size."""
     mean = _normal(shapes[0])
     for _ in range(3):
         mean = _normal(np.mean([apply(similarity(shape, mean), shape) for shape in shapes], axis=0))

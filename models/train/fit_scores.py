@@ -5,7 +5,7 @@
 ``--pictures`` is a folder as LFW lays it out (``Some_Person/Some_Person_0003.jpg``; "Labeled Faces in the Wild",
 University of Massachusetts, for research and evaluation), or the operator's own pictures in that layout. All pairs of
 pictures are compared, at most ten pictures a person. Anchors are the similarities at false accept rates (FAR) of 10 %
-down to 1e-5, with 80 points at 1e-4 and ten points for each power of ten; below 1e-1 half of the impostors get less than
+down to 1e-5, with 80 points at 1e-4 and ten points for each power of ten; half of the impostors get less than
 ``MEDIAN_SCORE``, and perfect similarity gets the highest score. A shape-preserving cubic (PCHIP: Fritsch and Carlson,
 1980) makes the curve smooth and monotone between them. An anchor that fewer than ``LEAST_PAIRS`` impostor pairs
 support is extrapolated by a generalised Pareto fit of the tail (Pickands, 1975; peaks over the 99.9 % quantile) and
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
-from scipy.stats import genpareto
+from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
+from scipy.stats import genpareto  # type: ignore[import-untyped]
 
 from models.fetch import ensure
 from models.manifest import PackManifest, load_pack

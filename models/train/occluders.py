@@ -17,6 +17,8 @@ from models.train import face_parts
 from models.train.textures import Layer, Rng, colour, skin, surface
 from service.values import Image, Points
 
+_TWO_PARTS = 0.25
+
 OPAQUE = 0.5
 """From this opacity on a pixel counts as covered."""
 
@@ -102,6 +104,24 @@ def patch(rng: Rng, canvas: Canvas) -> Occluder:
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = (corners * radii) @ rotation.T + centre
     return Occluder(surface(rng, *canvas.size, canvas.donor), _polygon(canvas, corners, rng.uniform(0, 1.5)))
+
+
+def part_patch(rng: Rng, canvas: Canvas) -> Occluder:
+    """A plaster, a sticker, a censor bar: one part or two hidden exactly, or by the rectangle around it."""
+    opacity = np.zeros(canvas.size, np.float32)
+    parts = face_parts.polygons(canvas.outline)
+    for index in rng.choice(len(parts), 2 if rng.random() < _TWO_PARTS else 1, replace=False):
+        part = parts[int(index)]
+        if rng.random() < 0.5:
+            part = cv2.boxPoints(cv2.minAreaRect(part))
+        centre = part.mean(axis=0)
+        corners = centre + (part - centre) * rng.uniform(0.9, 1.6) + rng.normal(0, 0.02 * canvas.face, 2)
+        opacity = np.maximum(opacity, _polygon(canvas, corners, rng.uniform(0, 1.2)))
+    if rng.random() < 0.5:
+        layer = np.empty((*canvas.size, 3), np.float32)
+        layer[:] = colour(rng)
+        return Occluder(layer, opacity)
+    return Occluder(surface(rng, *canvas.size, canvas.donor), opacity)
 
 
 def hand(rng: Rng, canvas: Canvas) -> Occluder:
@@ -273,15 +293,16 @@ def shadow(rng: Rng, canvas: Canvas) -> Occluder:
 
 Draw = Callable[[Rng, Canvas], Occluder]
 KINDS: dict[str, tuple[Draw, float]] = {
-    "patch": (patch, 0.2),
-    "hand": (hand, 0.17),
-    "mask": (mask, 0.12),
-    "sunglasses": (sunglasses, 0.12),
-    "clear_glasses": (clear_glasses, 0.1),
-    "hair": (hair, 0.1),
-    "scarf": (scarf, 0.06),
-    "rod": (rod, 0.07),
-    "shadow": (shadow, 0.06),
+    "patch": (patch, 0.14),
+    "part_patch": (part_patch, 0.24),
+    "hand": (hand, 0.13),
+    "mask": (mask, 0.1),
+    "sunglasses": (sunglasses, 0.1),
+    "clear_glasses": (clear_glasses, 0.08),
+    "hair": (hair, 0.08),
+    "scarf": (scarf, 0.04),
+    "rod": (rod, 0.05),
+    "shadow": (shadow, 0.04),
 }
 """What is drawn and how often (probabilities of one draw)."""
 

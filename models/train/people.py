@@ -104,9 +104,11 @@ def held_back(identities: Sequence[str]) -> frozenset[str]:
     return frozenset(sorted(set(identities))[::HOLD_BACK_EVERY])
 
 
-def sunglasses(*, tinted: bool = True) -> frozenset[str]:
-    """Names of the pictures (``<person>/<file>``) that show opaque, and with ``tinted`` also tinted, lenses."""
-    wanted = ("opaque", "tinted") if tinted else ("opaque",)
-    lines = (Path(__file__).parent / "lfw_sunglasses.txt").read_text(encoding="utf-8").splitlines()
+def noted(*kinds: str) -> frozenset[str]:
+    """Names (``<person>/<file>``) of the pictures that ``lfw_notes.txt`` lists under one of ``kinds``.
+
+    ``opaque`` and ``tinted``: sunglasses; ``reprint``: a picture of a picture.
+    """
+    lines = (Path(__file__).parent / "lfw_notes.txt").read_text(encoding="utf-8").splitlines()
     words = [line.split() for line in lines if line and not line.startswith("#")]
-    return frozenset(name for kind, name in words if kind in wanted)
+    return frozenset(name for kind, name in words if kind in kinds)

@@ -62,6 +62,7 @@ def build_api(
     api.include_router(editing.router(dispatcher, Envelope()))
     api.include_router(feedback.router(dispatcher, Plain()))
     if private_alias:
+        logger.warning("private_alias is on: whoever reaches this port may use every app without a token")
         api.include_router(private.router(dispatcher))
     api.include_router(oauth_routes.router(service, dispatcher))
     _add_health(api, service)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.api.envelope import rounded
-from service.inference.attributes import Typed
+from service.inference.attributes import EyeStatus, Typed
 from service.inference.landmark_map import landmarks_4
 from service.inference.landmark_names import NAMES_72, NAMES_150
 from service.inference.quality import Quality
-from service.intake.report import FaceReport
 from service.intake.seen import ALIGNMENT_POINTS, SeenFace
 from service.values import FaceField, Points
 
@@ -29,29 +29,24 @@ _OUTLINE_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
 def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
     """What was asked for, keys in the order of the documents' samples; what could not be told is left out."""
     report = face.report
-    answer: dict[str, object] = {}
-    if report.liveness is not None:
-        score = rounded(report.liveness, FINE_DIGITS)
-        answer["liveness"] = {"faceliveness": score, "livemapscore": score}
-    answer |= _points(face, fields)
-    if report.age is not None:
-        answer["age"] = round(report.age)
-    if report.beauty is not None:
-        answer["beauty"] = rounded(report.beauty)
-    for name, value in _classes(report):
-        if value is not None:
-            answer[name] = _typed(value)
-    if report.mask is not None:
-        answer["mask"] = {"type": int(report.mask.type), "probability": rounded(report.mask.probability)}
-    if report.eye_status is not None:
-        answer["eye_status"] = {name: rounded(value) for name, value in asdict(report.eye_status).items()}
-    if report.quality is not None:
-        answer["quality"] = _quality(report.quality)
-    if report.spoofing is not None:
-        answer["spoofing"] = rounded(report.spoofing, FINE_DIGITS)
-    if report.parsing is not None:
-        answer["parsing_info"] = packed(report.parsing)
-    return answer
+    told: tuple[tuple[str, Any, Callable[[Any], object]], ...] = (
+        ("liveness", report.liveness, _liveness),
+        *((name, points, _as_it_is) for name, points in _points(face, fields).items()),
+        ("age", report.age, round),
+        ("beauty", report.beauty, rounded),
+        ("expression", report.expression, _typed),
+        ("gender", report.gender, _typed),
+        ("glasses", report.glasses, _typed),
+        ("face_shape", report.face_shape, _typed),
+        ("emotion", report.emotion, _typed),
+        ("face_type", report.face_type, _typed),
+        ("mask", report.mask, _mask),
+        ("eye_status", report.eye_status, _eyes),
+        ("quality", report.quality, _quality),
+        ("spoofing", report.spoofing, _fine),
+        ("parsing_info", report.parsing, packed),
+    )
+    return {name: written(value) for name, value, written in told if value is not None}
 
 
 def four_points(points: Points) -> Points:
@@ -88,15 +83,24 @@ def _list(points: Points) -> list[dict[str, float]]:
     return [{"x": rounded(x), "y": rounded(y)} for x, y in points]
 
 
-def _classes(report: FaceReport) -> Sequence[tuple[str, Typed | None]]:
-    return (
-        ("expression", report.expression),
-        ("gender", report.gender),
-        ("glasses", report.glasses),
-        ("face_shape", report.face_shape),
-        ("emotion", report.emotion),
-        ("face_type", report.face_type),
-    )
+def _as_it_is(value: object) -> object:
+    return value
+
+
+def _fine(value: float) -> float:
+    return rounded(value, FINE_DIGITS)
+
+
+def _liveness(value: float) -> dict[str, object]:
+    return {"faceliveness": _fine(value), "livemapscore": _fine(value)}
+
+
+def _mask(value: Typed) -> dict[str, object]:
+    return {"type": int(value.type), "probability": rounded(value.probability)}
+
+
+def _eyes(value: EyeStatus) -> dict[str, object]:
+    return {"left_eye": rounded(value.left_eye), "right_eye": rounded(value.right_eye)}
 
 
 def _typed(value: Typed) -> dict[str, object]:

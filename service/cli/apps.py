@@ -10,7 +10,7 @@ from service.cli.common import administration, print_json
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
-    from service.app import Admin
+    from service.administration import Admin
     from service.values import App, AppCredentials
 
 apps = typer.Typer(help="Apps: who may call the API.", no_args_is_help=True)

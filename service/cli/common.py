@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from service.app import Admin
+    from service.administration import Admin
     from service.settings import Settings
 
 
@@ -31,7 +31,7 @@ def effective_settings(**overrides: object) -> Settings:
 @contextmanager
 def administration() -> Iterator[Admin]:
     """The use cases of administration: database and keys, no weights. Logs nothing below warnings."""
-    from service.app import open_admin
+    from service.administration import open_admin
     from service.logs import configure_logging
 
     settings = effective_settings()
@@ -43,16 +43,10 @@ def administration() -> Iterator[Admin]:
 @contextmanager
 def database_address(settings: Settings) -> Iterator[str]:
     """The database's address; starts the embedded PostgreSQL where no other is named. Its schema is left as it is."""
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    from service.storage.embedded import EmbeddedPostgres
+    from service.administration import open_database
 
-    embedded = EmbeddedPostgres(settings.home)
-    try:
-        yield embedded.start()
-    finally:
-        embedded.stop()
+    with open_database(settings) as (address, _):
+        yield address
 
 
 def print_json(content: object) -> None:

@@ -40,7 +40,7 @@ _MOST_CANDIDATES = 128
 
 # Of so many doubtful candidates of one look every orientation is tried, which takes some ten detector passes each.
 _TURNS = 48
-_TURNS_IF_DESPERATE = 12
+_TURNS_IF_DESPERATE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class FaceFinder:
         for plan in _PLANS:
             faces = self._climb(image, pyramid, limit, plan)
             if faces:
-                return sorted(faces, key=_by_size)[:limit]
+                return _largest_first(faces, image)[:limit]
         return []
 
     def _climb(self, image: Image, pyramid: Pyramid, limit: int, plan: Plan) -> list[LevelFace]:
@@ -150,7 +150,18 @@ def _same(face: LevelFace, centre: tuple[float, float], side: float) -> bool:
     return bool(apart < _SAME_CENTRE * max(face.side, side))
 
 
-def _by_size(face: LevelFace) -> tuple[float, float, float]:
-    """Largest first; of equals the one further left, then further up."""
-    x, y, width, height = face.picture_box
-    return -width * height, x, y
+def _largest_first(faces: Sequence[LevelFace], image: Image) -> list[LevelFace]:
+    """By the area of the box that lies inside the picture; of equals the one further left, then further up.
+
+    What lies outside does not count: a bystander cut off by the border is seldom whom a picture is about. Of LFW's
+    pairs this brings back about one in 250 (``benchmarks/accuracy.py``).
+    """
+    height, width = image.shape[:2]
+
+    def order(face: LevelFace) -> tuple[float, float, float]:
+        x, y, box_width, box_height = face.picture_box
+        across = min(x + box_width, width) - max(x, 0.0)
+        down = min(y + box_height, height) - max(y, 0.0)
+        return -max(across, 0.0) * max(down, 0.0), x, y
+
+    return sorted(faces, key=order)

@@ -30,7 +30,7 @@ def lens_measures(image: Image, mesh: Mesh) -> NDArray[np.float32]:
     skin = _skin_luma(image, mesh)
     patches = [_patch(image, mesh, corners) / skin for corners in (RIGHT_EYE, LEFT_EYE)]
     rows = [[patch.mean(), patch.std(), np.percentile(patch, _BRIGHT)] for patch in patches]
-    return np.mean(rows, axis=0).astype(np.float32)
+    return np.asarray(np.mean(rows, axis=0), dtype=np.float32)
 
 
 def _patch(image: Image, mesh: Mesh, corners: tuple[int, int]) -> NDArray[np.float32]:

@@ -18,3 +18,6 @@ class Controls:
     def any(self) -> bool:
         """Whether anything is checked at all."""
         return self.quality is not Control.NONE or self.liveness is not Control.NONE
+
+
+NO_CONTROLS = Controls()

@@ -17,7 +17,7 @@ from service.images.decode import decode_picture
 from service.images.inline import decode_base64
 from service.inference.picture_kinds import prepare
 from service.intake import seen
-from service.intake.controls import Controls
+from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.report import Reporter
 from service.intake.seen import FaceEngine, SeenFace
 from service.storage.engine import Database
@@ -26,8 +26,6 @@ from service.values import App, Face, FaceField, ImageKind, ImageSource
 
 MOST_FACES = 10
 """Faces looked at when some may fail the controls; the API never asks for more."""
-
-NO_CONTROLS = Controls()
 
 
 class Admission(Protocol):
@@ -121,9 +119,7 @@ class Intake:
             found = self._engine.detect(prepared, ask.candidates)
             if not found:
                 raise FaceNotFound
-            faces = [
-                seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found
-            ]
+            faces = [seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found]
             faces = self._examined(faces, ask)
             for face in faces:
                 _ = face.stored

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from service.errors import FaceTokenNotFound
-from service.intake.report import FaceReport, Look, Reporter
 from service.intake.controls import Controls
+from service.intake.report import FaceReport, Look, Reporter
 from service.values import Angles, Embedding, Embeddings, Face, FaceField, Image, Location, Points, StoredFace
 
 PORTRAIT_JPEG_QUALITY = 95

@@ -7,7 +7,6 @@ from service.library.groups import Published
 from service.storage.engine import Database, Reader, UnitOfWork
 from service.values import App, FaceEntry
 
-
 FaceEntries = list[FaceEntry]
 
 

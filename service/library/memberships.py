@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.errors import FaceExists, LastGroupOfUser, UserAlreadyInGroup, UserNotFound
-from service.intake.intake import Intake
 from service.intake.controls import Controls
+from service.intake.intake import Intake
 from service.intake.seen import SeenFace
 from service.library.faces import user_in_group
 from service.library.groups import Published, made_in_scene

@@ -12,8 +12,8 @@ from service.errors import (
     UserAlreadyInGroup,
     UserNotFound,
 )
-from service.intake.intake import Intake
 from service.intake.controls import Controls
+from service.intake.intake import Intake
 from service.intake.seen import SeenFace
 from service.library.faces import user_in_group
 from service.library.groups import Published, group_in_scene, made_in_scene
@@ -113,7 +113,10 @@ class Users:
         return face
 
     def get(self, app: App, group_id: str, user_id: str) -> list[UserEntry]:
-        """The user as enrolled in a group, or with ``ALL_GROUPS`` in each. Raises ``GroupNotFound``, ``UserNotFound``."""
+        """The user as enrolled in a group, or with ``ALL_GROUPS`` in each.
+
+        Raises ``GroupNotFound``, ``UserNotFound``.
+        """
         with self._database.read() as reader:
             if group_id == ALL_GROUPS:
                 entries = reader.users.entries(app.pk, user_id)

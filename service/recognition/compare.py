@@ -1,4 +1,4 @@
-"""1:1: are the faces of two pictures the same person's?"""
+"""1:1, whether the faces of two pictures are the same person's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from service.calibration.scores import ScoreTable
 from service.errors import WrongPictureCount
+from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
-from service.intake.controls import Controls
 from service.intake.seen import SeenFace
-from service.values import App, ImageSource
+from service.values import App, FaceField, ImageSource
 
 PICTURES_COMPARED = 2
 
@@ -23,10 +23,11 @@ IDENTITY_SCORE = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One picture of a comparison with the controls it must pass."""
+    """One picture of a comparison, with the controls it must pass and what is asked about its face."""
 
     source: ImageSource
-    controls: Controls = Controls()
+    controls: Controls = NO_CONTROLS
+    fields: frozenset[FaceField] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class CompareFaces:
         """Raises ``WrongPictureCount`` unless there are exactly two probes, before any work on them."""
         if len(probes) != PICTURES_COMPARED:
             raise WrongPictureCount
-        faces = tuple(self._intake.faces(app, probe.source, embed=True, controls=probe.controls)[0] for probe in probes)
+        faces = self._faces(app, probes)
         self._intake.remember(app, faces)
         return Comparison(self._score(*faces), faces)
 
@@ -76,9 +77,15 @@ class CompareFaces:
         """
         if len(probes) < PICTURES_COMPARED:
             raise WrongPictureCount
-        faces = tuple(self._intake.faces(app, probe.source, embed=True, controls=probe.controls)[0] for probe in probes)
+        faces = self._faces(app, probes)
         positions = itertools.combinations(range(len(faces)), 2)
         return Pairs(tuple(Pair(i, j, self._score(faces[i], faces[j])) for i, j in positions), faces)
+
+    def _faces(self, app: App, probes: Sequence[Probe]) -> tuple[SeenFace, ...]:
+        return tuple(
+            self._intake.faces(app, probe.source, embed=True, fields=probe.fields, controls=probe.controls)[0]
+            for probe in probes
+        )
 
     def _score(self, first: SeenFace, second: SeenFace) -> float:
         if first.token == second.token:

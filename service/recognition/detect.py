@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.intake.intake import Intake
 from service.intake.controls import Controls
+from service.intake.intake import Intake
 from service.intake.seen import SeenFace
 from service.values import App, FaceField, ImageSource
 

@@ -1,4 +1,4 @@
-"""1:N and M:N: who of the enrolled people is in the picture?"""
+"""1:N and M:N: who of the enrolled people is in the picture."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from service.calibration.scores import ScoreTable
 from service.errors import GroupNotFound, NoMatch, UserNotFound
+from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
-from service.intake.controls import Controls
 from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.search.catalog import Catalog
 from service.storage.engine import Database
-from service.values import App, Hit, ImageSource
+from service.values import App, FaceField, Hit, ImageSource
 
 DEFAULT_THRESHOLD = 80.0
 
@@ -26,9 +26,11 @@ class SearchOptions:
     max_users: int = 1
     max_faces: int = 1
     user_id: str | None = None
-    controls: Controls = Controls()
+    controls: Controls = NO_CONTROLS
     scene: str | None = None
     """Which groups count: those of a scene, with ``ANY_SCENE`` of every scene, with ``None`` those of none."""
+    fields: frozenset[FaceField] = frozenset()
+    """What is asked about the faces besides who they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class IdentifyFaces:
         Raises ``GroupNotFound`` when none of the groups exists, ``UserNotFound`` when ``options.user_id`` is in none
         of them, ``NoMatch`` when nobody reaches the threshold.
         """
-        face = self._intake.faces(app, source, embed=True, controls=options.controls, skip_failing=True)[0]
+        (face,) = self._faces(app, source, options, 1)
         self._intake.remember(app, [face])
         matches = self._matches(app, [face], group_ids, options)[0]
         if not matches:
@@ -87,14 +89,23 @@ class IdentifyFaces:
 
         Raises as ``search`` does, ``NoMatch`` only when no face matches anybody.
         """
-        faces = self._intake.faces(
-            app, source, limit=options.max_faces, embed=True, controls=options.controls, skip_failing=True
-        )
+        faces = self._faces(app, source, options, options.max_faces)
         self._intake.remember(app, faces)
         matches = self._matches(app, faces, group_ids, options)
         if not any(matches):
             raise NoMatch
         return [Identification(face, found) for face, found in zip(faces, matches, strict=True)]
+
+    def _faces(self, app: App, source: ImageSource, options: SearchOptions, limit: int) -> list[SeenFace]:
+        return self._intake.faces(
+            app,
+            source,
+            limit=limit,
+            embed=True,
+            fields=options.fields,
+            controls=options.controls,
+            skip_failing=True,
+        )
 
     def _matches(
         self, app: App, faces: Sequence[SeenFace], group_ids: Sequence[str], options: SearchOptions

@@ -10,12 +10,11 @@ import numpy as np
 from service.calibration.scores import ScoreTable
 from service.errors import UserNotFound
 from service.intake.intake import Intake
-from service.intake.controls import Controls
 from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.recognition.identify import Identification, IdentifyFaces, Match, SearchOptions
 from service.storage.engine import Database
-from service.values import App, ImageSource
+from service.values import App, FaceField, ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +54,22 @@ class RankFaces:
         self._identify = identify
 
     def verify(
-        self, app: App, source: ImageSource, group_ids: Sequence[str], user_id: str, limit: int, controls: Controls
+        self,
+        app: App,
+        source: ImageSource,
+        group_ids: Sequence[str],
+        user_id: str,
+        limit: int,
+        fields: frozenset[FaceField],
     ) -> Verification:
-        """Compare the largest face of a picture with those of a user in some ordinary groups.
+        """Compare the largest face of a picture, asked for ``fields``, with those of a user in some ordinary groups.
 
         Raises ``UserNotFound`` when the user is in none of them, and what the intake raises.
         """
         users = self._users(app, group_ids, user_id)  # before the expensive part
         if not users:
             raise UserNotFound
-        face = self._intake.faces(app, source, embed=True, controls=controls)[0]
+        face = self._intake.faces(app, source, embed=True, fields=fields)[0]
         return Verification(face, self._best(face, users, limit))
 
     def identify(

@@ -59,8 +59,8 @@ class FaceReader:
 
     def count_by_model(self) -> dict[str, int]:
         """How many faces of all apps each model embedded."""
-        query = sa.select(faces.c.model_id, sa.func.count()).group_by(faces.c.model_id)
-        return {model_id: count for model_id, count in self._execution.run(query)}
+        query = sa.select(faces.c.model_id, sa.func.count().label("faces")).group_by(faces.c.model_id)
+        return {row.model_id: row.faces for row in self._execution.run(query)}
 
     def stored_by_token(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
         """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding."""

@@ -105,7 +105,7 @@ def test_read_and_deleted_by_the_calls_of_v3(wire: Wire, obama: Photo) -> None:
 @pytest.mark.parametrize("name", ["faceSceneFacesetUserAdd", "faceSceneFacesetUserUpdate", "faceSceneFacesetGroupAdd"])
 @pytest.mark.parametrize("scene", [None, "", "*", "a-b", "x" * 65])
 def test_a_scene_must_be_named(wire: Wire, name: str, scene: str | None) -> None:
-    body = {"image": "bm8gcGljdHVyZQ==", "image_type": "BASE64", **USER, "scene_type": scene}
+    body: Photo = {"image": "bm8gcGljdHVyZQ==", "image_type": "BASE64", **USER, "scene_type": scene}
     assert code(wire, name, body) == 222001
 
 

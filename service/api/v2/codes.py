@@ -115,7 +115,12 @@ _LIBRARY = (
     ),
     Code(216613, "fail to delete user record", "reserved: deleting fails only with the whole database (216300)"),
     Code(216614, "not enough images", "match takes two pictures or more", (errors.WrongPictureCount,)),
-    Code(216615, "fail to process images", _INTERNAL),
+    Code(
+        216615,
+        "fail to process images",
+        "a face fails quality or liveness control, which V2 has no parameter for",
+        (errors.FaceRejected,),
+    ),
     Code(216616, "image exist", "the user has this very face in each of the groups", (errors.FaceExists,)),
     Code(
         216617,

@@ -18,7 +18,7 @@ def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
     """What was asked for, keys in the order of the documents' sample; what could not be told is left out."""
     report = face.report
     shared = descriptions.describe(face, fields)
-    answer = {name: shared[name] for name in ("landmark", "landmark72") if name in shared}
+    answer: dict[str, object] = {name: shared[name] for name in ("landmark", "landmark72") if name in shared}
     if report.age is not None:
         answer["age"] = rounded(report.age)
     if report.beauty is not None:

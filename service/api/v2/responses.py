@@ -129,7 +129,9 @@ def _extra(liveness: Sequence[float | None]) -> Answer:
     if all(score is None for score in liveness):
         return {}
     scores = (0 if score is None else rounded(score, FINE_DIGITS) for score in liveness)
-    return {"ext_info": {"faceliveness": ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}}
+    return {
+        "ext_info": {"faceliveness": ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}
+    }
 
 
 def _user(match: Match, scores: Sequence[float]) -> Answer:

@@ -93,7 +93,7 @@ RECOGNITION: tuple[Call[Any, Any], ...] = (
         summary="Tell how well a picture fits an enrolled user (1:1).",
         permission="search",
         parse=requests.verify,
-        run=lambda service, app, r: service.ranking.verify(app, r.source, r.group_ids, r.user_id, r.limit, Controls()),
+        run=lambda service, app, r: service.ranking.verify(app, r.source, r.group_ids, r.user_id, r.limit, r.fields),
         present=_plain(responses.verified),
         example={**_PICTURE, **_USER, "top_num": "2"},
     ),

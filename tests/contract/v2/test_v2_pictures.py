@@ -72,6 +72,39 @@ def test_detect_with_fields(forms: Forms, photos: Photos) -> None:
         assert left["y"] < nose["y"] < mouth["y"]
 
 
+def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
+    words = "age,beauty,expression,faceshape,gender,glasses,landmark,race,qualities"
+    (face,) = forms.result("detect", {**photos["obama"], "face_fields": words})["result"]
+    assert (len(face["landmark"]), len(face["landmark72"])) == (4, 72)
+    assert 20 < face["age"] < 80
+    assert 0 <= face["beauty"] <= 100
+    assert face["expression"] in {0, 1, 2}
+    assert face["expression_probability"] == face["expression_probablity"]
+    assert face["faceshape"][0]["type"] in {"square", "triangle", "oval", "heart", "round"}
+    assert face["gender"] == "male"
+    assert face["glasses"] in {0, 1, 2}
+    qualities = face["qualities"]
+    assert list(qualities) == ["occlusion", "blur", "illumination", "completeness", "type"]
+    assert qualities["completeness"] == 1
+    assert qualities["type"]["human"] + qualities["type"]["cartoon"] == pytest.approx(1)
+    assert "race" not in face
+
+
+def test_liveness(forms: Forms, photos: Photos) -> None:
+    enrol(forms, photos["obama"], "u1")
+    form = {**photos["obama"], "group_id": "g1", "ext_fields": "faceliveness"}
+    answers = [forms.call(name, {**form, "uid": "u1"}) for name in ("identify", "verify", "multiIdentify")]
+    scores = {answer["ext_info"]["faceliveness"] for answer in answers}
+    assert len(scores) == 1
+    assert 0 < float(scores.pop()) <= 1
+    images = f"{photos['obama']['image']},{photos['biden']['image']}"
+    matched = forms.call("match", {"images": images, "image_liveness": ",faceliveness"})
+    assert list(matched) == ["log_id", "result_num", "result", "ext_info"]
+    first, second = matched["ext_info"]["faceliveness"].split(",")
+    assert first == "0"
+    assert 0 < float(second) <= 1
+
+
 def test_a_picture_without_a_face(forms: Forms, photos: Photos, gray: dict[str, str]) -> None:
     assert forms.result("detect", gray) == {"result_num": 0, "result": []}
     assert forms.failure("addUser", {**gray, "uid": "u1", "group_id": "g1", "user_info": "x"}) == NO_FACE

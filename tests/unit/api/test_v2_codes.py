@@ -6,9 +6,12 @@ from collections import Counter
 import pytest
 
 from service import errors
+from service.api.calls import Call
 from service.api.codes import Code
 from service.api.v2.codes import CODES
+from service.api.v2.routes import CALLS
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong, ServiceError, UserAlreadyInGroup
+from tests.fixtures.places import ROOT
 
 INTERNAL = 216401
 
@@ -58,3 +61,18 @@ def test_texts_of_the_samples() -> None:
 
 def test_gateway_codes_are_those_of_the_table_and_of_access() -> None:
     assert {code.number for code in CODES if code.of_gateway} == {2, 3, 4, 6, 13, 14, 17, 18, 19, 100, 110, 111}
+
+
+def documented_rows() -> list[str]:
+    return (ROOT / "docs" / "v2.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_code_is_documented() -> None:
+    """Mend it by writing the row that is missing into the table of docs/v2.md."""
+    rows = [row for row in documented_rows() if row.startswith("| ") and row[2].isdigit()]
+    assert rows == [f"| {code.number} | {code.text} | {code.when} |" for code in CODES]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call.name))
+def test_every_call_is_documented_with_its_permission(call: Call[object, object]) -> None:
+    assert any(row.startswith(f"| `{call.path}` | `{call.permission}` |") for row in documented_rows())

@@ -6,7 +6,7 @@ from service.api.calls import Call
 from service.api.v2 import requests
 from service.api.v2.routes import CALLS
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
-from service.values import PictureType
+from service.values import FaceField, PictureType
 
 PICTURE = {"image": "abcd"}
 USER = {"uid": "u1", "group_id": "g1"}
@@ -37,7 +37,7 @@ def test_a_picture_goes_by_two_names(name: str) -> None:
     ],
 )
 def test_pictures_are_separated_by_commas(text: str, pictures: list[str]) -> None:
-    assert [probe.source.text for probe in requests.match({"images": text}).probes] == pictures
+    assert [probe.source.text for probe in requests.match({"images": text})] == pictures
 
 
 def test_one_picture_may_have_a_head() -> None:
@@ -46,13 +46,41 @@ def test_one_picture_may_have_a_head() -> None:
 
 def test_types_of_pictures() -> None:
     request = requests.match({"images": "ab,cd,ef", "types": "7,13"})
-    assert [probe.source.picture_type for probe in request.probes] == [
+    assert [probe.source.picture_type for probe in request] == [
         PictureType.LIVE,
         PictureType.CERT,
         PictureType.LIVE,
     ]
     with pytest.raises(ParameterMalformed, match="types"):
         requests.match({"images": "ab,cd", "types": "8"})
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("faceliveness,faceliveness", [True, True]),
+        (",faceliveness", [False, True]),
+        ("faceliveness,", [True, False]),
+        ("", [False, False]),
+        ("nonsense", [False, False]),
+    ],
+)
+def test_liveness_is_asked_for_by_position(text: str, wanted: list[bool]) -> None:
+    request = requests.match({"images": "ab,cd", "image_liveness": text})
+    assert [probe.fields == {FaceField.LIVENESS} for probe in request] == wanted
+
+
+def test_fields() -> None:
+    assert requests.detect({**PICTURE, "face_fields": "age, landmark,race,nonsense"}).fields == {
+        FaceField.AGE,
+        FaceField.LANDMARK,
+        FaceField.LANDMARK72,
+    }
+    assert requests.detect(PICTURE).fields == frozenset()
+    form = {**PICTURE, **USER, "ext_fields": "faceliveness"}
+    assert requests.verify(form).fields == {FaceField.LIVENESS}
+    assert requests.identify(form).options.fields == {FaceField.LIVENESS}
+    assert requests.multi_identify({**form, "ext_fields": ""}).options.fields == frozenset()
 
 
 @pytest.mark.parametrize(("sent", "meant"), [("1", 1), ("5", 5), ("6", 5), ("1000", 5), ("", 1), (None, 1), (3.0, 3)])

@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from service.api.envelope import Stamp
 from service.api.descriptions import four_points
+from service.api.envelope import Stamp
 from service.api.v3 import responses
 from service.api.v3.responses import Envelope
 from service.errors import FaceNotFound, Overloaded, ServiceError, TokenMissing

@@ -1,0 +1,64 @@
+"""The half of the composition root that needs no weights: database, keys, apps. Imports nothing slow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.access import keys
+from service.access.keys import Keyring
+from service.library.apps import Apps
+from service.storage import migrations
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.engine import Database
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Admin:
+    """What administration needs: the database and the keys, no weights."""
+
+    settings: Settings
+    database: Database
+    embedded: EmbeddedPostgres | None
+    keyring: Keyring
+    apps: Apps
+
+
+@contextlib.contextmanager
+def open_admin(settings: Settings) -> Iterator[Admin]:
+    """The database, migrated, and the keys. Starts the embedded PostgreSQL where no other is named, and stops it.
+
+    Raises ``KeyringError`` and ``DatabaseUnavailable`` with a sentence for the operator.
+    """
+    with contextlib.ExitStack() as stack:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        keyring = _keyring(settings)
+        url, embedded = stack.enter_context(open_database(settings))
+        migrations.upgrade(url)
+        database = Database(url, pool_size=settings.database_pool_size)
+        stack.callback(database.close)
+        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
+
+
+@contextlib.contextmanager
+def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The database's address, its schema as it is, and our share in the embedded PostgreSQL if it is that one."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value(), None
+        return
+    embedded = EmbeddedPostgres(settings.home)
+    try:
+        yield embedded.start(), embedded
+    finally:
+        embedded.stop()
+
+
+def _keyring(settings: Settings) -> Keyring:
+    if settings.secret_key is not None:
+        return Keyring(*(keys.decode_key(text) for text in settings.secret_key.get_secret_value().split()))
+    return keys.load_or_create(settings.secret_key_file)
