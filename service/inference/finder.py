@@ -107,20 +107,28 @@ class FaceFinder:
         return []
 
     def _climb(self, image: Image, pyramid: Pyramid, limit: int, plan: Plan) -> list[LevelFace]:
-        faces: list[LevelFace] = []
+        """Faces of one plan. Those beyond doubt end the climb once there are ``limit`` of them.
+
+        The others wait until every look was taken: a larger look may show what they really are.
+        """
+        clear: list[LevelFace] = []
+        vague: list[LevelFace] = []
         looks = plan.looks(image)
         for index, look in enumerate(looks):
             effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
             accepted = (_ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE) * max(image.shape[:2]) / look
             for candidate in self._candidates(pyramid, look, plan.views):
-                if candidate.side < accepted or any(_same(face, candidate.centre, candidate.side) for face in faces):
+                if candidate.side < accepted or _shown(candidate, clear):
                     continue
                 face = self._leveller.level(image, candidate, effort)
-                if face is not None and not any(_same(other, face.centre, face.side) for other in faces):
-                    faces.append(face)
-            if len(faces) >= limit:
-                break
-        return faces
+                if face is not None and not _shown(face, clear):
+                    (clear if self._leveller.beyond_doubt(face) else vague).append(face)
+            if len(clear) >= limit:
+                return clear
+        for face in vague:
+            if not _shown(face, clear):
+                clear.append(face)
+        return clear
 
     def _candidates(self, pyramid: Pyramid, look: float, views: Sequence[View]) -> list[Detection]:
         """What the detector answers to every view, in pixels of the picture, most confident first."""
@@ -144,10 +152,12 @@ def _moved(detection: Detection, transform: Transform) -> Detection:
     return Detection(box, detection.confidence, apply(transform, detection.points))
 
 
-def _same(face: LevelFace, centre: tuple[float, float], side: float) -> bool:
-    """Whether something at ``centre`` with the size ``side`` shows ``face`` again, or a part of it."""
-    apart = np.hypot(face.centre[0] - centre[0], face.centre[1] - centre[1])
-    return bool(apart < _SAME_CENTRE * max(face.side, side))
+def _shown(found: Detection | LevelFace, faces: Sequence[LevelFace]) -> bool:
+    """Whether ``found`` shows one of ``faces`` again, or a part of it."""
+    x, y = found.centre
+    return any(
+        np.hypot(face.centre[0] - x, face.centre[1] - y) < _SAME_CENTRE * max(face.side, found.side) for face in faces
+    )
 
 
 def _largest_first(faces: Sequence[LevelFace], image: Image) -> list[LevelFace]:

@@ -127,6 +127,10 @@ class Leveller:
             seen = self._best_turn(image, candidate)
         return seen[0] if seen is not None and self._is_face(*seen, effort.strict) else None
 
+    def beyond_doubt(self, face: LevelFace) -> bool:
+        """Whether as much speaks for ``face`` as for nearly every face that is well visible."""
+        return _merit((face, 0.0)) >= self._detector.sure - _TURNED_MERIT_MARGIN
+
     def _best_turn(self, image: Image, candidate: Detection) -> _Turned | None:
         looks = [(self._look(image, candidate, turn), turn) for turn in _TURNS]
         seen = [(face, float(turn)) for face, turn in looks if face is not None]
