@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Report, parser, skip, weights
-from models.manifest import ROOT
 from models.train.meshes import Portrait, read_portraits
+from models.train.people import noted
 from service.inference import geometry
 from service.inference.attributes import MODEL_FILES
 from service.inference.mesh import square
@@ -44,7 +44,6 @@ WOMEN = """
     Susan Tara Teresa Vanessa Victoria
 """
 
-SUNGLASSES = ROOT / "train" / "lfw_sunglasses.txt"
 QUICK_STEP, STEP = 30, 4
 
 POSE_MEAN, POSE_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -65,12 +64,6 @@ def network_pose(session: Session, portrait: Portrait) -> NDArray[np.float64]:
         angles.append(float((powers / powers.sum() * np.arange(POSE_BINS)).sum()) * POSE_BIN_DEGREES - POSE_OFFSET)
     yaw, pitch, roll = angles
     return np.array([yaw, -pitch, roll])
-
-
-def listed_sunglasses() -> set[str]:
-    """``person/file`` of LFW pictures that show sunglasses."""
-    lines = SUNGLASSES.read_text(encoding="utf-8").splitlines()
-    return {line.split()[1] for line in lines if line and line[0] != "#"}
 
 
 def observe(portrait: Portrait, pose: Session) -> dict[str, Any]:
@@ -135,7 +128,7 @@ def _within(seen: list[dict[str, Any]], field: str) -> str:
 
 def report_sunglasses(report: Report, seen: list[dict[str, Any]]) -> None:
     """Sunglasses found and false alarms (the head was fitted on some of these; see the card for held-back figures)."""
-    listed = listed_sunglasses()
+    listed = noted("opaque", "tinted")
     found = [one["glasses"] == "sun" for one in seen if one["name"] in listed]
     alarms = [one["glasses"] == "sun" for one in seen if one["name"] not in listed]
     report.figure("sunglasses found", f"{sum(found)}/{len(found)}")

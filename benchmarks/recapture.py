@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Report, parser, skip
 from models.fetch import ensure
 from models.manifest import ROOT, PackManifest, load_pack
-from models.train.people import Finder, load, pictures
+from models.train.people import Finder, load, noted, pictures, trimmed
 from models.train.recapture import ATTACKS
 from service.calibration.liveness import THRESHOLDS, LivenessTable
 from service.inference.liveness import CORE_PARTS, EXTENDED_PARTS, LivenessMeter
@@ -95,7 +95,8 @@ def main() -> int:
         ensure(pack, MODELS)
     scorer = Scorer(pack, arguments.models)
     if arguments.lfw.is_dir():
-        images = [person.image for person in pictures(arguments.lfw, limit=PEOPLE[arguments.quick])]
+        people = pictures(arguments.lfw, limit=PEOPLE[arguments.quick])
+        images = [trimmed(person.image) for person in people if person.name not in noted("reprint")]
     else:
         fetched = fetch_pictures()
         images = portraits(scorer.finder, [fetched.path(name) for name in PORTRAITS])

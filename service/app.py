@@ -38,6 +38,7 @@ from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
+from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
 from service.search.catalog import Catalog
 from service.storage import migrations
@@ -66,6 +67,7 @@ class Service:
     tokens: Tokens
     detect: DetectFaces
     compare: CompareFaces
+    liveness: VerifyLiveness
     identify: IdentifyFaces
     ranking: RankFaces
     users: Users
@@ -209,6 +211,7 @@ def _compose(
         tokens=Tokens(admin.keyring),
         detect=DetectFaces(intake),
         compare=CompareFaces(intake, scores),
+        liveness=VerifyLiveness(intake),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
         users=users,

@@ -3,7 +3,7 @@
     python -m models.train.fit_sunglasses --pictures LFW --models MODEL_DIR
 
 Writes ``models/heads/sunglasses.npz``. The glasses head alone saw sunglasses of one data set only and finds 36 % of
-those in LFW; ``lfw_sunglasses.txt`` lists the ones there. Halves for the figures share no person.
+those in LFW; ``lfw_notes.txt`` lists the ones there, opaque and tinted. Halves for the figures share no person.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from models.manifest import ROOT
 from models.train.fit_heads import SEED, area_under_curve
 from models.train.linear import Linear, logistic
 from models.train.meshes import read_portraits
+from models.train.people import noted
 
 Floats = NDArray[Any]
 
-LIST = Path(__file__).with_name("lfw_sunglasses.txt")
 STEP = 3
 PENALTY = 1.0
 
@@ -60,8 +60,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     arguments = parser.parse_args()
-    lines = [line.split() for line in LIST.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    listed = {arguments.pictures / line[1] for line in lines}
+    listed = {arguments.pictures / name for name in noted("opaque", "tinted")}
     rows, dark, people = [], [], []
     for number, portrait in enumerate(read_portraits(arguments.pictures, arguments.models)):
         if number % STEP and portrait.path not in listed:

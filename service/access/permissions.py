@@ -10,6 +10,7 @@ from service.values import App
 PERMISSIONS = (
     "detect",
     "match",
+    "faceverify",
     "search",
     "multi-search",
     "faceset/user/add",

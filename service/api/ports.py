@@ -15,6 +15,7 @@ from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
+from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
 
 
@@ -49,6 +50,9 @@ class UseCases(Protocol):
 
     @property
     def compare(self) -> CompareFaces: ...
+
+    @property
+    def liveness(self) -> VerifyLiveness: ...
 
     @property
     def identify(self) -> IdentifyFaces: ...

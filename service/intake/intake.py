@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from service.access.keys import Keyring
-from service.errors import FaceNotFound, FaceTokenNotFound
+from service.errors import FaceNotFound, FaceTokenNotFound, ServiceUnavailable
 from service.images.decode import decode_picture
 from service.images.inline import decode_base64
 from service.inference.picture_kinds import prepare
@@ -133,6 +133,8 @@ class Intake:
                 break
             if self._reporter is not None:
                 face.examine(self._reporter, ask.fields, ask.controls)
+            elif ask.controls.any:  # letting every face pass would be the worst answer
+                raise ServiceUnavailable("this pack brings nothing to check quality or liveness with")
             if face.report.rejection is None:
                 passed.append(face)
             elif not ask.skip_failing:

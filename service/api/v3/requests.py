@@ -12,6 +12,7 @@ from service.intake.controls import Controls
 from service.library.users import ALL_GROUPS, EnrolAction
 from service.recognition.compare import PICTURES_COMPARED, Probe
 from service.recognition.identify import DEFAULT_THRESHOLD, SearchOptions
+from service.recognition.liveness import MOST_PICTURES
 from service.values import Control, FaceField, ImageKind, ImageSource, PictureType
 
 MAX_FACES = 10
@@ -45,6 +46,12 @@ class DetectRequest:
     max_faces: int
     fields: frozenset[FaceField]
     controls: Controls
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessRequest:
+    sources: tuple[ImageSource, ...]
+    fields: frozenset[FaceField]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,16 @@ def match(parameters: Parameters) -> tuple[Probe, ...]:
         raise WrongPictureCount
     entries = [Fields(picture) for picture in pictures]
     return tuple(Probe(_source(fields), _controls(fields)) for fields in entries)
+
+
+def face_verify(parameters: Parameters) -> LivenessRequest:
+    """Of ``faceverify``: a list of pictures, counted before they are looked at; ``face_field`` may stand in any."""
+    pictures = parameters if isinstance(parameters, list) else [parameters] if parameters else []
+    if not 1 <= len(pictures) <= MOST_PICTURES:
+        raise WrongPictureCount
+    entries = [Fields(picture) for picture in pictures]
+    asked = frozenset[FaceField]().union(*(fields.words("face_field", FACE_FIELDS) for fields in entries))
+    return LivenessRequest(tuple(_source(fields) for fields in entries), asked)
 
 
 def search(parameters: Parameters) -> SearchRequest:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.api.descriptions import describe
+from service.api.descriptions import FINE_DIGITS, describe
 from service.api.envelope import SCORE_DIGITS, Stamp, dump, rounded
 from service.api.v3.codes import CODES
-from service.api.v3.requests import DetectRequest
+from service.api.v3.requests import DetectRequest, LivenessRequest
+from service.calibration.liveness import THRESHOLDS
 from service.errors import ServiceError
 from service.intake.seen import SeenFace
 from service.recognition.compare import Comparison
 from service.recognition.identify import Identification, Match
+from service.recognition.liveness import LivenessVerdict
 from service.values import Angles, FaceEntry, FaceField, Location, UserEntry
 
 SUCCESS = "SUCCESS"
@@ -65,6 +67,16 @@ def compared(comparison: Comparison) -> dict[str, object]:
     return {
         "score": rounded(comparison.score, SCORE_DIGITS),
         "face_list": [{"face_token": face.token} for face in comparison.faces],
+    }
+
+
+def verified(request: LivenessRequest, verdict: LivenessVerdict) -> dict[str, object]:
+    """Of ``faceverify``: thresholds, the best picture's score, every picture's face."""
+    fields = request.fields | {FaceField.LIVENESS}
+    return {
+        "thresholds": dict(THRESHOLDS),
+        "face_liveness": rounded(verdict.score, FINE_DIGITS),
+        "face_list": [_detected_face(face, fields) for face in verdict.faces],
     }
 
 

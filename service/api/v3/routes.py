@@ -48,6 +48,16 @@ CALLS: tuple[Call[Any, Any], ...] = (
         example=[_PICTURE, _PICTURE],
     ),
     Call(
+        path=f"{PREFIX}/faceverify",
+        name="faceverify",
+        summary="Tell whether pictures of one person were taken of a living one.",
+        permission="faceverify",
+        parse=requests.face_verify,
+        run=lambda service, app, r: service.liveness(app, r.sources, r.fields),
+        present=responses.verified,
+        example=[_PICTURE],
+    ),
+    Call(
         path=f"{PREFIX}/search",
         name="search",
         summary="Find who is in a picture (1:N), or whether one user is (with user_id).",
