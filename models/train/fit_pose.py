@@ -1,9 +1,10 @@
-"""Fits ``models/heads/pose.npz``: yaw and pitch from a face's points, with a pose network as the teacher.
+"""Fits ``models/heads/pose.npz``: yaw and pitch from a face's points, with the face mesh as the teacher.
 
 Usage: ``python -m models.train.fit_pose --pictures FOLDER --models MODEL_DIR``. FOLDER holds one folder of photographs
-per person (LFW: http://vis-www.cs.umass.edu/lfw/). The largest face of each picture is found by the core pack; the
-pack's ``fr_pose`` sees it turned upright and answers yaw and pitch; a quadratic regression on the points' shape learns
-both. Every face is used a second time mirrored. A fifth of the people is held back, and the error there is printed.
+per person (LFW: http://vis-www.cs.umass.edu/lfw/). The largest face of each picture is found by the core pack, whose
+mesh (``service.inference.mesh``) tells yaw and pitch; a quadratic regression on the points' shape learns both, so that
+``detect`` tells the mesh's angles without paying for the mesh. Every face is used a second time mirrored. A fifth of
+the people is held back, and the error there is printed.
 """
 
 from __future__ import annotations
@@ -18,23 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import Analysis, PackManifest, load_pack
+from models.manifest import PackManifest, load_pack
 from service.inference.detector import YuNet
 from service.inference.finder import FaceFinder
-from service.inference.geometry import (
-    apply,
-    compose,
-    eye_line_roll,
-    five_points,
-    rotation_about,
-    scaling,
-    similarity,
-    warp,
-)
+from service.inference.geometry import apply, eye_line_roll, five_points, rotation_about, similarity
 from service.inference.landmarks import Landmarks
-from service.inference.orientation import Leveller
+from service.inference.mesh import MeshModel
+from service.inference.orientation import LevelFace, Leveller
 from service.inference.pose import FIVE_POINTS, MIRRORED, OUTLINE_POINTS, ShapeRegression, features, residual
-from service.inference.preprocessing import planes
 from service.inference.session import Session, load_session
 from service.values import Image, Points
 
@@ -44,10 +36,6 @@ COMPONENTS = {OUTLINE_POINTS: 14, FIVE_POINTS: 5}
 RIDGE = 1e-3
 HELD_BACK = 5
 _TARGET = Path(__file__).resolve().parents[1] / "heads" / "pose.npz"
-
-# The network's three outputs are 66 bins of 3 degrees from -99 on.
-_BIN, _FIRST = 3.0, -99.0
-_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,8 @@ def _is_held_back(person: str) -> bool:
 
 def _examples(folder: Path, model_dir: Path, per_person: int) -> Iterator[Example]:
     pack = load_pack("core")
-    sessions = {name: _session(pack, name, model_dir) for name in ("yunet", "fr_landmark", "fr_pose")}
+    sessions = {name: _session(pack, name, model_dir) for name in ("yunet", "fr_landmark", "facemesh")}
+    mesh = MeshModel(sessions["facemesh"])
     detector = YuNet(sessions["yunet"], pack.detector, 0.5)
     if pack.landmarks is None:
         raise SystemExit("the core pack has no landmark network")
@@ -93,7 +82,7 @@ def _examples(folder: Path, model_dir: Path, per_person: int) -> Iterator[Exampl
     for path in sorted(path for person in folder.iterdir() for path in sorted(person.glob("*.jpg"))[:per_person]):
         image = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), dtype=np.uint8)
         for face in finder.find(image, 1):
-            yaw, pitch = _teach(sessions["fr_pose"], pack.analyses["pose"], image, face.outline)
+            yaw, pitch = _teach(mesh, image, face)
             yield Example(path.parent.name, face.outline, face.points, yaw, pitch)
 
 
@@ -101,25 +90,10 @@ def _session(pack: PackManifest, name: str, model_dir: Path) -> Session:
     return load_session(pack.files[name].path(model_dir), ["CPUExecutionProvider"], 1)
 
 
-def _teach(session: Session, recipe: Analysis, image: Image, outline: Points) -> tuple[float, float]:
-    """The network's (yaw, pitch) for a face that is turned upright first, signs turned to the project's."""
-    centre = (float(outline[:, 0].mean()), float(outline[:, 1].mean()))
-    roll = eye_line_roll(five_points(outline))
-    levelling = rotation_about(centre, -roll)
-    upright = apply(levelling, outline)
-    low, high = upright.min(axis=0), upright.max(axis=0)
-    side = float((high - low).max()) * recipe.margin
-    middle = ((low + high) / 2).tolist()
-    crop = warp(
-        image, compose(scaling(_SIDE / side, (middle[0], middle[1]), (_SIDE / 2, _SIDE / 2)), levelling), (_SIDE, _SIDE)
-    )
-    yaw, pitch, _ = (_angle(bins[0]) for bins in session.run(planes([crop], recipe.preprocessing)))
-    return yaw, -pitch
-
-
-def _angle(bins: NDArray[np.float32]) -> float:
-    weights = np.exp(bins - bins.max())
-    return float(np.sum(weights / weights.sum() * np.arange(len(bins))) * _BIN + _FIRST)
+def _teach(mesh: MeshModel, image: Image, face: LevelFace) -> tuple[float, float]:
+    """(yaw, pitch) of the mesh fitted to the face."""
+    angles = mesh.fit(image, face.picture_box, eye_line_roll(five_points(face.outline))).angles
+    return angles.yaw, angles.pitch
 
 
 def _points(example: Example, count: int) -> Points:

@@ -1,4 +1,7 @@
-"""What an app may be allowed to do. Names are those of the calls' paths, the same for every generation of the API."""
+"""What an app may be allowed to do. Names are those of the calls' paths.
+
+V2, V3 and scenes share them; calls of V4 have names of their own, led by ``v4/``, as the cloud grants them apart.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ PERMISSIONS = (
     "faceset/group/delete",
     "faceset/group/getlist",
     "faceset/group/getusers",
+    "v4/faceverify",
+    "v4/mingjing/match",
 )
 """Every permission; an app whose ``permissions`` is ``None`` has them all."""
 

@@ -23,6 +23,7 @@ from service.api.v2.responses import Plain
 from service.api.v3 import private, scene
 from service.api.v3 import routes as v3_routes
 from service.api.v3.responses import Envelope
+from service.api.v4 import routes as v4_routes
 from service.errors import ServiceError, UnknownCall
 
 DEFAULT_THREADS = 64
@@ -57,6 +58,7 @@ def build_api(
     )
     dispatcher = Dispatcher(service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes)
     api.include_router(v3_routes.router(dispatcher))
+    api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))
     api.include_router(scene.router(dispatcher))
     api.include_router(editing.router(dispatcher, Envelope()))

@@ -4,26 +4,64 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.api.envelope import rounded
+from service.api.envelope import SCORE_DIGITS, rounded
+from service.calibration.liveness import THRESHOLDS
 from service.inference.attributes import EyeStatus, Typed
 from service.inference.landmark_map import landmarks_4
 from service.inference.landmark_names import NAMES_72, NAMES_150
 from service.inference.quality import Quality
 from service.intake.seen import ALIGNMENT_POINTS, SeenFace
-from service.values import FaceField, Points
+from service.recognition.compare import Comparison
+from service.recognition.liveness import LivenessVerdict
+from service.values import Angles, FaceField, Location, Points
 
 FINE_DIGITS = 6
 """Decimals of liveness and spoofing scores, whose thresholds lie close to zero."""
 
 # Indices of the iBUG 68 points: https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/ counts from 1.
 _OUTLINE_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
+
+
+def compared(comparison: Comparison) -> dict[str, object]:
+    """Of the calls that compare two pictures, in the order of the samples."""
+    return {
+        "score": rounded(comparison.score, SCORE_DIGITS),
+        "face_list": [{"face_token": face.token} for face in comparison.faces],
+    }
+
+
+def judged(verdict: LivenessVerdict, faces: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Of the calls that tell living people: thresholds, the best picture's score, every picture's face as written."""
+    return {"thresholds": dict(THRESHOLDS), "face_liveness": _fine(verdict.score), "face_list": list(faces)}
+
+
+def described_face(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
+    """Where a face is, and what was asked about it."""
+    return {
+        "face_token": face.token,
+        "location": location(face.location),
+        "face_probability": rounded(face.confidence),
+        "angle": _angle(face.report.angles or face.angles),
+        **describe(face, fields),
+    }
+
+
+def location(value: Location) -> dict[str, object]:
+    """A face's box: left and top with two decimals, the rest whole."""
+    return {
+        "left": rounded(value.left),
+        "top": rounded(value.top),
+        "width": round(value.width),
+        "height": round(value.height),
+        "rotation": round(value.rotation),
+    }
 
 
 def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
@@ -64,6 +102,10 @@ def packed(labels: NDArray[np.uint8]) -> str:
     """A label map as the documents want it: labels row by row, comma separated, gzipped, in base64."""
     text = ",".join(map(str, labels.ravel().tolist()))
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _angle(angles: Angles) -> dict[str, object]:
+    return {"yaw": rounded(angles.yaw), "pitch": rounded(angles.pitch), "roll": rounded(angles.roll)}
 
 
 def _points(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:

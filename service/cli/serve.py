@@ -140,6 +140,7 @@ def _answer(application: FastAPI, listener: socket.socket, settings: Settings) -
     config = uvicorn.Config(
         application,
         log_config=None,  # service.logs has set it up
+        access_log=False,  # the API logs its calls itself, with the log id and without the query
         ws="none",
         server_header=False,
         proxy_headers=False,  # whoever terminates TLS before us is not trusted to say who is asking

@@ -18,14 +18,18 @@ from service.images.inline import decode_base64
 from service.inference.picture_kinds import prepare
 from service.intake import seen
 from service.intake.controls import NO_CONTROLS, Controls
+from service.intake.order import FaceOrder, nearest_first
 from service.intake.report import Reporter
 from service.intake.seen import FaceEngine, SeenFace
 from service.storage.engine import Database
 from service.storage.rows import RememberedFace
-from service.values import App, Face, FaceField, ImageKind, ImageSource
+from service.values import App, Face, FaceField, Image, ImageKind, ImageSource
 
 MOST_FACES = 10
 """Faces looked at when some may fail the controls; the API never asks for more."""
+
+MOST_FACES_IN_SIGHT = 100
+"""Faces among which the one nearest to the centre is sought: the largest of a crowd, so that the search ends."""
 
 
 class Admission(Protocol):
@@ -45,6 +49,7 @@ class _Ask:
     fields: frozenset[FaceField]
     controls: Controls
     skip_failing: bool
+    order: FaceOrder
 
     @property
     def candidates(self) -> int:
@@ -98,14 +103,15 @@ class Intake:
         fields: frozenset[FaceField] = frozenset(),
         controls: Controls = NO_CONTROLS,
         skip_failing: bool = False,
+        order: FaceOrder = FaceOrder.AREA,
     ) -> list[SeenFace]:
-        """Find at most ``limit`` faces, largest first; read ``fields`` off each and, with ``embed``, embed it.
+        """Find at most ``limit`` faces, the first by ``order``; read ``fields`` off each and, with ``embed``, embed it.
 
         A face that fails the controls ends the search, or with ``skip_failing`` makes room for the next one. Raises
         ``FaceNotFound`` for a picture without a face, ``FaceTokenNotFound`` for an unknown token, a ``FaceRejected``
         (with ``skip_failing`` only when no face passes), and the picture and parameter errors of the image room.
         """
-        ask = _Ask(limit, embed, fields, controls, skip_failing)
+        ask = _Ask(limit, embed, fields, controls, skip_failing, order)
         if source.kind is ImageKind.FACE_TOKEN:
             face = self._recall(app, source.text)
             if embed and face.known_embedding is not None and not fields and not controls.any:
@@ -116,7 +122,7 @@ class Intake:
         with self._admission.permit():
             image = decode_picture(data, self._max_picture_pixels)
             prepared = prepare(image, source.picture_type)
-            found = self._engine.detect(prepared, ask.candidates)
+            found = self._found(prepared, ask)
             if not found:
                 raise FaceNotFound
             faces = [seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found]
@@ -124,6 +130,11 @@ class Intake:
             for face in faces:
                 _ = face.stored
         return faces
+
+    def _found(self, image: Image, ask: _Ask) -> list[Face]:
+        if ask.order is FaceOrder.CENTRE:
+            return nearest_first(self._engine.detect(image, MOST_FACES_IN_SIGHT), image)[: ask.candidates]
+        return self._engine.detect(image, ask.candidates)
 
     def _examined(self, faces: Sequence[SeenFace], ask: _Ask) -> list[SeenFace]:
         """The faces that pass, examined and embedded."""

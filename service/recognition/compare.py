@@ -12,6 +12,7 @@ from service.calibration.scores import ScoreTable
 from service.errors import WrongPictureCount
 from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
+from service.intake.order import FaceOrder
 from service.intake.seen import SeenFace
 from service.values import App, FaceField, ImageSource
 
@@ -23,11 +24,12 @@ IDENTITY_SCORE = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One picture of a comparison, with the controls it must pass and what is asked about its face."""
+    """One picture of a comparison: which of its faces counts, the controls it must pass, what is asked about it."""
 
     source: ImageSource
     controls: Controls = NO_CONTROLS
     fields: frozenset[FaceField] = frozenset()
+    order: FaceOrder = FaceOrder.AREA
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Pairs:
 
 
 class CompareFaces:
-    """The ``match`` call: the largest face of each of two pictures."""
+    """The ``match`` calls: one face of each of two pictures, the largest unless a probe says otherwise."""
 
     def __init__(self, intake: Intake, scores: ScoreTable) -> None:
         self._intake = intake
@@ -83,7 +85,9 @@ class CompareFaces:
 
     def _faces(self, app: App, probes: Sequence[Probe]) -> tuple[SeenFace, ...]:
         return tuple(
-            self._intake.faces(app, probe.source, embed=True, fields=probe.fields, controls=probe.controls)[0]
+            self._intake.faces(
+                app, probe.source, embed=True, fields=probe.fields, controls=probe.controls, order=probe.order
+            )[0]
             for probe in probes
         )
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.api import pictures
 from service.api.body import BODY, Parameters
-from service.api.fields import Fields, is_identifier
-from service.errors import FaceTokenNotFound, ParameterMalformed, TooManyGroups, WrongPictureCount
+from service.api.fields import Fields
+from service.api.pictures import MAX_FACE_TOKEN_LENGTH
+from service.errors import ParameterMalformed, TooManyGroups, WrongPictureCount
 from service.intake.controls import Controls
+from service.intake.order import FaceOrder
 from service.library.users import ALL_GROUPS, EnrolAction
 from service.recognition.compare import PICTURES_COMPARED, Probe
 from service.recognition.identify import DEFAULT_THRESHOLD, SearchOptions
 from service.recognition.liveness import MOST_PICTURES
-from service.values import Control, FaceField, ImageKind, ImageSource, PictureType
+from service.values import FaceField, ImageSource
 
 MAX_FACES = 10
 MAX_GROUPS = 10
@@ -22,22 +25,7 @@ MAX_USERS_MULTI_SEARCH = 20
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 MAX_START = 2**31 - 1
-MAX_FACE_TOKEN_LENGTH = 64
 MAX_USER_INFO_BYTES = 256
-
-FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
-    **{field.value: frozenset({field}) for field in FaceField},
-    "landmark": frozenset({FaceField.LANDMARK, FaceField.LANDMARK72}),
-    "landmark4": frozenset({FaceField.LANDMARK}),
-    "faceshape": frozenset({FaceField.FACE_SHAPE}),
-    "facetype": frozenset({FaceField.FACE_TYPE}),
-    "eyestatus": frozenset({FaceField.EYE_STATUS}),
-    "occlusion": frozenset({FaceField.QUALITY}),
-    "parsing_info": frozenset({FaceField.PARSING}),
-    "faceliveness": frozenset({FaceField.LIVENESS}),
-    "race": frozenset(),
-}
-"""Every spelling of ``face_field`` that the vendor's documents have used, and the name it goes by here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +34,7 @@ class DetectRequest:
     max_faces: int
     fields: frozenset[FaceField]
     controls: Controls
+    order: FaceOrder = FaceOrder.AREA
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +96,29 @@ def detect(parameters: Parameters) -> DetectRequest:
     """Of ``detect``."""
     fields = _single(parameters)
     return DetectRequest(
-        source=_source(fields),
+        source=pictures.source(fields),
         max_faces=fields.integer("max_face_num", default=1, low=1, high=MAX_FACES),
-        fields=fields.words("face_field", FACE_FIELDS),
-        controls=_controls(fields),
+        fields=fields.words("face_field", pictures.FACE_FIELDS),
+        controls=pictures.controls(fields),
+        order=pictures.order(fields),
     )
 
 
 def match(parameters: Parameters) -> tuple[Probe, ...]:
     """Of ``match``: a list of pictures, counted before they are looked at."""
-    pictures = parameters if isinstance(parameters, list) else [parameters] if parameters else []
-    if len(pictures) != PICTURES_COMPARED:
+    entries = _entries(parameters)
+    if len(entries) != PICTURES_COMPARED:
         raise WrongPictureCount
-    entries = [Fields(picture) for picture in pictures]
-    return tuple(Probe(_source(fields), _controls(fields)) for fields in entries)
+    return tuple(Probe(pictures.source(fields), pictures.controls(fields)) for fields in entries)
 
 
 def face_verify(parameters: Parameters) -> LivenessRequest:
     """Of ``faceverify``: a list of pictures, counted before they are looked at; ``face_field`` may stand in any."""
-    pictures = parameters if isinstance(parameters, list) else [parameters] if parameters else []
-    if not 1 <= len(pictures) <= MOST_PICTURES:
+    entries = _entries(parameters)
+    if not 1 <= len(entries) <= MOST_PICTURES:
         raise WrongPictureCount
-    entries = [Fields(picture) for picture in pictures]
-    asked = frozenset[FaceField]().union(*(fields.words("face_field", FACE_FIELDS) for fields in entries))
-    return LivenessRequest(tuple(_source(fields) for fields in entries), asked)
+    asked = frozenset[FaceField]().union(*(fields.words("face_field", pictures.FACE_FIELDS) for fields in entries))
+    return LivenessRequest(tuple(pictures.source(fields) for fields in entries), asked)
 
 
 def search(parameters: Parameters) -> SearchRequest:
@@ -205,23 +193,13 @@ def _single(parameters: Parameters) -> Fields:
     return Fields(parameters)
 
 
-def _source(fields: Fields) -> ImageSource:
-    text = fields.text("image")
-    kind = fields.choice("image_type", ImageKind)
-    if kind is ImageKind.FACE_TOKEN and not is_identifier(text, MAX_FACE_TOKEN_LENGTH):
-        raise FaceTokenNotFound("no token of ours looks like that")
-    return ImageSource(kind, text, fields.choice("face_type", PictureType, PictureType.LIVE))
-
-
-def _controls(fields: Fields) -> Controls:
-    return Controls(
-        quality=fields.choice("quality_control", Control, Control.NONE),
-        liveness=fields.choice("liveness_control", Control, Control.NONE),
-    )
+def _entries(parameters: Parameters) -> list[Fields]:
+    given = parameters if isinstance(parameters, list) else [parameters] if parameters else []
+    return [Fields(picture) for picture in given]
 
 
 def _search(fields: Fields, *, max_users: int, many: bool) -> SearchRequest:
-    source = _source(fields)
+    source = pictures.source(fields)
     group_ids = fields.identifiers("group_id_list")
     if len(group_ids) > MAX_GROUPS:
         raise TooManyGroups
@@ -230,19 +208,19 @@ def _search(fields: Fields, *, max_users: int, many: bool) -> SearchRequest:
         max_users=fields.integer("max_user_num", default=1, low=1, high=max_users),
         max_faces=fields.integer("max_face_num", default=1, low=1, high=MAX_FACES) if many else 1,
         user_id=None if many else fields.optional_identifier("user_id"),
-        controls=_controls(fields),
+        controls=pictures.controls(fields),
     )
     return SearchRequest(source, group_ids, options)
 
 
 def _enrol(fields: Fields, default: EnrolAction, *others: EnrolAction) -> EnrolRequest:
     return EnrolRequest(
-        source=_source(fields),
+        source=pictures.source(fields),
         group_id=fields.identifier("group_id"),
         user_id=fields.identifier("user_id"),
         user_info=fields.optional_text("user_info", MAX_USER_INFO_BYTES),
         action=fields.choice("action_type", EnrolAction, default, among=(default, *others)),
-        controls=_controls(fields),
+        controls=pictures.controls(fields),
     )
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from service.api import calls
 from service.api.calls import Call, Dispatcher, R
+from service.api.descriptions import compared
 from service.api.v3 import requests, responses
 
 PREFIX = "/rest/2.0/face/v3"
@@ -33,7 +34,7 @@ CALLS: tuple[Call[Any, Any], ...] = (
         summary="Find faces in a picture.",
         permission="detect",
         parse=requests.detect,
-        run=lambda service, app, r: service.detect(app, r.source, r.max_faces, r.fields, r.controls),
+        run=lambda service, app, r: service.detect(app, r.source, r.max_faces, r.fields, r.controls, r.order),
         present=responses.detected,
         example={**_PICTURE, "face_field": "landmark", "max_face_num": 2},
     ),
@@ -44,7 +45,7 @@ CALLS: tuple[Call[Any, Any], ...] = (
         permission="match",
         parse=requests.match,
         run=lambda service, app, probes: service.compare(app, probes),
-        present=_plain(responses.compared),
+        present=_plain(compared),
         example=[_PICTURE, _PICTURE],
     ),
     Call(

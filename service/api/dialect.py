@@ -1,0 +1,40 @@
+"""The envelope around every answer of V3 and V4, but for the gateway's errors."""
+
+from __future__ import annotations
+
+from service.api.codes import CodeTable
+from service.api.envelope import Stamp, dump
+from service.errors import ServiceError
+
+SUCCESS = "SUCCESS"
+
+
+class Enveloped:
+    """Writes answers with ``error_code``, ``error_msg``, ``log_id``, ``timestamp``, ``cached`` and ``result``."""
+
+    def __init__(self, codes: CodeTable) -> None:
+        self._codes = codes
+
+    def success(self, result: object, stamp: Stamp) -> bytes:
+        """``result`` is ``None`` for calls that only do something."""
+        return _envelope(0, SUCCESS, stamp, result)
+
+    def failure(self, error: ServiceError, stamp: Stamp) -> bytes:
+        """Code and text of the error; ``result`` is null, and missing with everything else for the gateway's."""
+        code = self._codes.of(error)
+        if code.of_gateway:
+            return dump({"error_code": code.number, "error_msg": code.text})
+        return _envelope(code.number, code.text, stamp, None)
+
+
+def _envelope(code: int, text: str, stamp: Stamp, result: object) -> bytes:
+    return dump(
+        {
+            "error_code": code,
+            "error_msg": text,
+            "log_id": stamp.log_id,
+            "timestamp": stamp.timestamp,
+            "cached": 0,
+            "result": result,
+        }
+    )

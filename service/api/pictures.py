@@ -1,0 +1,52 @@
+"""The parameters that describe a picture and what is asked about its faces, as V3 and V4 both take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.api.fields import Fields, is_identifier
+from service.errors import FaceTokenNotFound
+from service.intake.controls import Controls
+from service.intake.order import FaceOrder
+from service.values import Control, FaceField, ImageKind, ImageSource, PictureType
+
+MAX_FACE_TOKEN_LENGTH = 64
+
+FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
+    **{field.value: frozenset({field}) for field in FaceField},
+    "landmark": frozenset({FaceField.LANDMARK, FaceField.LANDMARK72}),
+    "landmark4": frozenset({FaceField.LANDMARK}),
+    "faceshape": frozenset({FaceField.FACE_SHAPE}),
+    "facetype": frozenset({FaceField.FACE_TYPE}),
+    "eyestatus": frozenset({FaceField.EYE_STATUS}),
+    "occlusion": frozenset({FaceField.QUALITY}),
+    "parsing_info": frozenset({FaceField.PARSING}),
+    "faceliveness": frozenset({FaceField.LIVENESS}),
+    "race": frozenset(),
+}
+"""Every spelling of ``face_field`` that the vendor's documents have used, and the name it goes by here."""
+
+_ORDERS = (FaceOrder.AREA, FaceOrder.CENTRE)
+"""By the number of ``face_sort_type``."""
+
+
+def source(fields: Fields, prefix: str = "", *, kind: ImageKind | None = None) -> ImageSource:
+    """Of ``image``, ``image_type`` (``kind`` where it was not sent) and ``face_type``, names led by ``prefix``."""
+    text = fields.text(f"{prefix}image")
+    sent = fields.choice(f"{prefix}image_type", ImageKind, kind)
+    if sent is ImageKind.FACE_TOKEN and not is_identifier(text, MAX_FACE_TOKEN_LENGTH):
+        raise FaceTokenNotFound("no token of ours looks like that")
+    return ImageSource(sent, text, fields.choice(f"{prefix}face_type", PictureType, PictureType.LIVE))
+
+
+def controls(fields: Fields, prefix: str = "") -> Controls:
+    """Of ``quality_control`` and ``liveness_control``, names led by ``prefix``."""
+    return Controls(
+        quality=fields.choice(f"{prefix}quality_control", Control, Control.NONE),
+        liveness=fields.choice(f"{prefix}liveness_control", Control, Control.NONE),
+    )
+
+
+def order(fields: Fields) -> FaceOrder:
+    """Of ``face_sort_type``: 0 by area, 1 by the distance from the centre of the picture."""
+    return _ORDERS[fields.integer("face_sort_type", default=0, low=0, high=len(_ORDERS) - 1)]

@@ -1,0 +1,26 @@
+"""The error codes of V4: the vendor's table, which is V3's, with the names that parameters have in V4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from service.api.codes import CodeTable
+from service.api.vendors_table import VENDORS_TABLE
+
+ENCRYPTED = "data"
+"""The parameter under which pictures are refused that the vendor's capture SDK encrypted."""
+
+_PARAMETERS: Mapping[int, tuple[str, ...]] = {
+    222013: ("image_list", "register_image", ENCRYPTED),
+    222015: ("register_image_type",),
+    222019: ("register_quality_control",),
+    222020: ("register_liveness_control",),
+    222024: ("register_face_type",),
+}
+"""Parameters that V4 has beside V3's. Others that are malformed, such as ``option``, answer 222001, as in V3."""
+
+CODES = CodeTable(
+    [replace(code, parameters=(*code.parameters, *_PARAMETERS.get(code.number, ()))) for code in VENDORS_TABLE]
+)
+"""Every code of V4, in the order of the vendor's table."""

@@ -1,0 +1,123 @@
+"""V4 requests: from parameters to the arguments of the use cases. Everything is checked here, before any work.
+
+Programs with the vendor's capture SDK may send pictures that it encrypted for the vendor. Nobody else can open them,
+so such requests are refused, in every call and first of all.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.api import pictures
+from service.api.body import BODY, Parameters
+from service.api.fields import Fields
+from service.api.v4.codes import ENCRYPTED
+from service.errors import ParameterMalformed, ParameterMissing, WrongPictureCount
+from service.recognition.compare import Probe
+from service.recognition.liveness import MOST_PICTURES
+from service.values import FaceField, ImageKind, ImageSource
+
+IMAGES = "image_list"
+
+
+class SdkVersion(str, enum.Enum):
+    """What the pictures come from (``sdk_version``)."""
+
+    PLAIN = "1"
+    ENCRYPTING = "4"
+
+
+class SecurityLevel(str, enum.Enum):
+    """How the capture SDK treated the pictures (``sec_level``)."""
+
+    PLAIN = "common"
+    ENCRYPTING = "lite"
+
+
+class Scene(str, enum.Enum):
+    """Where pictures are taken (``option``)."""
+
+    COMMON = "COMMON"
+    GATE = "GATE"
+    FINANCE = "FINANCE"
+    LOGISTICS = "LOGISTICS"
+    INTERNET = "INTERNET"
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessRequest:
+    """``scene`` changes nothing: one liveness model serves every scene."""
+
+    sources: tuple[ImageSource, ...]
+    fields: frozenset[FaceField]
+    scene: Scene
+
+
+def face_verify(parameters: Parameters) -> LivenessRequest:
+    """Of ``faceverify``. The documents require ``sdk_version`` and their sample leaves it out: it means plain ones."""
+    fields, values = _single(parameters)
+    version = fields.choice("sdk_version", SdkVersion, SdkVersion.PLAIN)
+    sent = values.get(IMAGES)
+    if version is SdkVersion.ENCRYPTING:
+        raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
+    _refuse_encrypted(fields, plain=sent not in (None, ""))
+    asked = fields.words("face_field", pictures.FACE_FIELDS)
+    return LivenessRequest(_sources(sent), asked, _scene(values))
+
+
+def match(parameters: Parameters) -> tuple[Probe, ...]:
+    """Of ``mingjing/match``: the picture just taken, and the one on record, with parameters led by ``register_``."""
+    fields, values = _single(parameters)
+    if fields.choice("sec_level", SecurityLevel, SecurityLevel.PLAIN) is SecurityLevel.ENCRYPTING:
+        raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
+    _refuse_encrypted(fields, plain=values.get("image") not in (None, ""))
+    order = pictures.order(fields)
+    return tuple(
+        Probe(
+            pictures.source(fields, prefix, kind=ImageKind.BASE64),
+            pictures.controls(fields, prefix),
+            order=order,
+        )
+        for prefix in ("", "register_")
+    )
+
+
+def _single(parameters: Parameters) -> tuple[Fields, Mapping[str, object]]:
+    if not isinstance(parameters, Mapping):
+        raise ParameterMalformed(BODY, "one set of parameters is expected")
+    return Fields(parameters), parameters
+
+
+def _refuse_encrypted(fields: Fields, *, plain: bool) -> None:
+    """``data`` beside plain pictures is passed over, as is everything else that the SDK adds to it."""
+    if not plain and fields.optional_text(ENCRYPTED) is not None:
+        raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
+
+
+def _sources(sent: object) -> tuple[ImageSource, ...]:
+    """Base64 texts, or objects as V3 takes them; one may come without the list around it."""
+    if sent in (None, ""):
+        raise ParameterMissing(IMAGES)
+    entries = sent if isinstance(sent, list) else [sent]
+    if not 1 <= len(entries) <= MOST_PICTURES:
+        raise WrongPictureCount
+    return tuple(_source(entry) for entry in entries)
+
+
+def _source(entry: object) -> ImageSource:
+    if isinstance(entry, str):
+        entry = {"image": entry}
+    if not isinstance(entry, Mapping):
+        raise ParameterMalformed(IMAGES, "neither a text nor an object")
+    return pictures.source(Fields(entry), kind=ImageKind.BASE64)
+
+
+def _scene(values: Mapping[str, object]) -> Scene:
+    """The first one where several are named."""
+    sent = values.get("option")
+    first = (sent[0] if sent else None) if isinstance(sent, list) else sent
+    if isinstance(first, str):
+        first = first.partition(",")[0]
+    return Fields({"option": first}).choice("option", Scene, Scene.COMMON)

@@ -1,0 +1,28 @@
+"""V4 answers: V3's envelope. What the cloud adds beside ``result`` is left out where there is nothing to tell.
+
+``dec_image`` is the picture out of an encrypted request, of which there are none here; ``risk_level`` and ``risk_tag``
+judge the device that the vendor's SDK ran on, of which nothing is known. A made-up value would be trusted.
+"""
+
+from __future__ import annotations
+
+from service.api.descriptions import described_face, judged
+from service.api.dialect import Enveloped
+from service.api.v4.codes import CODES
+from service.api.v4.requests import LivenessRequest
+from service.recognition.liveness import LivenessVerdict
+from service.values import FaceField
+
+
+class Envelope(Enveloped):
+    """The V4 dialect."""
+
+    def __init__(self) -> None:
+        super().__init__(CODES)
+
+
+def verified(request: LivenessRequest, verdict: LivenessVerdict) -> dict[str, object]:
+    """Of ``faceverify``. The documents' table calls the angles ``angel``, their sample ``angle``: both are there."""
+    fields = request.fields | {FaceField.LIVENESS}
+    faces = [described_face(face, fields) for face in verdict.faces]
+    return judged(verdict, [{**face, "angel": face["angle"]} for face in faces])
