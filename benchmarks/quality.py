@@ -33,9 +33,9 @@ from models.train.people import Finder, Person, held_back, noted, pictures
 from service.errors import ServiceError
 from service.inference import quality
 from service.inference.geometry import five_points
-from service.inference.occlusion import OcclusionMeter, to_input
+from service.inference.occlusion import OcclusionMeter
 from service.inference.quality import Quality, QualityMeter
-from service.inference.session import Session, load_session
+from service.inference.session import load_session
 from service.intake.acceptance import check_quality
 from service.values import Control, Face, Image, Points
 from tests.fixtures.pictures import fetch_pictures
@@ -57,7 +57,7 @@ def auc(hidden: Ratios, free: Ratios) -> float:
     return float((hidden[:, np.newaxis] > free).mean() + 0.5 * (hidden[:, np.newaxis] == free).mean())
 
 
-def synthetic(finder: Finder, session: Session, found: Sequence[Found], report: Report) -> None:
+def synthetic(finder: Finder, meter: OcclusionMeter, found: Sequence[Found], report: Report) -> None:
     """Error and AUC on drawn occluders, one kind at a time, and what uncovered faces read."""
     rng = np.random.default_rng(SEED)
     told, true = [], []
@@ -66,10 +66,10 @@ def synthetic(finder: Finder, session: Session, found: Sequence[Found], report: 
         for index, (person, face) in enumerate(found):
             canvas = Canvas(person.image, face.outline, found[index - 1][0].image)
             sample = occlusion_samples.make(rng, canvas, (kind,) if kind else (), finder.outline_about)
-            (ratios,) = session.run(to_input(sample.crop[np.newaxis]))
-            told.append(ratios[0])
+            ratios = meter.ratios(sample.crop)
+            told.append(ratios)
             true.append(sample.ratios)
-            errors.append(float(np.abs(ratios[0] - sample.ratios).mean()))
+            errors.append(float(np.abs(ratios - sample.ratios).mean()))
         report.figure(f"mean absolute error, {kind or 'nothing drawn'}", float(np.mean(errors)))
     values, labels = np.array(told), np.array(true)
     report.figure("mean absolute error", _by_part(np.abs(values - labels).mean(axis=0)))
@@ -200,8 +200,7 @@ def main() -> int:
     if arguments.models == MODELS:
         ensure(load_pack("core"), MODELS)
     finder = Finder(arguments.models)
-    session = load_session(arguments.occlusion, ("CPUExecutionProvider",), threads=1)
-    meter = OcclusionMeter(session)
+    meter = OcclusionMeter(load_session(arguments.occlusion, ("CPUExecutionProvider",), threads=1))
     everybody, glasses = list(pictures(arguments.lfw)), noted("opaque", "tinted")
     people = [person for person in everybody if person.name not in glasses]
     kept_back = held_back([person.identity for person in people])
@@ -209,7 +208,7 @@ def main() -> int:
     chosen = chosen[:: max(1, len(chosen) // PEOPLE[arguments.quick])]
     found = [(person, face) for person in chosen if (face := finder.central(person.image)) is not None]
     report.figure("held-back pictures", len(found))
-    synthetic(finder, session, found, report)
+    synthetic(finder, meter, found, report)
     real_sunglasses(finder, meter, [person for person in everybody if person.name in noted("opaque")], report)
     real_mask(finder, meter, found, report)
     blur_series(finder, found, report)

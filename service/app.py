@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+
 from models import fetch
 from models.manifest import PackManifest, load_pack
 from models.progress import Progress
@@ -121,6 +123,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         accept_noncommercial=settings.accept_noncommercial,
         progress=progress,
     )
+    cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
     engine = Engine(pack, files, providers_for(settings.device))
     engine.warm_up()
     scores = ScoreTable.load(pack.calibration, pack.model_id)

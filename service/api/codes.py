@@ -51,6 +51,11 @@ class CodeTable:
     def __iter__(self) -> Iterator[Code]:
         return iter(self._codes)
 
+    def markdown(self) -> str:
+        """The table as the documentation shows it."""
+        rows = [f"| {code.number} | {code.text} | {code.when} |" for code in self._codes]
+        return "\n".join(["| code | text | when |", "|---|---|---|", *rows])
+
     def of(self, error: ServiceError) -> Code:
         """The code of an error: a malformed parameter's own, else that of the nearest class that has one.
 

@@ -25,6 +25,10 @@ TEMPLATE: Points = np.asarray((geometry.ARCFACE_TEMPLATE - geometry.CROP_SIDE / 
 """Where the five alignment points lie in the crop, ``(5, 2)``."""
 
 
+# Left and right parts change places in a mirrored crop; a face and its mirror image must read alike.
+_MIRRORED = np.array([1, 0, 2, 3, 5, 4, 6])
+
+
 @dataclass(frozen=True, slots=True)
 class Occlusion:
     """Hidden share of each part, 0 (free) .. 1 (hidden); left and right are the subject's; fields in wire order."""
@@ -62,6 +66,9 @@ class OcclusionMeter:
 
     def measure(self, image: Image, points: Points) -> Occlusion:
         """The hidden shares of one face, from its five alignment points ``(5, 2)``."""
-        seen = crop(image, points)
-        (ratios, *_) = self._session.run(to_input(seen[np.newaxis]))
-        return Occlusion(*(float(ratio) for ratio in np.clip(ratios[0], 0, 1)))
+        return Occlusion(*(float(ratio) for ratio in self.ratios(crop(image, points))))
+
+    def ratios(self, seen: Image) -> Array:
+        """``(7,)`` for one crop ``(96, 96, 3)`` BGR: the mean of what the crop and its mirror image read."""
+        (told, *_) = self._session.run(to_input(np.stack([seen, seen[:, ::-1]])))
+        return np.asarray(np.clip((told[0] + told[1][_MIRRORED]) / 2, 0, 1), np.float32)

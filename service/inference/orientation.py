@@ -125,7 +125,7 @@ class Leveller:
         if effort.turns > 0:
             effort.turns -= 1
             seen = self._best_turn(image, candidate)
-            if seen is None or not self.beyond_doubt(seen[0]):
+            if not effort.strict and (seen is None or not self.beyond_doubt(seen[0])):
                 smaller = self._best_turn(image, _shrunk(candidate))
                 seen = smaller if smaller is not None and self.beyond_doubt(smaller[0]) else seen
         return seen[0] if seen is not None and self._is_face(*seen, effort.strict) else None

@@ -13,8 +13,8 @@ from service.values import Image
 
 # Larger pictures are cut into tiles of this side. A tile's feature maps stay in the processor's cache: twelve
 # megapixels take a third of the time of one pass, and a third of the memory.
-_TILE = 640
-_LARGEST_UNCUT = 640 * 768
+_TILE = 704
+_LARGEST_UNCUT = 704 * 704
 
 # Tiles share this many pixels. A face cut by one tile's edge lies whole in the next, if it is not larger than this;
 # larger ones belong to a smaller look at the picture.
@@ -39,8 +39,8 @@ class Pyramid:
         height, width = source.shape[:2]
         scale = longest / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        sized = source if size == (width, height) else cv2.resize(source, size, interpolation=way)
+        # Between a half and the whole nothing is gained by averaging areas, which takes seven times as long.
+        sized = source if size == (width, height) else cv2.resize(source, size, interpolation=cv2.INTER_LINEAR)
         zoom_x, zoom_y = size[0] / width / 2**level, size[1] / height / 2**level
         return np.asarray(sized, dtype=np.uint8), np.array([[zoom_x, 0, 0], [0, zoom_y, 0]])
 

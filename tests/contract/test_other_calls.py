@@ -14,6 +14,7 @@ import pytest
 from service.api import editing, feedback
 from service.api.application import build_api
 from service.api.v3.private import SHORT_PATHS
+from service.api.v3.routes import CALLS
 from service.app import Service
 from service.values import App
 from tests.contract.conftest import caller, listening
@@ -119,7 +120,7 @@ def test_the_alias_is_off_by_default(http: httpx.Client, wire: Wire) -> None:
 
 def test_every_call_of_v3_has_its_alias(trusting: httpx.Client, wire: Wire) -> None:
     query = {"appid": wire.credentials.app_id}
-    for name, path in PATHS.items():
+    for name, path in ((call.name, call.path) for call in CALLS):
         aliases = ["/face-api/v3" + path.removeprefix("/rest/2.0/face/v3")]
         aliases += [f"/face-api/v3/{SHORT_PATHS[name]}"] if name in SHORT_PATHS else []
         expected = {**wire.call(name), "log_id": 0, "timestamp": 0}

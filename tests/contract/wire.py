@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 import httpx
 
 from service.api.v3.routes import CALLS
+from service.api.v4 import routes as v4
 from service.values import AppCredentials
 
-PATHS = {call.name: call.path for call in CALLS}
+PATHS = {call.name: call.path for call in (*CALLS, *v4.CALLS)}
 
 Body: TypeAlias = Mapping[str, object] | Sequence[Mapping[str, object]]
 Answer: TypeAlias = dict[str, Any]
@@ -27,7 +28,7 @@ class Wire:
     token: str
 
     def call(self, name: str, body: Body | None = None) -> Answer:
-        """A V3 call by its Python name, as the Python SDK sends it. Checks what holds for every answer."""
+        """A call of V3 or V4 by its Python name, as the Python SDK sends it. Checks what holds for every answer."""
         return self.post(PATHS[name], json.dumps({} if body is None else body, ensure_ascii=False).encode())
 
     def post(self, path: str, content: bytes, *, query: str | None = None, **headers: str) -> Answer:

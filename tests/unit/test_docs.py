@@ -9,6 +9,7 @@ import pytest
 
 from service.api.application import build_api
 from service.api.ports import UseCases
+from service.api.v3.codes import CODES
 from service.cli.show_settings import settings_table
 from service.settings import Settings
 from tests.fixtures.places import ROOT
@@ -26,6 +27,12 @@ def test_every_setting_says_what_it_means(name: str) -> None:
     description = Settings.model_fields[name].description
     assert description is not None
     assert description.endswith(".")
+
+
+def test_every_code_is_documented() -> None:
+    """Mend it with: python -c "from service.api.v3.codes import CODES; print(CODES.markdown())"."""
+    text = (ROOT / "docs" / "codes.md").read_text(encoding="utf-8")
+    assert "\n".join(line for line in text.splitlines() if line.startswith("|")) == CODES.markdown()
 
 
 def documented_paths(text: str) -> set[str]:

@@ -21,6 +21,9 @@ from service.values import FaceField, ImageKind, ImageSource
 
 IMAGES = "image_list"
 
+_LEFT_OUT = (None, "")
+"""Values of a parameter that was not sent."""
+
 
 class SdkVersion(str, enum.Enum):
     """What the pictures come from (``sdk_version``)."""
@@ -60,9 +63,7 @@ def face_verify(parameters: Parameters) -> LivenessRequest:
     fields, values = _single(parameters)
     version = fields.choice("sdk_version", SdkVersion, SdkVersion.PLAIN)
     sent = values.get(IMAGES)
-    if version is SdkVersion.ENCRYPTING:
-        raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
-    _refuse_encrypted(fields, plain=sent not in (None, ""))
+    _refuse_encrypted(values, version is SdkVersion.ENCRYPTING, sent)
     asked = fields.words("face_field", pictures.FACE_FIELDS)
     return LivenessRequest(_sources(sent), asked, _scene(values))
 
@@ -70,9 +71,8 @@ def face_verify(parameters: Parameters) -> LivenessRequest:
 def match(parameters: Parameters) -> tuple[Probe, ...]:
     """Of ``mingjing/match``: the picture just taken, and the one on record, with parameters led by ``register_``."""
     fields, values = _single(parameters)
-    if fields.choice("sec_level", SecurityLevel, SecurityLevel.PLAIN) is SecurityLevel.ENCRYPTING:
-        raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
-    _refuse_encrypted(fields, plain=values.get("image") not in (None, ""))
+    level = fields.choice("sec_level", SecurityLevel, SecurityLevel.PLAIN)
+    _refuse_encrypted(values, level is SecurityLevel.ENCRYPTING, values.get("image"))
     order = pictures.order(fields)
     return tuple(
         Probe(
@@ -90,15 +90,15 @@ def _single(parameters: Parameters) -> tuple[Fields, Mapping[str, object]]:
     return Fields(parameters), parameters
 
 
-def _refuse_encrypted(fields: Fields, *, plain: bool) -> None:
-    """``data`` beside plain pictures is passed over, as is everything else that the SDK adds to it."""
-    if not plain and fields.optional_text(ENCRYPTED) is not None:
+def _refuse_encrypted(values: Mapping[str, object], declared: bool, plain: object) -> None:
+    """``data`` beside ``plain`` pictures is passed over, as is everything else that the SDK adds to it."""
+    if declared or (plain in _LEFT_OUT and values.get(ENCRYPTED) not in _LEFT_OUT):
         raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
 
 
 def _sources(sent: object) -> tuple[ImageSource, ...]:
     """Base64 texts, or objects as V3 takes them; one may come without the list around it."""
-    if sent in (None, ""):
+    if sent in _LEFT_OUT:
         raise ParameterMissing(IMAGES)
     entries = sent if isinstance(sent, list) else [sent]
     if not 1 <= len(entries) <= MOST_PICTURES:

@@ -9,6 +9,7 @@ from service.api.v3 import requests
 from service.api.v3.codes import CODES
 from service.errors import ServiceError
 from service.intake.controls import Controls
+from service.intake.order import FaceOrder
 from service.library.users import EnrolAction
 from service.recognition.compare import Probe
 from service.recognition.identify import SearchOptions
@@ -64,6 +65,12 @@ def test_detect_knows_every_field_that_the_documents_name() -> None:
         "eye_status,emotion,face_type,facetype,mask,spoofing,parsing_info"
     )
     assert len(requests.detect({**PICTURE, "face_field": documented}).fields) == 16
+
+
+def test_detect_takes_an_order() -> None:
+    assert requests.detect({**PICTURE, "face_sort_type": "1"}).order is FaceOrder.CENTRE
+    assert requests.detect({**PICTURE, "face_sort_type": 0}).order is FaceOrder.AREA
+    assert code_of(lambda: requests.detect({**PICTURE, "face_sort_type": 2})) == 222001
 
 
 def test_empty_strings_are_left_out_parameters() -> None:
