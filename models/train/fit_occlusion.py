@@ -3,7 +3,7 @@
     python -m models.train.fit_occlusion --lfw FOLDER --models AIPFACE_HOME/models --cache FOLDER
 
 Needs PyTorch (CPU is enough; 2.13.0 was used), which is no dependency of the product. Making 34,000 samples takes about
-half an hour and training as long, on one thread. The samples are kept in ``--cache``; the same seeds make the same ones.
+half an hour and training as long, on one thread. The samples are kept in ``--cache``; a seed makes the same ones again.
 Every fifth person is held back for the figures that are printed at the end, and pictures with real sunglasses are kept
 out of training altogether.
 """

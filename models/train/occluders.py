@@ -113,7 +113,7 @@ def part_patch(rng: Rng, canvas: Canvas) -> Occluder:
     for index in rng.choice(len(parts), 2 if rng.random() < _TWO_PARTS else 1, replace=False):
         part = parts[int(index)]
         if rng.random() < 0.5:
-            part = cv2.boxPoints(cv2.minAreaRect(part))
+            part = np.asarray(cv2.boxPoints(cv2.minAreaRect(part)), np.float32)
         centre = part.mean(axis=0)
         corners = centre + (part - centre) * rng.uniform(0.9, 1.6) + rng.normal(0, 0.02 * canvas.face, 2)
         opacity = np.maximum(opacity, _polygon(canvas, corners, rng.uniform(0, 1.2)))

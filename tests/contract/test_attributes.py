@@ -22,7 +22,7 @@ EVERYTHING = (
     "age,beauty,expression,face_shape,gender,glasses,landmark,landmark150,quality,eye_status,emotion,face_type,"
     "mask,spoofing,liveness,parsing_info"
 )
-CLASSES = {
+CLASSES: dict[str, set[Any]] = {
     "expression": {"none", "smile", "laugh"},
     "gender": {"male", "female"},
     "glasses": {"none", "common", "sun"},
