@@ -42,6 +42,7 @@ from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
 from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
+from service.recognition.selfie import VerifySelfie
 from service.search.catalog import Catalog
 from service.storage import migrations
 from service.storage.engine import Database
@@ -70,6 +71,7 @@ class Service:
     detect: DetectFaces
     compare: CompareFaces
     liveness: VerifyLiveness
+    selfie: VerifySelfie
     identify: IdentifyFaces
     ranking: RankFaces
     users: Users
@@ -201,6 +203,7 @@ def _compose(
         max_picture_pixels=settings.max_picture_pixels,
         token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
+    compare = CompareFaces(intake, scores)
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
     return Service(
@@ -213,8 +216,9 @@ def _compose(
         apps=admin.apps,
         tokens=Tokens(admin.keyring),
         detect=DetectFaces(intake),
-        compare=CompareFaces(intake, scores),
+        compare=compare,
         liveness=VerifyLiveness(intake),
+        selfie=VerifySelfie(intake, compare, downloader.fetch),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
         users=users,

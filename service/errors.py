@@ -104,6 +104,10 @@ class PictureDownloadFailed(PictureError):
     """The picture's address could not be fetched, or may not be."""
 
 
+class PictureDownloadTimedOut(PictureDownloadFailed):
+    """The picture's address did not answer in time."""
+
+
 class FaceTokenNotFound(PictureError):
     """No face of this app is remembered under this token."""
 

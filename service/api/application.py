@@ -16,6 +16,7 @@ from service import __version__
 from service.api import editing, feedback
 from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
 from service.api.envelope import Stamp, dump
+from service.api.linkface import routes as linkface_routes
 from service.api.oauth import routes as oauth_routes
 from service.api.ports import Check, Readiness, UseCases
 from service.api.v2 import routes as v2_routes
@@ -67,6 +68,7 @@ def build_api(
         logger.warning("private_alias is on: whoever reaches this port may use every app without a token")
         api.include_router(private.router(dispatcher))
     api.include_router(oauth_routes.router(service, dispatcher))
+    api.include_router(linkface_routes.router(service, dispatcher, max_body_bytes))
     _add_health(api, service)
     for status in (404, 405):
         api.add_exception_handler(status, _no_such_call)

@@ -17,6 +17,7 @@ from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
 from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
+from service.recognition.selfie import VerifySelfie
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class UseCases(Protocol):
 
     @property
     def liveness(self) -> VerifyLiveness: ...
+
+    @property
+    def selfie(self) -> VerifySelfie: ...
 
     @property
     def identify(self) -> IdentifyFaces: ...

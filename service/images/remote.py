@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import httpcore
 
-from service.errors import ParameterMalformed, PictureDownloadFailed
+from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTimedOut
 from service.images.addresses import Address, AllowList
 
 _PORTS = {"http": 80, "https": 443}
@@ -89,7 +89,7 @@ class PictureDownloader:
             ):
                 return self._read(response)
         except (httpcore.TimeoutException, TimeoutError):
-            raise PictureDownloadFailed("the address did not answer in time") from None
+            raise PictureDownloadTimedOut("the address did not answer in time") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
             raise PictureDownloadFailed(f"the address could not be fetched: {error}") from None
 

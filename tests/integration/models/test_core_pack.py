@@ -18,7 +18,8 @@ PRINTS = load_fingerprints(fingerprints_path(PACKS, "core"))
 def test_everything_is_there_and_stays_there_offline(model_dir: Path) -> None:
     assert {status.state for status in verify(CORE, model_dir)} == {FileState.READY}
     paths = ensure(CORE, model_dir, offline=True)
-    assert set(paths) == {"yunet", "fr_landmark", "sface", "fr_feature", "fr_pose", "fr_eye", "fr_liveness"}
+    assert set(paths) == set(CORE.files)
+    assert {"yunet", "fr_landmark", "sface", "fr_feature", "fr_liveness", "facemesh", "faceres"} <= set(paths)
 
 
 @pytest.mark.parametrize("name", sorted(CORE.files))

@@ -25,9 +25,12 @@ from service.storage.urls import driver_address
 PATIENCE = 30.0
 
 # A process of ours as it would run: starts its share, says so, stops it on SIGINT or when told to.
+# A test run in the background inherits SIGINT ignored; a program at a terminal does not.
 PROGRAM = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from service.storage.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 print(server.start(), flush=True)

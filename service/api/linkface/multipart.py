@@ -1,0 +1,48 @@
+"""Bodies of ``multipart/form-data`` (RFC 7578), by a bounded reader of our own: the whole body is in memory already."""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+
+from service.errors import ParameterMalformed
+
+MOST_PARTS = 32
+MOST_HEADER_BYTES = 4096
+
+_NAME = re.compile(rb'(?:^|;)\s*name\s*=\s*(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
+_DISPOSITION = re.compile(rb"(?:^|\r\n)content-disposition\s*:\s*form-data\s*;?([^\r\n]*)", re.IGNORECASE)
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """The boundary that a ``Content-Type`` names; ``None`` when it is not multipart. Raises ``ParameterMalformed``."""
+    header = Message()
+    header["content-type"] = content_type
+    if header.get_content_type() != "multipart/form-data":
+        return None
+    boundary = header.get_boundary()
+    if not boundary or len(boundary) > 200 or not boundary.isascii():
+        raise ParameterMalformed("body", "the content type names no boundary")
+    return boundary.encode()
+
+
+def parse(content: bytes, boundary: bytes) -> dict[str, bytes]:
+    """Content of every part by its name, the last of a name counting. Raises ``ParameterMalformed``.
+
+    Raises ``UnicodeDecodeError`` for a name that is not UTF-8.
+    """
+    pieces = (b"\r\n" + content).split(b"\r\n--" + boundary, MOST_PARTS + 2)
+    if len(pieces) > MOST_PARTS + 2:
+        raise ParameterMalformed("body", f"more than {MOST_PARTS} parts")
+    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+        raise ParameterMalformed("body", "the last boundary is missing")
+    return dict(_part(piece) for piece in pieces[1:-1])
+
+
+def _part(piece: bytes) -> tuple[str, bytes]:
+    header, blank, content = piece.partition(b"\r\n\r\n")
+    disposition = _DISPOSITION.search(header) if blank and len(header) <= MOST_HEADER_BYTES else None
+    name = _NAME.search(disposition[1]) if disposition else None
+    if name is None:
+        raise ParameterMalformed("body", "a part has no name")
+    return (name[1] or name[2] or b"").decode(), content

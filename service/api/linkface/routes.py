@@ -1,0 +1,164 @@
+"""Whether the person who was recorded alive is the one of a selfie: ``/identity/liveness_selfie_verification``."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.access import permissions
+from service.api import body
+from service.api.body import Received
+from service.api.calls import JSON, Dispatcher
+from service.api.envelope import dump, rounded
+from service.api.linkface import codes, liveness_data, requests
+from service.api.linkface.codes import Refusal
+from service.api.linkface.requests import Upload, Values
+from service.api.ports import UseCases
+from service.calibration.confidence import confidence
+from service.errors import AccessError, ParameterMalformed, PictureUnreadable, ServiceError, UnknownCall
+from service.images.headers import Format, HeaderError, read_header
+from service.values import App
+
+PATH = "/identity/liveness_selfie_verification"
+PERMISSIONS = ("match", "faceverify")
+"""What an app must be allowed to do, both."""
+
+MAX_SELFIE_BYTES = 5 * 2**20
+MIN_SIDE, MAX_SIDE = 9, 4000
+"""Pixels: more than 8, at most 4000."""
+
+SCORE_DIGITS = 6
+
+_GIF = (b"GIF87a", b"GIF89a")
+_FORMATS = frozenset({Format.JPEG, Format.PNG, Format.BMP, Format.TIFF})
+
+logger = logging.getLogger(__name__)
+
+
+def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> APIRouter:
+    """The route, and the answer for every other path and method below ``/identity/``."""
+    routes = APIRouter(tags=["linkface"])
+
+    async def verification(request: Request) -> Response:
+        request_id = f"TID{secrets.token_hex(16)}"
+        try:
+            received = await body.receive(request, max_body_bytes)
+            content_type = request.headers.get("content-type", "")
+            work = partial(_verify, service, request.scope["query_string"], content_type, received)
+            answer = await dispatcher.in_thread(work)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        except ServiceError as error:
+            return _failed(error, request_id)
+        except Exception:
+            logger.exception("unexpected failure of a call", extra={"call": PATH, "request_id": request_id})
+            return _failed(ServiceError("unexpected"), request_id)
+        return Response(dump({"request_id": request_id, "status": codes.OK, **answer}), media_type=JSON)
+
+    async def nothing(_request: Request) -> Response:
+        return _failed(UnknownCall(), f"TID{secrets.token_hex(16)}")
+
+    routes.add_api_route(
+        PATH,
+        verification,
+        methods=["POST"],
+        operation_id="linkface_liveness_selfie_verification",
+        summary="Compare a selfie with recorded liveness data.",
+        response_class=Response,
+    )
+    routes.add_api_route(
+        "/identity/{rest:path}",
+        nothing,
+        methods=["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"],
+        include_in_schema=False,
+        response_class=Response,
+    )
+    return routes
+
+
+def authenticate(service: UseCases, api_id: str, api_secret: str) -> App:
+    """The app with these keys, allowed to make the call. Raises an ``AccessError``."""
+    app = service.apps.by_api_key(api_id)
+    # Compared in any case, so that the time taken does not tell whether the key is known.
+    secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
+    same = hmac.compare_digest(secret.encode(), api_secret.encode())
+    if app is None or not same:
+        raise AccessError("unknown api_id or wrong api_secret")
+    for permission in PERMISSIONS:
+        permissions.check(app, permission)
+    return app
+
+
+def check_selfie(data: bytes, name: str) -> None:
+    """Size, format and sides, from the header alone. Raises ``Refusal``."""
+    if len(data) > MAX_SELFIE_BYTES:
+        raise Refusal("IMAGE_FILE_SIZE_TOO_BIG", image=name)
+    if data.startswith(_GIF):
+        raise Refusal("INVALID_IMAGE_FORMAT_OR_SIZE", image=name, reason="GIF is not read here")
+    try:
+        header = read_header(data)
+    except HeaderError:
+        raise Refusal("CORRUPT_IMAGE", image=name) from None
+    sides = (header.width, header.height)
+    if header.format not in _FORMATS or min(sides) < MIN_SIDE or max(sides) > MAX_SIDE:
+        raise Refusal("INVALID_IMAGE_FORMAT_OR_SIZE", image=name)
+
+
+def _verify(service: UseCases, query: bytes, content_type: str, received: Received) -> dict[str, object]:
+    """In a worker thread."""
+    sent: Values = requests.values(query, content_type, received)
+    app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"))
+    asked = requests.selfie_request(sent)
+    selfie = _content(service, asked.selfie)
+    check_selfie(selfie, asked.selfie.name)
+    recorded = _content(service, asked.liveness_data)
+    with _concerning(asked.liveness_data.name):
+        try:
+            frame = service.selfie.liveliest(app, liveness_data.parse(recorded).frames)
+        except (liveness_data.LivenessDataError, ParameterMalformed, PictureUnreadable) as error:
+            raise Refusal("WRONG_LIVENESS_DATA", reason=str(error)) from None
+    with _concerning(asked.selfie.name):
+        score = service.selfie.score(app, selfie, frame)
+    return {
+        "hack_score": rounded(1 - frame.score, SCORE_DIGITS),
+        "verify_score": rounded(confidence(score), SCORE_DIGITS),
+        "liveness_data_id": "",  # uploads are not kept, and an id that finds nothing would be a lie
+        "image_id": "",
+    }
+
+
+def _content(service: UseCases, upload: Upload) -> bytes:
+    if upload.url is None:
+        return upload.data
+    with _concerning(upload.name):
+        return service.selfie.fetch(upload.url)
+
+
+@contextmanager
+def _concerning(name: str) -> Iterator[None]:
+    """Failures inside tell the parameter that they are about."""
+    try:
+        yield
+    except ServiceError as error:
+        raise codes.about(error, name) from error
+
+
+def _failed(error: ServiceError, request_id: str) -> Response:
+    status = codes.of(error)
+    content: dict[str, object] = {"status": status.text, "request_id": request_id}
+    image, reason = (error.image, error.reason) if isinstance(error, Refusal) else (None, None)
+    if status.text == "KEY_EXPIRED":
+        reason = "the app is disabled"
+    if image is not None:
+        content["image"] = image
+    if reason is not None:
+        content["reason"] = reason
+    return Response(dump(content), status_code=status.http, media_type=JSON)

@@ -1,0 +1,138 @@
+"""Linkface as its callers speak it: ``requests`` with multipart files."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import requests
+
+from service.api.linkface.routes import PATH
+from service.app import Service
+from tests.contract.conftest import caller
+from tests.contract.wire import Wire
+from tests.fixtures.linkface import encode
+from tests.fixtures.pictures import Pictures
+
+
+class Client:
+    """One app's caller."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.url = f"{str(wire.http.base_url).rstrip('/')}{PATH}"
+        self.keys = {"api_id": wire.credentials.api_key, "api_secret": wire.credentials.secret_key}
+
+    def post(self, expected: int = 200, **sent: Any) -> dict[str, Any]:
+        """An answer with this HTTP code; what every answer must be is checked."""
+        response = requests.post(self.url, timeout=60, **{"data": self.keys, **sent})
+        assert response.status_code == expected, response.text
+        answer: dict[str, Any] = response.json()
+        assert re.fullmatch(r"TID[0-9a-f]{32}", answer["request_id"])
+        return answer
+
+    def files(self, expected: int, selfie: bytes, recorded: bytes, **data: str) -> dict[str, Any]:
+        """As the documents' sample: two files."""
+        files = {"selfie_file": ("a.jpg", selfie), "liveness_data_file": ("b", recorded)}
+        return self.post(expected, files=files, data={**self.keys, **data})
+
+
+@pytest.fixture
+def client(wire: Wire) -> Client:
+    return Client(wire)
+
+
+def blank(width: int, height: int) -> bytes:
+    return cv2.imencode(".png", np.full((height, width, 3), 127, np.uint8))[1].tobytes()
+
+
+def test_the_same_person_another_and_the_same_picture(client: Client, pictures: Pictures) -> None:
+    recorded = encode([blank(64, 64), pictures.bytes("obama.jpg")], video=b"film", actions=[1, 2])
+    same = client.files(200, pictures.bytes("obama2.jpg"), recorded, selfie_auto_rotate="true")
+    assert list(same) == ["request_id", "status", "hack_score", "verify_score", "liveness_data_id", "image_id"]
+    assert same["status"] == "OK"
+    assert 0 <= same["hack_score"] <= 1
+    assert 0.7 <= same["verify_score"] < 0.9
+    other = client.files(200, pictures.bytes("biden.jpg"), recorded)
+    assert other["verify_score"] < 0.7
+    assert client.files(200, pictures.bytes("obama.jpg"), recorded)["verify_score"] == 1
+
+
+def test_json_with_base64_and_keys_in_the_query(client: Client, pictures: Pictures) -> None:
+    content = {
+        "selfie_file": pictures.base64("obama2.jpg"),
+        "liveness_data_file": base64.b64encode(encode([pictures.bytes("obama.jpg")])).decode(),
+        "selfie_auto_rotate": True,
+    }
+    assert client.post(params=client.keys, data=None, json=content)["status"] == "OK"
+    assert client.post(data={**client.keys, **content})["status"] == "OK"
+
+
+@pytest.mark.parametrize("extension", [".bmp", ".png", ".tiff"])
+def test_formats(client: Client, pictures: Pictures, extension: str) -> None:
+    image = cv2.imread(str(pictures.path("obama2.jpg")))
+    assert image is not None
+    selfie = cv2.imencode(extension, cv2.resize(image, None, fx=0.5, fy=0.5))[1].tobytes()
+    assert client.files(200, selfie, encode([pictures.bytes("obama.jpg")]))["status"] == "OK"
+
+
+@pytest.mark.parametrize(
+    ("selfie", "status"),
+    [
+        (b"\xff\xd8\xff" + bytes(5 * 2**20), "IMAGE_FILE_SIZE_TOO_BIG"),
+        (b"no picture", "CORRUPT_IMAGE"),
+        (b"GIF89a" + bytes(100), "INVALID_IMAGE_FORMAT_OR_SIZE"),
+        (blank(8, 100), "INVALID_IMAGE_FORMAT_OR_SIZE"),
+        (blank(4001, 10), "INVALID_IMAGE_FORMAT_OR_SIZE"),
+        (blank(100, 100), "NO_FACE_DETECTED"),
+    ],
+)
+def test_selfies_that_are_refused(client: Client, pictures: Pictures, selfie: bytes, status: str) -> None:
+    answer = client.files(400, selfie, encode([pictures.bytes("obama.jpg")]))
+    assert (answer["status"], answer["image"]) == (status, "selfie_file")
+
+
+def test_liveness_data_that_is_refused(client: Client, pictures: Pictures) -> None:
+    selfie = pictures.bytes("obama.jpg")
+    assert client.files(400, selfie, b"vendor's secret")["status"] == "WRONG_LIVENESS_DATA"
+    for frame in (b"no picture", b""):
+        assert client.files(400, selfie, encode([frame]))["status"] == "WRONG_LIVENESS_DATA"
+    answer = client.files(400, selfie, encode([blank(100, 100)]))
+    assert (answer["status"], answer["image"]) == ("NO_FACE_DETECTED", "liveness_data_file")
+
+
+def test_arguments_ids_and_addresses(client: Client, pictures: Pictures) -> None:
+    files = {"liveness_data_file": ("b", encode([pictures.bytes("obama.jpg")]))}
+    missing = client.post(400, files=files)
+    assert missing["status"] == "INVALID_ARGUMENT"
+    assert "selfie_file" in missing["reason"]
+    unknown = client.post(400, files=files, data={**client.keys, "selfie_image_id": "abc"})
+    assert (unknown["status"], unknown["image"]) == ("IMAGE_ID_NOT_EXIST", "selfie_image_id")
+    forbidden = client.post(400, files=files, data={**client.keys, "selfie_url": "http://127.0.0.1:1/a.jpg"})
+    assert (forbidden["status"], forbidden["image"]) == ("DOWNLOAD_ERROR", "selfie_url")
+    malformed = client.post(400, files=files, data={**client.keys, "selfie_url": "nowhere"})
+    assert malformed["status"] == "INVALID_ARGUMENT"
+    assert "selfie_url" in malformed["reason"]
+    assert client.post(400, params=b"a=%ff", data=None)["status"] == "ENCODING_ERROR"
+
+
+def test_who_is_asking(client: Client, service: Service, http: httpx.Client) -> None:
+    assert client.post(401, data={**client.keys, "api_secret": "wrong"})["status"] == "UNAUTHORIZED"
+    assert client.post(401, data={"api_id": "unknown", "api_secret": "x"})["status"] == "UNAUTHORIZED"
+    assert client.post(401, data={})["status"] == "UNAUTHORIZED"
+    assert Client(caller(service, http, ["match"])).post(403)["status"] == "NO_PERMISSION"
+    disabled = caller(service, http)
+    service.apps.set_enabled(disabled.credentials.app_id, enabled=False)
+    answer = Client(disabled).post(401)
+    assert answer["status"] == "KEY_EXPIRED"
+    assert answer["reason"]
+
+
+def test_other_paths_and_methods(http: httpx.Client) -> None:
+    for answer in (http.post("/identity/other"), http.get(PATH)):
+        assert answer.status_code == 404
+        assert answer.json()["status"] == "NOT_FOUND"

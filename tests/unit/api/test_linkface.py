@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from service import errors
+from service.api.body import Received
+from service.api.linkface import codes, liveness_data, multipart, requests
+from service.api.linkface.codes import Refusal
+from service.calibration.confidence import confidence
+from service.errors import ParameterMalformed, ServiceError
+from tests.fixtures.linkface import encode
+from tests.fixtures.places import ROOT
+
+EVERY_ERROR = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ServiceError)]
+
+
+@pytest.mark.parametrize(("score", "expected"), [(50, 0.4), (60, 0.5), (70, 0.6), (80, 0.7), (90, 0.8), (100, 1.0)])
+def test_confidence_follows_the_documents_table(score: float, expected: float) -> None:
+    assert confidence(score) == pytest.approx(expected)
+
+
+def test_confidence_rises_and_similarity_alone_stays_below_identity() -> None:
+    values = [confidence(score / 10) for score in range(1001)]
+    assert values == sorted(values)
+    assert values[0] == 0
+    assert confidence(99.99) < 0.9
+
+
+@pytest.mark.parametrize("kind", EVERY_ERROR)
+def test_every_error_has_a_status(kind: type[ServiceError]) -> None:
+    assert codes.of(kind.__new__(kind)) in codes.STATUSES
+
+
+def test_every_status_is_documented() -> None:
+    text = (ROOT / "docs" / "linkface.md").read_text(encoding="utf-8")
+    for status in codes.STATUSES:
+        assert f"| {status.http} | {status.text} | {status.when or 'reserved'} |" in text
+
+
+def test_liveness_data_comes_back_as_it_was_encoded() -> None:
+    data = liveness_data.parse(encode([b"one", b"two"], video=b"film", actions=[1, 4, 99]))
+    assert data.frames == (b"one", b"two")
+    assert data.actions == ("BLINK", "YAW", "UNKNOWN")
+
+
+def test_unknown_fields_are_skipped() -> None:
+    unknown = b"\x2a\x01x" + b"\x3d\0\0\0\0" + b"\x41" + bytes(8)
+    assert liveness_data.parse(encode([b"one"]) + unknown).frames == (b"one",)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        encode([]),
+        encode([b"x"], version=2),
+        encode([b"x"] * 9),
+        encode([b"x"], actions=[1] * 17),
+        encode([b"x"])[:-1],
+        encode([b"x"]) + b"\x0b",
+        b"\xff" * 20,
+        b"\x10\x01" + encode([b"x"]),
+        b"\x28\x01" * 2000,
+    ],
+)
+def test_what_is_no_liveness_data_is_refused(data: bytes) -> None:
+    with pytest.raises(liveness_data.LivenessDataError):
+        liveness_data.parse(data)
+
+
+def test_multipart() -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; filename="name=x"; name="f"\r\n'
+        b"Content-Type: image/png\r\n\r\n\x00\r\n\xff"
+        b"\r\n--b\r\ncontent-disposition: form-data; name=plain\r\n\r\nvalue\r\n--b--\r\n"
+    )
+    assert multipart.boundary_of('multipart/form-data; boundary="b"') == b"b"
+    assert multipart.parse(body, b"b") == {"f": b"\x00\r\n\xff", "plain": b"value"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"--b\r\n\r\nx\r\n--b--", b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n"]
+)
+def test_broken_multipart_is_refused(body: bytes) -> None:
+    with pytest.raises(ParameterMalformed):
+        multipart.parse(body, b"b")
+
+
+@pytest.mark.parametrize(
+    ("query", "content_type", "content", "status"),
+    [
+        (b"a=%ff", "", b"", "ENCODING_ERROR"),
+        (b"", "application/json", b'{"a": "\xff"}', "ENCODING_ERROR"),
+        (b"", "application/json", b'{"a": ', "INVALID_ARGUMENT"),
+        (b"", "application/json", b'{"a": []}', "INVALID_ARGUMENT"),
+        (b"", "multipart/form-data", b"", "INVALID_ARGUMENT"),
+    ],
+)
+def test_unreadable_parameters(query: bytes, content_type: str, content: bytes, status: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        requests.values(query, content_type, Received(content))
+    assert refusal.value.status.text == status
+
+
+def test_a_body_that_is_too_large() -> None:
+    with pytest.raises(Refusal) as refusal:
+        requests.values(b"", "", Received(b"", too_large=True))
+    assert refusal.value.status.text == "IMAGE_FILE_SIZE_TOO_BIG"
+
+
+def test_an_address_in_the_place_of_a_file() -> None:
+    sent: requests.Values = {"selfie_file": "https://example.org/a.jpg", "liveness_data_file": b"http://example.org/b"}
+    asked = requests.selfie_request({**sent, "selfie_auto_rotate": "True"})
+    assert asked.selfie.url == "https://example.org/a.jpg"
+    assert asked.liveness_data.url == "http://example.org/b"
+    assert asked.auto_rotate
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ({"liveness_data_file": b"x"}, "selfie_file"),
+        ({"selfie_file": b"x", "selfie_url": "http://x", "liveness_data_file": b"x"}, "selfie_file"),
+        ({"selfie_file": b"x"}, "liveness_data_file"),
+        ({"selfie_file": b"x", "liveness_data_file": b"x", "selfie_auto_rotate": "maybe"}, "selfie_auto_rotate"),
+        ({"selfie_file": "!", "liveness_data_file": b"x"}, "selfie_file"),
+    ],
+)
+def test_the_reason_names_the_parameter(sent: requests.Values, reason: str) -> None:
+    with pytest.raises(Refusal, match=reason) as refusal:
+        requests.selfie_request(sent)
+    assert refusal.value.status.text == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "http"),
+    [
+        (errors.PictureDownloadTimedOut(), "DOWNLOAD_TIMEOUT", 400),
+        (errors.Overloaded(), "RATE_LIMIT_EXCEEDED", 403),
+        (errors.PermissionDenied(), "NO_PERMISSION", 403),
+        (errors.DatabaseUnavailable(), "INTERNAL_ERROR", 500),
+        (errors.FaceTokenNotFound(), "CORRUPT_IMAGE", 400),
+    ],
+)
+def test_statuses_of_errors(error: ServiceError, status: str, http: int) -> None:
+    assert (codes.of(error).text, codes.of(error).http) == (status, http)
+    about = codes.about(error, "selfie_url")
+    assert codes.of(about).text == status
+    assert (isinstance(about, Refusal) and about.image == "selfie_url") == (http == 400)
