@@ -59,7 +59,8 @@ def test_the_curve_is_smooth() -> None:
     curve = np.array(CONTENT["curve"])
     slopes = np.diff(curve[:, 1]) / np.diff(curve[:, 0])
     assert np.all(slopes > 0)
-    assert np.abs(np.diff(slopes)).max() < 60  # points of score per unit of similarity, from one step to the next
+    # Points of score per unit of similarity, from one step to the next: no jumps, only the bend at the median.
+    assert np.abs(np.diff(slopes)).max() < 100
 
 
 def test_anchors_follow_the_impostors() -> None:
