@@ -46,8 +46,8 @@ NO_FACE = 222202
 FACES_PER_PERSON = 10
 """At most so many pictures of a person in all-against-all, or a few celebrities would be the whole measurement."""
 
-QUICK_PAIRS = 600
-QUICK_PICTURES = 700
+QUICK_PAIRS = 240
+QUICK_PICTURES = 300
 LEAST_ACCURACY = 99.55
 """Over the ten standard folds; a part of them may read a little differently."""
 LEAST_ACCURACY_OF_A_PART = 99.3

@@ -188,16 +188,38 @@ def mask(rng: Rng, canvas: Canvas) -> Occluder:
 def _lenses(rng: Rng, canvas: Canvas, scale: float) -> list[NDArray[np.floating]]:
     """Outlines of two lenses about the eyes, ``(32, 2)`` each."""
     turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    roundness, height, drop = rng.uniform(0.5, 1), rng.uniform(0.62, 1.0), rng.uniform(0, 0.12)
+    roundness, height, drop = rng.uniform(0.5, 1), rng.uniform(0.45, 1.0), rng.uniform(0, 0.12)
+    slant = max(0.0, rng.uniform(-0.3, 0.35))  # outer corners higher, as sports glasses have it
     unit = np.stack([np.cos(turn), np.sin(turn)], 1)
     unit = np.sign(unit) * np.abs(unit) ** roundness
     lenses = []
-    for corners in ((36, 39), (42, 45)):
+    for outwards, corners in ((-1, (36, 39)), (1, (42, 45))):
         first, second = canvas.outline[corners[0]], canvas.outline[corners[1]]
         half = max(float(np.linalg.norm(second - first)), 0.2 * canvas.face) * scale
         centre = (first + second) / 2 + canvas.down * half * drop
-        lenses.append(centre + unit[:, :1] * half * canvas.across + unit[:, 1:] * half * height * canvas.down)
+        drops = unit[:, 1:] * height - slant * outwards * unit[:, :1]
+        lenses.append(centre + unit[:, :1] * half * canvas.across + drops * half * canvas.down)
     return lenses
+
+
+def _reflection(rng: Rng, canvas: Canvas, lenses: Sequence[NDArray[np.floating]]) -> Layer:
+    """What mirrored lenses show: a bright sky over dark ground, bent and with something of the surroundings in it."""
+    y, x = np.mgrid[0 : canvas.size[0], 0 : canvas.size[1]].astype(np.float32)
+    sky = np.float32(rng.uniform(110, 255)) + rng.normal(0, 18, 3).astype(np.float32)
+    ground = np.float32(rng.uniform(5, 90)) + rng.normal(0, 12, 3).astype(np.float32)
+    edge, horizon, bend = rng.uniform(0.03, 0.4), rng.uniform(-0.5, 0.6), rng.uniform(-0.6, 0.6)
+    layer = np.zeros((*canvas.size, 3), np.float32)
+    nearest = np.full(canvas.size, np.inf, np.float32)
+    for lens in lenses:
+        centre, half = lens.mean(axis=0), float(np.ptp(lens @ canvas.down)) / 2 + 1e-3
+        right = ((x - centre[0]) * canvas.across[0] + (y - centre[1]) * canvas.across[1]) / half
+        below = ((x - centre[0]) * canvas.down[0] + (y - centre[1]) * canvas.down[1]) / half
+        low = 1 / (1 + np.exp(np.clip(-(below - horizon - bend * right**2 / 4) / edge, -30, 30)))[..., None]
+        mine = np.hypot(right, below) < nearest
+        nearest = np.minimum(nearest, np.hypot(right, below))
+        layer[mine] = (sky + (ground - sky) * low)[mine]
+    scene = surface(rng, *canvas.size, canvas.donor)
+    return np.asarray(layer + (scene - layer) * rng.uniform(0, 0.6), np.float32)
 
 
 def _frame_lines(canvas: Canvas, lenses: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
@@ -213,6 +235,8 @@ def sunglasses(rng: Rng, canvas: Canvas) -> Occluder:
     opacity = np.maximum(_polygon(canvas, lenses[0], 0.5), _polygon(canvas, lenses[1], 0.5)) * rng.uniform(0.75, 1)
     layer = np.empty((*canvas.size, 3), np.float32)
     layer[:] = colour(rng, dark=True) if rng.random() < 0.8 else colour(rng)
+    if rng.random() < 0.45:
+        layer = _reflection(rng, canvas, lenses)
     shine = np.linspace(rng.uniform(0, 70), 0, canvas.size[0], dtype=np.float32)[:, None, None]
     layer += np.roll(shine, int(canvas.outline[27, 1] - canvas.size[0] / 4), axis=0)
     if rng.random() < 0.4:
@@ -221,6 +245,7 @@ def sunglasses(rng: Rng, canvas: Canvas) -> Occluder:
         cv2.circle(spot, (round(centre[0]), round(centre[1])), max(1, round(0.04 * canvas.face)), 255, -1)
         layer += 150 * _soft(spot, 0.02 * canvas.face + 0.3)[..., None]
     frame = _strokes(canvas, _frame_lines(canvas, lenses), canvas.face * rng.uniform(0.02, 0.05), 0.4)
+    layer += (colour(rng, dark=rng.random() < 0.5) - layer) * frame[..., None]
     return Occluder(np.clip(layer, 0, 255), np.maximum(opacity, frame))
 
 
