@@ -42,7 +42,7 @@ from tests.fixtures.pictures import fetch_pictures
 from tests.fixtures.places import MODELS, SHARED
 
 SEED = 31
-PEOPLE = {False: 400, True: 60}
+PEOPLE = {False: 400, True: 32}
 SIGMAS = (0, 1, 2, 2.5, 3, 4, 8)
 ZOOMS = (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)
 CUTS = (-0.1, -0.05, 0.05, 0.1, 0.2)
