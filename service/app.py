@@ -57,6 +57,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Models:
+    """What looks at pictures: the networks of one pack, and what their numbers mean."""
+
+    pack: PackManifest
+    engine: Engine
+    reporter: Reporter | None
+    """``None`` for a pack that brings no networks for attributes, quality and liveness."""
+    scores: ScoreTable
+
+
+@dataclass(frozen=True)
 class Service:
     """Every use case, ready to be called from many threads; made by ``open_service``."""
 
@@ -116,6 +127,26 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
 
     Raises what ``open_admin`` raises, ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
     """
+    models = load_models(settings, progress=progress)
+    engine = models.engine
+    engine.warm_up()
+    with contextlib.ExitStack() as stack:
+        admin = stack.enter_context(open_admin(settings))
+        source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
+        catalog = Catalog(source, engine.dimension)
+        catalog.load()
+        _follow(stack, admin, catalog)
+        upkeep = Upkeep(admin.database)
+        stack.callback(upkeep.stop)
+        upkeep.start()
+        yield _compose(admin, models, catalog)
+
+
+def load_models(settings: Settings, *, progress: Progress | None = None) -> Models:
+    """The weights of the chosen pack, fetched, checked and loaded, with their calibration.
+
+    Raises ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
+    """
     pack = load_pack(settings.pack)
     files = fetch.ensure(
         pack,
@@ -127,19 +158,9 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     )
     cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
     engine = Engine(pack, files, providers_for(settings.device))
-    engine.warm_up()
-    scores = ScoreTable.load(pack.calibration, pack.model_id)
-    reporter = _reporter(pack, files, engine)
-    with contextlib.ExitStack() as stack:
-        admin = stack.enter_context(open_admin(settings))
-        source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
-        catalog = Catalog(source, engine.dimension)
-        catalog.load()
-        _follow(stack, admin, catalog)
-        upkeep = Upkeep(admin.database)
-        stack.callback(upkeep.stop)
-        upkeep.start()
-        yield _compose(admin, pack, engine, reporter, scores, catalog)
+    own = settings.own_score_table(pack.model_id)
+    scores = ScoreTable.load(own if own.exists() else pack.calibration, pack.model_id)
+    return Models(pack, engine, _reporter(pack, files, engine), scores)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -184,17 +205,16 @@ def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> 
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 
 
-def _compose(
-    admin: Admin, pack: PackManifest, engine: Engine, reporter: Reporter | None, scores: ScoreTable, catalog: Catalog
-) -> Service:
+def _compose(admin: Admin, models: Models, catalog: Catalog) -> Service:
     settings, database = admin.settings, admin.database
+    engine, scores = models.engine, models.scores
     admission = Admission(settings.inference_threads, settings.queue_limit)
     downloader = PictureDownloader(
         time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
     )
     intake = Intake(
         engine=engine,
-        reporter=reporter,
+        reporter=models.reporter,
         admission=admission,
         database=database,
         keyring=admin.keyring,
@@ -208,7 +228,7 @@ def _compose(
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
     return Service(
         settings=settings,
-        pack=pack,
+        pack=models.pack,
         database=database,
         catalog=catalog,
         engine=engine,

@@ -182,6 +182,10 @@ class Settings(BaseSettings):
         """Where the master key lies when no setting gives it."""
         return self.home / "secret.key"
 
+    def own_score_table(self, model_id: str) -> Path:
+        """Where ``aipface calibrate`` leaves the operator's own score table for these weights."""
+        return self.home / "calibration" / f"{model_id}.json"
+
     @field_validator("home", "model_dir", "model_sources", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:

@@ -25,12 +25,11 @@ from models.manifest import PackManifest, load_pack
 from models.projection import fit_projection, project, save_projection
 from models.train.verification import (
     acceptance_at,
-    all_against_all,
-    few_of_each,
     fold_accuracy,
     person_of,
     read_pairs,
 )
+from service.calibration.fitting import all_against_all, few_of_each
 from service.inference.engine import Engine
 
 FARS = (1e-3, 1e-4)

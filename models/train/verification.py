@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.intp]
 Flags = NDArray[np.bool_]
-
-PICTURES_A_PERSON = 10
-"""Most pictures of one person in all-against-all, or a few public figures would decide the figure."""
 
 
 def person_of(picture: str) -> str:
@@ -53,25 +50,6 @@ def _best_threshold(similarity: Floats, same: Flags) -> float:
     above = same.sum() - np.concatenate([[0], np.cumsum(same[order])])  # genuine pairs accepted
     best = int(np.argmax((below + above)[:-1]))
     return float(similarity[order][best])
-
-
-def few_of_each(people: Sequence[str], most: int = PICTURES_A_PERSON) -> Flags:
-    """Marks the first ``most`` pictures of each person."""
-    seen: dict[str, int] = {}
-    marks = []
-    for person in people:
-        seen[person] = seen.get(person, 0) + 1
-        marks.append(seen[person] <= most)
-    return np.array(marks)
-
-
-def all_against_all(embeddings: Floats, people: Sequence[str]) -> tuple[Floats, Floats]:
-    """Similarities of all genuine and of all impostor pairs; memory grows with the square of the pictures."""
-    names = np.asarray(people)
-    similarity = embeddings @ embeddings.T
-    rows, columns = np.triu_indices(len(names), 1)
-    values, genuine = similarity[rows, columns], names[rows] == names[columns]
-    return values[genuine], values[~genuine]
 
 
 def acceptance_at(genuine: Floats, impostor: Floats, far: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """From the cosine similarity of two embeddings to the public score 0..100, by a table that belongs to the weights.
 
 The scale is that of the cloud's documents: 80 at a false accept rate (FAR) of 1e-4, and ten points for each power of
-ten around it: 60 at 1e-2, 70 at 1e-3, 90 at 1e-5. ``models/train/fit_scores.py`` fits a table.
+ten around it: 60 at 1e-2, 70 at 1e-3, 90 at 1e-5. ``service.calibration.fitting`` fits a table.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ScoreTable:
         if fitted_on != model_id:
             raise CalibrationError(
                 f"score table {path.name} was fitted on {fitted_on}, and the weights are {model_id}: "
-                "fit one with python -m models.train.fit_scores"
+                "fit one with aipface calibrate"
             )
         return cls(knots, fitted=True)
 

@@ -6,9 +6,11 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
 from service.cli.failures import one_sentence
+from service.cli.inspect_picture import inspect_picture
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
@@ -26,6 +28,8 @@ application.add_typer(apps, name="app")
 application.add_typer(packs, name="models")
 application.add_typer(database, name="db")
 application.command()(doctor)
+application.command()(calibrate)
+application.command(name="inspect")(inspect_picture)
 application.command(name="settings")(show_settings)
 
 

@@ -21,6 +21,7 @@ from service.inference.geometry import (
     inverse,
     location_of,
     rotation_about,
+    visible_area,
     warp,
 )
 from service.inference.landmarks import Landmarks
@@ -59,11 +60,16 @@ class Engine:
         self._pose = HeadPose.load()
 
     def detect(self, image: Image, limit: int) -> list[Face]:
-        """At most ``limit`` faces of ``image``, largest box first. What is said of a face does not depend on ``limit``.
+        """At most ``limit`` faces of ``image``, largest first. What is said of a face does not depend on ``limit``.
+
+        A face is as large as the part of its ``location`` that lies inside the picture: a bystander cut off by the
+        border is seldom whom a picture is about. Of equals the one further left comes first, then further up.
 
         Without a landmark network in the pack ``outline`` has no rows, and box and angles come from the five points.
         """
-        return [self._face(face) for face in self._finder.find(image, limit)]
+        faces = [self._face(face) for face in self._finder.find(image, limit)]
+        faces.sort(key=lambda face: (-visible_area(face.location, image), face.box))
+        return faces[:limit]
 
     def align(self, image: Image, points: Points) -> Image:
         """The 112x112 BGR crop in which the five ``points`` lie on the ArcFace template; black outside the picture."""

@@ -149,6 +149,19 @@ def location_of(outline: Points, roll: float) -> Location:
     return Location(float(left), float(top), float(width), float(height), rotation)
 
 
+def corners_of(location: Location) -> Points:
+    """``(4, 2)``: the corners of an answer's box in the picture, top left first, clockwise for an upright face."""
+    box = np.array([[0, 0], [location.width, 0], [location.width, location.height], [0, location.height]], np.float32)
+    return apply(compose(shift(location.left, location.top), rotation_about((0.0, 0.0), location.rotation)), box)
+
+
+def visible_area(location: Location, image: Image) -> float:
+    """How many pixels of ``image`` an answer's box covers."""
+    height, width = image.shape[:2]
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    return float(cv2.intersectConvexConvex(corners_of(location), frame)[0])
+
+
 def intersection_over_union(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Overlap of one box with each of ``boxes`` ``(n, 4)``, all as ``(x, y, width, height)``."""
     low = np.maximum(box[:2], boxes[:, :2])

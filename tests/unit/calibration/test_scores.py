@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.manifest import load_pack
-from models.train.fit_scores import anchors_of, curve_through
 from service.calibration.errors import CalibrationError
+from service.calibration.fitting import anchors_of, curve_through
 from service.calibration.scores import CONSERVATIVE_CURVE, HIGHEST_SCORE, ScoreTable
 
 CORE = load_pack("core")

@@ -12,12 +12,11 @@ from models.train.fit_projection import Gallery, crosswise, parts_of
 from models.train.record_fingerprints import value_range
 from models.train.verification import (
     acceptance_at,
-    all_against_all,
-    few_of_each,
     fold_accuracy,
     person_of,
     read_pairs,
 )
+from service.calibration.fitting import all_against_all, few_of_each
 from tests.unit.models.graphs import pattern
 
 
