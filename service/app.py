@@ -44,6 +44,7 @@ from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
 from service.search.catalog import Catalog
+from service.search.protocol import FaceSearch
 from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.listener import Listener
@@ -74,7 +75,7 @@ class Service:
     settings: Settings
     pack: PackManifest
     database: Database
-    catalog: Catalog
+    catalog: FaceSearch
     engine: Engine
     admission: Admission
     apps: Apps
@@ -132,8 +133,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     engine.warm_up()
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
-        source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
-        catalog = Catalog(source, engine.dimension)
+        catalog = _catalog(stack, admin, engine)
         catalog.load()
         _follow(stack, admin, catalog)
         upkeep = Upkeep(admin.database)
@@ -174,7 +174,31 @@ def create_app(service: Service) -> FastAPI:
     )
 
 
-def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: Catalog) -> None:
+def _catalog(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> FaceSearch:
+    """Where faces are searched; empty yet."""
+    settings = admin.settings
+    source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
+    if settings.search_backend == "memory":
+        return Catalog(source, engine.dimension)
+    try:
+        from service.search.milvus import MilvusCatalog  # noqa: PLC0415 (an extra, and slow to load)
+    except ModuleNotFoundError as error:
+        raise ServiceUnavailable(
+            f"the backend milvus needs {error.name}: pip install 'aipface-server[milvus]'"
+        ) from None
+    milvus = MilvusCatalog(
+        source,
+        engine.model_id,
+        engine.dimension,
+        uri=settings.milvus_uri,
+        token="" if settings.milvus_token is None else settings.milvus_token.get_secret_value(),
+        index_type=settings.milvus_index,
+    )
+    stack.callback(milvus.close)
+    return milvus
+
+
+def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> None:
     """Keep the index and the apps' cache current with what other processes do."""
 
     def caught_up_and_forgotten() -> None:
@@ -205,7 +229,7 @@ def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> 
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 
 
-def _compose(admin: Admin, models: Models, catalog: Catalog) -> Service:
+def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
     settings, database = admin.settings, admin.database
     engine, scores = models.engine, models.scores
     admission = Admission(settings.inference_threads, settings.queue_limit)

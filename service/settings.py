@@ -158,6 +158,20 @@ class Settings(BaseSettings):
     )
 
     # --- data ---
+    search_backend: Literal["memory", "milvus"] = Field(
+        default="memory",
+        description="Where faces are searched: in the memory of each process, or in Milvus (the extra `milvus`).",
+    )
+    milvus_uri: str = Field(
+        default="",
+        description="Address of Milvus (`http://host:19530`), or a file for milvus-lite; needed by its backend.",
+    )
+    milvus_token: SecretStr | None = Field(default=None, description="What Milvus asks for: `user:password`, or a key.")
+    milvus_index: str = Field(
+        default="AUTOINDEX",
+        pattern="^[A-Z0-9_]+$",
+        description="Milvus' index of the embeddings, made with the collection; `FLAT` is exact.",
+    )
     database_url: SecretStr | None = Field(
         default=None,
         description="PostgreSQL to use, `postgresql://user:password@host/name`; without it an embedded one is run.",
@@ -203,7 +217,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return value
 
-    @field_validator("log_level", "log_format", "device", mode="before")
+    @field_validator("log_level", "log_format", "device", "search_backend", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -212,6 +226,12 @@ class Settings(BaseSettings):
     def _threads_suffice(self) -> Settings:
         if self.request_threads <= self.inference_threads:
             raise ValueError("request_threads must exceed inference_threads")
+        return self
+
+    @model_validator(mode="after")
+    def _milvus_has_an_address(self) -> Settings:
+        if self.search_backend == "milvus" and not self.milvus_uri:
+            raise ValueError("the backend milvus needs milvus_uri")
         return self
 
     @classmethod

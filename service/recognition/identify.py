@@ -11,7 +11,7 @@ from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
 from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
-from service.search.catalog import Catalog
+from service.search.protocol import FaceSearch
 from service.storage.engine import Database
 from service.values import App, FaceField, Hit, ImageSource
 
@@ -63,7 +63,7 @@ class _Scope:
 class IdentifyFaces:
     """The ``search`` and ``multi-search`` calls."""
 
-    def __init__(self, intake: Intake, scores: ScoreTable, database: Database, catalog: Catalog) -> None:
+    def __init__(self, intake: Intake, scores: ScoreTable, database: Database, catalog: FaceSearch) -> None:
         self._intake = intake
         self._scores = scores
         self._database = database

@@ -11,14 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.search.flat import FlatIndex
-from service.search.protocol import Block, ChangeSource, GroupIndex, IndexFactory
+from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory
 from service.search.replay import apply_changes, fill
 from service.values import Embedding, Hit
 
 BATCH = 2000
 """Changes read at a time."""
-NEVER = -1
-"""Position of an app that has not been loaded yet."""
 
 
 @dataclass(frozen=True, slots=True)

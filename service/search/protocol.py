@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.values import Change, Embedding, Embeddings
+from service.values import Change, Embedding, Embeddings, Hit
 
 Keys = NDArray[np.int64]
 """``(n,)`` int64: numbers of faces, users or groups."""
@@ -25,6 +25,10 @@ class Candidate:
     user_pk: int
     face_pk: int
     similarity: float
+
+
+NEVER = -1
+"""Position of an app that has not been loaded yet."""
 
 
 class GroupIndex(Protocol):
@@ -85,3 +89,32 @@ class ChangeSource(Protocol):
 
     def heads(self) -> dict[int, int]:
         """The same for every app."""
+
+
+class FaceSearch(Protocol):
+    """Every app's faces, searchable, and following the change log: a ``Catalog`` in memory, or one in Milvus."""
+
+    def load(self) -> None:
+        """Bring every app up to date."""
+
+    def catch_up(self, app_pk: int, seq: int | None = None) -> None:
+        """Return when every change up to ``seq``, or up to the head of the log as of now, is found by searches."""
+
+    def catch_up_all(self) -> None:
+        """Catch up with every app, including those that have appeared or gone."""
+
+    def position(self, app_pk: int) -> int:
+        """Number of the app's last change that searches are known to see; ``NEVER`` when there is none."""
+
+    def search(
+        self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
+    ) -> list[Hit]:
+        """The ``limit`` best users of several groups with at least ``min_similarity``, by (-similarity, face_pk)."""
+
+    def search_user(
+        self, app_pk: int, group_pks: Sequence[int], user_pks: Sequence[int], probe: Embedding
+    ) -> list[Hit]:
+        """The best face of each of the users, as far as they are in the groups, by (-similarity, face_pk)."""
+
+    def faces(self) -> int:
+        """How many faces are searchable."""

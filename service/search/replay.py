@@ -29,17 +29,9 @@ def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex
     No number is given twice, so what is added and removed within ``changes`` may be left out, and an addition may
     come before the removals that the log has before it. That way a replaced face is never missing in between.
     """
-    gone = {(change.kind, _subject(change)) for change in changes if change.kind is not ChangeKind.ADD_FACE}
     added: dict[int, list[Change]] = {}
-    for change in changes:
-        if (
-            change.kind is ChangeKind.ADD_FACE
-            and change.embedding is not None
-            and (ChangeKind.REMOVE_FACE, change.face_pk) not in gone
-            and (ChangeKind.REMOVE_USER, change.user_pk) not in gone
-            and (ChangeKind.REMOVE_GROUP, change.group_pk) not in gone
-        ):
-            added.setdefault(change.group_pk, []).append(change)
+    for change in surviving_additions(changes):
+        added.setdefault(change.group_pk, []).append(change)
     for group_pk, rows in added.items():
         _index(groups, group_pk, new_index, len(rows)).add_many(
             np.array([row.face_pk for row in rows], dtype=np.int64),
@@ -49,6 +41,20 @@ def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex
     for change in changes:
         if change.kind is not ChangeKind.ADD_FACE:
             _remove(groups, change)
+
+
+def surviving_additions(changes: Sequence[Change]) -> list[Change]:
+    """The additions whose face, user and group no row of ``changes`` removes."""
+    gone = {(change.kind, _subject(change)) for change in changes if change.kind is not ChangeKind.ADD_FACE}
+    return [
+        change
+        for change in changes
+        if change.kind is ChangeKind.ADD_FACE
+        and change.embedding is not None
+        and (ChangeKind.REMOVE_FACE, change.face_pk) not in gone
+        and (ChangeKind.REMOVE_USER, change.user_pk) not in gone
+        and (ChangeKind.REMOVE_GROUP, change.group_pk) not in gone
+    ]
 
 
 def _subject(change: Change) -> int:

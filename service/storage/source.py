@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ Block = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Embedding
 """Face, user and group numbers ``(n,)`` int64, and embeddings ``(n, dimension)`` float32."""
 
 BLOCK_ROWS = 8192
+
+LOCK = int.from_bytes(b"aipi", "big")
+"""First key of the advisory locks around a shared index: the letters "aipi"."""
 
 # Binary COPY (https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"): a header of 19 bytes, rows of
 # big-endian fields each after its length, and a trailer of one int16 -1.
@@ -62,6 +66,13 @@ class PostgresChangeSource:
     def heads(self) -> dict[int, int]:
         with self._database.read() as reader:
             return reader.changes.heads()
+
+    @contextlib.contextmanager
+    def applying(self, app_pk: int) -> Iterator[None]:
+        """Keeps every other process from applying changes of this app to a shared index meanwhile; waits its turn."""
+        with self._database.bulk() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s, hashint8(%s))", (LOCK, app_pk))
+            yield
 
     def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int) -> Iterator[Block]:
         query = sql.SQL(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ import pytest
 from service.search.catalog import Catalog
 from service.search.exact import ExactIndex
 from service.search.flat import FlatIndex
+from service.search.milvus import MilvusCatalog
+from service.search.protocol import FaceSearch
 from service.storage.engine import Database, UnitOfWork
 from service.storage.source import PostgresChangeSource
 from service.values import App, Embedding, Hit
 from tests.fixtures.library import DIMENSION, MODEL, new_app, random_embeddings, stored_face
 
 STEPS = 2000
+MILVUS_STEPS = 96
 POOL = 400
 """Different faces in play; more enrolments than that, so that equal embeddings meet."""
 GROUPS = ("g0", "g1", "g2")
@@ -144,7 +148,7 @@ def _truth(database: Database) -> Catalog:
     return catalog
 
 
-def _compare(play: Play, app: App, expected: Catalog, catalogs: dict[str, Catalog]) -> None:
+def _compare(play: Play, app: App, expected: Catalog, catalogs: Mapping[str, FaceSearch]) -> None:
     with play.database.read() as reader:
         groups = reader.groups.pks(app.pk, GROUPS)
         known = {name: reader.users.pks(list(groups.values()), name) for name in play.random.sample(USERS, 2)}
@@ -193,3 +197,37 @@ def test_all_agree_under_random_change(database: Database, seed: int) -> None:
                 _compare(play, one, truth, catalogs)
             assert {catalog.faces() for catalog in catalogs.values()} == {truth.faces()}
             assert {catalog.stats().apps for catalog in catalogs.values()} == {2}
+
+
+def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path) -> None:
+    """Two catalogs over one Milvus, as two processes have them; each finds what the other brought up to date."""
+    play = Play(database, 3)
+    source = PostgresChangeSource(database, MODEL, DIMENSION)
+    oracle = Catalog(source, DIMENSION, ExactIndex)
+
+    def connected() -> MilvusCatalog:
+        catalog = MilvusCatalog(source, MODEL, DIMENSION, uri=str(tmp_path / "milvus.db"), index_type="FLAT")
+        catalog.load()
+        return catalog
+
+    catalogs = {"one": connected(), "other": connected()}
+    for step in range(MILVUS_STEPS):
+        app = play.step()
+        if step % 7 == 0:
+            with database.admin() as admin:
+                admin.changes.prune(app.pk, keep=play.random.choice((0, 1, 20)))
+        if step == MILVUS_STEPS // 2:
+            play.replace_app()
+            catalogs["one"].close()
+            catalogs["one"] = connected()
+        with database.read() as reader:
+            head = reader.changes.head(app.pk)
+        catalogs[play.random.choice(("one", "other"))].catch_up(app.pk, head)
+        if step % 8 == 0:
+            oracle.catch_up_all()
+            for catalog in catalogs.values():
+                catalog.catch_up_all()
+            _compare(play, app, oracle, catalogs)
+            assert {catalog.faces() for catalog in catalogs.values()} == {oracle.faces()}
+    for catalog in catalogs.values():
+        catalog.close()

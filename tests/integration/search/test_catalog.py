@@ -11,9 +11,9 @@ import pytest
 
 from service.errors import DatabaseUnavailable
 from service.search import catalog as catalog_module
-from service.search.catalog import NEVER, Catalog, CatalogStats
+from service.search.catalog import Catalog, CatalogStats
 from service.search.flat import FlatIndex
-from service.search.protocol import Block
+from service.search.protocol import NEVER, Block
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
