@@ -34,7 +34,7 @@ def test_inspect_draws_every_face(home: Home, pictures: Pictures) -> None:
     assert drawn.std() > 10
 
 
-def test_inspect_says_what_is_wrong(home: Home, pictures: Pictures) -> None:
+def test_inspect_says_what_is_wrong(home: Home) -> None:
     faceless = home.folder / "plain.png"
     cv2.imwrite(str(faceless), np.full((200, 200, 3), 120, np.uint8))
     nothing = home.folder / "absent.png"
