@@ -159,8 +159,8 @@ class Intake:
 
     def remember(self, app: App, faces: Sequence[SeenFace]) -> None:
         """Keep the faces for a while, so that their tokens work as pictures from this moment, in every process."""
-        with self._database.admin() as work:
-            work.tokens.put(
+        with self._database.remembering() as tokens:
+            tokens.put(
                 app.pk,
                 [RememberedFace(face.stored, face.known_embedding) for face in faces],
                 self.model_id,

@@ -117,9 +117,8 @@ class IdentifyFaces:
 
     def _scope(self, app: App, group_ids: Sequence[str], options: SearchOptions) -> _Scope:
         with self._database.read() as reader:
-            head = reader.changes.head(app.pk)
-            known = reader.groups.pks_in_scene(app.pk, group_ids, options.scene)
-            groups = tuple(known[name] for name in group_ids if name in known)
+            scope = reader.searching.scope(app.pk, group_ids, options.scene)
+            groups = tuple(scope.groups[name] for name in group_ids if name in scope.groups)
             if not groups:
                 raise GroupNotFound
             users: tuple[int, ...] | None = None
@@ -127,7 +126,7 @@ class IdentifyFaces:
                 users = tuple(reader.users.pks(groups, options.user_id))
                 if not users:
                     raise UserNotFound
-            return _Scope(groups, users, head or 0)
+            return _Scope(groups, users, scope.head)
 
     def _hits(self, app: App, face: SeenFace, scope: _Scope, options: SearchOptions) -> list[Hit]:
         least = self._scores.similarity(options.threshold)
@@ -146,18 +145,18 @@ class IdentifyFaces:
         if not everything:
             return [() for _ in faces]
         with self._database.read() as reader:
-            users = reader.users.entries_by_pk([hit.user_pk for hit in everything])
-            tokens = reader.faces.tokens_by_pk([hit.face_pk for hit in everything])
+            known = reader.searching.found([hit.face_pk for hit in everything])
         described = []
         for face, found in zip(faces, hits, strict=True):
             matches = []
             for hit in found:
-                user, token = users.get(hit.user_pk), tokens.get(hit.face_pk)
-                if user is None or token is None:
+                enrolled = known.get(hit.face_pk)
+                if enrolled is None:
                     continue
-                same = token == face.token
+                same = enrolled.token == face.token
                 score = IDENTITY_SCORE if same else self._scores.score(hit.similarity)
                 if score >= options.threshold:
+                    user = enrolled.user
                     matches.append(Match(user.group_id, user.user_id, user.user_info, score))
             described.append(_one_per_user(matches, options.max_users))
         return described

@@ -18,6 +18,7 @@ from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.recording import Recording
+from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
 from service.storage.urls import driver_address, normalised
 from service.storage.users import UserReader, UserWriter
@@ -43,6 +44,7 @@ class Reader:
         self.tokens = TokenReader(execution)
         self.changes = ChangeReader(execution)
         self.feedback = FeedbackReader(execution)
+        self.searching = SearchReader(execution)
 
 
 class UnitOfWork:
@@ -131,6 +133,12 @@ class Database:
         with translated(), contextlib.closing(Execution(self._engine)) as execution:
             yield Administration(execution)
             execution.commit()
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[TokenWriter]:
+        """Change face tokens without a transaction: each statement stands alone, and costs one round trip."""
+        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+            yield TokenWriter(execution)
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

@@ -43,12 +43,6 @@ class FaceReader:
         query = sa.select(faces.c.pk, faces.c.token, faces.c.created).where(faces.c.user_pk == user_pk)
         return [FaceEntry(row.pk, row.token, row.created) for row in self._execution.run(query.order_by(faces.c.pk))]
 
-    def tokens_by_pk(self, pks: Sequence[int]) -> dict[int, str]:
-        """Tokens by number; a face deleted meanwhile is left out."""
-        wanted = sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))
-        query = sa.select(faces.c.pk, faces.c.token).where(faces.c.pk == sa.any_(wanted))
-        return {row.pk: row.token for row in self._execution.run(query)}
-
     def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
         """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
         query = sa.select(faces.c.token, faces.c.embedding).where(

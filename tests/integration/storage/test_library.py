@@ -74,7 +74,11 @@ def test_a_face_comes_back_as_it_was(database: Database, app: App) -> None:
         assert reader.faces.exists(user_pk, "token")
         assert reader.faces.pk_by_token(user_pk, "token") == pk
         assert [(entry.pk, entry.token) for entry in reader.faces.entries(user_pk)] == [(pk, "token")]
-        assert reader.faces.tokens_by_pk([pk, 404]) == {pk: "token"}
+        (known,) = reader.searching.found([pk, 404]).values()
+        assert (known.token, known.user.pk, known.user.group_id) == ("token", user_pk, "group")
+        scope = reader.searching.scope(app.pk, ["group", "absent"], None)
+        assert (list(scope.groups), scope.head) == (["group"], reader.changes.head(app.pk))
+        assert reader.searching.scope(404, ["group"], None).groups == {}
         found = reader.faces.stored_by_token(app.pk, "token", MODEL)
         assert found is not None
         assert found.face == face
