@@ -118,7 +118,7 @@ class FaceFinder:
             effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
             accepted = (_ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE) * max(image.shape[:2]) / look
             for candidate in self._candidates(pyramid, look, plan.views):
-                if candidate.side < accepted or _shown(candidate, clear):
+                if candidate.side < accepted or _shown(candidate, clear) or _outgrown(candidate, clear, limit):
                     continue
                 face = self._leveller.level(image, candidate, effort)
                 if face is not None and not _shown(face, clear):
@@ -160,12 +160,14 @@ def _shown(found: Detection | LevelFace, faces: Sequence[LevelFace]) -> bool:
     )
 
 
+def _outgrown(found: Detection | LevelFace, clear: Sequence[LevelFace], limit: int) -> bool:
+    """Whether ``limit`` clear faces are larger beyond doubt, so that ``found`` need not be looked at closely."""
+    return len(clear) >= limit and found.side * _LEAST_STEP < sorted(face.side for face in clear)[-limit]
+
+
 def _settled(clear: Sequence[LevelFace], vague: Sequence[LevelFace], limit: int) -> bool:
     """Whether no larger look can change which ``limit`` faces are the largest.
 
     Larger looks add smaller faces only, but they decide about the vague ones.
     """
-    if len(clear) < limit:
-        return False
-    least = sorted((face.side for face in clear), reverse=True)[limit - 1]
-    return all(face.side * _LEAST_STEP < least or _shown(face, clear) for face in vague)
+    return len(clear) >= limit and all(_outgrown(face, clear, limit) or _shown(face, clear) for face in vague)
