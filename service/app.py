@@ -213,7 +213,6 @@ def _compose(
     compare = CompareFaces(intake, scores)
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
-    envelope_keys = EnvelopeKeys(database, admin.keyring, grace=timedelta(seconds=settings.envelope_key_grace))
     return Service(
         settings=settings,
         pack=pack,
@@ -234,9 +233,9 @@ def _compose(
         faces=Faces(database, catalog.catch_up),
         groups=Groups(database, catalog.catch_up),
         feedback=Feedback(database),
-        envelope_keys=envelope_keys,
+        envelope_keys=admin.envelope_keys,
         open_envelope=OpenEnvelopes(
-            envelope_keys,
+            admin.envelope_keys,
             database,
             max_age=timedelta(seconds=settings.envelope_max_age),
             max_picture_bytes=settings.max_body_bytes,

@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         default=7 * 86400,
         ge=0,
         le=366 * 86400,
-        description="Seconds that the old keys of capture envelopes are accepted after `aipface app envelope-key rotate`.",
+        description="Seconds that old keys of capture envelopes work after `aipface app envelope-key rotate`.",
     )
     risk_window: int = Field(
         default=86400, ge=60, le=366 * 86400, description="Seconds within which people and failures of a device count."

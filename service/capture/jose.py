@@ -57,7 +57,7 @@ class Header:
 
 
 class _Registry(jwe.JWERegistry):
-    """Pictures are larger than what joserfc allows by itself; how large a request may be is checked where it is read."""
+    """Pictures are larger than joserfc's default; how large a request may be is checked where it is read."""
 
     max_ciphertext_length = 2**30
 
@@ -76,7 +76,8 @@ def generate(algorithm: str) -> KeyPair:
 
 def load(algorithm: str, private: bytes) -> PrivateKey:
     """The private key of a pair that ``generate`` made."""
-    return (ECKey if algorithm == ECDH else RSAKey).import_key(private)
+    key: PrivateKey = ECKey.import_key(private) if algorithm == ECDH else RSAKey.import_key(private)
+    return key
 
 
 def looks_like_jwe(text: str) -> bool:

@@ -72,9 +72,7 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: the apps, face tokens, feedback, capture envelopes, the upkeep of
-    the change log.
-    """
+    """One transaction outside the apps' libraries: apps, face tokens, feedback, captures, the change log's upkeep."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)

@@ -1,5 +1,4 @@
-"""The error codes of V4: the vendor's table, which is V3's, with the names that parameters have in V4, and our own codes
-for what the vendor does not have."""
+"""The error codes of V4: the vendor's table, which is V3's, with V4's names of parameters, and codes of our own."""
 
 from __future__ import annotations
 
