@@ -2,8 +2,8 @@
 
     python capture_envelope.py http://127.0.0.1:8000 API_KEY SECRET_KEY face.jpg
 
-needs ``pip install joserfc requests``. ``seal`` is the part that belongs on the device that takes the pictures: it needs
-the public keys only. Fetching them and calling the API is for the server behind it, which has the app's secret.
+needs ``pip install joserfc requests``. ``seal`` is the part that belongs on the device that takes the pictures: it
+needs the public keys only. Fetching them and calling the API is for the server behind it, which has the app's secret.
 """
 
 from __future__ import annotations

@@ -365,7 +365,7 @@ HEADERS = st.fixed_dictionaries(
         "zip": VALUES,
     },
 )
-CONTENTS = st.fixed_dictionaries({}, optional={name: VALUES for name in ("images", "nonce", "timestamp", "device_id")})
+CONTENTS = st.fixed_dictionaries({}, optional=dict.fromkeys(("images", "nonce", "timestamp", "device_id"), VALUES))
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 REFUSALS = {CLOSED, NOT_OPENED, STALE, REPLAYED, (222203, "image check fail"), (222001, "param[] is null")}
 

@@ -21,12 +21,9 @@ from service.capture.rules import RiskLimits
 from service.storage.engine import Database
 from tests.contract.conftest import caller, listening
 from tests.contract.test_capture_envelope import Device, device_of
-from tests.contract.test_recognition import Photos, photos
 from tests.contract.wire import Answer, Wire
 from tests.fixtures.envelopes import content, seal
 from tests.fixtures.pictures import Pictures
-
-__all__ = ["photos"]
 
 _numbers = itertools.count(1)
 

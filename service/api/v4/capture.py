@@ -21,7 +21,14 @@ from service.api.v4.codes import CODES, ENCRYPTED
 from service.capture.envelope import Capture
 from service.capture.jose import looks_like_jwe
 from service.capture.rules import Risk
-from service.errors import FaceRejected, ParameterMalformed, PictureError, ServiceUnavailable, WrongPictureCount
+from service.errors import (
+    FaceRejected,
+    ParameterMalformed,
+    PictureError,
+    ServiceError,
+    ServiceUnavailable,
+    WrongPictureCount,
+)
 from service.intake.seen import SeenFace
 from service.values import App, ImageKind
 
@@ -109,12 +116,17 @@ class Opened(Generic[A, R]):
 
 
 def accepting(
-    call: Call[A, R], slot: Slot, *, face: Callable[[R], SeenFace | None], passed: Callable[[R], bool]
+    call: Call[A, R],
+    slot: Slot,
+    *,
+    face: Callable[[R], SeenFace | None],
+    passed: Callable[[R], bool],
+    failures: tuple[type[ServiceError], ...] = (PictureError, FaceRejected),
 ) -> Call[Any, Any]:
     """The call, which takes envelopes in ``slot`` too.
 
     ``face`` finds in the outcome who stood in front of the device; ``passed`` tells whether the outcome is what an
-    honest capture leads to.
+    honest capture leads to. Errors of the kinds ``failures`` count as failed captures, others are not the device's.
     """
 
     def parse(parameters: Parameters) -> A | Sealed:
@@ -134,7 +146,7 @@ def accepting(
         arguments = call.parse(slot.filled(request.values, _written(capture)))
         try:
             outcome = call.run(service, app, arguments)
-        except (PictureError, FaceRejected):
+        except failures:
             if request.risk:
                 _judged(service, app, capture, None, passed=False)
             raise
