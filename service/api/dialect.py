@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.api.codes import CodeTable
 from service.api.envelope import Stamp, dump
@@ -17,7 +17,7 @@ class Beside:
     """A result, and what stands beside it in the answer, after everything else."""
 
     result: object
-    beside: Mapping[str, object] = field(default_factory=dict)
+    beside: Mapping[str, object]
 
 
 class Enveloped:

@@ -68,7 +68,7 @@ class OpenEnvelopes:
         capture = Capture(images, _text(content, "device_id", _DEVICE), clock)
         nonce = _text(content, "nonce", _NONCE)
         if abs(clock) > self._max_age.total_seconds():
-            raise EnvelopeStale
+            raise EnvelopeStale(f"its time of capture is {clock:+.0f} seconds off")
         self._use_up(app, nonce)
         return capture
 
@@ -77,7 +77,7 @@ class OpenEnvelopes:
         with self._database.admin() as work:
             fresh = work.envelopes.claim_nonce(app.pk, hashlib.sha256(nonce.encode()).digest(), lifetime)
         if not fresh:
-            raise EnvelopeReplayed
+            raise EnvelopeReplayed("its nonce has been used")
 
 
 def _content(plaintext: bytes) -> Mapping[str, object]:

@@ -29,9 +29,9 @@ RSA_BITS = 3072
 """As strong as the curve, by NIST SP 800-57 part 1, table 2: 128 bits."""
 
 MAX_HEADER_LETTERS = 1024
-MAX_KID_LENGTH = 64
 
 _LETTERS = re.compile(r"[A-Za-z0-9_-]*")
+_KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PARTS = 5
 _EPHEMERAL_KEY = {"kty": "EC", "crv": CURVE}
 
@@ -103,7 +103,7 @@ def header_of(text: str) -> Header:
     algorithm, kid = header.get("alg"), header.get("kid")
     if algorithm not in ALGORITHMS or header.get("enc") != CIPHER:
         raise EnvelopeNotOpened("the algorithm is not allowed")
-    if not isinstance(kid, str) or not 1 <= len(kid) <= MAX_KID_LENGTH or "\0" in kid:
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
         raise EnvelopeNotOpened("the header names no key")
     if set(header) - {"typ", "cty"} != {"alg", "enc", "kid", *(["epk"] if algorithm == ECDH else [])}:
         raise EnvelopeNotOpened("the header says what it may not say")

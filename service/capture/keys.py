@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from service.access.keys import Keyring
+from service.access.keys import Keyring, KeyringError
 from service.capture import jose
 from service.capture.jose import KeyPair, PrivateKey
 from service.errors import EnvelopeNotOpened
@@ -17,6 +18,10 @@ from service.values import App
 
 KEYS_AT_HAND = 256
 """Private keys kept unsealed: reading one takes longer than opening an envelope with it."""
+
+_MEND = "aipface app envelope-key rotate --at-once"
+
+logger = logging.getLogger(__name__)
 
 
 class EnvelopeKeys:
@@ -55,7 +60,13 @@ class EnvelopeKeys:
             key = reader.envelopes.accepted_key(app.pk, kid)
         if key is None or key.algorithm != algorithm:
             raise EnvelopeNotOpened("no key of this app has that id")
-        return self._loaded(algorithm, key.private, _context(app, kid))
+        try:
+            return self._loaded(algorithm, key.private, _context(app, kid))
+        except KeyringError:  # the master key was replaced and the old one not kept
+            logger.error(  # noqa: TRY400 (a trace would say nothing more)
+                "the envelope keys of app %s cannot be read; give it new ones: %s", app.app_id, _MEND
+            )
+            raise EnvelopeNotOpened("the key cannot be read") from None
 
     def _load(self, algorithm: str, sealed: bytes, context: bytes) -> PrivateKey:
         return jose.load(algorithm, self._keyring.open(sealed, context))

@@ -183,6 +183,8 @@ def test_tampering(device: Device, part: int) -> None:
         {"zip": "DEF"},
         {"kid": None},
         {"kid": 7},
+        {"kid": "\ud800"},
+        {"kid": "a\0b"},
         {"jku": "https://example.org/keys"},
         {"crit": ["exp"], "exp": 1},
         {"typ": 1},

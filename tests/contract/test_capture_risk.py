@@ -128,8 +128,9 @@ def test_many_failures(device: Device, fresh: Fresh, name: str) -> None:
 
 def test_captures_that_end_in_an_error_are_failures(device: Device, fresh: Fresh, name: str) -> None:
     for _ in range(3):
-        gray = np.full((64, 64, 3), next(_numbers) % 256, np.uint8)
-        sealed = seal(device.keys[0], content(base64.b64encode(cv2.imencode(".png", gray)[1]).decode(), device_id=name))
+        done, gray = cv2.imencode(".png", np.full((64, 64, 3), next(_numbers) % 256, np.uint8))
+        assert done
+        sealed = seal(device.keys[0], content(base64.b64encode(gray.tobytes()).decode(), device_id=name))
         assert device.verify(sealed)["error_code"] == 222202
     assert verify(device, fresh("obama.jpg"), name) == ("2", ["device_many_failures"])
 

@@ -22,9 +22,11 @@ from service.capture.envelope import Capture
 from service.capture.jose import looks_like_jwe
 from service.capture.rules import Risk
 from service.errors import (
+    EnvelopeError,
+    FaceNotFound,
     FaceRejected,
     ParameterMalformed,
-    PictureError,
+    PictureUnreadable,
     ServiceError,
     ServiceUnavailable,
     WrongPictureCount,
@@ -36,6 +38,9 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 RISK = "risk_identify"
+
+FAILURES: tuple[type[ServiceError], ...] = (PictureUnreadable, FaceNotFound, FaceRejected)
+"""Errors that a captured picture leads to when it is not what it should be."""
 
 _LEFT_OUT = (None, "")
 _YES = ("true", "1")
@@ -68,9 +73,8 @@ class Slot:
         Raises ``ParameterMalformed`` for pictures that are encrypted in another way: nobody but the vendor opens them.
         Beside plain pictures ``data`` is passed over, unless the request says that pictures come encrypted.
         """
-        declared = (Fields(values).optional_text(self.mode) or "").strip() == self.encrypted
         data = values.get(ENCRYPTED)
-        if not declared and (values.get(self.name) not in _LEFT_OUT or data in _LEFT_OUT):
+        if not self._says_encrypted(values) and (values.get(self.name) not in _LEFT_OUT or data in _LEFT_OUT):
             return None
         if not isinstance(data, str) or not looks_like_jwe(data.strip()):
             raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
@@ -79,11 +83,23 @@ class Slot:
     def filled(self, values: Mapping[str, object], pictures: Sequence[str]) -> Mapping[str, object]:
         """The request as if ``pictures``, base64 texts, had come plain. Raises ``WrongPictureCount``."""
         rest = {name: value for name, value in values.items() if name != ENCRYPTED}
+        if self._says_encrypted(values):
+            rest[self.mode] = self.plain
         if self.several:
-            return {**rest, self.mode: self.plain, self.name: list(pictures)}
+            return {**rest, self.name: list(pictures)}
         if len(pictures) != 1:
             raise WrongPictureCount
-        return {**rest, self.mode: self.plain, self.name: pictures[0], f"{self.name}_type": ImageKind.BASE64.value}
+        return {**rest, self.name: pictures[0], f"{self.name}_type": ImageKind.BASE64.value}
+
+    def asks_risk(self, values: Mapping[str, object]) -> bool:
+        """Whether risk is to be told. Raises ``ParameterMalformed`` for neither true nor false."""
+        text = (Fields(values).optional_text(RISK) or "").strip().lower()
+        if text not in (*_YES, *_NO, ""):
+            raise ParameterMalformed(RISK, "neither true nor false")
+        return text in _YES if text else self.risk
+
+    def _says_encrypted(self, values: Mapping[str, object]) -> bool:
+        return (Fields(values).optional_text(self.mode) or "").strip() == self.encrypted
 
 
 IMAGE_LIST = Slot("image_list", mode="sdk_version", plain="1", encrypted="4", several=True)
@@ -121,7 +137,7 @@ def accepting(
     *,
     face: Callable[[R], SeenFace | None],
     passed: Callable[[R], bool],
-    failures: tuple[type[ServiceError], ...] = (PictureError, FaceRejected),
+    failures: tuple[type[ServiceError], ...] = FAILURES,
 ) -> Call[Any, Any]:
     """The call, which takes envelopes in ``slot`` too.
 
@@ -134,15 +150,15 @@ def accepting(
             return call.parse(parameters)
         envelope = slot.sealed(parameters)
         if envelope is None:
-            _risk(parameters, slot)
+            slot.asks_risk(parameters)
             return call.parse(parameters)
         call.parse(slot.filled(parameters, [_PLACEHOLDER]))
-        return Sealed(envelope, parameters, _risk(parameters, slot))
+        return Sealed(envelope, parameters, slot.asks_risk(parameters))
 
     def run(service: UseCases, app: App, request: A | Sealed) -> R | Opened[A, R]:
         if not isinstance(request, Sealed):
             return call.run(service, app, request)
-        capture = service.open_envelope(app, request.envelope)
+        capture = _opened(service, app, request.envelope)
         arguments = call.parse(slot.filled(request.values, _written(capture)))
         try:
             outcome = call.run(service, app, arguments)
@@ -161,6 +177,15 @@ def accepting(
         return Beside(call.present(outcome.arguments, outcome.outcome), told)
 
     return replace(call, parse=parse, run=run, present=present)  # type: ignore[arg-type] # another kind of Call
+
+
+def _opened(service: UseCases, app: App, envelope: str) -> Capture:
+    """What is in it. The reason of a refusal is for the log: an answer that told it would help to forge."""
+    try:
+        return service.open_envelope(app, envelope)
+    except EnvelopeError as error:
+        logger.info("a capture envelope was refused: %s", error, extra={"app_id": app.app_id})
+        raise
 
 
 def _judged(
@@ -184,11 +209,3 @@ def _told(risk: Risk | ServiceUnavailable | None) -> dict[str, object]:
 
 def _written(capture: Capture) -> list[str]:
     return [base64.b64encode(image).decode() for image in capture.images]
-
-
-def _risk(values: Mapping[str, object], slot: Slot) -> bool:
-    """Whether risk is to be told."""
-    text = (Fields(values).optional_text(RISK) or "").strip().lower()
-    if text not in (*_YES, *_NO, ""):
-        raise ParameterMalformed(RISK, "neither true nor false")
-    return text in _YES if text else slot.risk
