@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,11 +13,13 @@ from psycopg import sql
 from service.access.keys import Keyring
 from service.capture import jose
 from service.capture.keys import EnvelopeKeys
+from service.capture.rules import RiskLimits
 from service.errors import EnvelopeNotOpened
 from service.storage.captures import CaptureWriter
 from service.storage.engine import Database
 from service.storage.envelopes import StoredKey
 from service.storage.urls import driver_address
+from service.upkeep import Upkeep
 from service.values import App
 from tests.fixtures.library import MODEL, new_app
 
@@ -172,6 +175,21 @@ def test_pictures_are_recognised(database: Database, app: App) -> None:
     assert found == [(False, False), (True, False), (True, True), (False, False), (False, False)]
 
 
+def test_of_two_devices_that_bring_a_picture_at_once_one_is_the_first(database: Database, app: App) -> None:
+    together = threading.Barrier(2)
+
+    def bring(name: bytes, pictures: list[bytes]) -> tuple[bool, bool]:
+        with database.admin() as work:
+            device, _ = see(work.captures, app, name)
+            together.wait(30)
+            seen = work.captures.see_pictures(app.pk, device, pictures, DAY)
+            return seen.repeated, seen.elsewhere
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(bring, [b"a", b"b"], [[b"1", b"2"], [b"2", b"1"]]))
+    assert sorted(found) == [(False, False), (True, True)]
+
+
 def test_what_is_too_old_counts_no_more(database: Database, database_url: str, app: App) -> None:
     with database.admin() as work:
         device, _ = see(work.captures, app, b"a")
@@ -215,8 +233,9 @@ def test_upkeep_forgets(database: Database, database_url: str, app: App) -> None
         assert work.captures.purge(window=HOUR, history=DAY, limit=1) == 2
         assert work.captures.purge(window=HOUR, history=DAY, limit=10) == 2
     age(database_url, "capture_devices", "last_seen", "2 days")
-    with database.admin() as work:
-        assert work.captures.purge(window=HOUR, history=DAY, limit=10) == 2
+    limits = RiskLimits(people=5, failures=5, clock=HOUR, window=HOUR, history=DAY)
+    Upkeep(database, limits)._forget_envelopes()
+    assert rows(database_url, "capture_devices") == 0
     assert rows(database_url, "capture_pictures") == 0  # they went with their devices
 
 

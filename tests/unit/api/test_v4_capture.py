@@ -14,7 +14,8 @@ from service.api.calls import Call
 from service.api.fields import Fields
 from service.api.v4.capture import IMAGE, IMAGE_LIST, IMAGE_OF_MATCH, Sealed, Slot, accepting
 from service.api.v4.codes import CODES
-from service.errors import ParameterMalformed, ServiceError, WrongPictureCount
+from service.errors import EnvelopeError, ParameterMalformed, ServiceError, WrongPictureCount
+from tests.fixtures.places import ROOT
 
 ENVELOPE = f"{base64.urlsafe_b64encode(json.dumps({'alg': 'x', 'enc': 'y'}).encode()).decode().rstrip('=')}.a.b.c.d"
 
@@ -107,3 +108,11 @@ def test_everything_else_is_checked_with_it(changes: dict[str, object], code: in
 )
 def test_when_risk_is_told(slot: Slot, sent: dict[str, object], *, told: bool) -> None:
     assert slot.asks_risk(sent) is told
+
+
+def test_codes_of_our_own_are_documented() -> None:
+    text = (ROOT / "docs" / "capture-envelope.md").read_text(encoding="utf-8")
+    ours = [code for code in CODES if any(issubclass(kind, EnvelopeError) for kind in code.errors)]
+    assert [code.number for code in ours] == [222950, 222951, 222952]
+    for code in ours:
+        assert f"| {code.number} | {code.text} |" in text
