@@ -8,59 +8,19 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
 from service.api.capture_keys import PATH
 from service.app import Service
 from tests.contract.conftest import caller
+from tests.contract.devices import CLOSED, NOT_OPENED, REPLAYED, SMALL, STALE, Device, device_of, keys_of
 from tests.contract.test_recognition import Photos, photos
-from tests.contract.wire import Answer, Wire
 from tests.fixtures.envelopes import content, seal, with_header
 
 __all__ = ["photos"]
-
-CLOSED = (222013, "param[image] format error")
-NOT_OPENED = (222950, "envelope can not be opened")
-STALE = (222951, "envelope timestamp out of range")
-REPLAYED = (222952, "envelope already used")
-
-SMALL = base64.b64encode(b"no picture, and never looked at").decode()
-
-
-@dataclass(frozen=True)
-class Device:
-    """Something that takes pictures, and the app's caller that passes its envelopes on."""
-
-    wire: Wire
-    keys: tuple[dict[str, Any], ...]
-
-    def verify(self, data: object, **more: object) -> Answer:
-        return self.wire.call("onlinePictureLiveV4", {"sdk_version": "4", "app": "android", "data": data, **more})
-
-    def refusal(self, data: object, **more: object) -> tuple[int, str]:
-        answer = self.verify(data, **more)
-        return answer["error_code"], answer["error_msg"]
-
-
-def device_of(wire: Wire) -> Device:
-    found = keys_of(wire)
-    assert sorted(key["alg"] for key in found) == ["ECDH-ES", "RSA-OAEP-256"]
-    return Device(wire, tuple(found))
-
-
-def keys_of(wire: Wire) -> list[dict[str, Any]]:
-    answer = wire.http.get(PATH, params={"access_token": wire.token})
-    assert answer.headers["content-type"] == "application/json"
-    found: dict[str, list[dict[str, Any]]] = answer.json()
-    assert list(found) == ["keys"]
-    return found["keys"]
 
 
 @pytest.fixture(scope="module")
@@ -346,54 +306,6 @@ def test_rotation(service: Service, http: httpx.Client) -> None:
     for old in (*device.keys, *renewed.keys):
         assert device.refusal(seal(old, content(SMALL))) == NOT_OPENED
     assert device.refusal(seal(device_of(wire).keys[0], content(SMALL)))[0] == 222203
-
-
-# --- whatever is sent -------------------------------------------------------------------------------------------------
-
-LETTERS = st.text("abcXYZ019-_", max_size=30)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-HEADERS = st.fixed_dictionaries(
-    {},
-    optional={
-        "alg": st.sampled_from(["ECDH-ES", "RSA-OAEP-256", "dir"]) | VALUES,
-        "enc": st.sampled_from(["A256GCM"]) | VALUES,
-        "kid": LETTERS | VALUES,
-        "epk": st.fixed_dictionaries({"kty": st.just("EC"), "crv": st.just("P-256"), "x": LETTERS, "y": LETTERS})
-        | VALUES,
-        "zip": VALUES,
-    },
-)
-CONTENTS = st.fixed_dictionaries({}, optional=dict.fromkeys(("images", "nonce", "timestamp", "device_id"), VALUES))
-MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-REFUSALS = {CLOSED, NOT_OPENED, STALE, REPLAYED, (222203, "image check fail"), (222001, "param[] is null")}
-
-
-@MANY
-@given(data=VALUES | st.lists(LETTERS, min_size=5, max_size=5).map(".".join))
-def test_garbage_is_refused(device: Device, data: object) -> None:
-    assert (
-        device.refusal(json.loads(json.dumps(data, default=str).replace("NaN", "0").replace("Infinity", "1")))
-        in REFUSALS
-    )
-
-
-@MANY
-@given(header=HEADERS, rest=st.lists(LETTERS, min_size=4, max_size=4), ours=st.booleans())
-def test_garbage_behind_a_header_is_refused(
-    device: Device, header: dict[str, object], rest: list[str], *, ours: bool
-) -> None:
-    named = {**header, "kid": device.keys[0]["kid"]} if ours else header
-    assert device.refusal(with_header(".".join(["", *rest]), named)) in REFUSALS
-
-
-@MANY
-@given(inside=CONTENTS | VALUES)
-def test_garbage_in_an_envelope_is_refused(device: Device, inside: object) -> None:
-    assert device.refusal(seal(device.keys[0], json.dumps(inside).encode())) in REFUSALS
 
 
 # --- what is left behind ----------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from service.capture.risk import JudgeRisk
 from service.capture.rules import RiskLimits
 from service.storage.engine import Database
 from tests.contract.conftest import caller, listening
-from tests.contract.test_capture_envelope import Device, device_of
+from tests.contract.devices import Device, device_of
 from tests.contract.wire import Answer, Wire
 from tests.fixtures.envelopes import content, seal
 from tests.fixtures.pictures import Pictures
