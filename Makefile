@@ -15,7 +15,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 UV := .cache/uv
-PYTHON_SOURCES := service models alembic benchmarks tests deploy
+PYTHON_SOURCES := service models alembic benchmarks examples tests deploy
 
 .DEFAULT_GOAL := serve
 .PHONY: serve test check format image bench lock clean runtime dev

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from service.access import keys
@@ -15,6 +17,7 @@ from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
 
 if TYPE_CHECKING:
+    from service.capture.keys import EnvelopeKeys
     from service.settings import Settings
 
 
@@ -27,6 +30,14 @@ class Admin:
     embedded: EmbeddedPostgres | None
     keyring: Keyring
     apps: Apps
+
+    @cached_property
+    def envelope_keys(self) -> EnvelopeKeys:
+        """The keys of capture envelopes. Their library is not quick to import, and few commands need it."""
+        from service.capture.keys import EnvelopeKeys  # noqa: PLC0415
+
+        grace = timedelta(seconds=self.settings.envelope_key_grace)
+        return EnvelopeKeys(self.database, self.keyring, grace=grace)
 
 
 @contextlib.contextmanager

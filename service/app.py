@@ -23,6 +23,10 @@ from service.api.application import build_api
 from service.api.ports import Check, Readiness
 from service.calibration.liveness import LivenessTable
 from service.calibration.scores import ScoreTable
+from service.capture.envelope import OpenEnvelopes
+from service.capture.keys import EnvelopeKeys
+from service.capture.risk import JudgeRisk
+from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
 from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
@@ -91,6 +95,9 @@ class Service:
     faces: Faces
     groups: Groups
     feedback: Feedback
+    envelope_keys: EnvelopeKeys
+    open_envelope: OpenEnvelopes
+    judge_risk: JudgeRisk
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
@@ -136,7 +143,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         catalog = _catalog(stack, admin, engine)
         catalog.load()
         _follow(stack, admin, catalog)
-        upkeep = Upkeep(admin.database)
+        upkeep = Upkeep(admin.database, _risk_limits(settings))
         stack.callback(upkeep.stop)
         upkeep.start()
         yield _compose(admin, models, catalog)
@@ -270,4 +277,22 @@ def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
         faces=Faces(database, catalog.catch_up),
         groups=Groups(database, catalog.catch_up),
         feedback=Feedback(database),
+        envelope_keys=admin.envelope_keys,
+        open_envelope=OpenEnvelopes(
+            admin.envelope_keys,
+            database,
+            max_age=timedelta(seconds=settings.envelope_max_age),
+            max_picture_bytes=settings.max_body_bytes,
+        ),
+        judge_risk=JudgeRisk(intake, scores, database, admin.keyring, _risk_limits(settings)),
+    )
+
+
+def _risk_limits(settings: Settings) -> RiskLimits:
+    return RiskLimits(
+        people=settings.risk_people,
+        failures=settings.risk_failures,
+        clock=timedelta(seconds=settings.risk_clock),
+        window=timedelta(seconds=settings.risk_window),
+        history=timedelta(seconds=settings.risk_history),
     )

@@ -50,6 +50,22 @@ class WrongPictureCount(RequestError):
     """The number of pictures differs from what the call takes."""
 
 
+class EnvelopeError(RequestError):
+    """A capture envelope is not accepted."""
+
+
+class EnvelopeNotOpened(EnvelopeError):
+    """It was sealed for another key, was changed on the way, or holds something else than a capture."""
+
+
+class EnvelopeStale(EnvelopeError):
+    """What it holds was captured too long ago, or is said to come from the future."""
+
+
+class EnvelopeReplayed(EnvelopeError):
+    """Its nonce has been used before."""
+
+
 # --- who is asking --------------------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,36 @@ class Settings(BaseSettings):
         description="Keep a small crop of each enrolled face, so that another model can be introduced later.",
     )
 
+    # --- pictures sealed by the device that took them ---
+    envelope_max_age: int = Field(
+        default=300,
+        ge=1,
+        le=86400,
+        description="Seconds that the time of a capture envelope may lie in the past or in the future.",
+    )
+    envelope_key_grace: int = Field(
+        default=7 * 86400,
+        ge=0,
+        le=366 * 86400,
+        description="Seconds that old keys of capture envelopes work after `aipface app envelope-key rotate`.",
+    )
+    risk_window: int = Field(
+        default=86400, ge=60, le=366 * 86400, description="Seconds within which people and failures of a device count."
+    )
+    risk_history: int = Field(
+        default=30 * 86400,
+        ge=60,
+        le=3660 * 86400,
+        description="Seconds that devices and pictures are remembered for the risk rules; at least `risk_window`.",
+    )
+    risk_people: int = Field(
+        default=5, ge=2, le=100, description="Different people in front of one device that make it suspect."
+    )
+    risk_failures: int = Field(default=5, ge=1, le=10_000, description="Failed captures that make a device suspect.")
+    risk_clock: int = Field(
+        default=60, ge=1, le=86400, description="Seconds that a device's clock may be off before it is told."
+    )
+
     # --- data ---
     search_backend: Literal["memory", "milvus"] = Field(
         default="memory",
@@ -232,6 +262,12 @@ class Settings(BaseSettings):
     def _milvus_has_an_address(self) -> Settings:
         if self.search_backend == "milvus" and not self.milvus_uri:
             raise ValueError("the backend milvus needs milvus_uri")
+        return self
+
+    @model_validator(mode="after")
+    def _history_suffices(self) -> Settings:
+        if self.risk_history < self.risk_window:
+            raise ValueError("risk_history must not be shorter than risk_window")
         return self
 
     @classmethod

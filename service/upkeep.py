@@ -1,4 +1,4 @@
-"""A thread that keeps house: expired face tokens, old changes and feedback, a database of ours that was killed."""
+"""A thread that keeps house: expired face tokens, nonces and keys, old changes, feedback and captures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
 from service.library.feedback import RETENTION
 from service.storage.engine import Database
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 5.0
 TOKENS_PER_ROUND = 5_000
 FEEDBACK_PER_ROUND = 5_000
+NONCES_PER_ROUND = 5_000
+CAPTURES_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
 
@@ -25,8 +28,10 @@ ROUNDS_BETWEEN_PRUNINGS = 720
 class Upkeep:
     """Runs every ``ROUND_SECONDS``; a round that fails is logged and tried again, it never ends the thread."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: RiskLimits) -> None:
+        """``limits`` say how long captures are remembered."""
         self._database = database
+        self._limits = limits
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -45,6 +50,7 @@ class Upkeep:
         while not self._stopping.wait(ROUND_SECONDS):
             rounds += 1
             self._attempt(self._forget_tokens)
+            self._attempt(self._forget_envelopes)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
                 self._attempt(self._forget_feedback)
@@ -60,6 +66,12 @@ class Upkeep:
     def _forget_tokens(self) -> None:
         with self._database.admin() as work:
             work.tokens.purge_expired(TOKENS_PER_ROUND)
+
+    def _forget_envelopes(self) -> None:
+        with self._database.admin() as work:
+            work.envelopes.purge_nonces(NONCES_PER_ROUND)
+            work.envelopes.purge_keys()
+            work.captures.purge(window=self._limits.window, history=self._limits.history, limit=CAPTURES_PER_ROUND)
 
     def _prune_changes(self) -> None:
         with self._database.read() as reader:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import __version__
-from service.api import editing, feedback
+from service.api import capture_keys, editing, feedback
 from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
@@ -25,6 +25,7 @@ from service.api.v3 import private, scene
 from service.api.v3 import routes as v3_routes
 from service.api.v3.responses import Envelope
 from service.api.v4 import routes as v4_routes
+from service.api.v4.codes import CODES as V4_CODES
 from service.errors import ServiceError, UnknownCall
 
 DEFAULT_THREADS = 64
@@ -64,6 +65,7 @@ def build_api(
     api.include_router(scene.router(dispatcher))
     api.include_router(editing.router(dispatcher, Envelope()))
     api.include_router(feedback.router(dispatcher, Plain()))
+    api.include_router(capture_keys.router(dispatcher, capture_keys.KeySet(V4_CODES)))
     if private_alias:
         logger.warning("private_alias is on: whoever reaches this port may use every app without a token")
         api.include_router(private.router(dispatcher))

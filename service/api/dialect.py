@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from service.api.codes import CodeTable
 from service.api.envelope import Stamp, dump
 from service.errors import ServiceError
 
 SUCCESS = "SUCCESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A result, and what stands beside it in the answer, after everything else."""
+
+    result: object
+    beside: Mapping[str, object]
 
 
 class Enveloped:
@@ -16,7 +27,9 @@ class Enveloped:
         self._codes = codes
 
     def success(self, result: object, stamp: Stamp) -> bytes:
-        """``result`` is ``None`` for calls that only do something."""
+        """``result`` is ``None`` for calls that only do something; ``Beside`` says more than a result."""
+        if isinstance(result, Beside):
+            return _envelope(0, SUCCESS, stamp, result.result, **result.beside)
         return _envelope(0, SUCCESS, stamp, result)
 
     def failure(self, error: ServiceError, stamp: Stamp) -> bytes:
@@ -27,7 +40,7 @@ class Enveloped:
         return _envelope(code.number, code.text, stamp, None)
 
 
-def _envelope(code: int, text: str, stamp: Stamp, result: object) -> bytes:
+def _envelope(code: int, text: str, stamp: Stamp, result: object, **beside: object) -> bytes:
     return dump(
         {
             "error_code": code,
@@ -36,5 +49,6 @@ def _envelope(code: int, text: str, stamp: Stamp, result: object) -> bytes:
             "timestamp": stamp.timestamp,
             "cached": 0,
             "result": result,
+            **beside,
         }
     )

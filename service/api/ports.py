@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.access.tokens import Tokens
+from service.capture.envelope import OpenEnvelopes
+from service.capture.keys import EnvelopeKeys
+from service.capture.risk import JudgeRisk
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.feedback import Feedback
@@ -78,6 +81,15 @@ class UseCases(Protocol):
 
     @property
     def feedback(self) -> Feedback: ...
+
+    @property
+    def envelope_keys(self) -> EnvelopeKeys: ...
+
+    @property
+    def open_envelope(self) -> OpenEnvelopes: ...
+
+    @property
+    def judge_risk(self) -> JudgeRisk: ...
 
     def readiness(self) -> Readiness:
         """The state of everything the service depends on; may ask the database."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from service.values import App, AppCredentials
 
 apps = typer.Typer(help="Apps: who may call the API.", no_args_is_help=True)
+envelope_keys = typer.Typer(help="Keys that capture envelopes are sealed with.", no_args_is_help=True)
+apps.add_typer(envelope_keys, name="envelope-key")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 AppId = Annotated[str, typer.Argument(metavar="APP_ID", help="The app's id, as `aipface app list` shows it.")]
@@ -73,6 +75,24 @@ def enable(app_id: AppId) -> None:
     _set_enabled(app_id, enabled=True)
 
 
+@envelope_keys.command("show")
+def show_envelope_keys(app_id: AppId) -> None:
+    """Print the app's public keys as a JWK set; makes them when there are none yet."""
+    with administration() as admin:
+        print_json({"keys": admin.envelope_keys.published(_known(admin, app_id))})
+
+
+@envelope_keys.command("rotate")
+def rotate_envelope_keys(
+    app_id: AppId,
+    *,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Refuse the old keys from now on.")] = False,
+) -> None:
+    """Give an app new keys and print the public ones; the old ones are accepted for `envelope_key_grace` seconds."""
+    with administration() as admin:
+        print_json({"keys": admin.envelope_keys.rotate(_known(admin, app_id), at_once=at_once)})
+
+
 def show_credentials(credentials: AppCredentials, *, as_json: bool) -> None:
     """Print the three things a developer needs."""
     content = {
@@ -94,9 +114,11 @@ def _set_enabled(app_id: str, *, enabled: bool) -> None:
     typer.echo(f"app {app_id} is {'enabled' if enabled else 'disabled'}", err=True)
 
 
-def _known(admin: Admin, app_id: str) -> None:
-    if all(app.app_id != app_id for app in admin.apps.list()):
-        raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
+def _known(admin: Admin, app_id: str) -> App:
+    for app in admin.apps.list():
+        if app.app_id == app_id:
+            return app
+    raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
 
 
 def _permissions(text: str | None) -> frozenset[str] | None:

@@ -23,7 +23,7 @@ from service.intake.report import Reporter
 from service.intake.seen import FaceEngine, SeenFace
 from service.storage.engine import Database
 from service.storage.rows import RememberedFace
-from service.values import App, Face, FaceField, Image, ImageKind, ImageSource
+from service.values import App, Embedding, Face, FaceField, Image, ImageKind, ImageSource
 
 MOST_FACES = 10
 """Faces looked at when some may fail the controls; the API never asks for more."""
@@ -166,6 +166,13 @@ class Intake:
                 self.model_id,
                 self._token_lifetime,
             )
+
+    def embedding(self, face: SeenFace) -> Embedding:
+        """``(dimension,)`` float32 of unit length, of a face that ``faces`` gave. Raises ``Overloaded``."""
+        if face.known_embedding is not None:
+            return face.known_embedding
+        with self._admission.permit():
+            return face.embedding
 
     def _bytes(self, source: ImageSource) -> bytes:
         if source.kind is ImageKind.URL:

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.storage.apps import AppReader, AppWriter
+from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
+from service.storage.envelopes import EnvelopeReader, EnvelopeWriter
 from service.storage.execution import Execution
 from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
@@ -45,6 +47,7 @@ class Reader:
         self.changes = ChangeReader(execution)
         self.feedback = FeedbackReader(execution)
         self.searching = SearchReader(execution)
+        self.envelopes = EnvelopeReader(execution)
 
 
 class UnitOfWork:
@@ -71,13 +74,15 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: the apps, face tokens, feedback, the upkeep of the change log."""
+    """One transaction outside the apps' libraries: apps, face tokens, feedback, captures, the change log's upkeep."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
+        self.envelopes = EnvelopeWriter(execution)
+        self.captures = CaptureWriter(execution)
 
 
 class Database:

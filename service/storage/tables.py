@@ -40,6 +40,10 @@ def _created() -> sa.Column[object]:
     return sa.Column("created", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
 
 
+def _last_seen() -> sa.Column[object]:
+    return sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+
+
 apps = sa.Table(
     "apps",
     metadata,
@@ -147,4 +151,78 @@ feedback = sa.Table(
     _created(),
     sa.Index(None, "app_pk", "pk"),
     sa.Index(None, "created"),
+)
+
+envelope_keys = sa.Table(
+    "envelope_keys",
+    metadata,
+    _pk(),
+    _parent("apps"),
+    sa.Column("kid", sa.Text, nullable=False, comment="thumbprint, RFC 7638"),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("public", JSONB, nullable=False, comment="JWK"),
+    sa.Column("private", BYTEA, nullable=False, comment="PKCS #8, sealed by service.access"),
+    _created(),
+    sa.Column("retires", sa.DateTime(timezone=True), comment="null: the current key of its algorithm"),
+    sa.UniqueConstraint("app_pk", "kid"),
+    # One current key for each algorithm: of two processes that make one at the same time, one wins.
+    sa.Index(
+        "envelope_keys_current_idx", "app_pk", "algorithm", unique=True, postgresql_where=sa.text("retires IS NULL")
+    ),
+    sa.Index(None, "retires"),
+)
+
+envelope_nonces = sa.Table(
+    "envelope_nonces",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("digest", BYTEA, primary_key=True, comment="SHA-256 of the nonce"),
+    sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+    sa.Index(None, "expires"),
+)
+
+capture_devices = sa.Table(
+    "capture_devices",
+    metadata,
+    _pk(),
+    _parent("apps"),
+    sa.Column("device", BYTEA, nullable=False, comment="keyed hash"),
+    sa.Column("passed", sa.Integer, nullable=False, comment="captures that did not fail"),
+    _last_seen(),
+    sa.UniqueConstraint("app_pk", "device"),
+    sa.Index(None, "last_seen"),
+)
+
+capture_failures = sa.Table(
+    "capture_failures",
+    metadata,
+    _pk(),
+    _parent("capture_devices"),
+    _created(),
+    sa.Index(None, "capture_device_pk", "created"),
+    sa.Index(None, "created"),
+)
+
+capture_people = sa.Table(
+    "capture_people",
+    metadata,
+    _pk(),
+    _parent("capture_devices"),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sa.Column("embedding", BYTEA, nullable=False, comment="float32, little endian, sealed by service.access"),
+    _last_seen(),
+    sa.Index(None, "capture_device_pk", "last_seen"),
+    sa.Index(None, "last_seen"),
+)
+
+capture_pictures = sa.Table(
+    "capture_pictures",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("picture", BYTEA, primary_key=True, comment="keyed hash"),
+    _parent("capture_devices"),
+    sa.Column("sightings", sa.Integer, nullable=False),
+    _last_seen(),
+    sa.Index(None, "capture_device_pk"),
+    sa.Index(None, "last_seen"),
 )

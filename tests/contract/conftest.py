@@ -50,6 +50,8 @@ def service(model_dir: Path, contract_database_url: str, tmp_path_factory: pytes
         offline=True,
         database_url=contract_database_url,
         inference_threads=2,
+        risk_people=3,
+        risk_failures=3,
     )
     with open_service(settings) as running:
         yield running

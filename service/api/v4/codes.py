@@ -1,15 +1,16 @@
-"""The error codes of V4: the vendor's table, which is V3's, with the names that parameters have in V4."""
+"""The error codes of V4: the vendor's table, which is V3's, with V4's names of parameters, and codes of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from service.api.codes import CodeTable
+from service import errors
+from service.api.codes import Code, CodeTable
 from service.api.vendors_table import VENDORS_TABLE
 
 ENCRYPTED = "data"
-"""The parameter under which pictures are refused that the vendor's capture SDK encrypted."""
+"""The parameter that envelopes come in, and under which pictures are refused that were encrypted for the vendor."""
 
 _PARAMETERS: Mapping[int, tuple[str, ...]] = {
     222013: ("image_list", "register_image", ENCRYPTED),
@@ -20,7 +21,28 @@ _PARAMETERS: Mapping[int, tuple[str, ...]] = {
 }
 """Parameters that V4 has beside V3's. Others that are malformed, such as ``option``, answer 222001, as in V3."""
 
-CODES = CodeTable(
-    [replace(code, parameters=(*code.parameters, *_PARAMETERS.get(code.number, ()))) for code in VENDORS_TABLE]
+_OF_ENVELOPES = (
+    Code(
+        222950,
+        "envelope can not be opened",
+        "sealed for another key or app, changed on the way, or not of the form that docs/capture-envelope.md describes",
+        (errors.EnvelopeError, errors.EnvelopeNotOpened),
+        documented=False,
+    ),
+    Code(
+        222951,
+        "envelope timestamp out of range",
+        "captured too long ago, or in the future",
+        (errors.EnvelopeStale,),
+        documented=False,
+    ),
+    Code(222952, "envelope already used", "its nonce came before", (errors.EnvelopeReplayed,), documented=False),
 )
-"""Every code of V4, in the order of the vendor's table."""
+
+CODES = CodeTable(
+    [
+        *(replace(code, parameters=(*code.parameters, *_PARAMETERS.get(code.number, ()))) for code in VENDORS_TABLE),
+        *_OF_ENVELOPES,
+    ]
+)
+"""Every code of V4: the vendor's table in its order, then ours."""

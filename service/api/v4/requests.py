@@ -1,7 +1,8 @@
 """V4 requests: from parameters to the arguments of the use cases. Everything is checked here, before any work.
 
 Programs with the vendor's capture SDK may send pictures that it encrypted for the vendor. Nobody else can open them,
-so such requests are refused, in every call and first of all.
+so such requests are refused, in every call and first of all. Pictures in envelopes of ours are opened before a request
+gets here, by ``service.api.v4.capture``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""V4 answers: V3's envelope. What the cloud adds beside ``result`` is left out where there is nothing to tell.
+"""V4 answers: V3's envelope. What stands beside ``result`` is told by ``service.api.v4.capture``.
 
-``dec_image`` is the picture out of an encrypted request, of which there are none here; ``risk_level`` and ``risk_tag``
-judge the device that the vendor's SDK ran on, of which nothing is known. A made-up value would be trusted.
+``dec_image``, ``risk_level`` and ``risk_tag`` are there for pictures that came in an envelope. Of plain ones there is
+nothing to tell, and a made-up value would be trusted.
 """
 
 from __future__ import annotations

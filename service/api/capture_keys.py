@@ -1,0 +1,49 @@
+"""The public keys of capture envelopes, as a JWK set (RFC 7517).
+
+An app gets its own keys and no other's, so the route says nothing about which apps exist; handing the keys on to
+devices is the app's business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.api import calls
+from service.api.body import Parameters
+from service.api.calls import Call, Dispatcher
+from service.api.dialect import Enveloped
+from service.api.envelope import Stamp, dump
+
+PATH = "/envelope/v1/keys"
+
+
+def _unread(_parameters: Parameters) -> None:
+    """The access token says whose keys are meant."""
+
+
+CALL: Call[Any, Any] = Call(
+    path=PATH,
+    name="captureEnvelopeKeys",
+    summary="Get the public keys that capture envelopes for this app are sealed with.",
+    permission=None,
+    parse=_unread,
+    run=lambda service, app, _: service.envelope_keys.published(app),
+    present=lambda _, keys: {"keys": keys},
+    example={},
+    methods=("GET",),
+)
+
+
+class KeySet(Enveloped):
+    """Answers the bare JWK set, which clients hand to their library; errors look like V4's."""
+
+    def success(self, result: object, stamp: Stamp) -> bytes:
+        """The result and nothing else."""
+        return dump(result)
+
+
+def router(dispatcher: Dispatcher, dialect: KeySet) -> APIRouter:
+    """The route of the keys."""
+    return calls.router((CALL,), dialect, dispatcher, tag="envelope")
