@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.access import keys
 from service.access.keys import Keyring
+from service.identity.register import Register
 from service.library.apps import Apps
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
@@ -27,6 +28,7 @@ class Admin:
     embedded: EmbeddedPostgres | None
     keyring: Keyring
     apps: Apps
+    register: Register
 
 
 @contextlib.contextmanager
@@ -42,7 +44,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         database = Database(url, pool_size=settings.database_pool_size)
         stack.callback(database.close)
-        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
+        yield Admin(settings, database, embedded, keyring, Apps(database, keyring), Register(database, keyring))
 
 
 @contextlib.contextmanager

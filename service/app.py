@@ -6,6 +6,7 @@ The half that needs no weights is ``service.administration``, so that small comm
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,12 @@ from service.api.ports import Check, Readiness
 from service.calibration.liveness import LivenessTable
 from service.calibration.scores import ScoreTable
 from service.errors import ServiceUnavailable
+from service.identity.authority import Authority
+from service.identity.breaker import Breaker
+from service.identity.enrolment import Enrolment
+from service.identity.local import LocalAuthority
+from service.identity.remote import Access, RemoteAuthority
+from service.identity.verification import VerifyPerson
 from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
@@ -74,6 +81,7 @@ class Service:
     selfie: VerifySelfie
     identify: IdentifyFaces
     ranking: RankFaces
+    person: VerifyPerson
     users: Users
     memberships: Memberships
     faces: Faces
@@ -116,18 +124,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
 
     Raises what ``open_admin`` raises, ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
     """
-    pack = load_pack(settings.pack)
-    files = fetch.ensure(
-        pack,
-        settings.model_dir,
-        offline=settings.offline,
-        sources=settings.model_sources,
-        accept_noncommercial=settings.accept_noncommercial,
-        progress=progress,
-    )
-    cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
-    engine = Engine(pack, files, providers_for(settings.device))
-    engine.warm_up()
+    pack, files, engine = _load(settings, progress)
     scores = ScoreTable.load(pack.calibration, pack.model_id)
     reporter = _reporter(pack, files, engine)
     with contextlib.ExitStack() as stack:
@@ -139,7 +136,17 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep = Upkeep(admin.database)
         stack.callback(upkeep.stop)
         upkeep.start()
-        yield _compose(admin, pack, engine, reporter, scores, catalog)
+        yield _compose(stack, admin, pack, engine, reporter, scores, catalog)
+
+
+@contextlib.contextmanager
+def open_enrolment(settings: Settings, *, progress: Progress | None = None) -> Iterator[tuple[Admin, Enrolment]]:
+    """What entering people into the register needs: weights, database, keys; no index. Raises as ``open_service``."""
+    _, _, engine = _load(settings, progress)
+    with open_admin(settings) as admin:
+        admission = Admission(settings.inference_threads, settings.queue_limit)
+        intake = _intake(admin, engine, None, admission, _downloader(settings))
+        yield admin, Enrolment(admin.register, intake, keep_portraits=settings.keep_crops)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -175,6 +182,42 @@ def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: Catalog) -> None
     listener.start()
 
 
+def _load(settings: Settings, progress: Progress | None) -> tuple[PackManifest, Mapping[str, Path], Engine]:
+    """The pack's weights, fetched where they are missing, loaded and warmed up."""
+    pack = load_pack(settings.pack)
+    files = fetch.ensure(
+        pack,
+        settings.model_dir,
+        offline=settings.offline,
+        sources=settings.model_sources,
+        accept_noncommercial=settings.accept_noncommercial,
+        progress=progress,
+    )
+    cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
+    engine = Engine(pack, files, providers_for(settings.device))
+    engine.warm_up()
+    return pack, files, engine
+
+
+def _authority(stack: contextlib.ExitStack, admin: Admin, intake: Intake) -> Authority:
+    """Who knows people: the operator's own service where there is one, else the register."""
+    settings = admin.settings
+    if settings.identity_url is None:
+        return LocalAuthority(admin.register, intake)
+    token, certificates = settings.identity_token, settings.identity_ca_file
+    access = Access(
+        settings.identity_url,
+        None if token is None else token.get_secret_value(),
+        seconds=settings.identity_timeout,
+        attempts=settings.identity_attempts,
+        verify=True if certificates is None else ssl.create_default_context(cafile=certificates),
+    )
+    breaker = Breaker(settings.identity_breaker_failures, settings.identity_breaker_seconds)
+    remote = RemoteAuthority(access, breaker, intake, max_picture_bytes=settings.max_body_bytes)
+    stack.callback(remote.close)
+    return remote
+
+
 def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> Reporter | None:
     """What reads attributes, quality and liveness; ``None`` for a pack that brings no networks for it."""
     if pack.liveness is None or not Analyst.needs() <= files.keys():
@@ -184,25 +227,42 @@ def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> 
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 
 
-def _compose(
-    admin: Admin, pack: PackManifest, engine: Engine, reporter: Reporter | None, scores: ScoreTable, catalog: Catalog
-) -> Service:
-    settings, database = admin.settings, admin.database
-    admission = Admission(settings.inference_threads, settings.queue_limit)
-    downloader = PictureDownloader(
-        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
-    )
-    intake = Intake(
+def _intake(
+    admin: Admin, engine: Engine, reporter: Reporter | None, admission: Admission, downloader: PictureDownloader
+) -> Intake:
+    settings = admin.settings
+    return Intake(
         engine=engine,
         reporter=reporter,
         admission=admission,
-        database=database,
+        database=admin.database,
         keyring=admin.keyring,
         download=downloader.fetch,
         max_picture_bytes=settings.max_body_bytes,
         max_picture_pixels=settings.max_picture_pixels,
         token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
+
+
+def _downloader(settings: Settings) -> PictureDownloader:
+    return PictureDownloader(
+        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
+    )
+
+
+def _compose(
+    stack: contextlib.ExitStack,
+    admin: Admin,
+    pack: PackManifest,
+    engine: Engine,
+    reporter: Reporter | None,
+    scores: ScoreTable,
+    catalog: Catalog,
+) -> Service:
+    settings, database = admin.settings, admin.database
+    admission = Admission(settings.inference_threads, settings.queue_limit)
+    downloader = _downloader(settings)
+    intake = _intake(admin, engine, reporter, admission, downloader)
     compare = CompareFaces(intake, scores)
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
@@ -221,6 +281,7 @@ def _compose(
         selfie=VerifySelfie(intake, compare, downloader.fetch),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
+        person=VerifyPerson(intake, scores, _authority(stack, admin, intake)),
         users=users,
         memberships=Memberships(users, intake, database, catalog.catch_up),
         faces=Faces(database, catalog.catch_up),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.access.tokens import Tokens
+from service.identity.verification import VerifyPerson
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.feedback import Feedback
@@ -63,6 +64,9 @@ class UseCases(Protocol):
 
     @property
     def ranking(self) -> RankFaces: ...
+
+    @property
+    def person(self) -> VerifyPerson: ...
 
     @property
     def users(self) -> Users: ...

@@ -17,6 +17,7 @@ from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
+from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.recording import Recording
 from service.storage.tokens import TokenReader, TokenWriter
 from service.storage.urls import driver_address, normalised
@@ -43,6 +44,7 @@ class Reader:
         self.tokens = TokenReader(execution)
         self.changes = ChangeReader(execution)
         self.feedback = FeedbackReader(execution)
+        self.identities = IdentityReader(execution)
 
 
 class UnitOfWork:
@@ -69,13 +71,17 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: the apps, face tokens, feedback, the upkeep of the change log."""
+    """One transaction outside the apps' libraries.
+
+    There are the apps, face tokens, feedback, the register of people and the upkeep of the change log.
+    """
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
+        self.identities = IdentityWriter(execution)
 
 
 class Database:
