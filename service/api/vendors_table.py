@@ -236,7 +236,7 @@ _LIBRARY = (
     Code(
         223120,
         "liveness check fail",
-        "liveness control: the picture does not look taken of a living person; spoofing control of V4: it looks synthetic",
+        "liveness control: the picture does not look taken of a living person; spoofing control: it looks synthetic",
         (errors.LivenessFailed,),
     ),
     Code(223121, "left eye is occlusion", _HIDDEN, (errors.LeftEyeCovered,)),

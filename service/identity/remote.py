@@ -27,9 +27,6 @@ from service.identity.portraits import Looker, describe
 from service.images.inline import decode_base64
 from service.values import App, Embedding
 
-FOR_GOOD = "permanent"
-"""``valid_to`` of a document that does not end."""
-
 MOST_QUESTIONS = 16
 """Questions on their way at once; a slow authority must not take every thread of the service."""
 

@@ -8,8 +8,8 @@ from datetime import date
 from service.errors import ParameterMalformed
 from service.identity.claims import Validity
 
-FOR_GOOD = "00000000"
-"""The last day of a card that does not end."""
+FOR_GOOD = frozenset({"00000000", "permanent", "长期"})
+"""The last day of a card that does not end: to the vendor, to an authority of the operator's, and on the card."""
 
 FIRST_CARDS = date(1984, 1, 1)
 """No card is older, says the vendor's document of the calls."""
@@ -29,7 +29,7 @@ def validity_of(start: str, end: str, names: tuple[str, str] = ("start_date", "e
     first = _day(start, names[0])
     if first < FIRST_CARDS:
         raise ParameterMalformed(names[0], "before the first cards")
-    if end.strip() == FOR_GOOD:
+    if end.strip() in FOR_GOOD:
         return Validity(first, None)
     last = _day(end, names[1])
     if (last.year - LEAST_YEARS, last.month, last.day) < (first.year, first.month, first.day):
