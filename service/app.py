@@ -29,6 +29,7 @@ from service.identity.authority import Authority
 from service.identity.breaker import Breaker
 from service.identity.enrolment import Enrolment
 from service.identity.local import LocalAuthority
+from service.identity.register import Register
 from service.identity.remote import Access, RemoteAuthority
 from service.identity.verification import VerifyPerson
 from service.images.remote import PictureDownloader
@@ -82,6 +83,8 @@ class Service:
     identify: IdentifyFaces
     ranking: RankFaces
     person: VerifyPerson
+    register: Register
+    enrolment: Enrolment
     users: Users
     memberships: Memberships
     faces: Faces
@@ -282,6 +285,8 @@ def _compose(
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
         person=VerifyPerson(intake, scores, _authority(stack, admin, intake)),
+        register=admin.register,
+        enrolment=Enrolment(admin.register, intake, keep_portraits=settings.keep_crops),
         users=users,
         memberships=Memberships(users, intake, database, catalog.catch_up),
         faces=Faces(database, catalog.catch_up),
