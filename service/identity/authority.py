@@ -20,7 +20,7 @@ class Verdict(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Testimony:
+class Attestation:
     """An authority's answer.
 
     ``validity`` is ``None`` where the authority does not know it; ``embedding`` is that of its picture by the weights
@@ -35,7 +35,7 @@ class Testimony:
 class Authority(Protocol):
     """Someone who knows people by number and name. Asked from many threads at once."""
 
-    def ask(self, app: App, claim: Claim, *, picture: bool) -> Testimony:
+    def ask(self, app: App, claim: Claim, *, picture: bool) -> Attestation:
         """What is known of a claim that an app made; with ``picture`` also what the person looks like.
 
         Raises ``AuthorityUnavailable``; and for a match of which a picture was asked ``ReferencePictureMissing``,

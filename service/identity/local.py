@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from service.errors import ReferencePictureMissing, ReferencePicturePoor
-from service.identity.authority import Testimony, Verdict
+from service.identity.authority import Attestation, Verdict
 from service.identity.claims import Claim
 from service.identity.portraits import Looker, describe
 from service.identity.register import Entry, Register
@@ -19,16 +19,16 @@ class LocalAuthority:
         self._register = register
         self._looker = looker
 
-    def ask(self, app: App, claim: Claim, *, picture: bool) -> Testimony:
+    def ask(self, app: App, claim: Claim, *, picture: bool) -> Attestation:
         """As the protocol says; never ``AuthorityUnavailable``."""
         entry = self._register.find(claim.number, app)
         if entry is None:
-            return Testimony(Verdict.UNKNOWN)
+            return Attestation(Verdict.UNKNOWN)
         if not claim.names(entry.person.claim.name):
-            return Testimony(Verdict.MISMATCH)
+            return Attestation(Verdict.MISMATCH)
         if entry.revoked:
-            return Testimony(Verdict.INVALID)
-        return Testimony(Verdict.MATCH, entry.person.validity, self._embedding(entry) if picture else None)
+            return Attestation(Verdict.INVALID)
+        return Attestation(Verdict.MATCH, entry.person.validity, self._embedding(entry) if picture else None)
 
     def _embedding(self, entry: Entry) -> Embedding:
         """By the weights in use: what other weights made is made anew from the portrait, once."""

@@ -20,7 +20,7 @@ import pydantic
 import tenacity
 
 from service.errors import AuthorityUnavailable, ParameterError, ReferencePictureMissing, ReferencePicturePoor
-from service.identity.authority import Testimony, Verdict
+from service.identity.authority import Attestation, Verdict
 from service.identity.breaker import Breaker
 from service.identity.claims import Claim, Validity
 from service.identity.portraits import Looker, describe
@@ -94,7 +94,7 @@ class RemoteAuthority:
         """Close idle connections."""
         self._client.close()
 
-    def ask(self, app: App, claim: Claim, *, picture: bool) -> Testimony:
+    def ask(self, app: App, claim: Claim, *, picture: bool) -> Attestation:
         """As the protocol says. The authority does not learn which app asks."""
         del app
         if not self._slots.acquire(blocking=False):
@@ -105,8 +105,8 @@ class RemoteAuthority:
             self._slots.release()
         verdict = Verdict(answer.result)
         if verdict is not Verdict.MATCH:
-            return Testimony(verdict)
-        return Testimony(verdict, answer.validity(), self._embedding(answer.photo) if picture else None)
+            return Attestation(verdict)
+        return Attestation(verdict, answer.validity(), self._embedding(answer.photo) if picture else None)
 
     def _asked(self, claim: Claim, *, picture: bool) -> _Answer:
         """Ask until there is an answer, time is up, or asking again makes no sense."""

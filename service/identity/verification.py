@@ -6,7 +6,7 @@ import numpy as np
 
 from service.calibration.scores import ScoreTable
 from service.errors import IdentityInvalid, IdentityMismatch, IdNumberUnknown, ReferencePictureMissing, ValidityMismatch
-from service.identity.authority import Authority, Testimony, Verdict
+from service.identity.authority import Attestation, Authority, Verdict
 from service.identity.claims import Claim, Validity
 from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
@@ -55,7 +55,7 @@ class VerifyPerson:
             raise ReferencePictureMissing
         return self._scores.score(float(np.dot(face.embedding, known.embedding)))
 
-    def _confirmed(self, app: App, claim: Claim, validity: Validity | None, *, picture: bool) -> Testimony:
+    def _confirmed(self, app: App, claim: Claim, validity: Validity | None, *, picture: bool) -> Attestation:
         known = self._authority.ask(app, claim, picture=picture)
         if known.verdict is not Verdict.MATCH:
             raise _REFUSALS[known.verdict]

@@ -82,9 +82,9 @@ def test_other_weights_see_the_portrait_anew(
     foreign = ReferencePicture("other-weights", random_embedding(1), ours.portrait)
     register.put(Person(claim(1), None, foreign), b"")
 
-    testimony = authority.ask(app, claim(1), picture=True)
-    assert testimony.embedding is not None
-    assert float(np.dot(testimony.embedding, ours.embedding)) > 0.95
+    attestation = authority.ask(app, claim(1), picture=True)
+    assert attestation.embedding is not None
+    assert float(np.dot(attestation.embedding, ours.embedding)) > 0.95
     entry = register.find(number(1))
     assert entry is not None
     assert entry.person.picture is not None
