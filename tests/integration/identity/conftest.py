@@ -49,7 +49,18 @@ def register(database: Database, keyring: Keyring) -> Register:
 @pytest.fixture
 def intake(engine: Engine, database: Database, keyring: Keyring) -> Intake:
     """What reads pictures."""
+    return reading(engine, database, keyring)
 
+
+@pytest.fixture(scope="module")
+def looker(engine: Engine, postgres_url: str) -> Iterator[Intake]:
+    """What reads pictures, for tests that write nothing."""
+    database = Database(postgres_url)
+    yield reading(engine, database, Keyring(b"k" * 32))
+    database.close()
+
+
+def reading(engine: Engine, database: Database, keyring: Keyring) -> Intake:
     def download(_: str) -> bytes:
         raise AssertionError("nothing is downloaded here")
 

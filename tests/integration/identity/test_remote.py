@@ -44,7 +44,7 @@ def authority(server: Authority) -> Authority:
 
 def remote(
     authority: Authority,
-    intake: Intake,
+    looker: Intake,
     *,
     url: str | None = None,
     token: str | None = TOKEN,
@@ -53,7 +53,7 @@ def remote(
     breaker: Breaker = FAR,
 ) -> RemoteAuthority:
     access = Access(url or authority.url, token, seconds=seconds, attempts=attempts)
-    return RemoteAuthority(access, breaker, intake, max_picture_bytes=MOST_BYTES)
+    return RemoteAuthority(access, breaker, looker, max_picture_bytes=MOST_BYTES)
 
 
 def ask(asked: RemoteAuthority, *, picture: bool = False) -> Attestation:
@@ -67,21 +67,21 @@ def photo(pictures: Pictures, name: str = "obama.jpg") -> dict[str, object]:
     return {"result": "match", "photo": pictures.base64(name)}
 
 
-def test_the_question(authority: Authority, intake: Intake) -> None:
-    ask(remote(authority, intake))
+def test_the_question(authority: Authority, looker: Intake) -> None:
+    ask(remote(authority, looker))
     assert authority.questions == [{"id_card_number": CLAIM.number, "name": CLAIM.name, "photo": False}]
     (head,) = authority.heads
     assert head["authorization"] == f"Bearer {TOKEN}"
     assert head["content-type"] == "application/json"
     authority.reset()
-    ask(remote(authority, intake, token=None))
+    ask(remote(authority, looker, token=None))
     assert "authorization" not in authority.heads[0]
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
-def test_the_verdicts(authority: Authority, intake: Intake, verdict: Verdict) -> None:
+def test_the_verdicts(authority: Authority, looker: Intake, verdict: Verdict) -> None:
     authority.reset(Reply({"result": verdict.value, "something": "else"}))
-    attestation = ask(remote(authority, intake))
+    attestation = ask(remote(authority, looker))
     assert (attestation.verdict, attestation.validity, attestation.embedding) == (verdict, None, None)
 
 
@@ -94,26 +94,26 @@ def test_the_verdicts(authority: Authority, intake: Intake, verdict: Verdict) ->
         ({"valid_from": None, "valid_to": None, "photo": None}, None),
     ],
 )
-def test_the_term(authority: Authority, intake: Intake, days: dict[str, object], validity: Validity | None) -> None:
+def test_the_term(authority: Authority, looker: Intake, days: dict[str, object], validity: Validity | None) -> None:
     authority.reset(Reply({"result": "match", **days}))
-    assert ask(remote(authority, intake)).validity == validity
+    assert ask(remote(authority, looker)).validity == validity
 
 
-def test_the_photo(authority: Authority, intake: Intake, pictures: Pictures) -> None:
+def test_the_photo(authority: Authority, looker: Intake, pictures: Pictures) -> None:
     authority.reset(Reply(photo(pictures)))
-    known = ask(remote(authority, intake), picture=True).embedding
+    known = ask(remote(authority, looker), picture=True).embedding
     assert known is not None
-    assert np.array_equal(known, intake.reference(pictures.bytes("obama.jpg")).embedding)
+    assert np.array_equal(known, looker.reference(pictures.bytes("obama.jpg")).embedding)
     assert authority.questions[0]["photo"] is True
     authority.reset(Reply(photo(pictures)))
-    assert ask(remote(authority, intake)).embedding is None
+    assert ask(remote(authority, looker)).embedding is None
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_no_photo(authority: Authority, intake: Intake, content: str | None) -> None:
+def test_no_photo(authority: Authority, looker: Intake, content: str | None) -> None:
     authority.reset(Reply({"result": "match", "photo": content}))
     with pytest.raises(ReferencePictureMissing):
-        ask(remote(authority, intake), picture=True)
+        ask(remote(authority, looker), picture=True)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_no_photo(authority: Authority, intake: Intake, content: str | None) -> 
     ["!!!!", base64.b64encode(b"no picture").decode(), base64.b64encode(bytes(MOST_BYTES + 1)).decode()],
     ids=["no base64", "no picture", "too large"],
 )
-def test_a_photo_that_cannot_be_used(authority: Authority, intake: Intake, content: str) -> None:
+def test_a_photo_that_cannot_be_used(authority: Authority, looker: Intake, content: str) -> None:
     authority.reset(Reply({"result": "match", "photo": content}))
     with pytest.raises(ReferencePicturePoor):
-        ask(remote(authority, intake), picture=True)
+        ask(remote(authority, looker), picture=True)
 
 
 @pytest.mark.parametrize(
@@ -140,85 +140,85 @@ def test_a_photo_that_cannot_be_used(authority: Authority, intake: Intake, conte
     ],
     ids=str,
 )
-def test_an_answer_that_is_none(authority: Authority, intake: Intake, body: object) -> None:
+def test_an_answer_that_is_none(authority: Authority, looker: Intake, body: object) -> None:
     authority.reset(Reply(body))
     with pytest.raises(AuthorityUnavailable, match="that is none"):
-        ask(remote(authority, intake))
+        ask(remote(authority, looker))
     assert len(authority.questions) == 1
 
 
-def test_an_answer_that_is_too_large(authority: Authority, intake: Intake) -> None:
+def test_an_answer_that_is_too_large(authority: Authority, looker: Intake) -> None:
     authority.reset(Reply(b" " * (2 * MOST_BYTES)))
     with pytest.raises(AuthorityUnavailable, match="more than"):
-        ask(remote(authority, intake))
+        ask(remote(authority, looker))
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_passing_failure_is_asked_again(authority: Authority, intake: Intake, status: int) -> None:
+def test_a_passing_failure_is_asked_again(authority: Authority, looker: Intake, status: int) -> None:
     authority.reset(Reply({"result": "mismatch"}), Reply(status=status))
-    assert ask(remote(authority, intake)).verdict is Verdict.MISMATCH
+    assert ask(remote(authority, looker)).verdict is Verdict.MISMATCH
     assert authority.questions[0] == authority.questions[1]
     assert len(authority.questions) == 2
 
 
-def test_a_broken_line_is_asked_again(authority: Authority, intake: Intake) -> None:
+def test_a_broken_line_is_asked_again(authority: Authority, looker: Intake) -> None:
     authority.reset(Reply({"result": "match"}), Reply({"result": "mismatch"}, cut=True))
-    assert ask(remote(authority, intake)).verdict is Verdict.MATCH
+    assert ask(remote(authority, looker)).verdict is Verdict.MATCH
 
 
-def test_not_more_often_than_allowed(authority: Authority, intake: Intake) -> None:
+def test_not_more_often_than_allowed(authority: Authority, looker: Intake) -> None:
     authority.reset(Reply(status=503))
     with pytest.raises(AuthorityUnavailable, match="status 503"):
-        ask(remote(authority, intake, attempts=2))
+        ask(remote(authority, looker, attempts=2))
     assert len(authority.questions) == 2
 
 
 @pytest.mark.parametrize("status", [201, 204, 400, 401, 403, 404])
-def test_another_status_is_not_asked_again(authority: Authority, intake: Intake, status: int) -> None:
+def test_another_status_is_not_asked_again(authority: Authority, looker: Intake, status: int) -> None:
     authority.reset(Reply({"result": "match"}, status=status))
     with pytest.raises(AuthorityUnavailable, match=f"status {status}"):
-        ask(remote(authority, intake))
+        ask(remote(authority, looker))
     assert len(authority.questions) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_redirects_are_not_followed(authority: Authority, intake: Intake, status: int) -> None:
+def test_redirects_are_not_followed(authority: Authority, looker: Intake, status: int) -> None:
     authority.reset(Reply({"result": "match"}), Reply(status=status, headers={"Location": authority.url}))
     with pytest.raises(AuthorityUnavailable, match=f"status {status}"):
-        ask(remote(authority, intake))
+        ask(remote(authority, looker))
     assert len(authority.questions) == 1
 
 
 @pytest.mark.parametrize("reply", [Reply(delay=2.0), Reply(drip=0.05)], ids=["silent", "drip"])
-def test_time_is_limited_as_a_whole(authority: Authority, intake: Intake, reply: Reply) -> None:
+def test_time_is_limited_as_a_whole(authority: Authority, looker: Intake, reply: Reply) -> None:
     authority.reset(reply)
     with pytest.raises(AuthorityUnavailable, match="in time"):
-        ask(remote(authority, intake, seconds=0.3, attempts=10))
+        ask(remote(authority, looker, seconds=0.3, attempts=10))
 
 
-def test_nobody_listens(authority: Authority, intake: Intake) -> None:
+def test_nobody_listens(authority: Authority, looker: Intake) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
     with pytest.raises(AuthorityUnavailable, match="ConnectError"):
-        ask(remote(authority, intake, url=f"http://127.0.0.1:{closed}/", attempts=2))
+        ask(remote(authority, looker, url=f"http://127.0.0.1:{closed}/", attempts=2))
 
 
-def test_a_certificate_that_nobody_vouches_for(authority: Authority, intake: Intake) -> None:
+def test_a_certificate_that_nobody_vouches_for(authority: Authority, looker: Intake) -> None:
     with pytest.raises(AuthorityUnavailable, match="ConnectError"):
-        ask(remote(authority, intake, url=authority.url.replace("http:", "https:"), attempts=1))
+        ask(remote(authority, looker, url=authority.url.replace("http:", "https:"), attempts=1))
 
 
 def test_proxies_of_the_environment_are_ignored(
-    authority: Authority, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, looker: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert ask(remote(authority, intake)).verdict is Verdict.UNKNOWN
+    assert ask(remote(authority, looker)).verdict is Verdict.UNKNOWN
 
 
-def test_after_failures_in_a_row_nothing_is_asked(authority: Authority, intake: Intake) -> None:
+def test_after_failures_in_a_row_nothing_is_asked(authority: Authority, looker: Intake) -> None:
     breaker = Breaker(2, 0.2)
-    asked = remote(authority, intake, attempts=1, breaker=breaker)
+    asked = remote(authority, looker, attempts=1, breaker=breaker)
     authority.reset(Reply(status=503))
     for _ in range(4):
         with pytest.raises(AuthorityUnavailable):
@@ -232,17 +232,17 @@ def test_after_failures_in_a_row_nothing_is_asked(authority: Authority, intake: 
     asked.close()
 
 
-def test_a_poor_photo_does_not_count_as_a_failure(authority: Authority, intake: Intake) -> None:
+def test_a_poor_photo_does_not_count_as_a_failure(authority: Authority, looker: Intake) -> None:
     breaker = Breaker(1, 60)
     authority.reset(Reply({"result": "match"}))
     with pytest.raises(ReferencePictureMissing):
-        ask(remote(authority, intake, breaker=breaker), picture=True)
+        ask(remote(authority, looker, breaker=breaker), picture=True)
     assert breaker.closed
 
 
-def test_a_slow_authority_does_not_take_every_thread(authority: Authority, intake: Intake) -> None:
+def test_a_slow_authority_does_not_take_every_thread(authority: Authority, looker: Intake) -> None:
     authority.reset(Reply({"result": "match"}, delay=0.5))
-    asked = remote(authority, intake)
+    asked = remote(authority, looker)
 
     def question(_: int) -> str:
         try:
@@ -257,13 +257,13 @@ def test_a_slow_authority_does_not_take_every_thread(authority: Authority, intak
     assert set(answers) <= {"match", "too many questions are on their way"}
 
 
-def test_logs_tell_of_nobody(authority: Authority, intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_tell_of_nobody(authority: Authority, looker: Intake, caplog: pytest.LogCaptureFixture) -> None:
     answers = [Reply({"result": "x", "name": CLAIM.name, "valid_from": CLAIM.number}), Reply(status=500)]
     with caplog.at_level(logging.DEBUG):
         for reply in answers:
             authority.reset(reply)
             with pytest.raises(AuthorityUnavailable):
-                ask(remote(authority, intake, attempts=1))
+                ask(remote(authority, looker, attempts=1))
     assert "the authority on identities" in caplog.text
     for secret in (CLAIM.number, CLAIM.name, TOKEN):
         assert secret not in caplog.text
