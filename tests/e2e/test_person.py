@@ -139,14 +139,13 @@ def test_the_operator_s_commands(people: LiveServer, pictures: Pictures) -> None
             "revoked": False,
         }
         identity(home, "revoke", who)
-        assert "revoked    = True" in identity(home, "show", who)
-        identity(home, "restore", who)
-        listed = identity(home, "list") + json.dumps(json.loads(identity(home, "list", "--json")))
+        listed = identity(home, "list")
         assert [number(n) for n in (701, 702, 710) if number(n) in listed] == []
-        assert listed.count("韦") >= 3
+        assert [line.split()[-1] for line in listed.splitlines()] == ["valid", "valid", "revoked"]
     finally:
         identity(home, "delete", who)
-    assert home.run("identity", "show", who).returncode == 1
+    done = home.run("identity", "restore", who)
+    assert (done.returncode, done.stderr) == (1, "aipface: there is no such person\n")
 
 
 def test_an_import_is_resumed_and_tells_what_it_refused(people: LiveServer, pictures: Pictures, tmp_path: Path) -> None:
@@ -170,24 +169,3 @@ def test_an_import_is_resumed_and_tells_what_it_refused(people: LiveServer, pict
         assert [secret for secret in (number(720), number(721), "1234", NAME) if secret in everything] == []
     finally:
         identity(people.home, "delete", number(720), "--app", people.credentials.app_id)
-
-
-def test_what_is_asked_for_wrongly(people: LiveServer, tmp_path: Path) -> None:
-    home = people.home
-    (tmp_path / "empty.csv").write_text("")
-    for arguments, words in (
-        (("add", "123", "--name", NAME), "that is no number"),
-        (("add", number(1), "--name", "张3"), "that is no name"),
-        (("add", number(1), "--name", NAME, "--valid-from", "x"), "--valid-from"),
-        (("add", number(1), "--name", NAME, "--picture", str(tmp_path / "none.jpg")), "none.jpg"),
-        (("import", str(tmp_path / "empty.csv")), "no column"),
-        (("import", str(tmp_path / "none.csv")), "cannot be read"),
-        (("import", str(tmp_path / "empty.csv"), "--pictures", str(tmp_path / "none")), "there is no folder"),
-        (("delete", number(1)), "there is no such person"),
-        (("revoke", number(1)), "there is no such person"),
-        (("list", "--app", "1"), "there is no app"),
-    ):
-        done = home.run("identity", *arguments, timeout=120)
-        assert done.returncode in (1, 2)
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
