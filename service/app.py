@@ -52,6 +52,7 @@ from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
 from service.search.catalog import Catalog
+from service.settings import SettingsError
 from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.listener import Listener
@@ -207,18 +208,30 @@ def _authority(stack: contextlib.ExitStack, admin: Admin, intake: Intake) -> Aut
     settings = admin.settings
     if settings.identity_url is None:
         return LocalAuthority(admin.register, intake)
-    token, certificates = settings.identity_token, settings.identity_ca_file
+    token = settings.identity_token
     access = Access(
         settings.identity_url,
         None if token is None else token.get_secret_value(),
         seconds=settings.identity_timeout,
         attempts=settings.identity_attempts,
-        verify=True if certificates is None else ssl.create_default_context(cafile=certificates),
+        verify=_certificates(settings),
     )
     breaker = Breaker(settings.identity_breaker_failures, settings.identity_breaker_seconds)
     remote = RemoteAuthority(access, breaker, intake, max_picture_bytes=settings.max_body_bytes)
     stack.callback(remote.close)
     return remote
+
+
+def _certificates(settings: Settings) -> ssl.SSLContext | bool:
+    """What vouches for the authority: the operator's own certificates, or with ``True`` those of public sites."""
+    if settings.identity_ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=settings.identity_ca_file)
+    except OSError as error:
+        raise SettingsError(
+            f"setting identity_ca_file (AIPFACE_IDENTITY_CA_FILE): no certificates can be read: {error}"
+        ) from None
 
 
 def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> Reporter | None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import base64
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from service.errors import AuthorityUnavailable, ReferencePictureMissing, ReferencePicturePoor
 from service.identity.authority import Attestation, Verdict
@@ -51,8 +59,9 @@ def remote(
     seconds: float = 20.0,
     attempts: int = 3,
     breaker: Breaker = FAR,
+    verify: ssl.SSLContext | bool = True,
 ) -> RemoteAuthority:
-    access = Access(url or authority.url, token, seconds=seconds, attempts=attempts)
+    access = Access(url or authority.url, token, seconds=seconds, attempts=attempts, verify=verify)
     return RemoteAuthority(access, breaker, looker, max_picture_bytes=MOST_BYTES)
 
 
@@ -203,9 +212,43 @@ def test_nobody_listens(authority: Authority, looker: Intake) -> None:
         ask(remote(authority, looker, url=f"http://127.0.0.1:{closed}/", attempts=2))
 
 
-def test_a_certificate_that_nobody_vouches_for(authority: Authority, looker: Intake) -> None:
-    with pytest.raises(AuthorityUnavailable, match="ConnectError"):
-        ask(remote(authority, looker, url=authority.url.replace("http:", "https:"), attempts=1))
+def self_signed(folder: Path) -> Path:
+    """A file with a key and a certificate of 127.0.0.1 that vouches for itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
+    now = datetime.now(timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "authority.pem"
+    path.write_bytes(content + certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_certificates_are_checked(looker: Intake, tmp_path: Path) -> None:
+    path = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    with running_authority(context) as secured:
+        trusted = ssl.create_default_context(cafile=path)
+        assert ask(remote(secured, looker, verify=trusted)).verdict is Verdict.UNKNOWN
+        with pytest.raises(AuthorityUnavailable, match="ConnectError"):
+            ask(remote(secured, looker, attempts=1))
+        elsewhere = secured.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(AuthorityUnavailable, match="ConnectError"):
+            ask(remote(secured, looker, url=elsewhere, attempts=1, verify=trusted))
+        assert len(secured.questions) == 1
 
 
 def test_proxies_of_the_environment_are_ignored(
