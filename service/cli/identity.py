@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -161,10 +161,10 @@ def _enrolment() -> Iterator[tuple[Admin, Enrolment]]:
 
     settings = effective_settings()
     configure_logging("warning", settings.log_format)
-    with shown_progress() as progress:
-        opened = open_enrolment(settings, progress=progress)
-        with opened as found:
-            yield found
+    with ExitStack() as stack:
+        with shown_progress() as progress:  # over before another bar begins: a terminal shows one at a time
+            found = stack.enter_context(open_enrolment(settings, progress=progress))
+        yield found
 
 
 def _shown(results: Iterator[Result], rows: list[Row]) -> Iterator[Result]:

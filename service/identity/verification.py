@@ -10,6 +10,7 @@ from service.identity.authority import Attestation, Authority, Verdict
 from service.identity.claims import Claim, Validity
 from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
+from service.intake.seen import SeenFace
 from service.values import App, ImageSource
 
 _REFUSALS = {
@@ -35,21 +36,19 @@ class VerifyPerson:
         """
         self._confirmed(app, claim, validity, picture=False)
 
-    def face(
-        self,
-        app: App,
-        claim: Claim,
-        source: ImageSource,
-        controls: Controls = NO_CONTROLS,
-        validity: Validity | None = None,
-    ) -> float:
-        """How much the largest face of a picture is that of the person: 0..99.99, 80 at a false accept rate of 1e-4.
+    def face(self, app: App, claim: Claim, source: ImageSource, controls: Controls = NO_CONTROLS) -> float:
+        """``seen``, then ``compared``, as the documents have it: pictures that fail do not bother the authority."""
+        return self.compared(app, claim, self.seen(app, source, controls))
 
-        In the order of the documents: quality, liveness, then the authority, which is not bothered with pictures that
-        fail. Raises what ``Intake.faces`` and ``identity`` raise, ``ReferencePictureMissing`` and
-        ``ReferencePicturePoor``.
+    def seen(self, app: App, source: ImageSource, controls: Controls = NO_CONTROLS) -> SeenFace:
+        """The largest face of a picture, embedded. Raises what ``Intake.faces`` raises."""
+        return self._intake.faces(app, source, embed=True, controls=controls)[0]
+
+    def compared(self, app: App, claim: Claim, face: SeenFace, validity: Validity | None = None) -> float:
+        """How much a face is that of the person: 0..99.99, 80 at a false accept rate of 1e-4.
+
+        Raises what ``identity`` raises, ``ReferencePictureMissing`` and ``ReferencePicturePoor``.
         """
-        (face,) = self._intake.faces(app, source, embed=True, controls=controls)
         known = self._confirmed(app, claim, validity, picture=True)
         if known.embedding is None:
             raise ReferencePictureMissing

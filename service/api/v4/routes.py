@@ -10,12 +10,46 @@ from service.api import calls
 from service.api.calls import Call, Dispatcher
 from service.api.descriptions import compared
 from service.api.v4 import requests, responses, verification
+from service.api.v4.verification import Verification
 
 PREFIX = "/rest/2.0/face/v4"
 
 _PICTURE = "/9j/4AAQSkZJRgABAQAAAQABAAD"
 _PERSON = {"id_card_number": "11010519491231002X", "name": "韦小宝"}
 _TERM = {"start_date": "20160304", "end_date": "20360304"}
+
+VERIFY: Call[requests.PersonRequest, Verification] = Call(
+    path=f"{PREFIX}/mingjing/verify",
+    name="faceMingJingVerify",
+    summary="Compare a face with the one that the authority knows by number and name.",
+    permission="v4/mingjing/verify",
+    parse=requests.verify,
+    run=verification.of_face,
+    present=lambda _, verified: responses.person_verified(verified),
+    example={**_PERSON, "image": _PICTURE, "image_type": "BASE64"},
+)
+
+MATCH_DATE: Call[requests.DatedClaim, Verification] = Call(
+    path=f"{PREFIX}/idmatch_date",
+    name="faceIdmatchDateV4",
+    summary="Tell whether number, name and term of validity of an identity card belong together.",
+    permission="v4/idmatch_date",
+    parse=requests.match_date,
+    run=verification.of_claim,
+    present=lambda _, verified: responses.claim_verified(verified),
+    example={**_PERSON, **_TERM},
+)
+
+VERIFY_DATE: Call[requests.PersonRequest, Verification] = Call(
+    path=f"{PREFIX}/verify_date",
+    name="faceVerifyDateV4",
+    summary="Compare a face with the one that the authority knows by number, name and term of validity.",
+    permission="v4/verify_date",
+    parse=requests.verify_date,
+    run=verification.of_face,
+    present=lambda _, verified: responses.person_verified(verified),
+    example={**_PERSON, **_TERM, "image": _PICTURE, "image_type": "BASE64"},
+)
 
 CALLS: tuple[Call[Any, Any], ...] = (
     Call(
@@ -43,36 +77,9 @@ CALLS: tuple[Call[Any, Any], ...] = (
             "register_image_type": "BASE64",
         },
     ),
-    Call(
-        path=f"{PREFIX}/mingjing/verify",
-        name="faceMingJingVerify",
-        summary="Compare a face with the one that the authority knows by number and name.",
-        permission="v4/mingjing/verify",
-        parse=requests.verify,
-        run=verification.of_face,
-        present=lambda _, verified: responses.person_verified(verified),
-        example={**_PERSON, "image": _PICTURE, "image_type": "BASE64"},
-    ),
-    Call(
-        path=f"{PREFIX}/idmatch_date",
-        name="faceIdmatchDateV4",
-        summary="Tell whether number, name and term of validity of an identity card belong together.",
-        permission="v4/idmatch_date",
-        parse=requests.match_date,
-        run=verification.of_claim,
-        present=lambda _, verified: responses.claim_verified(verified),
-        example={**_PERSON, **_TERM},
-    ),
-    Call(
-        path=f"{PREFIX}/verify_date",
-        name="faceVerifyDateV4",
-        summary="Compare a face with the one that the authority knows by number, name and term of validity.",
-        permission="v4/verify_date",
-        parse=requests.verify_date,
-        run=verification.of_face,
-        present=lambda _, verified: responses.person_verified(verified),
-        example={**_PERSON, **_TERM, "image": _PICTURE, "image_type": "BASE64"},
-    ),
+    VERIFY,
+    MATCH_DATE,
+    VERIFY_DATE,
 )
 """Every call of V4 that this server answers."""
 

@@ -15,6 +15,7 @@ from service.errors import (
     ReferencePictureMissing,
     ReferencePicturePoor,
 )
+from service.intake.seen import SeenFace
 from service.values import App
 
 
@@ -26,19 +27,23 @@ class VerifyStatus(enum.IntEnum):
     NO_PICTURE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Verification:
-    """``score`` 0..99.99; 0 unless confirmed, so that no comparison with a threshold can pass."""
+    """``score`` 0..99.99; 0 unless confirmed, so that no comparison with a threshold can pass.
+
+    ``face`` is that of the caller's picture, confirmed or not; ``None`` for the call that takes none.
+    """
 
     status: VerifyStatus
     score: float = 0.0
+    face: SeenFace | None = None
 
 
 def of_face(service: UseCases, app: App, request: PersonRequest) -> Verification:
     """``mingjing/verify`` and ``verify_date``. Raises what concerns the caller's picture, ``AuthorityUnavailable``."""
-    return _answered(
-        lambda: service.person.face(app, request.claim, request.source, request.controls, request.validity)
-    )
+    face = service.person.seen(app, request.source, request.controls)
+    status, score = _answered(lambda: service.person.compared(app, request.claim, face, request.validity))
+    return Verification(status, score, face)
 
 
 def of_claim(service: UseCases, app: App, request: DatedClaim) -> Verification:
@@ -48,13 +53,14 @@ def of_claim(service: UseCases, app: App, request: DatedClaim) -> Verification:
         service.person.identity(app, request.claim, request.validity)
         return 0.0
 
-    return _answered(ask)
+    return Verification(*_answered(ask))
 
 
-def _answered(ask: Callable[[], float]) -> Verification:
+def _answered(ask: Callable[[], float]) -> tuple[VerifyStatus, float]:
+    """What came of asking, and the score."""
     try:
-        return Verification(VerifyStatus.CONFIRMED, ask())
+        return VerifyStatus.CONFIRMED, ask()
     except (IdentityMismatch, IdNumberUnknown, IdentityInvalid):
-        return Verification(VerifyStatus.NOT_CONFIRMED)
+        return VerifyStatus.NOT_CONFIRMED, 0.0
     except (ReferencePictureMissing, ReferencePicturePoor):
-        return Verification(VerifyStatus.NO_PICTURE)
+        return VerifyStatus.NO_PICTURE, 0.0
