@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.access import keys
 from service.access.keys import Keyring
+from service.identity.register import Register
 from service.library.apps import Apps
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
@@ -30,6 +31,7 @@ class Admin:
     embedded: EmbeddedPostgres | None
     keyring: Keyring
     apps: Apps
+    register: Register
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
@@ -53,7 +55,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         database = Database(url, pool_size=settings.database_pool_size)
         stack.callback(database.close)
-        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
+        yield Admin(settings, database, embedded, keyring, Apps(database, keyring), Register(database, keyring))
 
 
 @contextlib.contextmanager

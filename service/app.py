@@ -6,6 +6,7 @@ The half that needs no weights is ``service.administration``, so that small comm
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,13 @@ from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
+from service.identity.authority import Authority
+from service.identity.breaker import Breaker
+from service.identity.enrolment import Enrolment
+from service.identity.local import LocalAuthority
+from service.identity.register import Register
+from service.identity.remote import Access, RemoteAuthority
+from service.identity.verification import VerifyPerson
 from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
@@ -49,6 +57,7 @@ from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
 from service.search.catalog import Catalog
 from service.search.protocol import FaceSearch
+from service.settings import SettingsError
 from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.listener import Listener
@@ -90,6 +99,9 @@ class Service:
     selfie: VerifySelfie
     identify: IdentifyFaces
     ranking: RankFaces
+    person: VerifyPerson
+    register: Register
+    enrolment: Enrolment
     users: Users
     memberships: Memberships
     faces: Faces
@@ -146,7 +158,17 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep = Upkeep(admin.database, _risk_limits(settings))
         stack.callback(upkeep.stop)
         upkeep.start()
-        yield _compose(admin, models, catalog)
+        yield _compose(stack, admin, models, catalog)
+
+
+@contextlib.contextmanager
+def open_enrolment(settings: Settings, *, progress: Progress | None = None) -> Iterator[tuple[Admin, Enrolment]]:
+    """What entering people into the register needs: weights, database, keys; no index. Raises as ``open_service``."""
+    models = load_models(settings, progress=progress)
+    with open_admin(settings) as admin:
+        admission = Admission(settings.inference_threads, settings.queue_limit)
+        intake = _intake(admin, models.engine, None, admission, _downloader(settings))
+        yield admin, Enrolment(admin.register, intake, keep_portraits=settings.keep_crops)
 
 
 def load_models(settings: Settings, *, progress: Progress | None = None) -> Models:
@@ -227,6 +249,37 @@ def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> N
     listener.start()
 
 
+def _authority(stack: contextlib.ExitStack, admin: Admin, intake: Intake) -> Authority:
+    """Who knows people: the operator's own service where there is one, else the register."""
+    settings = admin.settings
+    if settings.identity_url is None:
+        return LocalAuthority(admin.register, intake)
+    token = settings.identity_token
+    access = Access(
+        settings.identity_url,
+        None if token is None else token.get_secret_value(),
+        seconds=settings.identity_timeout,
+        attempts=settings.identity_attempts,
+        verify=_certificates(settings),
+    )
+    breaker = Breaker(settings.identity_breaker_failures, settings.identity_breaker_seconds)
+    remote = RemoteAuthority(access, breaker, intake, max_picture_bytes=settings.max_body_bytes)
+    stack.callback(remote.close)
+    return remote
+
+
+def _certificates(settings: Settings) -> ssl.SSLContext | bool:
+    """What vouches for the authority: the operator's own certificates, or with ``True`` those of public sites."""
+    if settings.identity_ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=settings.identity_ca_file)
+    except OSError as error:
+        raise SettingsError(
+            f"setting identity_ca_file (AIPFACE_IDENTITY_CA_FILE): no certificates can be read: {error}"
+        ) from None
+
+
 def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> Reporter | None:
     """What reads attributes, quality and liveness; ``None`` for a pack that brings no networks for it."""
     if pack.liveness is None or not Analyst.needs() <= files.keys():
@@ -236,24 +289,35 @@ def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> 
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 
 
-def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
-    settings, database = admin.settings, admin.database
-    engine, scores = models.engine, models.scores
-    admission = Admission(settings.inference_threads, settings.queue_limit)
-    downloader = PictureDownloader(
-        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
-    )
-    intake = Intake(
+def _intake(
+    admin: Admin, engine: Engine, reporter: Reporter | None, admission: Admission, downloader: PictureDownloader
+) -> Intake:
+    settings = admin.settings
+    return Intake(
         engine=engine,
-        reporter=models.reporter,
+        reporter=reporter,
         admission=admission,
-        database=database,
+        database=admin.database,
         keyring=admin.keyring,
         download=downloader.fetch,
         max_picture_bytes=settings.max_body_bytes,
         max_picture_pixels=settings.max_picture_pixels,
         token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
+
+
+def _downloader(settings: Settings) -> PictureDownloader:
+    return PictureDownloader(
+        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
+    )
+
+
+def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog: FaceSearch) -> Service:
+    settings, database = admin.settings, admin.database
+    engine, scores = models.engine, models.scores
+    admission = Admission(settings.inference_threads, settings.queue_limit)
+    downloader = _downloader(settings)
+    intake = _intake(admin, engine, models.reporter, admission, downloader)
     compare = CompareFaces(intake, scores)
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
@@ -272,6 +336,9 @@ def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
         selfie=VerifySelfie(intake, compare, downloader.fetch),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
+        person=VerifyPerson(intake, scores, _authority(stack, admin, intake)),
+        register=admin.register,
+        enrolment=Enrolment(admin.register, intake, keep_portraits=settings.keep_crops),
         users=users,
         memberships=Memberships(users, intake, database, catalog.catch_up),
         faces=Faces(database, catalog.catch_up),

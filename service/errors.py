@@ -195,6 +195,10 @@ class LivenessFailed(FaceRejected):
     """The picture does not look taken of a living person."""
 
 
+class SyntheticPicture(LivenessFailed):
+    """The face looks made by a generative network."""
+
+
 # --- the face library -----------------------------------------------------------------------------------------------
 
 
@@ -242,6 +246,45 @@ class NoMatch(LibraryError):
     """Nobody reaches the threshold."""
 
 
+# --- who somebody says to be ----------------------------------------------------------------------------------------
+
+
+class IdentityError(ServiceError):
+    """The authority does not confirm who somebody says to be, or cannot be asked about it."""
+
+
+class NameMalformed(IdentityError):
+    """A name holds what no name holds."""
+
+
+class IdNumberMalformed(IdentityError):
+    """A number has the form of an identity card's and breaks its rules: date of birth, check character."""
+
+
+class IdentityMismatch(IdentityError):
+    """The authority knows the number under another name."""
+
+
+class ValidityMismatch(IdentityMismatch):
+    """Number and name belong together, and the document is not valid from and to the days that were named."""
+
+
+class IdNumberUnknown(IdentityError):
+    """The authority does not know the number."""
+
+
+class IdentityInvalid(IdentityError):
+    """The authority knows number and name and does not vouch for them, e.g. since the document was reported lost."""
+
+
+class ReferencePictureMissing(IdentityError):
+    """The authority has no picture of the person."""
+
+
+class ReferencePicturePoor(IdentityError):
+    """The authority's picture of the person cannot be compared with: unreadable, no face, made for other weights."""
+
+
 # --- the service itself ---------------------------------------------------------------------------------------------
 
 
@@ -259,3 +302,7 @@ class DatabaseUnavailable(ServiceUnavailable):
 
 class StorageFull(ServiceUnavailable):
     """The database refuses to write (disk full, read-only)."""
+
+
+class AuthorityUnavailable(ServiceUnavailable):
+    """The authority on identities does not answer, or not in a way that can be understood."""

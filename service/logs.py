@@ -25,7 +25,7 @@ _SECRETS = (
     re.compile(r"(?P<keep>://[^/\s:@]+:)[^@\s/]+(?=@)"),  # password in a database's address
     re.compile(r"(?P<keep>\b24\.)[0-9a-f]{32}\.\d+\.\d+\.[\w-]+"),  # an access token standing alone
 )
-QUIET_LIBRARIES = ("alembic", "asyncio", "faiss", "httpcore", "psycopg.pool", "sqlalchemy")
+QUIET_LIBRARIES = ("alembic", "asyncio", "faiss", "httpcore", "httpx", "psycopg.pool", "sqlalchemy")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 """Attributes that every record has; the others came with ``extra=`` and are printed."""
 

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -28,6 +29,7 @@ CONFIG_VARIABLE = "AIPFACE_CONFIG"
 CONFIG_NAME = "aipface.toml"
 SHOWN_DEFAULT = "x-shown-default"
 """Key under which a field whose default is computed says how, for the documentation."""
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 FOREIGN_VARIABLES = frozenset({CONFIG_VARIABLE, "AIPFACE_SHARED"})
 """Names with our prefix that are no settings: the file's place, and benchmark data of developers."""
 
@@ -215,6 +217,34 @@ class Settings(BaseSettings):
         ),
     )
 
+    # --- person verification ---
+    identity_url: str | None = Field(
+        default=None,
+        description=(
+            "Address of an authority of your own that knows people by number and name, `https://...`; without it the "
+            "register of `aipface identity` is asked."
+        ),
+    )
+    identity_token: SecretStr | None = Field(
+        default=None, description="Bearer token that the authority at `identity_url` wants."
+    )
+    identity_ca_file: Path | None = Field(
+        default=None,
+        description="Certificates in PEM that vouch for the authority, instead of the ones that public sites use.",
+    )
+    identity_timeout: float = Field(
+        default=8.0, gt=0, le=60, description="Seconds that one question to the authority may take, attempts included."
+    )
+    identity_attempts: int = Field(
+        default=3, ge=1, le=10, description="How often the authority is asked the same question until it answers."
+    )
+    identity_breaker_failures: int = Field(
+        default=5, ge=1, le=1000, description="Questions without an answer in a row after which nothing is asked."
+    )
+    identity_breaker_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds that nothing is asked then; after them one question decides."
+    )
+
     # --- logs ---
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."
@@ -230,7 +260,7 @@ class Settings(BaseSettings):
         """Where ``aipface calibrate`` leaves the operator's own score table for these weights."""
         return self.home / "calibration" / f"{model_id}.json"
 
-    @field_validator("home", "model_dir", "model_sources", mode="after")
+    @field_validator("home", "model_dir", "model_sources", "identity_ca_file", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -245,6 +275,20 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.match(r"postgres(ql)?(\+psycopg)?://", value.get_secret_value()):
             raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("identity_url", mode="after")
+    @classmethod
+    def _is_guarded(cls, value: str | None) -> str | None:
+        """Numbers and names travel there: encrypted, or not further than this machine."""
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must not hold a password; there is identity_token")
+        local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+        if not parts.hostname or not (parts.scheme == "https" or local):
+            raise ValueError("must begin with https://, or with http:// for this very machine")
         return value
 
     @field_validator("log_level", "log_format", "device", "search_backend", mode="before")

@@ -29,6 +29,36 @@ class KeyringError(Exception):
     """A key is missing, malformed or not the one that a value was sealed with; the text is for the operator."""
 
 
+class Sealer:
+    """Authenticated encryption under the keys of one purpose, the current one first."""
+
+    def __init__(self, ciphers: Sequence[tuple[int, AESGCM]]) -> None:
+        """``ciphers``: each with the id that its master key goes by."""
+        self._ciphers = tuple(ciphers)
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Encrypt with AES-256-GCM: key id (1 byte), nonce (12), ciphertext with tag (16).
+
+        ``context`` says what the value is and whose; it is authenticated, not stored, and must be given to ``open``.
+        """
+        key_id, cipher = self._ciphers[0]
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return bytes([key_id]) + nonce + cipher.encrypt(nonce, plaintext, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Decrypt what ``seal`` made under any of the keys. Raises ``KeyringError``."""
+        if len(sealed) > _NONCE_BYTES + _TAG_BYTES:
+            nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+            for key_id, cipher in self._ciphers:
+                if key_id != sealed[0]:
+                    continue
+                try:
+                    return cipher.decrypt(nonce, ciphertext, context)
+                except InvalidTag:
+                    continue
+        raise KeyringError("a stored secret cannot be decrypted: the master key is not the one it was stored with")
+
+
 class Keyring:
     """Master keys, the current one first. Older ones still open and verify what was made under them.
 
@@ -40,34 +70,24 @@ class Keyring:
         if not masters or any(len(master) != MASTER_KEY_BYTES for master in masters):
             raise KeyringError(f"a master key must be {MASTER_KEY_BYTES} bytes long")
         self._masters = masters
-        self._sealing = [(_key_id(master), AESGCM(_derive(master, "secrets"))) for master in masters]
+        self._sealing = self.sealer("secrets")
         self._face_tokens = _derive(masters[0], "face-tokens")
+
+    def sealer(self, purpose: str) -> Sealer:
+        """Encryption under keys of one purpose alone."""
+        return Sealer([(_key_id(master), AESGCM(_derive(master, purpose))) for master in self._masters])
 
     def derive(self, purpose: str) -> list[bytes]:
         """32-byte keys of one purpose: sign with the first, verify with any."""
         return [_derive(master, purpose) for master in self._masters]
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        """Encrypt with AES-256-GCM: key id (1 byte), nonce (12), ciphertext with tag (16).
-
-        ``context`` says what the value is and whose; it is authenticated, not stored, and must be given to ``open``.
-        """
-        key_id, cipher = self._sealing[0]
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return bytes([key_id]) + nonce + cipher.encrypt(nonce, plaintext, context)
+        """As ``Sealer.seal``, for secrets of apps."""
+        return self._sealing.seal(plaintext, context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Decrypt what ``seal`` made under any of the keys. Raises ``KeyringError``."""
-        if len(sealed) > _NONCE_BYTES + _TAG_BYTES:
-            nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
-            for key_id, cipher in self._sealing:
-                if key_id != sealed[0]:
-                    continue
-                try:
-                    return cipher.decrypt(nonce, ciphertext, context)
-                except InvalidTag:
-                    continue
-        raise KeyringError("a stored secret cannot be decrypted: the master key is not the one it was stored with")
+        """As ``Sealer.open``, for secrets of apps."""
+        return self._sealing.open(sealed, context)
 
     def face_token(self, app_id: str, picture_sha256: bytes, box: Sequence[int]) -> str:
         """Name of one face of one picture of one app: 32 hex digits, always the same for the same three.

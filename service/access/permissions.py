@@ -27,8 +27,13 @@ PERMISSIONS = (
     "faceset/group/delete",
     "faceset/group/getlist",
     "faceset/group/getusers",
+    "person/verify",
+    "person/idmatch",
     "v4/faceverify",
     "v4/mingjing/match",
+    "v4/mingjing/verify",
+    "v4/idmatch_date",
+    "v4/verify_date",
 )
 """Every permission; an app whose ``permissions`` is ``None`` has them all."""
 

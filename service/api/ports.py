@@ -9,6 +9,7 @@ from service.access.tokens import Tokens
 from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
+from service.identity.verification import VerifyPerson
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.feedback import Feedback
@@ -66,6 +67,9 @@ class UseCases(Protocol):
 
     @property
     def ranking(self) -> RankFaces: ...
+
+    @property
+    def person(self) -> VerifyPerson: ...
 
     @property
     def users(self) -> Users: ...

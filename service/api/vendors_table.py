@@ -9,9 +9,7 @@ from __future__ import annotations
 from service import errors
 from service.api.codes import Code
 
-_LATER = "reserved: "
 _ELSEWHERE = "reserved: a parameter of no call of this server"
-_LIBRARY_ONLY = "reserved: the register of the police cannot be asked from a private installation"
 _BUSY = 'reserved: one of the cloud\'s internal services; here too much load answers 18, "qps request limit"'
 _HIDDEN = "quality control: something hides this part"
 
@@ -126,8 +124,18 @@ _PARAMETERS = (
         "not a whole number of 1 to 50 (search) or 1 to 20 (multi-search)",
         parameters=("max_user_num",),
     ),
-    Code(222022, "param[id_card_number] format error", _LATER + "no call of this release takes it"),
-    Code(222023, "param[name] format error", _LATER + "no call of this release takes it"),
+    Code(
+        222022,
+        "param[id_card_number] format error",
+        "not 17 digits and a digit or X",
+        parameters=("id_card_number",),
+    ),
+    Code(
+        222023,
+        "param[name] format error",
+        "no text, more than 256 bytes of UTF-8, or a control character in it",
+        parameters=("name",),
+    ),
     Code(
         222024,
         "param[face_type] format error",
@@ -228,7 +236,7 @@ _LIBRARY = (
     Code(
         223120,
         "liveness check fail",
-        "liveness control: the picture does not look taken of a living person",
+        "liveness control: the picture does not look taken of a living person; spoofing control: it looks synthetic",
         (errors.LivenessFailed,),
     ),
     Code(223121, "left eye is occlusion", _HIDDEN, (errors.LeftEyeCovered,)),
@@ -241,16 +249,69 @@ _LIBRARY = (
 )
 
 _IDENTITY = (
-    Code(222350, "police picture is none or low quality", _LIBRARY_ONLY),
-    Code(222351, "id number and name not match or id number not exist", _LIBRARY_ONLY),
-    Code(222352, "name format error", _LIBRARY_ONLY),
-    Code(222353, "id number format error", _LIBRARY_ONLY),
-    Code(222354, "id number not exist", _LIBRARY_ONLY),
-    Code(222355, "police picture not exist", _LIBRARY_ONLY),
-    Code(222360, "invalid name or id number", _LIBRARY_ONLY),
+    Code(
+        222350,
+        "police picture is none or low quality",
+        "the authority's picture cannot be read, has no face, or was made ready for other weights and not kept; "
+        "V4 answers verify_status 2",
+        (errors.ReferencePicturePoor,),
+    ),
+    Code(
+        222351,
+        "id number and name not match or id number not exist",
+        "the authority knows the number under another name; V4 answers verify_status 1",
+        (errors.IdentityError, errors.IdentityMismatch),
+    ),
+    Code(
+        222352,
+        "name format error",
+        "a character that no name has, such as a digit, or more than 64",
+        (errors.NameMalformed,),
+    ),
+    Code(
+        222353,
+        "id number format error",
+        "18 characters that break the rules: no day of birth, a wrong check character",
+        (errors.IdNumberMalformed,),
+    ),
+    Code(
+        222354,
+        "id number not exist",
+        "the authority does not know the number; V4 answers verify_status 1",
+        (errors.IdNumberUnknown,),
+    ),
+    Code(
+        222355,
+        "police picture not exist",
+        "the authority has no picture of the person; V4 answers verify_status 2",
+        (errors.ReferencePictureMissing,),
+    ),
+    Code(
+        222360,
+        "invalid name or id number",
+        "the authority knows the person and does not vouch, e.g. for a lost card; V4 answers verify_status 1",
+        (errors.IdentityInvalid,),
+    ),
 )
 
-_SYSTEM_BUSY = tuple(Code(number, "system busy", _BUSY) for number in [*range(222901, 222917), 222361])
+_SYSTEM_BUSY = tuple(Code(number, "system busy", _BUSY) for number in range(222901, 222917))
 
-VENDORS_TABLE: tuple[Code, ...] = (*_GATEWAY, *_PARAMETERS, *_PICTURES, *_LIBRARY, *_IDENTITY, *_SYSTEM_BUSY)
+_AUTHORITY = (
+    Code(
+        222361,
+        "system busy",
+        "the operator's authority on identities does not answer, or not as its contract says",
+        (errors.AuthorityUnavailable,),
+    ),
+)
+
+VENDORS_TABLE: tuple[Code, ...] = (
+    *_GATEWAY,
+    *_PARAMETERS,
+    *_PICTURES,
+    *_LIBRARY,
+    *_IDENTITY,
+    *_SYSTEM_BUSY,
+    *_AUTHORITY,
+)
 """Every code of the vendor's table, in its order."""

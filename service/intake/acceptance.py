@@ -24,6 +24,7 @@ from service.errors import (
     PoseTooLarge,
     RightCheekCovered,
     RightEyeCovered,
+    SyntheticPicture,
 )
 from service.inference.occlusion import Occlusion
 from service.inference.quality import Quality
@@ -50,6 +51,18 @@ LIVENESS_LIMITS: dict[Control, float | None] = {
     Control.HIGH: THRESHOLDS["frr_1e-2"],
 }
 """Least served liveness score by ``liveness_control``: LOW passes nearly everybody, HIGH stops most attacks."""
+
+SPOOFING_LIMITS: dict[Control, float | None] = {
+    Control.NONE: None,
+    Control.LOW: 0.35,
+    Control.NORMAL: 0.9,
+    Control.HIGH: 0.975,
+}
+"""Highest ``spoofing`` by ``spoofing_control``: here LOW is a low limit and therefore the strictest.
+
+The API's documents give limits that 5 %, 1 % and 0.1 % of real pictures exceed, on the scale of another network. These
+are the same quantiles of ours, over 1,200 pictures of Labeled Faces in the Wild.
+"""
 
 
 def check_quality(control: Control, quality: Quality, location: Location, angles: Angles) -> None:
@@ -87,3 +100,10 @@ def check_liveness(control: Control, score: float) -> None:
     limit = LIVENESS_LIMITS[control]
     if limit is not None and score < limit:
         raise LivenessFailed
+
+
+def check_spoofing(control: Control, score: float) -> None:
+    """Raises ``SyntheticPicture`` when ``score`` (0..1, higher is more synthetic) is above the limit."""
+    limit = SPOOFING_LIMITS[control]
+    if limit is not None and score > limit:
+        raise SyntheticPicture

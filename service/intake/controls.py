@@ -9,15 +9,16 @@ from service.values import Control
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """``quality_control`` and ``liveness_control`` of a call."""
+    """``quality_control``, ``liveness_control`` and ``spoofing_control`` of a call."""
 
     quality: Control = Control.NONE
     liveness: Control = Control.NONE
+    spoofing: Control = Control.NONE
 
     @property
     def any(self) -> bool:
         """Whether anything is checked at all."""
-        return self.quality is not Control.NONE or self.liveness is not Control.NONE
+        return any(control is not Control.NONE for control in (self.quality, self.liveness, self.spoofing))
 
 
 NO_CONTROLS = Controls()

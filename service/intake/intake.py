@@ -174,6 +174,20 @@ class Intake:
         with self._admission.permit():
             return face.embedding
 
+    def reference(self, picture: bytes) -> SeenFace:
+        """The largest face of a picture that no app sent: embedded, with its portrait, without a token.
+
+        Raises ``PictureUnreadable``, ``FaceNotFound``, ``Overloaded``.
+        """
+        with self._admission.permit():
+            image = decode_picture(picture, self._max_picture_pixels)
+            found = self._engine.detect(image, 1)
+            if not found:
+                raise FaceNotFound
+            face = seen.found(self._engine, image, found[0], token="")
+            _ = face.embedding, face.stored
+        return face
+
     def _bytes(self, source: ImageSource) -> bytes:
         if source.kind is ImageKind.URL:
             return self._download(source.text)

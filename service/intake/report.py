@@ -12,7 +12,7 @@ from service.errors import FaceRejected
 from service.inference.analyst import Analyst
 from service.inference.attributes import EyeStatus, FaceReader, Typed
 from service.inference.quality import Quality
-from service.intake.acceptance import check_liveness, check_quality
+from service.intake.acceptance import check_liveness, check_quality, check_spoofing
 from service.intake.controls import Controls
 from service.values import Angles, Control, Face, FaceField, Image, Points
 
@@ -66,7 +66,7 @@ class Reporter:
         self._liveness = liveness
 
     def report(self, look: Look, fields: frozenset[FaceField], controls: Controls) -> FaceReport:
-        """Compute what was asked for, in the order quality, liveness, the rest.
+        """Compute what was asked for, in the order quality, liveness, spoofing, the rest.
 
         A face that fails a control comes back with its ``rejection`` and without what would have come after.
         """
@@ -81,6 +81,8 @@ class Reporter:
                 check_quality(controls.quality, quality, look.face.location, look.face.angles)
             if liveness is not None:
                 check_liveness(controls.liveness, liveness)
+            if controls.spoofing is not Control.NONE:
+                check_spoofing(controls.spoofing, reader.spoofing)
         except FaceRejected as rejection:
             return FaceReport(quality=quality, liveness=liveness, rejection=rejection)
         return replace(

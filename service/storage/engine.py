@@ -19,6 +19,7 @@ from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
+from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.recording import Recording
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
@@ -48,6 +49,7 @@ class Reader:
         self.feedback = FeedbackReader(execution)
         self.searching = SearchReader(execution)
         self.envelopes = EnvelopeReader(execution)
+        self.identities = IdentityReader(execution)
 
 
 class UnitOfWork:
@@ -74,7 +76,10 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: apps, face tokens, feedback, captures, the change log's upkeep."""
+    """One transaction outside the apps' libraries.
+
+    There are the apps, face tokens, feedback, captures, the register of people and the upkeep of the change log.
+    """
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
@@ -83,6 +88,7 @@ class Administration:
         self.feedback = FeedbackWriter(execution)
         self.envelopes = EnvelopeWriter(execution)
         self.captures = CaptureWriter(execution)
+        self.identities = IdentityWriter(execution)
 
 
 class Database:

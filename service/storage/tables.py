@@ -226,3 +226,25 @@ capture_pictures = sa.Table(
     sa.Index(None, "capture_device_pk"),
     sa.Index(None, "last_seen"),
 )
+
+identities = sa.Table(
+    "identities",
+    metadata,
+    _pk(),
+    sa.Column(
+        "app_pk",
+        sa.BigInteger,
+        sa.ForeignKey("apps.pk", ondelete="CASCADE"),
+        comment="null: known to every app that may ask",
+    ),
+    sa.Column("lookup", BYTEA, nullable=False, unique=True, comment="HMAC of whose register and the number"),
+    sa.Column("person", BYTEA, nullable=False, comment="sealed: number, name, validity"),
+    sa.Column("revoked", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("model_id", sa.Text),
+    sa.Column("embedding", BYTEA, comment="sealed: float32, little endian, unit length"),
+    sa.Column("portrait", BYTEA, comment="sealed: JPEG"),
+    sa.Column("fingerprint", BYTEA, nullable=False, comment="HMAC of what was handed in, to know it again"),
+    _created(),
+    sa.Column("updated", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Index(None, "app_pk"),
+)

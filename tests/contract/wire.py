@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 import httpx
 
-from service.api.v3.routes import CALLS
+from service.api.v3 import person, routes
 from service.api.v4 import routes as v4
 from service.values import AppCredentials
 
-PATHS = {call.name: call.path for call in (*CALLS, *v4.CALLS)}
+PATHS = {call.name: call.path for call in (*routes.CALLS, *person.CALLS, *v4.CALLS)}
 
 BESIDE = {"dec_image", "risk_level", "risk_tag", "risk_warn_code"}
 """What V4 may answer beside a result."""

@@ -118,3 +118,20 @@ def test_container_limits_are_seen(tmp_path: Path, files: dict[str, str], quota:
 
 def test_cpus_are_at_least_one_and_at_most_the_machines() -> None:
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://people.example/v1", "http://127.0.0.1:9000/x", "http://[::1]/", "http://localhost/"]
+)
+def test_addresses_of_an_authority(url: str, tmp_path: Path) -> None:
+    assert load_settings(home=tmp_path, identity_url=url).identity_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://people.example/", "people.example", "https://", "ftp://localhost/", "https://user:hidden@people.example/"],
+)
+def test_an_authority_is_asked_over_a_guarded_line_alone(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="AIPFACE_IDENTITY_URL") as caught:
+        load_settings(home=tmp_path, identity_url=url)
+    assert "hidden" not in str(caught.value)

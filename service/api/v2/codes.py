@@ -58,7 +58,7 @@ _REQUEST = (
         216100,
         "invalid param",
         "a parameter does not have its form, or the body cannot be read at all",
-        (errors.RequestError, errors.ParameterMalformed),
+        (errors.RequestError, errors.ParameterMalformed, errors.IdentityError),
     ),
     Code(216101, "not enough param", "a required parameter is missing or empty", (errors.ParameterMissing,)),
     Code(216102, "service not support", "reserved: an unknown path answers 3"),

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from service.api import calls
 from service.api.calls import Call, Dispatcher, R
 from service.api.descriptions import compared
-from service.api.v3 import requests, responses
+from service.api.v3 import person, requests, responses
 
 PREFIX = "/rest/2.0/face/v3"
 
@@ -193,9 +193,9 @@ CALLS: tuple[Call[Any, Any], ...] = (
         example={"group_id": "group1", "start": 0, "length": 100},
     ),
 )
-"""Every call of V3 that this server answers, in the order of the documents."""
+"""Every call of V3 that this server answers but for those of ``person``, in the order of the documents."""
 
 
 def router(dispatcher: Dispatcher) -> APIRouter:
     """The routes of V3."""
-    return calls.router(CALLS, responses.Envelope(), dispatcher, tag="v3")
+    return calls.router((*CALLS, *person.CALLS), responses.Envelope(), dispatcher, tag="v3")

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from service.api import pictures
+from service.api import people, pictures
 from service.api.body import BODY, Parameters
 from service.api.fields import Fields
 from service.api.v4.codes import ENCRYPTED
 from service.errors import ParameterMalformed, ParameterMissing, WrongPictureCount
+from service.identity.claims import Claim, Validity
+from service.intake.controls import Controls
 from service.recognition.compare import Probe
 from service.recognition.liveness import MOST_PICTURES
-from service.values import FaceField, ImageKind, ImageSource
+from service.values import Control, FaceField, ImageKind, ImageSource
 
 IMAGES = "image_list"
 
@@ -59,6 +61,20 @@ class LivenessRequest:
     scene: Scene
 
 
+@dataclass(frozen=True, slots=True)
+class DatedClaim:
+    claim: Claim
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRequest:
+    claim: Claim
+    source: ImageSource
+    controls: Controls
+    validity: Validity | None
+
+
 def face_verify(parameters: Parameters) -> LivenessRequest:
     """Of ``faceverify``. The documents require ``sdk_version`` and their sample leaves it out: it means plain ones."""
     fields, values = _single(parameters)
@@ -82,6 +98,35 @@ def match(parameters: Parameters) -> tuple[Probe, ...]:
             order=order,
         )
         for prefix in ("", "register_")
+    )
+
+
+def verify(parameters: Parameters) -> PersonRequest:
+    """Of ``mingjing/verify``. ``spoofing_control`` is the strictest when it is LOW."""
+    return _person(parameters, with_dates=False)
+
+
+def verify_date(parameters: Parameters) -> PersonRequest:
+    """Of ``verify_date``, which takes everything that ``mingjing/verify`` does and a term of validity."""
+    return _person(parameters, with_dates=True)
+
+
+def match_date(parameters: Parameters) -> DatedClaim:
+    """Of ``idmatch_date``."""
+    fields, _ = _single(parameters)
+    return DatedClaim(people.claim(fields), people.validity(fields))
+
+
+def _person(parameters: Parameters, *, with_dates: bool) -> PersonRequest:
+    fields, values = _single(parameters)
+    level = fields.choice("sec_level", SecurityLevel, SecurityLevel.PLAIN)
+    _refuse_encrypted(values, level is SecurityLevel.ENCRYPTING, values.get("image"))
+    controls = replace(pictures.controls(fields), spoofing=fields.choice("spoofing_control", Control, Control.NONE))
+    return PersonRequest(
+        people.claim(fields),
+        pictures.source(fields, kind=ImageKind.BASE64),
+        controls,
+        people.validity(fields) if with_dates else None,
     )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from service.api.descriptions import described_face, judged
 from service.api.dialect import Enveloped
+from service.api.envelope import SCORE_DIGITS, rounded
 from service.api.v4.codes import CODES
 from service.api.v4.requests import LivenessRequest
+from service.api.v4.verification import Verification
 from service.recognition.liveness import LivenessVerdict
 from service.values import FaceField
 
@@ -26,3 +28,13 @@ def verified(request: LivenessRequest, verdict: LivenessVerdict) -> dict[str, ob
     fields = request.fields | {FaceField.LIVENESS}
     faces = [described_face(face, fields) for face in verdict.faces]
     return judged(verdict, [{**face, "angel": face["angle"]} for face in faces])
+
+
+def person_verified(verification: Verification) -> dict[str, object]:
+    """Of ``mingjing/verify`` and ``verify_date``."""
+    return {"score": rounded(verification.score, SCORE_DIGITS), "verify_status": int(verification.status)}
+
+
+def claim_verified(verification: Verification) -> dict[str, object]:
+    """Of ``idmatch_date``."""
+    return {"verify_status": int(verification.status)}

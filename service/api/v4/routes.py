@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from service.api import calls
 from service.api.calls import Call, Dispatcher
 from service.api.descriptions import compared
-from service.api.v4 import capture, requests, responses
+from service.api.v4 import capture, requests, responses, verification
+from service.api.v4.verification import Verification, VerifyStatus
 from service.calibration.liveness import THRESHOLDS
 from service.recognition.compare import Comparison, Probe
 from service.recognition.liveness import LivenessVerdict
@@ -17,6 +18,41 @@ from service.recognition.liveness import LivenessVerdict
 PREFIX = "/rest/2.0/face/v4"
 
 _PICTURE = "/9j/4AAQSkZJRgABAQAAAQABAAD"
+_PERSON = {"id_card_number": "11010519491231002X", "name": "韦小宝"}
+_TERM = {"start_date": "20160304", "end_date": "20360304"}
+
+VERIFY: Call[requests.PersonRequest, Verification] = Call(
+    path=f"{PREFIX}/mingjing/verify",
+    name="faceMingJingVerify",
+    summary="Compare a face with the one that the authority knows by number and name.",
+    permission="v4/mingjing/verify",
+    parse=requests.verify,
+    run=verification.of_face,
+    present=lambda _, verified: responses.person_verified(verified),
+    example={**_PERSON, "image": _PICTURE, "image_type": "BASE64"},
+)
+
+MATCH_DATE: Call[requests.DatedClaim, Verification] = Call(
+    path=f"{PREFIX}/idmatch_date",
+    name="faceIdmatchDateV4",
+    summary="Tell whether number, name and term of validity of an identity card belong together.",
+    permission="v4/idmatch_date",
+    parse=requests.match_date,
+    run=verification.of_claim,
+    present=lambda _, verified: responses.claim_verified(verified),
+    example={**_PERSON, **_TERM},
+)
+
+VERIFY_DATE: Call[requests.PersonRequest, Verification] = Call(
+    path=f"{PREFIX}/verify_date",
+    name="faceVerifyDateV4",
+    summary="Compare a face with the one that the authority knows by number, name and term of validity.",
+    permission="v4/verify_date",
+    parse=requests.verify_date,
+    run=verification.of_face,
+    present=lambda _, verified: responses.person_verified(verified),
+    example={**_PERSON, **_TERM, "image": _PICTURE, "image_type": "BASE64"},
+)
 
 LIVE = THRESHOLDS["frr_1e-3"]
 """The liveness score that the documents recommend as a cut."""
@@ -51,6 +87,16 @@ MATCH: Call[tuple[Probe, ...], Comparison] = Call(
     },
 )
 
+
+def _of_person(call: Call[requests.PersonRequest, Verification]) -> Call[Any, Any]:
+    return capture.accepting(
+        call,
+        capture.IMAGE,
+        face=lambda verified: verified.face,
+        passed=lambda verified: verified.status is VerifyStatus.CONFIRMED and verified.score >= SAME_PERSON_SCORE,
+    )
+
+
 CALLS: tuple[Call[Any, Any], ...] = (
     capture.accepting(
         FACE_VERIFY,
@@ -64,6 +110,9 @@ CALLS: tuple[Call[Any, Any], ...] = (
         face=lambda comparison: comparison.faces[0],
         passed=lambda comparison: comparison.score >= SAME_PERSON_SCORE,
     ),
+    _of_person(VERIFY),
+    MATCH_DATE,
+    _of_person(VERIFY_DATE),
 )
 """Every call of V4 that this server answers."""
 

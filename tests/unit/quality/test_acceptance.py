@@ -18,10 +18,19 @@ from service.errors import (
     NoseCovered,
     PoseTooLarge,
     ServiceError,
+    SyntheticPicture,
 )
 from service.inference.occlusion import Occlusion
 from service.inference.quality import Quality
-from service.intake.acceptance import COVERED, LIVENESS_LIMITS, PARTS, check_liveness, check_quality
+from service.intake.acceptance import (
+    COVERED,
+    LIVENESS_LIMITS,
+    PARTS,
+    SPOOFING_LIMITS,
+    check_liveness,
+    check_quality,
+    check_spoofing,
+)
 from service.intake.quality_limits import QUALITY_LIMITS, QualityLimits
 from service.values import Angles, Control, Location
 
@@ -115,6 +124,18 @@ def test_every_axis_counts_in_both_directions(axis: str, angles: Angles) -> None
     caught = failure(Control.NORMAL, GOOD, angles=angles)
     assert isinstance(caught, PoseTooLarge)
     assert str(caught) == axis
+
+
+def test_spoofing_control_is_the_strictest_when_it_is_low() -> None:
+    limits = [SPOOFING_LIMITS[control] or 0.0 for control in CHECKED]
+    assert limits == sorted(limits)
+    for control, limit in SPOOFING_LIMITS.items():
+        if limit is None:
+            check_spoofing(control, 1.0)
+            continue
+        check_spoofing(control, limit)
+        with pytest.raises(SyntheticPicture):
+            check_spoofing(control, limit + 1e-6)
 
 
 def test_liveness_levels_are_the_thresholds_that_the_api_tells() -> None:

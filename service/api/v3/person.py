@@ -1,0 +1,70 @@
+"""The calls of V3 that verify a person. The vendor's private deployment has none, so its alias has none either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.api import people, pictures
+from service.api.body import BODY, Parameters
+from service.api.calls import Call
+from service.api.envelope import SCORE_DIGITS, rounded
+from service.api.fields import Fields
+from service.errors import ParameterMalformed
+from service.identity.claims import Claim
+from service.intake.controls import Controls
+from service.values import ImageSource
+
+PREFIX = "/rest/2.0/face/v3/person"
+
+_PERSON = {"id_card_number": "11010519491231002X", "name": "韦小宝"}
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    claim: Claim
+    source: ImageSource
+    controls: Controls
+
+
+def verify(parameters: Parameters) -> VerifyRequest:
+    """Of ``person/verify``."""
+    fields = _single(parameters)
+    return VerifyRequest(people.claim(fields), pictures.source(fields), pictures.controls(fields))
+
+
+def match(parameters: Parameters) -> Claim:
+    """Of ``person/idmatch``."""
+    return people.claim(_single(parameters))
+
+
+def _single(parameters: Parameters) -> Fields:
+    if not isinstance(parameters, Mapping):
+        raise ParameterMalformed(BODY, "one set of parameters is expected")
+    return Fields(parameters)
+
+
+CALLS: tuple[Call[Any, Any], ...] = (
+    Call(
+        path=f"{PREFIX}/verify",
+        name="personVerify",
+        summary="Compare a face with the one that the authority knows by number and name.",
+        permission="person/verify",
+        parse=verify,
+        run=lambda service, app, r: service.person.face(app, r.claim, r.source, r.controls),
+        present=lambda _, score: {"score": rounded(score, SCORE_DIGITS)},
+        example={"image": "https://example.org/picture.jpg", "image_type": "URL", **_PERSON},
+    ),
+    Call(
+        path=f"{PREFIX}/idmatch",
+        name="facePersonIdmatchV3",
+        summary="Tell whether the number of an identity card and a name belong together.",
+        permission="person/idmatch",
+        parse=match,
+        run=lambda service, app, claim: service.person.identity(app, claim),
+        present=lambda _, __: None,
+        example=_PERSON,
+    ),
+)
+"""Every call of V3 that asks the authority."""

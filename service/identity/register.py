@@ -1,0 +1,186 @@
+"""The operator's own register of people: who is in it, how they are found, and the authority that it is.
+
+A number or a name is never written in plain: a person's row is found by a keyed hash of the number and opened with a
+key, both derived from the master key for nothing else. Whoever reads the database without that key learns how many
+people are in it, and nothing about any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import numpy as np
+
+from service.access.keys import Keyring
+from service.identity.claims import Claim, Validity
+from service.storage.engine import Database
+from service.storage.identities import SealedIdentity, SealedPicture, StoredIdentity
+from service.storage.rows import FLOAT, embedding_bytes
+from service.values import App, Embedding
+
+PAGE = 500
+
+_COMMON = b""
+"""Stands for the register that every app may ask, where an app's own has the app's id."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferencePicture:
+    """What is kept of a person's picture; ``portrait`` is a JPEG, ``None`` where portraits are not kept."""
+
+    model_id: str
+    embedding: Embedding
+    portrait: bytes | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """Somebody in the register. ``validity`` and ``picture`` are ``None`` where the operator gave none."""
+
+    claim: Claim
+    validity: Validity | None
+    picture: ReferencePicture | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A person as found, with what the register adds."""
+
+    pk: int
+    lookup: bytes
+    person: Person
+    common: bool
+    revoked: bool
+    created: datetime
+    updated: datetime
+
+
+class Register:
+    """Writing and finding people. ``app`` is the owner of a register of its own; ``None`` means the common one."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._sealer = keyring.sealer("identity")
+        self._lookup_keys = keyring.derive("identity-lookup")
+        self._fingerprint_key = keyring.derive("identity-fingerprint")[0]
+
+    def find(self, number: str, app: App | None = None) -> Entry | None:
+        """Somebody by number: in the app's own register, else in the common one."""
+        own = [] if app is None else self._lookups(number, app)
+        with self._database.read() as reader:
+            rows = reader.identities.by_lookup([*own, *self._lookups(number, None)])
+        rows.sort(key=lambda row: row.identity.app_pk is None)
+        return self._entry(rows[0]) if rows else None
+
+    def entries(self, app: App | None = None) -> Iterator[Entry]:
+        """Everybody in one register, in the order of entry."""
+        after = 0
+        while True:
+            with self._database.read() as reader:
+                rows = reader.identities.page(None if app is None else app.pk, after, PAGE)
+            yield from (self._entry(row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].pk
+
+    def put(self, person: Person, fingerprint: bytes, app: App | None = None) -> None:
+        """Enter somebody, or replace what is known; who was revoked stays so."""
+        lookup, *older = self._lookups(person.claim.number, app)
+        identity = SealedIdentity(
+            app_pk=None if app is None else app.pk,
+            lookup=lookup,
+            person=self._sealer.seal(_written(person), _context(lookup, "person")),
+            picture=None if person.picture is None else self._sealed(person.picture, lookup),
+            fingerprint=fingerprint,
+        )
+        with self._database.admin() as work:
+            work.identities.put(identity, older)
+
+    def replace_picture(self, entry: Entry, picture: ReferencePicture) -> None:
+        """Keep what other weights made of a person's picture, unless it was replaced meanwhile."""
+        if entry.person.picture is None:
+            return
+        sealed = self._sealed(picture, entry.lookup)
+        with self._database.admin() as work:
+            work.identities.set_picture(entry.pk, entry.person.picture.model_id, sealed)
+
+    def revoke(self, number: str, app: App | None = None, *, revoked: bool = True) -> bool:
+        """Stop vouching for somebody, or begin again; whether there is such a person in this very register."""
+        with self._database.admin() as work:
+            return work.identities.set_revoked(self._lookups(number, app), revoked)
+
+    def erase(self, number: str, app: App | None = None) -> bool:
+        """Delete all that is known of somebody; whether there was such a person in this very register."""
+        with self._database.admin() as work:
+            return work.identities.delete(self._lookups(number, app))
+
+    def fingerprint(self, *parts: bytes) -> bytes:
+        """A keyed hash of what the operator hands in about one person, by which it is known again."""
+        return _digest(self._fingerprint_key, *parts)
+
+    def fingerprint_of(self, number: str, app: App | None = None) -> bytes | None:
+        """Of what was handed in last about somebody."""
+        with self._database.read() as reader:
+            return reader.identities.fingerprint(self._lookups(number, app))
+
+    def _lookups(self, number: str, app: App | None) -> list[bytes]:
+        """Hashes of a number under every master key, the current one first. A number looks different to each app."""
+        whose = _COMMON if app is None else app.app_id.encode()
+        return [_digest(key, whose, number.encode()) for key in self._lookup_keys]
+
+    def _sealed(self, picture: ReferencePicture, lookup: bytes) -> SealedPicture:
+        embedding = self._sealer.seal(embedding_bytes(picture.embedding), _context(lookup, "embedding"))
+        if picture.portrait is None:
+            return SealedPicture(picture.model_id, embedding, None)
+        portrait = self._sealer.seal(picture.portrait, _context(lookup, "portrait"))
+        return SealedPicture(picture.model_id, embedding, portrait)
+
+    def _entry(self, row: StoredIdentity) -> Entry:
+        identity = row.identity
+        claim, validity = _read(self._sealer.open(identity.person, _context(identity.lookup, "person")))
+        person = Person(claim, validity, self._opened(identity))
+        return Entry(row.pk, identity.lookup, person, identity.app_pk is None, row.revoked, row.created, row.updated)
+
+    def _opened(self, identity: SealedIdentity) -> ReferencePicture | None:
+        sealed = identity.picture
+        if sealed is None:
+            return None
+        content = self._sealer.open(sealed.embedding, _context(identity.lookup, "embedding"))
+        embedding = np.frombuffer(content, dtype=FLOAT).astype(np.float32, copy=False)
+        portrait = sealed.portrait
+        if portrait is not None:
+            portrait = self._sealer.open(portrait, _context(identity.lookup, "portrait"))
+        return ReferencePicture(sealed.model_id, embedding, portrait)
+
+
+def _digest(key: bytes, *parts: bytes) -> bytes:
+    """HMAC-SHA256 of parts that cannot be mistaken for others: each goes with its length."""
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def _context(lookup: bytes, column: str) -> bytes:
+    return b"identity\0" + column.encode() + b"\0" + lookup
+
+
+def _written(person: Person) -> bytes:
+    validity = person.validity
+    content: dict[str, object] = {"number": person.claim.number, "name": person.claim.name}
+    if validity is not None:
+        content["start"] = validity.start.isoformat()
+        content["end"] = None if validity.end is None else validity.end.isoformat()
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _read(content: bytes) -> tuple[Claim, Validity | None]:
+    values = json.loads(content)
+    validity = None
+    if "start" in values:
+        end = values["end"]
+        validity = Validity(date.fromisoformat(values["start"]), None if end is None else date.fromisoformat(end))
+    return Claim(values["number"], values["name"]), validity
