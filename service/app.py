@@ -17,6 +17,7 @@ import cv2
 from models import fetch
 from models.manifest import PackManifest, load_pack
 from models.progress import Progress
+from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
 from service.api.application import build_api
@@ -36,6 +37,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.uploads import Uploads
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
@@ -79,6 +81,7 @@ class Service:
     faces: Faces
     groups: Groups
     feedback: Feedback
+    uploads: Uploads
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
@@ -218,7 +221,7 @@ def _compose(
         detect=DetectFaces(intake),
         compare=compare,
         liveness=VerifyLiveness(intake),
-        selfie=VerifySelfie(intake, compare, downloader.fetch),
+        selfie=VerifySelfie(intake, compare, downloader.fetch, admission, SealedData(admin.apps.secret)),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
         users=users,
@@ -226,4 +229,10 @@ def _compose(
         faces=Faces(database, catalog.catch_up),
         groups=Groups(database, catalog.catch_up),
         feedback=Feedback(database),
+        uploads=Uploads(
+            database,
+            admin.keyring,
+            lifetime=timedelta(seconds=settings.upload_ttl),
+            most_bytes=settings.upload_bytes_per_app,
+        ),
     )

@@ -11,6 +11,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.uploads import Uploads
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
@@ -78,6 +79,9 @@ class UseCases(Protocol):
 
     @property
     def feedback(self) -> Feedback: ...
+
+    @property
+    def uploads(self) -> Uploads: ...
 
     def readiness(self) -> Readiness:
         """The state of everything the service depends on; may ask the database."""

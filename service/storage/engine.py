@@ -19,6 +19,7 @@ from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.recording import Recording
 from service.storage.tokens import TokenReader, TokenWriter
+from service.storage.uploads import UploadReader, UploadWriter
 from service.storage.urls import driver_address, normalised
 from service.storage.users import UserReader, UserWriter
 
@@ -43,6 +44,7 @@ class Reader:
         self.tokens = TokenReader(execution)
         self.changes = ChangeReader(execution)
         self.feedback = FeedbackReader(execution)
+        self.uploads = UploadReader(execution)
 
 
 class UnitOfWork:
@@ -69,13 +71,14 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: the apps, face tokens, feedback, the upkeep of the change log."""
+    """One transaction outside the apps' libraries: the apps, face tokens, feedback, uploads, upkeep."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
+        self.uploads = UploadWriter(execution)
 
 
 class Database:

@@ -31,11 +31,12 @@ Values = Mapping[str, "str | bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file by its content or its address (one of both); ``name`` is the parameter that it came in."""
+    """A file by its content, its address or the id of an earlier one; ``name`` is the parameter that it came in."""
 
     name: str
     data: bytes = b""
     url: str | None = None
+    upload_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _upload(sent: Values, names: tuple[str, str, str]) -> Upload:
     (name,) = given
     value = sent[name]
     if name == names[2]:
-        raise Refusal("IMAGE_ID_NOT_EXIST", image=name)
+        return Upload(name, upload_id=text(sent, name))
     if name == names[1]:
         return Upload(name, url=text(sent, name))
     # Some callers put an address where the file belongs, and JSON can carry a file only as base64 text.
