@@ -1,4 +1,4 @@
-"""The half of the composition root that needs no weights: database, keys, apps. Imports nothing slow."""
+"""The half of the composition root that needs no weights: database, keys, apps, feedback. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from service.access import keys
 from service.access.keys import Keyring
 from service.library.apps import Apps
+from service.library.feedback import Feedback
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
@@ -27,6 +28,7 @@ class Admin:
     embedded: EmbeddedPostgres | None
     keyring: Keyring
     apps: Apps
+    feedback: Feedback
 
 
 @contextlib.contextmanager
@@ -42,7 +44,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         database = Database(url, pool_size=settings.database_pool_size)
         stack.callback(database.close)
-        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
+        yield Admin(settings, database, embedded, keyring, Apps(database, keyring), Feedback(database))
 
 
 @contextlib.contextmanager

@@ -228,7 +228,7 @@ def _compose(
         memberships=Memberships(users, intake, database, catalog.catch_up),
         faces=Faces(database, catalog.catch_up),
         groups=Groups(database, catalog.catch_up),
-        feedback=Feedback(database),
+        feedback=admin.feedback,
         uploads=Uploads(
             database,
             admin.keyring,

@@ -9,6 +9,7 @@ from service.cli.apps import apps
 from service.cli.database import database
 from service.cli.doctor import doctor
 from service.cli.failures import one_sentence
+from service.cli.feedback import feedback
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
@@ -24,6 +25,7 @@ application = typer.Typer(
 application.command()(serve)
 application.add_typer(apps, name="app")
 application.add_typer(packs, name="models")
+application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
 application.command()(doctor)
 application.command(name="settings")(show_settings)

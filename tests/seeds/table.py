@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from tests.fixtures.places import ROOT
 from tests.seeds import data
@@ -17,16 +18,20 @@ from tests.seeds.data import SeedCall
 
 E2E = ROOT / "tests" / "e2e"
 WALK = "test_seeds"
+FORMS = {"v2": "test_v2_form_client", "v3": "test_form_client"}
+"""Tests of clients that send forms, by generation; they name a call by the end of its path."""
 NOT_RUN = {"java": "Java", "csharp": "C#", "php": "PHP"}
 """Clients that no test runs."""
 
 INTRODUCTION = """\
 # Calls, clients, tests
 
-Made by `python -m tests.seeds.table` of what the tests use: `tests/seeds/*.toml` transcribes the vendors' documents, call by call, parameter by parameter. `test_seeds`
-(in `tests/contract/`) sends every parameter in a good and a bad form by plain HTTP and looks for every field in the answer; what it passes over stands in `tests/seeds/missing.toml`.
-The official Python and Node clients run unchanged in `tests/e2e/`; behind a method stand the files that call it. Java, C# and PHP send what Python sends (their sources were
-read, they are not run); the table names their methods where they have one. V2, the scenes' older names and Linkface have no client of their own: a form, or multipart, is all they take.
+Made by `python -m tests.seeds.table` of what the tests use. `tests/seeds/*.toml` transcribes the vendors' documents,
+call by call, parameter by parameter. `test_seeds` (in `tests/contract/`) sends every parameter in a good and a bad form
+by plain HTTP and looks for every field in the answer; what it passes over stands in `tests/seeds/missing.toml`.
+The official Python and Node clients run unchanged in `tests/e2e/`: behind a method stand the files that call it.
+Java, C# and PHP are not run here; the table has their methods' names where we know them. V2 and Linkface are called by
+plain forms and multipart.
 """
 
 
@@ -71,12 +76,27 @@ def _methods_of_client(tree: ast.AST) -> Iterator[str]:
 
 
 def _row(call: SeedCall, names: Mapping[str, str], python: Mapping[str, set[str]], node: Mapping[str, set[str]]) -> str:
-    walked = (
-        "not yet answered" if call.name in data.missing().calls else f"{WALK}{' (refused)' if call.refused else ''}"
-    )
     clients = [_tested(names.get("python"), python), _tested(names.get("node"), node)]
     others = [f"`{names[name]}`" if name in names else "" for name in NOT_RUN]
-    return _line([call.name, f"`{call.path}`", walked, *clients, *others])
+    return _line([call.name, f"`{call.path}`", _plainly(call), *clients, *others])
+
+
+def _plainly(call: SeedCall) -> str:
+    """Files of the tests that make the call by plain HTTP."""
+    if call.name in data.missing().calls:
+        return "not yet answered"
+    if call.refused:
+        return f"{WALK} (refused)"
+    if call.dialect == "linkface":
+        return f"{WALK}, test_linkface"
+    generation, _, name = call.path.removeprefix("/rest/2.0/face/").partition("/")
+    forms = FORMS.get(generation)
+    return f"{WALK}, {forms}" if forms and name in _constants(E2E / f"{forms}.py") else WALK
+
+
+def _constants(path: Path) -> set[object]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
 
 
 def _tested(method: str | None, files: Mapping[str, set[str]]) -> str:
