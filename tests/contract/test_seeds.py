@@ -109,7 +109,7 @@ def test_what_is_listed_as_missing_is_missing(stage: Stage, name: str) -> None:
 def test_the_list_of_what_is_missing_names_what_there_is() -> None:
     assert set(EVERY_CALL) >= MISSING.calls
     for name, parameter in MISSING.parameters:
-        assert EVERY_CALL[name].parameter(parameter)
+        assert EVERY_CALL[name].parameter(parameter).name == parameter
     for name, path in MISSING.answers:
         assert path in EVERY_CALL[name].answers
 

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -57,7 +58,7 @@ class Stage:
 
     @property
     def _words(self) -> Mapping[str, Callable[[], object]]:
-        face, other = (lambda name=name: self.pictures.base64(name) for name in ("obama.jpg", "obama2.jpg"))
+        face, other = (partial(self.pictures.base64, name) for name in ("obama.jpg", "obama2.jpg"))
         recorded = encode([self.pictures.bytes("obama.jpg")])
         selfie = self.pictures.bytes("obama2.jpg")
         return {
@@ -179,7 +180,8 @@ def code(call: SeedCall, answer: Answer) -> Code:
     """What an answer says about success: 0, or ``OK``, or a code."""
     if call.dialect == "linkface":
         return str(answer["status"])
-    return int(answer.get("error_code", answer.get("err_no", 0)))
+    found: int = answer["err_no"] if "err_no" in answer else answer.get("error_code", 0)
+    return found
 
 
 def has(answer: object, path: str) -> bool:

@@ -84,7 +84,7 @@ def test_going_back_before_scenes_tells_the_change_log(database_url: str) -> Non
         assert written == [
             (app.pk, before + number, ChangeKind.REMOVE_GROUP, pk) for number, pk in enumerate(scenes, 1)
         ]
-        heads = dict(connection.execute("SELECT app_pk, seq FROM change_heads").fetchall())
+        heads: dict[int, int] = dict(connection.execute("SELECT app_pk, seq FROM change_heads").fetchall())
         assert heads == {app.pk: before + 2, other.pk: 0}
         assert kept < before
         assert connection.execute("SELECT name FROM groups").fetchall() == [("ordinary",)]
