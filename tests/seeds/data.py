@@ -24,14 +24,15 @@ Codes = tuple["int | str", ...]
 class Parameter:
     """One parameter: values that are taken, one that is refused, with the codes that may refuse it.
 
-    ``missing`` is the code when a required one is left out (``None``: the generation's own), ``instead`` the parameter
-    whose place it takes, for there must be exactly one of them.
+    ``ignored`` says why no value is refused, ``missing`` is the code when a required one is left out (``None``: the
+    generation's own), ``instead`` the parameter whose place it takes, for only one of them is sent.
     """
 
     name: str
     valid: object
-    invalid: object
-    codes: Codes
+    invalid: object = None
+    codes: Codes = ()
+    ignored: str = ""
     required: bool = False
     also: tuple[object, ...] = ()
     missing: int | str | None = None
@@ -128,11 +129,14 @@ def _calls(document: Mapping[str, Any], common: Mapping[str, Any]) -> Iterable[S
 
 
 def _parameter(line: Mapping[str, Any]) -> Parameter:
-    code = line["code"]
+    if ("code" in line) == ("ignored" in line):
+        raise ValueError(f"{line['name']} needs a code that refuses it, or a reason why none does")
+    code = line.get("code", [])
     return Parameter(
         name=line["name"],
         valid=line["valid"],
-        invalid=line["invalid"],
+        invalid=line.get("invalid"),
+        ignored=line.get("ignored", ""),
         codes=tuple(code) if isinstance(code, list) else (code,),
         required=line.get("required", False),
         also=tuple(line.get("also", ())),

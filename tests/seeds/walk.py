@@ -37,11 +37,15 @@ class Address(Protocol):
 
 @dataclass
 class Stage:
-    """One app with what the calls need; a word is made anew each time it is used, so that no call disturbs another."""
+    """One app with what the calls need; a word is made anew each time it is used, so that no call disturbs another.
+
+    ``further`` are words that take more than HTTP to make.
+    """
 
     wire: Wire
     pictures: Pictures
     address: Address
+    further: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     _numbers: Any = field(default_factory=itertools.count)
     _token: str = ""
     _last: str = ""
@@ -62,6 +66,7 @@ class Stage:
         recorded = encode([self.pictures.bytes("obama.jpg")])
         selfie = self.pictures.bytes("obama2.jpg")
         return {
+            **self.further,
             "$face": face,
             "$other_face": other,
             "$faces": lambda: [face(), other()],
