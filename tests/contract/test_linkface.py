@@ -174,6 +174,8 @@ def test_encrypted_liveness_data(client: Client, pictures: Pictures) -> None:
     answer = verify(server, *keys, selfie, seal(message, keys[1]))
     assert answer["status"] == "OK"
     assert answer["verify_score"] == client.files(200, selfie, message)["verify_score"]
+    as_text = {"selfie_file": pictures.base64("obama2.jpg"), "liveness_data_file": seal(message, keys[1])}
+    assert client.post(params=client.keys, data=None, json=as_text)["verify_score"] == answer["verify_score"]
     foreign = client.files(400, selfie, seal(message, "another secret").encode())
     assert foreign["status"] == "WRONG_LIVENESS_DATA"
     assert "cannot be opened" in foreign["reason"]

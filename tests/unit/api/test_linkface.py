@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, message_factory
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from examples.linkface_liveness_data import encode
 from service import errors
@@ -99,6 +102,13 @@ def test_unknown_fields_are_skipped() -> None:
 def test_what_is_no_liveness_data_is_refused(data: bytes) -> None:
     with pytest.raises(liveness_data.LivenessDataError):
         liveness_data.parse(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: encode([b"x"]) + tail))
+def test_any_bytes_are_liveness_data_or_refused(data: bytes) -> None:
+    with contextlib.suppress(liveness_data.LivenessDataError):
+        assert len(liveness_data.parse(data).frames) <= liveness_data.MOST_FRAMES
 
 
 def test_multipart() -> None:
