@@ -15,7 +15,7 @@ import pytest
 import requests
 from PIL import Image
 
-from examples.linkface_liveness_data import encode, seal, verify
+from examples.linkface_liveness_data import encode, main, seal, verify
 from service.api.linkface.routes import PATH
 from service.app import Service
 from tests.contract.conftest import caller
@@ -179,6 +179,15 @@ def test_encrypted_liveness_data(client: Client, pictures: Pictures) -> None:
     foreign = client.files(400, selfie, seal(message, "another secret").encode())
     assert foreign["status"] == "WRONG_LIVENESS_DATA"
     assert "cannot be opened" in foreign["reason"]
+
+
+def test_the_reference_program(
+    client: Client, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(pictures.path(name)) for name in ("obama2.jpg", "obama.jpg", "obama3.jpg")]
+    monkeypatch.setattr("sys.argv", ["program", client.url.removesuffix(PATH), *client.keys.values(), *files])
+    main()
+    assert "'status': 'OK'" in capsys.readouterr().out
 
 
 def test_ids_stand_for_files(client: Client, other_wire: Wire, pictures: Pictures) -> None:
