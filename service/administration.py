@@ -1,4 +1,4 @@
-"""The half of the composition root that needs no weights: database, keys, apps. Imports nothing slow."""
+"""The half of the composition root that needs no weights: database, keys, apps, feedback. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from service.access import keys
 from service.access.keys import Keyring
 from service.identity.register import Register
 from service.library.apps import Apps
+from service.library.feedback import Feedback
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
@@ -32,6 +33,7 @@ class Admin:
     keyring: Keyring
     apps: Apps
     register: Register
+    feedback: Feedback
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
@@ -55,7 +57,15 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         database = Database(url, pool_size=settings.database_pool_size)
         stack.callback(database.close)
-        yield Admin(settings, database, embedded, keyring, Apps(database, keyring), Register(database, keyring))
+        yield Admin(
+            settings,
+            database,
+            embedded,
+            keyring,
+            apps=Apps(database, keyring),
+            register=Register(database, keyring),
+            feedback=Feedback(database),
+        )
 
 
 @contextlib.contextmanager

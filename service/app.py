@@ -18,6 +18,7 @@ import cv2
 from models import fetch
 from models.manifest import PackManifest, load_pack
 from models.progress import Progress
+from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
 from service.api.application import build_api
@@ -48,6 +49,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.uploads import Uploads
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
@@ -110,6 +112,7 @@ class Service:
     envelope_keys: EnvelopeKeys
     open_envelope: OpenEnvelopes
     judge_risk: JudgeRisk
+    uploads: Uploads
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
@@ -333,7 +336,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         detect=DetectFaces(intake),
         compare=compare,
         liveness=VerifyLiveness(intake),
-        selfie=VerifySelfie(intake, compare, downloader.fetch),
+        selfie=VerifySelfie(intake, compare, downloader.fetch, admission, SealedData(admin.apps.secret)),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
         person=VerifyPerson(intake, scores, _authority(stack, admin, intake)),
@@ -343,7 +346,13 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         memberships=Memberships(users, intake, database, catalog.catch_up),
         faces=Faces(database, catalog.catch_up),
         groups=Groups(database, catalog.catch_up),
-        feedback=Feedback(database),
+        feedback=admin.feedback,
+        uploads=Uploads(
+            database,
+            admin.keyring,
+            lifetime=timedelta(seconds=settings.upload_ttl),
+            most_bytes=settings.upload_bytes_per_app,
+        ),
         envelope_keys=admin.envelope_keys,
         open_envelope=OpenEnvelopes(
             admin.envelope_keys,

@@ -158,6 +158,17 @@ class Settings(BaseSettings):
         default=True,
         description="Keep a small crop of each enrolled face, so that another model can be introduced later.",
     )
+    upload_ttl: int = Field(
+        default=86400,
+        ge=0,
+        le=366 * 86400,
+        description="Seconds that a file of a Linkface call can be named by its id in a later call; 0 keeps none.",
+    )
+    upload_bytes_per_app: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="Most bytes of such files kept for one app; the oldest give way.",
+    )
 
     # --- pictures sealed by the device that took them ---
     envelope_max_age: int = Field(

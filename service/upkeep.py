@@ -1,4 +1,4 @@
-"""A thread that keeps house: expired face tokens, nonces and keys, old changes, feedback and captures."""
+"""A thread that keeps house: expired face tokens, uploads, nonces and keys, old changes, feedback and captures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TOKENS_PER_ROUND = 5_000
 FEEDBACK_PER_ROUND = 5_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
+UPLOADS_PER_ROUND = 500
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
 
@@ -51,6 +52,7 @@ class Upkeep:
             rounds += 1
             self._attempt(self._forget_tokens)
             self._attempt(self._forget_envelopes)
+            self._attempt(self._forget_uploads)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
                 self._attempt(self._forget_feedback)
@@ -72,6 +74,10 @@ class Upkeep:
             work.envelopes.purge_nonces(NONCES_PER_ROUND)
             work.envelopes.purge_keys()
             work.captures.purge(window=self._limits.window, history=self._limits.history, limit=CAPTURES_PER_ROUND)
+
+    def _forget_uploads(self) -> None:
+        with self._database.admin() as work:
+            work.uploads.purge_expired(UPLOADS_PER_ROUND)
 
     def _prune_changes(self) -> None:
         with self._database.read() as reader:

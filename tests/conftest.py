@@ -10,6 +10,8 @@ pytest_plugins = [
     "tests.fixtures.server",
     "tests.fixtures.node",
     "tests.fixtures.postgres",
+    "tests.fixtures.files",
+    "tests.fixtures.python_sdk",
 ]
 
 forget_settings()

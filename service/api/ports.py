@@ -15,6 +15,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.uploads import Uploads
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
@@ -85,6 +86,9 @@ class UseCases(Protocol):
 
     @property
     def feedback(self) -> Feedback: ...
+
+    @property
+    def uploads(self) -> Uploads: ...
 
     @property
     def envelope_keys(self) -> EnvelopeKeys: ...

@@ -10,6 +10,7 @@ from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
 from service.cli.failures import one_sentence
+from service.cli.feedback import feedback
 from service.cli.identity import identity
 from service.cli.inspect_picture import inspect_picture
 from service.cli.packs import packs
@@ -28,6 +29,7 @@ application.command()(serve)
 application.add_typer(apps, name="app")
 application.add_typer(identity, name="identity")
 application.add_typer(packs, name="models")
+application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
 application.command()(doctor)
 application.command()(calibrate)

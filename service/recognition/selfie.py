@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from service.errors import FaceNotFound, ServiceUnavailable
-from service.intake.intake import Intake
+from service.images import gif
+from service.intake.intake import Admission, Intake
 from service.recognition.compare import CompareFaces, Probe
 from service.values import App, FaceField, ImageKind, ImageSource
 
@@ -20,20 +22,55 @@ class LiveFrame:
     score: float
 
 
+class Opener(Protocol):
+    """Opens what a device encrypted for its app; ``service.access.sealed_data`` is the one in use."""
+
+    def recognises(self, data: bytes) -> bool:
+        """Whether this has the form of encrypted data."""
+        ...
+
+    def open(self, app: App, data: bytes) -> bytes:
+        """The plaintext. Raises ``ValueError`` with a sentence."""
+        ...
+
+
 class VerifySelfie:
     """Liveness of recorded frames and comparison of the best one with a selfie, step by step.
 
     The steps are apart so that a caller can tell which of the pictures it was that failed.
     """
 
-    def __init__(self, intake: Intake, compare: CompareFaces, download: Callable[[str], bytes]) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        compare: CompareFaces,
+        download: Callable[[str], bytes],
+        admission: Admission,
+        opener: Opener,
+    ) -> None:
         self._intake = intake
         self._compare = compare
         self._download = download
+        self._admission = admission
+        self._opener = opener
 
     def fetch(self, url: str) -> bytes:
         """The bytes behind an address. Raises ``PictureDownloadFailed``, ``ParameterMalformed`` for no address."""
         return self._download(url)
+
+    def opened(self, app: App, recorded: bytes) -> bytes:
+        """Recorded data in plain, whether it came encrypted or not. Raises ``ValueError`` with a sentence."""
+        return self._opener.open(app, recorded) if self._opener.recognises(recorded) else recorded
+
+    def still(self, selfie: bytes) -> bytes:
+        """The selfie as a format that the rest of the service reads: of a GIF the first picture, else unchanged.
+
+        Raises ``PictureUnreadable`` for a damaged GIF, ``Overloaded`` when too many pictures wait to be decoded.
+        """
+        if not gif.is_gif(selfie):
+            return selfie
+        with self._admission.permit():
+            return gif.first_picture(selfie)
 
     def liveliest(self, app: App, frames: Sequence[bytes]) -> LiveFrame:
         """The frame that looks most alive; frames without a face do not count.

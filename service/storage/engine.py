@@ -23,6 +23,7 @@ from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.recording import Recording
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
+from service.storage.uploads import UploadReader, UploadWriter
 from service.storage.urls import driver_address, normalised
 from service.storage.users import UserReader, UserWriter
 
@@ -50,6 +51,7 @@ class Reader:
         self.searching = SearchReader(execution)
         self.envelopes = EnvelopeReader(execution)
         self.identities = IdentityReader(execution)
+        self.uploads = UploadReader(execution)
 
 
 class UnitOfWork:
@@ -78,7 +80,7 @@ class UnitOfWork:
 class Administration:
     """One transaction outside the apps' libraries.
 
-    There are the apps, face tokens, feedback, captures, the register of people and the upkeep of the change log.
+    There are the apps, face tokens, feedback, captures, uploads, the register of people and the upkeep of all that.
     """
 
     def __init__(self, execution: Execution) -> None:
@@ -89,6 +91,7 @@ class Administration:
         self.envelopes = EnvelopeWriter(execution)
         self.captures = CaptureWriter(execution)
         self.identities = IdentityWriter(execution)
+        self.uploads = UploadWriter(execution)
 
 
 class Database:

@@ -248,3 +248,15 @@ identities = sa.Table(
     sa.Column("updated", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Index(None, "app_pk"),
 )
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("upload_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("content", BYTEA, nullable=False, comment="sealed by service.library.uploads"),
+    sa.Column("size", sa.BigInteger, nullable=False, comment="bytes of content"),
+    _created(),
+    sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+    sa.Index(None, "expires"),
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import logging
 import re
 from typing import Any
 
@@ -11,12 +13,13 @@ import httpx
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
+from examples.linkface_liveness_data import encode, main, seal, verify
 from service.api.linkface.routes import PATH
 from service.app import Service
 from tests.contract.conftest import caller
 from tests.contract.wire import Wire
-from tests.fixtures.linkface import encode
 from tests.fixtures.pictures import Pictures
 
 
@@ -48,6 +51,17 @@ def client(wire: Wire) -> Client:
 
 def blank(width: int, height: int) -> bytes:
     return cv2.imencode(".png", np.full((height, width, 3), 127, np.uint8))[1].tobytes()
+
+
+def webp(width: int, height: int) -> bytes:
+    return cv2.imencode(".webp", np.full((height, width, 3), 127, np.uint8))[1].tobytes()
+
+
+def animated_gif(pictures: Pictures, *names: str) -> bytes:
+    first, *rest = [Image.open(pictures.path(name)).convert("RGB").resize((400, 400)) for name in names]
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=rest)
+    return file.getvalue()
 
 
 def test_the_same_person_another_and_the_same_picture(client: Client, pictures: Pictures) -> None:
@@ -85,7 +99,10 @@ def test_formats(client: Client, pictures: Pictures, extension: str) -> None:
     [
         (b"\xff\xd8\xff" + bytes(5 * 2**20), "IMAGE_FILE_SIZE_TOO_BIG"),
         (b"no picture", "CORRUPT_IMAGE"),
-        (b"GIF89a" + bytes(100), "INVALID_IMAGE_FORMAT_OR_SIZE"),
+        (b"GIF89a" + bytes(100), "CORRUPT_IMAGE"),
+        (b"GIF89a\x08\0\x64\0" + bytes(100), "INVALID_IMAGE_FORMAT_OR_SIZE"),
+        (b"GIF89a\x64\0\x64\0" + bytes(100), "CORRUPT_IMAGE"),
+        (webp(100, 100), "INVALID_IMAGE_FORMAT_OR_SIZE"),
         (blank(8, 100), "INVALID_IMAGE_FORMAT_OR_SIZE"),
         (blank(4001, 10), "INVALID_IMAGE_FORMAT_OR_SIZE"),
         (blank(100, 100), "NO_FACE_DETECTED"),
@@ -136,3 +153,74 @@ def test_other_paths_and_methods(http: httpx.Client) -> None:
     for answer in (http.post("/identity/other"), http.get(PATH)):
         assert answer.status_code == 404
         assert answer.json()["status"] == "NOT_FOUND"
+
+
+def test_the_first_picture_of_a_gif_counts(client: Client, pictures: Pictures) -> None:
+    recorded = encode([pictures.bytes("obama.jpg")])
+    assert client.files(200, animated_gif(pictures, "obama2.jpg", "biden.jpg"), recorded)["verify_score"] > 0.7
+    assert client.files(200, animated_gif(pictures, "biden.jpg", "obama2.jpg"), recorded)["verify_score"] < 0.7
+
+
+def test_a_selfie_that_lies_on_its_side(client: Client, pictures: Pictures) -> None:
+    file = io.BytesIO()
+    Image.open(pictures.path("obama2.jpg")).rotate(90, expand=True).save(file, "PNG")
+    recorded = encode([pictures.bytes("obama.jpg")])
+    assert client.files(200, file.getvalue(), recorded, selfie_auto_rotate="true")["verify_score"] > 0.7
+
+
+def test_encrypted_liveness_data(client: Client, pictures: Pictures) -> None:
+    selfie, message = pictures.bytes("obama2.jpg"), encode([pictures.bytes("obama.jpg")])
+    server, keys = client.url.removesuffix(PATH), (client.keys["api_id"], client.keys["api_secret"])
+    answer = verify(server, *keys, selfie, seal(message, keys[1]))
+    assert answer["status"] == "OK"
+    assert answer["verify_score"] == client.files(200, selfie, message)["verify_score"]
+    as_text = {"selfie_file": pictures.base64("obama2.jpg"), "liveness_data_file": seal(message, keys[1])}
+    assert client.post(params=client.keys, data=None, json=as_text)["verify_score"] == answer["verify_score"]
+    foreign = client.files(400, selfie, seal(message, "another secret").encode())
+    assert foreign["status"] == "WRONG_LIVENESS_DATA"
+    assert "cannot be opened" in foreign["reason"]
+
+
+def test_the_reference_program(
+    client: Client, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(pictures.path(name)) for name in ("obama2.jpg", "obama.jpg", "obama3.jpg")]
+    monkeypatch.setattr("sys.argv", ["program", client.url.removesuffix(PATH), *client.keys.values(), *files])
+    main()
+    assert "'status': 'OK'" in capsys.readouterr().out
+
+
+def test_ids_stand_for_files(client: Client, other_wire: Wire, pictures: Pictures) -> None:
+    recorded = seal(encode([pictures.bytes("obama.jpg")]), client.keys["api_secret"]).encode()
+    first = client.files(200, pictures.bytes("obama2.jpg"), recorded)
+    assert re.fullmatch(r"[0-9a-f]{32}", first["image_id"])
+    assert re.fullmatch(r"[0-9a-f]{32}", first["liveness_data_id"])
+    ids = {"selfie_image_id": first["image_id"], "liveness_data_id": first["liveness_data_id"]}
+    second = client.post(200, data={**client.keys, **ids})
+    assert {**second, "request_id": first["request_id"]} == first
+    mixed = client.post(
+        200,
+        data={**client.keys, "liveness_data_id": first["liveness_data_id"]},
+        files={"selfie_file": ("a", pictures.bytes("biden.jpg"))},
+    )
+    assert mixed["verify_score"] < 0.7
+    assert mixed["image_id"] not in ids.values()
+    swapped = {"selfie_image_id": first["liveness_data_id"], "liveness_data_id": first["image_id"]}
+    for keys, sent, name in (
+        (client.keys, swapped, "selfie_image_id"),
+        (client.keys, {**ids, "liveness_data_id": first["image_id"]}, "liveness_data_id"),
+        (Client(other_wire).keys, ids, "selfie_image_id"),
+    ):
+        answer = client.post(400, data={**keys, **sent})
+        assert (answer["status"], answer["image"]) == ("IMAGE_ID_NOT_EXIST", name)
+
+
+def test_each_call_is_one_line_of_the_log(client: Client, pictures: Pictures, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "service.api.linkface"):
+        answer = client.files(400, blank(64, 64), encode([pictures.bytes("obama.jpg")]))
+    (line,) = [vars(record) for record in caplog.records if record.name == "service.api.linkface.routes"]
+    assert line["call"] == "liveness_selfie_verification"
+    assert line["request_id"] == answer["request_id"]
+    assert line["outcome"] == "NO_FACE_DETECTED"
+    assert line["milliseconds"] > 0
+    assert not set(client.keys.values()) & {str(value) for value in line.values()}

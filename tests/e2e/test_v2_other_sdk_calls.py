@@ -51,8 +51,16 @@ def test_picture_editing_is_refused(client: AipFace) -> None:
     assert client.faceSkinSmoothV1("x", "BASE64", "TO_OLD") == denied
 
 
-def test_feedback(client: AipFace) -> None:
-    items = [{"api_url": f"{CLOUD}/rest/2.0/face/v3/match", "image_logid": 1, "correct": 0}]
+def test_feedback_reaches_the_operator(client: AipFace, server: LiveServer) -> None:
+    items = [{"api_url": f"{CLOUD}/rest/2.0/face/v3/match", "image_logid": 1, "correct": 0, "remark": "错"}]
     answer = client.report(json.dumps(items))
     assert answer["result"] == [{"error_code": 0, "error_msg": ""}]
     assert isinstance(answer["log_id"], int)
+    app = server.credentials.app_id
+    listed = server.home.run("feedback", "list", "--app", app, "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert json.loads(listed.stdout)[0]["content"] == items[0]
+    assert "错" in server.home.run("feedback", "list", "--app", app, "--limit", "1").stdout
+    unknown = server.home.run("feedback", "list", "--app", "1")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("aipface: there is no app 1")

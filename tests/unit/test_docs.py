@@ -13,6 +13,7 @@ from service.api.v3.codes import CODES
 from service.cli.show_settings import settings_table
 from service.settings import Settings
 from tests.fixtures.places import ROOT
+from tests.seeds import data, table
 
 
 def test_every_setting_is_documented() -> None:
@@ -54,3 +55,14 @@ def test_the_table_of_the_api_lists_every_route_and_nothing_else() -> None:
 def test_there_are_routes_to_compare() -> None:
     assert "/rest/2.0/face/v3/detect" in served_paths()
     assert len(served_paths()) >= 18
+
+
+def test_the_table_of_calls_and_clients_is_current() -> None:
+    """Mend it with: python -m tests.seeds.table > docs/calls.md."""
+    assert (ROOT / "docs" / "calls.md").read_text(encoding="utf-8") == table.markdown()
+
+
+def test_every_route_of_a_client_stands_in_the_table_of_calls() -> None:
+    own = {"/healthz", "/readyz", "/oauth/2.0/token"}
+    answered = {call.path for call in data.calls() if call.name not in data.missing().calls}
+    assert answered == served_paths() - own

@@ -22,6 +22,8 @@ MAX_FILE_BYTES = 20 * 2**20
 """Of a file sent as base64 text; the limit of the whole body comes first."""
 
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
+# Encrypted data are text as they are; base64 has no dots.
+_ENCRYPTED = re.compile(r"\s*eyJ[\w-]+\.")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _MOST_FIELDS = 100
 
@@ -31,11 +33,12 @@ Values = Mapping[str, "str | bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file by its content or its address (one of both); ``name`` is the parameter that it came in."""
+    """A file by its content, its address or the id of an earlier one; ``name`` is the parameter that it came in."""
 
     name: str
     data: bytes = b""
     url: str | None = None
+    upload_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,14 @@ def _upload(sent: Values, names: tuple[str, str, str]) -> Upload:
     (name,) = given
     value = sent[name]
     if name == names[2]:
-        raise Refusal("IMAGE_ID_NOT_EXIST", image=name)
+        return Upload(name, upload_id=text(sent, name))
     if name == names[1]:
         return Upload(name, url=text(sent, name))
     # Some callers put an address where the file belongs, and JSON can carry a file only as base64 text.
     if isinstance(value, str):
-        return Upload(name, url=value.strip()) if _ADDRESS.match(value) else Upload(name, _base64(name, value))
+        if _ADDRESS.match(value):
+            return Upload(name, url=value.strip())
+        return Upload(name, value.encode() if _ENCRYPTED.match(value) else _base64(name, value))
     address = len(value) < 4096 and value.isascii() and _ADDRESS.match(value.decode())
     return Upload(name, url=value.decode().strip()) if address else Upload(name, value)
 

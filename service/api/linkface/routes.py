@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.access import permissions
+from service.access.sealed_data import SealedDataError
 from service.api import body
 from service.api.body import Received
 from service.api.calls import JSON, Dispatcher
@@ -24,10 +26,12 @@ from service.api.linkface.requests import Upload, Values
 from service.api.ports import UseCases
 from service.calibration.confidence import confidence
 from service.errors import AccessError, ParameterMalformed, PictureUnreadable, ServiceError, UnknownCall
+from service.images import gif
 from service.images.headers import Format, HeaderError, read_header
 from service.values import App
 
-PATH = "/identity/liveness_selfie_verification"
+CALL = "liveness_selfie_verification"
+PATH = f"/identity/{CALL}"
 PERMISSIONS = ("match", "faceverify")
 """What an app must be allowed to do, both."""
 
@@ -37,7 +41,9 @@ MIN_SIDE, MAX_SIDE = 9, 4000
 
 SCORE_DIGITS = 6
 
-_GIF = (b"GIF87a", b"GIF89a")
+SELFIE, LIVENESS_DATA = "selfie", "liveness_data"
+"""Kinds of uploads: the id of one is no id of the other."""
+
 _FORMATS = frozenset({Format.JPEG, Format.PNG, Format.BMP, Format.TIFF})
 
 logger = logging.getLogger(__name__)
@@ -48,20 +54,25 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
     routes = APIRouter(tags=["linkface"])
 
     async def verification(request: Request) -> Response:
-        request_id = f"TID{secrets.token_hex(16)}"
+        request_id, started = f"TID{secrets.token_hex(16)}", time.perf_counter()
+        outcome = codes.OK
         try:
             received = await body.receive(request, max_body_bytes)
             content_type = request.headers.get("content-type", "")
             work = partial(_verify, service, request.scope["query_string"], content_type, received)
             answer = await dispatcher.in_thread(work)
+            response = Response(dump({"request_id": request_id, "status": outcome, **answer}), media_type=JSON)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as error:
-            return _failed(error, request_id)
+            outcome = codes.of(error).text
+            response = _failed(error, request_id)
         except Exception:
-            logger.exception("unexpected failure of a call", extra={"call": PATH, "request_id": request_id})
-            return _failed(ServiceError("unexpected"), request_id)
-        return Response(dump({"request_id": request_id, "status": codes.OK, **answer}), media_type=JSON)
+            logger.exception("unexpected failure of a call", extra={"call": CALL, "request_id": request_id})
+            outcome = "INTERNAL_ERROR"
+            response = _failed(ServiceError("unexpected"), request_id)
+        _log(request_id, outcome, time.perf_counter() - started)
+        return response
 
     async def nothing(_request: Request) -> Response:
         return _failed(UnknownCall(), f"TID{secrets.token_hex(16)}")
@@ -101,15 +112,23 @@ def check_selfie(data: bytes, name: str) -> None:
     """Size, format and sides, from the header alone. Raises ``Refusal``."""
     if len(data) > MAX_SELFIE_BYTES:
         raise Refusal("IMAGE_FILE_SIZE_TOO_BIG", image=name)
-    if data.startswith(_GIF):
-        raise Refusal("INVALID_IMAGE_FORMAT_OR_SIZE", image=name, reason="GIF is not read here")
     try:
-        header = read_header(data)
+        sides = _sides(data)
     except HeaderError:
         raise Refusal("CORRUPT_IMAGE", image=name) from None
-    sides = (header.width, header.height)
-    if header.format not in _FORMATS or min(sides) < MIN_SIDE or max(sides) > MAX_SIDE:
-        raise Refusal("INVALID_IMAGE_FORMAT_OR_SIZE", image=name)
+    if sides is None:
+        raise Refusal("INVALID_IMAGE_FORMAT_OR_SIZE", image=name, reason="neither JPG, BMP, PNG, GIF nor TIFF")
+    if min(sides) < MIN_SIDE or max(sides) > MAX_SIDE:
+        reason = f"{sides[0]}x{sides[1]} pixels: a side must have {MIN_SIDE} to {MAX_SIDE}"
+        raise Refusal("INVALID_IMAGE_FORMAT_OR_SIZE", image=name, reason=reason)
+
+
+def _sides(data: bytes) -> tuple[int, int] | None:
+    """Width and height; ``None`` for a format that is not taken. Raises ``HeaderError``."""
+    if gif.is_gif(data):
+        return gif.screen_size(data)
+    header = read_header(data)
+    return (header.width, header.height) if header.format in _FORMATS else None
 
 
 def _verify(service: UseCases, query: bytes, content_type: str, received: Received) -> dict[str, object]:
@@ -117,29 +136,41 @@ def _verify(service: UseCases, query: bytes, content_type: str, received: Receiv
     sent: Values = requests.values(query, content_type, received)
     app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"))
     asked = requests.selfie_request(sent)
-    selfie = _content(service, asked.selfie)
+    selfie = _content(service, app, asked.selfie, SELFIE)
     check_selfie(selfie, asked.selfie.name)
-    recorded = _content(service, asked.liveness_data)
+    recorded = _content(service, app, asked.liveness_data, LIVENESS_DATA)
     with _concerning(asked.liveness_data.name):
         try:
+            recorded = service.selfie.opened(app, recorded)
             frame = service.selfie.liveliest(app, liveness_data.parse(recorded).frames)
-        except (liveness_data.LivenessDataError, ParameterMalformed, PictureUnreadable) as error:
+        except (SealedDataError, liveness_data.LivenessDataError, ParameterMalformed, PictureUnreadable) as error:
             raise Refusal("WRONG_LIVENESS_DATA", reason=str(error)) from None
     with _concerning(asked.selfie.name):
-        score = service.selfie.score(app, selfie, frame)
+        score = service.selfie.score(app, service.selfie.still(selfie), frame)
     return {
         "hack_score": rounded(1 - frame.score, SCORE_DIGITS),
         "verify_score": rounded(confidence(score), SCORE_DIGITS),
-        "liveness_data_id": "",  # uploads are not kept, and an id that finds nothing would be a lie
-        "image_id": "",
+        # Kept as it was opened: a new secret key must not make it unreadable.
+        "liveness_data_id": _kept(service, app, asked.liveness_data, LIVENESS_DATA, recorded),
+        "image_id": _kept(service, app, asked.selfie, SELFIE, selfie),
     }
 
 
-def _content(service: UseCases, upload: Upload) -> bytes:
+def _content(service: UseCases, app: App, upload: Upload, kind: str) -> bytes:
+    if upload.upload_id is not None:
+        known = service.uploads.content(app, kind, upload.upload_id)
+        if known is None:
+            raise Refusal("IMAGE_ID_NOT_EXIST", image=upload.name)
+        return known
     if upload.url is None:
         return upload.data
     with _concerning(upload.name):
         return service.selfie.fetch(upload.url)
+
+
+def _kept(service: UseCases, app: App, upload: Upload, kind: str, content: bytes) -> str:
+    """The id under which a file can be named from now on, "" when it is not kept."""
+    return upload.upload_id or service.uploads.store(app, kind, content) or ""
 
 
 @contextmanager
@@ -149,6 +180,13 @@ def _concerning(name: str) -> Iterator[None]:
         yield
     except ServiceError as error:
         raise codes.about(error, name) from error
+
+
+def _log(request_id: str, outcome: str, seconds: float) -> None:
+    """One line for each call, as the other generations of the API write it."""
+    milliseconds = round(seconds * 1000, 1)
+    extra = {"call": CALL, "request_id": request_id, "outcome": outcome, "milliseconds": milliseconds}
+    logger.info("call", extra=extra)
 
 
 def _failed(error: ServiceError, request_id: str) -> Response:

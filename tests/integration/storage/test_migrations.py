@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -12,8 +13,12 @@ from alembic.runtime.migration import MigrationContext
 
 from service.errors import DatabaseUnavailable
 from service.storage import migrations
+from service.storage.engine import Database
+from service.storage.rows import RememberedFace
 from service.storage.tables import metadata
 from service.storage.urls import driver_address
+from service.values import ChangeKind
+from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
 
 
 def _tables(url: str) -> set[str]:
@@ -55,6 +60,36 @@ def test_upgrade_downgrade_upgrade(empty_database_url: str) -> None:
     assert _tables(empty_database_url) == {"alembic_version"}
     migrations.upgrade(empty_database_url)
     assert migrations.current(empty_database_url) == migrations.head()
+
+
+def test_going_back_before_scenes_tells_the_change_log(database_url: str) -> None:
+    database = Database(database_url)
+    try:
+        app, other = new_app(database), new_app(database)
+        kept = enrol(database, app, "ordinary", "a", "t1", random_embedding(1))
+        with database.write(app.pk) as work:
+            scenes = [work.groups.insert(name, "VIDEO") for name in ("first", "second")]
+            work.faces.insert(work.users.insert(scenes[0], "b"), stored_face("t2"), MODEL, random_embedding(2))
+        before = work.seq
+        with database.admin() as admin:
+            faces = [RememberedFace(stored_face(token), None) for token in ("t1", "t2")]
+            admin.tokens.put(app.pk, faces, MODEL, timedelta(hours=1))
+    finally:
+        database.close()
+    migrations.downgrade(database_url, "0001")
+    with psycopg.connect(driver_address(database_url)) as connection:
+        written = connection.execute(
+            "SELECT app_pk, seq, kind, group_pk FROM changes WHERE seq > %s ORDER BY seq", (before,)
+        ).fetchall()
+        assert written == [
+            (app.pk, before + number, ChangeKind.REMOVE_GROUP, pk) for number, pk in enumerate(scenes, 1)
+        ]
+        heads: dict[int, int] = dict(connection.execute("SELECT app_pk, seq FROM change_heads").fetchall())
+        assert heads == {app.pk: before + 2, other.pk: 0}
+        assert kept < before
+        assert connection.execute("SELECT name FROM groups").fetchall() == [("ordinary",)]
+        assert connection.execute("SELECT token FROM faces").fetchall() == [("t1",)]
+        assert connection.execute("SELECT token FROM face_tokens").fetchall() == [("t1",)]
 
 
 def test_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:

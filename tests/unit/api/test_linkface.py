@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import inspect
+import re
+from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2, message_factory
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from examples.linkface_liveness_data import encode
 from service import errors
 from service.api.body import Received
 from service.api.linkface import codes, liveness_data, multipart, requests
 from service.api.linkface.codes import Refusal
 from service.calibration.confidence import confidence
 from service.errors import ParameterMalformed, ServiceError
-from tests.fixtures.linkface import encode
 from tests.fixtures.places import ROOT
 
 EVERY_ERROR = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ServiceError)]
@@ -45,6 +51,34 @@ def test_liveness_data_comes_back_as_it_was_encoded() -> None:
     assert data.actions == ("BLINK", "YAW", "UNKNOWN")
 
 
+def official_message() -> Any:
+    """The class that the official library makes of ``docs/linkface.proto``, which is read here for want of protoc."""
+    text = re.sub(r"//.*", "", (ROOT / "docs" / "linkface.proto").read_text(encoding="utf-8"))
+    package = re.search(r"package ([\w.]+);", text)
+    assert package is not None
+    file = descriptor_pb2.FileDescriptorProto(name="linkface.proto", syntax="proto3", package=package[1])
+    for name, block in re.findall(r"enum (\w+) \{(.*?)\}", text, re.DOTALL):
+        values = [{"name": each, "number": int(number)} for each, number in re.findall(r"(\w+) = (\d+);", block)]
+        file.enum_type.add(name=name, value=values)
+    kinds = {"uint32": {"type": 13}, "bytes": {"type": 12}}
+    for name, block in re.findall(r"message (\w+) \{(.*?)\}", text, re.DOTALL):
+        message = file.message_type.add(name=name)
+        for repeated, kind, field, number in re.findall(r"(repeated )?(\w+) (\w+) = (\d+);", block):
+            what = kinds.get(kind, {"type": 14, "type_name": f".{package[1]}.{kind}"})
+            message.field.add(name=field, number=int(number), label=3 if repeated else 1, **what)
+    return message_factory.GetMessages([file])[f"{package[1]}.LivenessData"]
+
+
+def test_the_official_library_writes_and_reads_the_same() -> None:
+    frames, actions = [b"one", bytes(300)], [1, 4]
+    ours = encode(frames, video=b"film", actions=actions)
+    message = official_message()
+    theirs = message(version=1, frames=frames, video=b"film", actions=actions)
+    assert theirs.SerializeToString(deterministic=True) == ours
+    assert message.FromString(ours) == theirs
+    assert liveness_data.parse(theirs.SerializeToString()).frames == tuple(frames)
+
+
 def test_unknown_fields_are_skipped() -> None:
     unknown = b"\x2a\x01x" + b"\x3d\0\0\0\0" + b"\x41" + bytes(8)
     assert liveness_data.parse(encode([b"one"]) + unknown).frames == (b"one",)
@@ -68,6 +102,13 @@ def test_unknown_fields_are_skipped() -> None:
 def test_what_is_no_liveness_data_is_refused(data: bytes) -> None:
     with pytest.raises(liveness_data.LivenessDataError):
         liveness_data.parse(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: encode([b"x"]) + tail))
+def test_any_bytes_are_liveness_data_or_refused(data: bytes) -> None:
+    with contextlib.suppress(liveness_data.LivenessDataError):
+        assert len(liveness_data.parse(data).frames) <= liveness_data.MOST_FRAMES
 
 
 def test_multipart() -> None:
@@ -126,6 +167,8 @@ def test_an_address_in_the_place_of_a_file() -> None:
         ({"selfie_file": b"x"}, "liveness_data_file"),
         ({"selfie_file": b"x", "liveness_data_file": b"x", "selfie_auto_rotate": "maybe"}, "selfie_auto_rotate"),
         ({"selfie_file": "!", "liveness_data_file": b"x"}, "selfie_file"),
+        ({"selfie_file": b"x", "selfie_image_id": "a" * 32, "liveness_data_file": b"x"}, "selfie_image_id"),
+        ({"selfie_file": b"x", "liveness_data_url": "http://x", "liveness_data_id": "a"}, "liveness_data_id"),
     ],
 )
 def test_the_reason_names_the_parameter(sent: requests.Values, reason: str) -> None:

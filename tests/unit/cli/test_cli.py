@@ -27,7 +27,7 @@ def bare(tmp_path: Path) -> Home:
 
 def test_version_and_help(bare: Home) -> None:
     assert bare.run("version").stdout.strip()
-    for words in ([], ["app"], ["models"], ["db"]):
+    for words in ([], ["app"], ["models"], ["db"], ["feedback"]):
         assert "Usage" in bare.run(*words, "--help").stdout
 
 
