@@ -25,24 +25,29 @@ from service.calibration.liveness import LivenessTable
 from service.calibration.scores import ScoreTable
 from service.errors import ServiceUnavailable
 from service.images.remote import PictureDownloader
+from service.images.video import VideoLimits
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
 from service.inference.engine import Engine
 from service.inference.providers import providers_for
 from service.intake.intake import Intake
 from service.intake.report import Reporter
+from service.intake.watch import Watch
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
 from service.library.users import Users
+from service.recognition.actions import Action
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
 from service.recognition.liveness import VerifyLiveness
+from service.recognition.liveness_sessions import LivenessSessions
 from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
+from service.recognition.video import VerifyVideo
 from service.search.catalog import Catalog
 from service.storage import migrations
 from service.storage.engine import Database
@@ -71,6 +76,8 @@ class Service:
     detect: DetectFaces
     compare: CompareFaces
     liveness: VerifyLiveness
+    liveness_sessions: LivenessSessions
+    video: VerifyVideo
     selfie: VerifySelfie
     identify: IdentifyFaces
     ranking: RankFaces
@@ -149,6 +156,7 @@ def create_app(service: Service) -> FastAPI:
         service,
         threads=settings.request_threads,
         max_body_bytes=settings.max_body_bytes,
+        max_video_bytes=settings.max_video_bytes,
         private_alias=settings.private_alias,
     )
 
@@ -204,6 +212,15 @@ def _compose(
         token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
     compare = CompareFaces(intake, scores)
+    limits = VideoLimits(
+        size=settings.max_video_bytes, seconds=settings.max_video_seconds, work=settings.max_video_seconds
+    )
+    watch = Watch(engine, None if reporter is None else reporter.analyst, admission, limits)
+    sessions = LivenessSessions(
+        database,
+        timedelta(seconds=settings.liveness_session_ttl),
+        [Action(digit) for digit in settings.liveness_actions],
+    )
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
     return Service(
@@ -218,6 +235,8 @@ def _compose(
         detect=DetectFaces(intake),
         compare=compare,
         liveness=VerifyLiveness(intake),
+        liveness_sessions=sessions,
+        video=VerifyVideo(watch, intake, scores, sessions),
         selfie=VerifySelfie(intake, compare, downloader.fetch),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),

@@ -1,4 +1,4 @@
-"""A thread that keeps house: expired face tokens, old changes and feedback, a database of ours that was killed."""
+"""A thread that keeps house: expired face tokens and liveness sessions, old changes and feedback."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 5.0
 TOKENS_PER_ROUND = 5_000
 FEEDBACK_PER_ROUND = 5_000
+SESSIONS_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
 
@@ -45,6 +46,7 @@ class Upkeep:
         while not self._stopping.wait(ROUND_SECONDS):
             rounds += 1
             self._attempt(self._forget_tokens)
+            self._attempt(self._forget_sessions)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
                 self._attempt(self._forget_feedback)
@@ -60,6 +62,10 @@ class Upkeep:
     def _forget_tokens(self) -> None:
         with self._database.admin() as work:
             work.tokens.purge_expired(TOKENS_PER_ROUND)
+
+    def _forget_sessions(self) -> None:
+        with self._database.admin() as work:
+            work.liveness_sessions.purge_expired(SESSIONS_PER_ROUND)
 
     def _prune_changes(self) -> None:
         with self._database.read() as reader:

@@ -19,7 +19,7 @@ import av.error
 import av.logging
 import numpy as np
 
-from service.errors import VideoDamaged, VideoError, VideoTooLarge, VideoUnreadable
+from service.errors import VideoDamaged, VideoTooLarge, VideoUnreadable
 from service.values import Image
 
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ av.logging.set_level(None)
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """How much of a video is decoded. ``pixels``: of one frame; ``work``: seconds that decoding itself may take."""
+    """How much of a video is taken and decoded.
 
+    ``size``: bytes of the file; ``pixels``: of one frame; ``work``: seconds that decoding itself may take.
+    """
+
+    size: int = 20 * 2**20
     seconds: float = 20.0
     pixels: int = 2560 * 1920
     work: float = 20.0
@@ -82,18 +86,17 @@ class Frame:
 class Video:
     """One video. ``frames`` can be read once; what concerns the sound is known when they have been read."""
 
-    def __init__(self, data: bytes, limits: VideoLimits, *, listen: bool = False) -> None:
+    def __init__(self, data: bytes, limits: VideoLimits) -> None:
         """Raises ``VideoUnreadable`` for bytes of no known container; nothing else is looked at yet."""
         self._data = data
         self._demuxer = demuxer_of(data)
         self._limits = limits
-        self._listen = listen
         self._loudness = _Loudness(limits.seconds)
         self._work = 0.0
 
     @property
     def audible_seconds(self) -> float:
-        """How long there was something to hear; 0 without sound, or when it was not listened to."""
+        """How long there was something to hear; 0 without sound."""
         return self._loudness.audible_seconds
 
     def frames(self) -> Iterator[Frame]:
@@ -153,25 +156,25 @@ class Video:
 
         What follows damage is left alone: a recording that was cut off while uploading still shows its beginning.
         """
-        audio = container.streams.audio[0] if self._listen and container.streams.audio else None
+        audio = container.streams.audio[0] if container.streams.audio else None
         packets = container.demux(*([stream] if audio is None else [stream, audio]))
         while True:
+            packet: Packet | None = None
             try:
-                packet: Packet | None = self._timed(next, packets, None)
+                packet = self._timed(next, packets, None)
                 if packet is None:
                     return
                 frames: list[Any] = self._timed(packet.decode)
             except av.error.EOFError:
                 return
             except (av.error.FFmpegError, ValueError, OverflowError, MemoryError):
-                if packet_is_sound := (audio is not None and packet is not None and packet.stream is audio):
+                if packet is not None and packet.stream is audio:
                     audio = None
-                if packet_is_sound:
                     continue
                 return
             if packet.stream is stream:
                 yield from frames
-            else:
+            elif audio is not None:
                 for frame in frames:
                     self._timed(self._loudness.hear, frame)
 
@@ -262,6 +265,3 @@ def _upright(frame: VideoFrame) -> Image:
         raise VideoDamaged("a frame cannot be converted") from None
     turns = round(frame.rotation / 90) % _QUARTERS  # degrees counter-clockwise
     return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)
-
-
-__all__ = ["Frame", "Video", "VideoError", "VideoLimits", "demuxer_of"]

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import FaceNotFound, SeveralFaces, ServiceUnavailable
+from service.images.inline import decode_base64
 from service.images.video import Frame, Video, VideoLimits
 from service.inference.analyst import Analyst
 from service.inference.attributes import lid_opening
 from service.intake.intake import Admission
 from service.intake.track import Track
 from service.values import Embeddings, Face, Image, Points
+
+PARAMETER = "video_base64"
+"""The name under which a text that is not base64 is reported."""
 
 MOST_PICTURES = 8
 """Of the API's documents: 1 to 8 pictures are taken out of a video."""
@@ -80,23 +84,23 @@ class Observation:
     stills: tuple[Still, ...]
     best: int
     embeddings: Embeddings
-    audible_seconds: float
 
 
 class Watch:
     """Looks at videos frame by frame; everything happens inside one permit, and few frames are held at a time."""
 
-    def __init__(
-        self, engine: VideoEngine, analyst: Analyst | None, admission: Admission, limits: VideoLimits
-    ) -> None:
+    def __init__(self, engine: VideoEngine, analyst: Analyst | None, admission: Admission, limits: VideoLimits) -> None:
         self._engine = engine
         self._analyst = analyst
         self._admission = admission
         self._limits = limits
 
-    def open(self, data: bytes, *, listen: bool) -> Video:
-        """A video of these bytes; raises ``VideoUnreadable`` for those of no known container."""
-        return Video(data, self._limits, listen=listen)
+    def open(self, text: str) -> Video:
+        """The video that a base64 text stands for; nothing is decoded yet but the text.
+
+        Raises ``ParameterTooLong`` and ``ParameterMalformed``, and ``VideoUnreadable`` for no known container.
+        """
+        return Video(decode_base64(text, self._limits.size, PARAMETER), self._limits)
 
     def __call__(self, video: Video) -> Observation:
         """Watch to the end. Raises a ``VideoError``, ``FaceNotFound``, ``SeveralFaces``, ``Overloaded``.
@@ -112,9 +116,7 @@ class Watch:
             stills, cuts = notes.chosen()
             crops = [self._engine.align(still.image, still.face.points) for still in (*stills, *cuts)]
             best = max(range(len(stills)), key=lambda index: stills[index].merit)
-            return Observation(
-                Track.of(notes.rows), tuple(stills), best, self._engine.embed(crops), video.audible_seconds
-            )
+            return Observation(Track.of(notes.rows), tuple(stills), best, self._engine.embed(crops))
 
     def _seen(self, analyst: Analyst, frame: Frame) -> tuple[list[Face], tuple[float, ...], float]:
         """Faces of a frame; of the largest its row of the track and its merit as a picture."""

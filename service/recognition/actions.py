@@ -144,9 +144,7 @@ def _rise(values: Series, resting: float) -> Series:
 
 def _events(action: Action, seconds: Series, present: NDArray[np.bool_]) -> list[Event]:
     """A state that the video begins with is no action: the person came into it before being asked."""
-    return [
-        Event(action, float(seconds[start]), float(seconds[end - 1])) for start, end in _runs(present) if start > 0
-    ]
+    return [Event(action, float(seconds[start]), float(seconds[end - 1])) for start, end in _runs(present) if start > 0]
 
 
 def _runs(present: NDArray[np.bool_]) -> list[tuple[int, int]]:

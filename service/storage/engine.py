@@ -17,6 +17,7 @@ from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
+from service.storage.liveness_sessions import LivenessSessionWriter
 from service.storage.recording import Recording
 from service.storage.tokens import TokenReader, TokenWriter
 from service.storage.urls import driver_address, normalised
@@ -69,13 +70,14 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: the apps, face tokens, feedback, the upkeep of the change log."""
+    """One transaction outside the apps' libraries: the apps, face tokens, liveness sessions, feedback, the upkeep of the change log."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
+        self.liveness_sessions = LivenessSessionWriter(execution)
 
 
 class Database:
