@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -105,7 +106,8 @@ def main() -> int:
         data = videos.encode(cut_in(puppet, puppets[index - 1]))
         changed.append(watch(watch.open(base64.b64encode(data).decode())))
     if asked.keep:
-        np.savez(asked.keep, **{f"{n}:{each.motion}": _rows(each.seen) for n, each in enumerate(watched)})
+        kept: dict[str, Any] = {f"{n}:{each.motion}": _rows(each.seen) for n, each in enumerate(watched)}
+        np.savez(asked.keep, **kept)
     tell(report, scores, watched, changed)
     report.figure("people", len(puppets))
     return report.close()

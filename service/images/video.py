@@ -12,18 +12,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.error
 import av.logging
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import VideoDamaged, VideoTooLarge, VideoUnreadable
 from service.values import Image
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.codec.context import CodecContext
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -51,6 +54,8 @@ _USUAL_RATE = 25.0
 
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "h263", "mjpeg"})
 """What phones and browsers record with; FFmpeg's several hundred others have no business here."""
+
+_SOUND_CODECS = ("aac", "opus", "libopus", "vorbis", "mp3", "pcm_", "amrnb", "amrwb")
 
 _QUARTERS = 4
 
@@ -142,13 +147,13 @@ class Video:
         if not container.streams.video:
             raise VideoUnreadable("there is no moving picture in it")
         stream = container.streams.video[0]
-        codec = stream.codec_context
+        codec = _codec(stream)
         if codec is None or codec.name not in _CODECS:
             raise VideoUnreadable("the codec is not supported")
-        if codec.width * codec.height > self._limits.pixels:
-            raise VideoTooLarge(f"{codec.width}x{codec.height} pixels are more than {self._limits.pixels}")
-        codec.thread_count = 1
-        codec.options = {"max_pixels": str(self._limits.pixels)}
+        if stream.codec_context.width * stream.codec_context.height > self._limits.pixels:
+            raise VideoTooLarge(f"frames of more than {self._limits.pixels} pixels")
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(self._limits.pixels)}
         return stream
 
     def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -156,10 +161,10 @@ class Video:
 
         What follows damage is left alone: a recording that was cut off while uploading still shows its beginning.
         """
-        audio = container.streams.audio[0] if container.streams.audio else None
+        audio = next((each for each in container.streams.audio if _is_sound(each)), None)
         packets = container.demux(*([stream] if audio is None else [stream, audio]))
         while True:
-            packet: Packet | None = None
+            packet: Packet[Any] | None = None
             try:
                 packet = self._timed(next, packets, None)
                 if packet is None:
@@ -199,12 +204,15 @@ class _Clock:
         self._next = 0.0
 
     def read(self, frame: VideoFrame) -> float:
-        told = frame.time
-        if told is not None and self._start is None:
-            self._start = told - (self._last + self._step)
-        shown = None if told is None or self._start is None else told - self._start
-        self._last = self._last + self._step if shown is None or shown <= self._last else shown
-        return self._last
+        shown = self._last + self._step
+        if frame.pts is not None and frame.time_base is not None:
+            told = float(frame.pts * frame.time_base)
+            if self._start is None:
+                self._start = told - shown
+            if told - self._start > self._last:
+                shown = told - self._start
+        self._last = shown
+        return shown
 
     def due(self, shown: float) -> bool:
         if shown < self._next - 1e-6:
@@ -219,7 +227,7 @@ class _Loudness:
     def __init__(self, seconds: float) -> None:
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
         self._left = int(seconds * SOUND_RATE)
-        self._rest = np.zeros(0, np.float32)
+        self._rest: NDArray[np.float32] = np.zeros(0, np.float32)
         self._audible = 0
 
     @property
@@ -230,7 +238,7 @@ class _Loudness:
         if self._left <= 0:
             return
         for part in self._resampler.resample(frame):
-            samples = part.to_ndarray().ravel().astype(np.float32) / 32768
+            samples = part.to_ndarray().ravel().astype(np.float32) / np.float32(32768)
             self._left -= len(samples)
             samples = np.concatenate([self._rest, samples])
             whole = len(samples) // SOUND_WINDOW * SOUND_WINDOW
@@ -253,6 +261,16 @@ def demuxer_of(data: bytes) -> str:
     if data.startswith(b"FLV\x01"):
         return "flv"
     raise VideoUnreadable("not MP4, MOV, 3GP, WebM, Matroska, AVI or FLV")
+
+
+def _codec(stream: VideoStream | AudioStream) -> CodecContext | None:
+    """The stream's decoder; ``None``, which PyAV's types do not tell of, when FFmpeg knows none."""
+    return cast("CodecContext | None", stream.codec_context)
+
+
+def _is_sound(stream: AudioStream) -> bool:
+    codec = _codec(stream)
+    return codec is not None and codec.name.startswith(_SOUND_CODECS)
 
 
 def _upright(frame: VideoFrame) -> Image:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import FaceNotFound, SeveralFaces, ServiceUnavailable
+from service.errors import FaceNotFound, ServiceUnavailable, SeveralFaces
 from service.images.inline import decode_base64
 from service.images.video import Frame, Video, VideoLimits
 from service.inference.analyst import Analyst

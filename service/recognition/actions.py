@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def _shakes(track: Track) -> list[Event]:
     turns = sorted([*turns, *((start, end, -1) for start, end in _runs(turned < -YAW_TURN))])
     return [
         Event(Action.SHAKE_HEAD, float(track.seconds[first]), float(track.seconds[last - 1]))
-        for (first, _, side), (_, last, other) in zip(turns, turns[1:], strict=False)
+        for (first, _, side), (_, last, other) in pairwise(turns)
         if side != other
     ]
 

@@ -70,7 +70,7 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries: the apps, face tokens, liveness sessions, feedback, the upkeep of the change log."""
+    """One transaction outside the apps' libraries: apps, face tokens, sessions, feedback, upkeep of the change log."""
 
     def __init__(self, execution: Execution) -> None:
         self.apps = AppWriter(execution)
