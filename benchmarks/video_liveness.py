@@ -50,6 +50,8 @@ MOTIONS: Mapping[str, tuple[Moment, frozenset[Action]]] = {
     "shakes head": (videos.together(videos.sways, videos.shakes_head(0.6)), frozenset({Action.SHAKE_HEAD})),
     "speaks": (videos.together(videos.sways, videos.speaks(DIGITS)), frozenset()),
 }
+NEITHER = {"speaks": frozenset({Action.OPEN_MOUTH})}
+"""Actions that a motion may or may not show: who speaks opens the mouth."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def tell(report: Report, scores: ScoreTable, watched: list[Watched], changed: li
     """Figures and checks."""
     hits, false = defaultdict[Action, list[bool]](list), defaultdict[Action, list[bool]](list)
     for each in watched:
-        for action in Action:
+        for action in set(Action) - NEITHER.get(each.motion, frozenset()):
             (hits if action in each.wanted else false)[action].append(bool(events(each.seen.track, action)))
     for action in Action:
         name = action.name.lower()

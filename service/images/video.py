@@ -98,6 +98,7 @@ class Video:
         self._limits = limits
         self._loudness = _Loudness(limits.seconds)
         self._work = 0.0
+        self._broken = False
 
     @property
     def audible_seconds(self) -> float:
@@ -120,6 +121,8 @@ class Video:
                     raise VideoTooLarge(f"more than {self._limits.seconds:g} s or {self._limits.frames} frames")
                 if clock.due(shown):
                     yield Frame(shown, self._timed(_upright, frame))
+        if shown < LEAST_SECONDS and self._broken:
+            raise VideoDamaged("nothing can be decoded, or less than a second")
         if shown < LEAST_SECONDS:
             raise VideoUnreadable("shows less than a second")
 
@@ -176,6 +179,7 @@ class Video:
                 if packet is not None and packet.stream is audio:
                     audio = None
                     continue
+                self._broken = True
                 return
             if packet.stream is stream:
                 yield from frames

@@ -51,7 +51,7 @@ MOUTH_RISE = 0.12
 SPEECH_RISE = 0.05
 """The same of a mouth that speaks."""
 
-PITCH_TURN, YAW_TURN = 7.0, 9.0
+PITCH_TURN, YAW_TURN = 8.0, 9.0
 """Degrees from the resting pose that a raised or lowered head, and each half of a shaken one, reaches at least."""
 
 SLACK = 0.15
@@ -72,7 +72,8 @@ def events(track: Track, action: Action) -> list[Event]:
     if action is Action.SHAKE_HEAD:
         return _shakes(track)
     turned = track.pitch - np.median(track.pitch)
-    return _events(action, track.seconds, (-turned if action is Action.RAISE_HEAD else turned) > PITCH_TURN)
+    ahead = np.abs(track.yaw - np.median(track.yaw)) < YAW_TURN  # of a face seen from the side pitch is a guess
+    return _events(action, track.seconds, ahead & ((-turned if action is Action.RAISE_HEAD else turned) > PITCH_TURN))
 
 
 def performed(track: Track, wanted: Sequence[Action]) -> tuple[Action, ...]:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,11 +16,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from service.app import Service, create_app
+from service.app import Service
 from service.inference.analyst import Analyst
 from service.storage.urls import driver_address
 from service.values import Image
-from tests.contract.conftest import caller, listening
+from tests.contract.conftest import caller
 from tests.contract.wire import Wire
 from tests.fixtures import videos
 from tests.fixtures.pictures import Pictures
@@ -316,14 +317,16 @@ def test_a_video_may_be_cut_off(wire: Wire, still: str) -> None:
     assert failure(wire, VERIFY, video_base64=text(data[: len(data) // 2])) == NO_VIDEO
 
 
-def test_a_video_that_is_too_long(service: Service) -> None:
-    clip = text(encode([np.zeros((64, 64, 3), np.uint8)] * 60, rate=2))
-    assert failure_of(service, clip) == (216433, "video service error")
+def test_a_video_that_is_too_long(wire: Wire) -> None:
+    clip = encode([np.zeros((64, 64, 3), np.uint8)] * 6, rate=Fraction(1, 5))
+    assert failure(wire, VERIFY, video_base64=text(clip)) == (216433, "video service error")
 
 
-def failure_of(service: Service, clip: str) -> tuple[int, str]:
-    with listening(create_app(service)) as http:
-        return failure(caller(service, http), VERIFY, video_base64=clip)
+def test_a_video_that_cannot_be_decoded(wire: Wire, still: str) -> None:
+    data = bytearray(base64.b64decode(still))
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = bytes(end - start)
+    assert failure(wire, VERIFY, video_base64=text(bytes(data))) == (216432, "video service call fail")
 
 
 def test_videos_may_be_larger_than_pictures(wire: Wire) -> None:
