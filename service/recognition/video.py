@@ -94,8 +94,8 @@ class VerifyVideo:
         """Judge a video in base64; ``kind`` is what the caller takes the session for, ``None`` whatever it is.
 
         The session is used up once the bytes look like a video, whatever comes after. Raises what ``Watch`` raises,
-        ``SessionUnusable``, ``SessionOfAnotherKind``, ``SoundMissing``, ``PersonChanged``, another ``FaceRejected`` when
-        no picture is good enough, ``ServiceUnavailable`` for packs without these networks.
+        ``SessionUnusable``, ``SessionOfAnotherKind``, ``SoundMissing``, ``PersonChanged``, another ``FaceRejected``
+        when no picture is good enough, ``ServiceUnavailable`` for packs without these networks.
         """
         video = self._watch.open(text)
         session = None if session_id is None else self._sessions.take(app, session_id)

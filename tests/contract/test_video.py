@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
 
@@ -115,7 +116,7 @@ def test_a_session_asks_for_actions_that_clients_know(wire: Wire) -> None:
     codes = [opened(wire, type=1, min_code_length=1, max_code_length=3)["code"] for _ in range(12)]
     assert {len(code) for code in codes} <= {1, 2, 3}
     assert set("".join(codes)) <= set("0457")
-    assert all(first != second for code in codes for first, second in zip(code, code[1:], strict=False))
+    assert all(first != second for code in codes for first, second in pairwise(code))
 
 
 def test_a_session_can_be_had_without_a_body(wire: Wire) -> None:

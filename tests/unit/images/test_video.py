@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator
 
@@ -190,10 +191,8 @@ def test_a_size_that_the_header_understates_is_found_out() -> None:
 def test_a_size_that_the_header_overstates_costs_nothing() -> None:
     data = encode(images(15))
     with_luck = data.replace(struct.pack(">HH", 96, 64), struct.pack(">HH", 65535, 65535))
-    try:
+    with contextlib.suppress(VideoError):
         assert {frame.image.shape for frame in frames(with_luck)} == {(64, 96, 3)}
-    except VideoError:
-        pass
 
 
 def test_slow_decoding_ends() -> None:
