@@ -38,12 +38,14 @@ from service.identity.register import Register
 from service.identity.remote import Access, RemoteAuthority
 from service.identity.verification import VerifyPerson
 from service.images.remote import PictureDownloader
+from service.images.video import VideoLimits
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
 from service.inference.engine import Engine
 from service.inference.providers import providers_for
 from service.intake.intake import Intake
 from service.intake.report import Reporter
+from service.intake.watch import Watch
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.feedback import Feedback
@@ -51,12 +53,15 @@ from service.library.groups import Groups
 from service.library.memberships import Memberships
 from service.library.uploads import Uploads
 from service.library.users import Users
+from service.recognition.actions import Action
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
 from service.recognition.liveness import VerifyLiveness
+from service.recognition.liveness_sessions import LivenessSessions
 from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
+from service.recognition.video import VerifyVideo
 from service.search.catalog import Catalog
 from service.search.protocol import FaceSearch
 from service.settings import SettingsError
@@ -98,6 +103,8 @@ class Service:
     detect: DetectFaces
     compare: CompareFaces
     liveness: VerifyLiveness
+    liveness_sessions: LivenessSessions
+    video: VerifyVideo
     selfie: VerifySelfie
     identify: IdentifyFaces
     ranking: RankFaces
@@ -202,6 +209,7 @@ def create_app(service: Service) -> FastAPI:
         service,
         threads=settings.request_threads,
         max_body_bytes=settings.max_body_bytes,
+        max_video_bytes=settings.max_video_bytes,
         private_alias=settings.private_alias,
     )
 
@@ -322,6 +330,15 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
     downloader = _downloader(settings)
     intake = _intake(admin, engine, models.reporter, admission, downloader)
     compare = CompareFaces(intake, scores)
+    limits = VideoLimits(
+        size=settings.max_video_bytes, seconds=settings.max_video_seconds, work=settings.max_video_seconds
+    )
+    watch = Watch(engine, None if reporter is None else reporter.analyst, admission, limits)
+    sessions = LivenessSessions(
+        database,
+        timedelta(seconds=settings.liveness_session_ttl),
+        [Action(digit) for digit in settings.liveness_actions],
+    )
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
     return Service(
@@ -336,6 +353,8 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         detect=DetectFaces(intake),
         compare=compare,
         liveness=VerifyLiveness(intake),
+        liveness_sessions=sessions,
+        video=VerifyVideo(watch, intake, scores, sessions),
         selfie=VerifySelfie(intake, compare, downloader.fetch, admission, SealedData(admin.apps.secret)),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),

@@ -132,6 +132,49 @@ class FaceNotFound(PictureError):
     """There is no face in the picture."""
 
 
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+
+class VideoError(PictureError):
+    """The video cannot be used."""
+
+
+class VideoUnreadable(VideoError):
+    """The bytes are not a video of a supported format, hold no moving picture, or are too short to show anything."""
+
+
+class VideoTooLarge(VideoError):
+    """The video has more bytes, seconds, frames or pixels than allowed."""
+
+
+class VideoDamaged(VideoError):
+    """The video begins well and cannot be decoded to an end that shows anything, or not in the time allowed."""
+
+
+class SoundMissing(VideoError):
+    """The video holds no sound, or less than the spoken code would take."""
+
+
+class SeveralFaces(VideoError):
+    """More than one person is in front of the camera."""
+
+
+class SessionError(RequestError):
+    """The session that a video answers cannot be used."""
+
+
+class SessionUnusable(SessionError):
+    """The session is unknown to this app, has been used, or its time is over."""
+
+
+class SessionOfAnotherKind(SessionError):
+    """The session asked for digits and the video claims to show actions, or the other way round."""
+
+
+class CodeLengthsContradict(RequestError):
+    """A session is asked for whose code would be longer at least than at most."""
+
+
 # --- quality and liveness control -----------------------------------------------------------------------------------
 
 
@@ -197,6 +240,10 @@ class LivenessFailed(FaceRejected):
 
 class SyntheticPicture(LivenessFailed):
     """The face looks made by a generative network."""
+
+
+class PersonChanged(LivenessFailed):
+    """A video does not show one and the same face from its beginning to its end."""
 
 
 # --- the face library -----------------------------------------------------------------------------------------------

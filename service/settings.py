@@ -200,6 +200,25 @@ class Settings(BaseSettings):
         default=60, ge=1, le=86400, description="Seconds that a device's clock may be off before it is told."
     )
 
+    # --- videos ---
+    max_video_bytes: int = Field(
+        default=20 * 2**20, ge=1024, description="Largest video in bytes, before base64; a larger one is refused."
+    )
+    max_video_seconds: float = Field(
+        default=20.0, ge=1, le=120, description="Longest video; every second takes a processor about a second."
+    )
+    liveness_session_ttl: int = Field(
+        default=300, ge=1, le=86400, description="Seconds in which a video must answer a session code; one only may."
+    )
+    liveness_actions: Annotated[tuple[Literal["0", "1", "4", "5", "7"], ...], NoDecode] = Field(
+        default=("0", "4", "5", "7"),
+        min_length=1,
+        description=(
+            "Actions that sessions ask for, comma separated: 0 blink, 1 open the mouth, 4 raise the head, 5 lower it, "
+            "7 turn it to both sides. Clients of the cloud know all but 1."
+        ),
+    )
+
     # --- data ---
     search_backend: Literal["memory", "milvus"] = Field(
         default="memory",
@@ -276,7 +295,7 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
-    @field_validator("url_allow_hosts", mode="before")
+    @field_validator("url_allow_hosts", "liveness_actions", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         return _split(value)

@@ -1,4 +1,4 @@
-"""A thread that keeps house: expired face tokens, uploads, nonces and keys, old changes, feedback and captures."""
+"""A thread that keeps house: expired tokens, sessions, uploads, nonces, keys; old changes, feedback, captures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FEEDBACK_PER_ROUND = 5_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
+SESSIONS_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
 
@@ -53,6 +54,7 @@ class Upkeep:
             self._attempt(self._forget_tokens)
             self._attempt(self._forget_envelopes)
             self._attempt(self._forget_uploads)
+            self._attempt(self._forget_sessions)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
                 self._attempt(self._forget_feedback)
@@ -78,6 +80,10 @@ class Upkeep:
     def _forget_uploads(self) -> None:
         with self._database.admin() as work:
             work.uploads.purge_expired(UPLOADS_PER_ROUND)
+
+    def _forget_sessions(self) -> None:
+        with self._database.admin() as work:
+            work.liveness_sessions.purge_expired(SESSIONS_PER_ROUND)
 
     def _prune_changes(self) -> None:
         with self._database.read() as reader:

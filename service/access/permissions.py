@@ -1,6 +1,7 @@
 """What an app may be allowed to do. Names are those of the calls' paths.
 
-V2, V3 and scenes share them; calls of V4 have names of their own, led by ``v4/``, as the cloud grants them apart.
+V2, V3 and scenes share them; calls of V1 and V4 have names of their own, led by ``v1/`` and ``v4/``, as the cloud
+grants them apart.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ PERMISSIONS = (
     "faceset/group/getusers",
     "person/verify",
     "person/idmatch",
+    "v1/faceliveness/sessioncode",
+    "v1/faceliveness/verify",
+    "v1/landmark",
     "v4/faceverify",
     "v4/mingjing/match",
     "v4/mingjing/verify",

@@ -19,6 +19,7 @@ from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
 from service.api.oauth import routes as oauth_routes
 from service.api.ports import Check, Readiness, UseCases
+from service.api.v1 import routes as v1_routes
 from service.api.v2 import routes as v2_routes
 from service.api.v2.responses import Plain
 from service.api.v3 import private, scene
@@ -31,6 +32,7 @@ from service.errors import ServiceError, UnknownCall
 DEFAULT_THREADS = 64
 DEFAULT_BACKLOG = 256
 DEFAULT_MAX_BODY_BYTES = 10 * 2**20
+DEFAULT_MAX_VIDEO_BYTES = 20 * 2**20
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def build_api(
     threads: int = DEFAULT_THREADS,
     backlog: int = DEFAULT_BACKLOG,
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES,
     private_alias: bool = False,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
@@ -62,6 +65,7 @@ def build_api(
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))
+    api.include_router(v1_routes.router(dispatcher, max_video_bytes))
     api.include_router(scene.router(dispatcher))
     api.include_router(editing.router(dispatcher, Envelope()))
     api.include_router(feedback.router(dispatcher, Plain()))

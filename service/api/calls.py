@@ -59,6 +59,8 @@ class Call(Generic[A, R]):
     present: Callable[[A, R], object]
     example: Mapping[str, object] | Sequence[Mapping[str, object]]
     methods: tuple[str, ...] = ("POST",)
+    max_body_bytes: int = 0
+    """Largest body of a call that takes more than the server's usual ``max_body_bytes``."""
 
 
 class Dialect(Protocol):
@@ -89,7 +91,7 @@ class Dispatcher:
         stamp, started = Stamp.now(), time.perf_counter()
         error: ServiceError | None = None
         try:
-            received = await self._receive(request)
+            received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
             work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp)
             content = await self._in_thread(work)
         except ClientDisconnect:
@@ -108,10 +110,11 @@ class Dispatcher:
         """Run blocking work that is no call. Raises ``Overloaded``, and what the work raises."""
         return await self._in_thread(work)
 
-    async def _receive(self, request: Request) -> Received:
+    @staticmethod
+    async def _receive(request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
             return Received(request.scope["query_string"])
-        return await body.receive(request, self._max_body_bytes)
+        return await body.receive(request, max_body_bytes)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._limiter.statistics().tasks_waiting >= self._backlog:

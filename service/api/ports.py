@@ -21,8 +21,10 @@ from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
 from service.recognition.liveness import VerifyLiveness
+from service.recognition.liveness_sessions import LivenessSessions
 from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
+from service.recognition.video import VerifyVideo
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ class UseCases(Protocol):
 
     @property
     def selfie(self) -> VerifySelfie: ...
+
+    @property
+    def liveness_sessions(self) -> LivenessSessions: ...
+
+    @property
+    def video(self) -> VerifyVideo: ...
 
     @property
     def identify(self) -> IdentifyFaces: ...

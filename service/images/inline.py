@@ -1,4 +1,4 @@
-"""Pictures sent as base64 text, with the liberties that clients take."""
+"""Pictures and videos sent as base64 text, with the liberties that clients take."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from service.errors import ParameterMalformed, ParameterTooLong
 
 _PARAMETER = "image"
 
-# "data:image/jpeg;base64," and its variants; a comma is no letter of base64, so nothing valid is lost.
-_DATA_URL = re.compile(r"\s*data:[^,]{0,200}base64\s*,", re.IGNORECASE)
+# "data:image/jpeg;base64,", "data:video/webm;codecs=vp8,opus;base64," and the like; a comma is no letter of base64, so
+# nothing valid is lost.
+_DATA_URL = re.compile(r"\s*data:.{0,200}?base64\s*,", re.IGNORECASE)
 
 _URL_SAFE = str.maketrans({"-": "+", "_": "/", " ": "+"})
 
 
-def decode_base64(text: str, limit: int) -> bytes:
+def decode_base64(text: str, limit: int, parameter: str = _PARAMETER) -> bytes:
     """The bytes that ``text`` stands for.
 
     Taken: a ``data:`` URL prefix, line breaks, the URL-safe alphabet, blanks where a form decoder ate ``+``, missing or
     superfluous padding. Raises :class:`ParameterTooLong` for more than ``limit`` decoded bytes, and
-    :class:`ParameterMalformed` for nothing and for anything else.
+    :class:`ParameterMalformed` for nothing and for anything else, both naming ``parameter``.
     """
     prefix = _DATA_URL.match(text)
     letters = _letters(text[prefix.end() :] if prefix else text).translate(_URL_SAFE)
     if not letters:
-        raise ParameterMalformed(_PARAMETER, "holds no picture")
+        raise ParameterMalformed(parameter, "holds no picture")
     if len(letters) * 3 // 4 > limit:
-        raise ParameterTooLong(_PARAMETER, f"is larger than {limit} bytes")
+        raise ParameterTooLong(parameter, f"is larger than {limit} bytes")
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise ParameterMalformed(_PARAMETER, "is not base64") from None
+        raise ParameterMalformed(parameter, "is not base64") from None
 
 
 def _letters(text: str) -> str:

@@ -71,6 +71,10 @@ class Engine:
         faces.sort(key=lambda face: (-visible_area(face.location, image), face.box))
         return faces[:limit]
 
+    def glance(self, image: Image) -> list[Face]:
+        """Upright faces of at least a thirtieth of ``image``'s longer side, largest first; bounded work per picture."""
+        return [self._face(face) for face in self._finder.glance(image)]
+
     def align(self, image: Image, points: Points) -> Image:
         """The 112x112 BGR crop in which the five ``points`` lie on the ArcFace template; black outside the picture."""
         return warp(image, crop_square(points), (CROP_SIDE, CROP_SIDE))

@@ -88,6 +88,7 @@ _PLANS = (
     Plan(tuple(View(view.quarters, border=0.5) for view in _TURNED), first_look, desperate=True),
     Plan((View(), *_TURNED), enlarged_look, desperate=True),
 )
+_GLANCE = Plan((View(),), first_look)
 
 
 class FaceFinder:
@@ -105,6 +106,10 @@ class FaceFinder:
             if faces:
                 return faces
         return []
+
+    def glance(self, image: Image) -> list[LevelFace]:
+        """Upright faces that the smallest look shows, largest first: for frames of a video, of which there are many."""
+        return _largest_first(self._climb(image, Pyramid(image), _MOST_CANDIDATES, _GLANCE), image)
 
     def _climb(self, image: Image, pyramid: Pyramid, limit: int, plan: Plan) -> list[LevelFace]:
         """Faces of one plan. Those beyond doubt end the climb once there are ``limit`` of them.

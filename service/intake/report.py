@@ -65,6 +65,11 @@ class Reporter:
         self._analyst = analyst
         self._liveness = liveness
 
+    @property
+    def analyst(self) -> Analyst:
+        """The networks that reports are made with."""
+        return self._analyst
+
     def report(self, look: Look, fields: frozenset[FaceField], controls: Controls) -> FaceReport:
         """Compute what was asked for, in the order quality, liveness, spoofing, the rest.
 

@@ -20,6 +20,7 @@ from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.identities import IdentityReader, IdentityWriter
+from service.storage.liveness_sessions import LivenessSessionWriter
 from service.storage.recording import Recording
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
@@ -80,7 +81,7 @@ class UnitOfWork:
 class Administration:
     """One transaction outside the apps' libraries.
 
-    There are the apps, face tokens, feedback, captures, uploads, the register of people and the upkeep of all that.
+    There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
     """
 
     def __init__(self, execution: Execution) -> None:
@@ -92,6 +93,7 @@ class Administration:
         self.captures = CaptureWriter(execution)
         self.identities = IdentityWriter(execution)
         self.uploads = UploadWriter(execution)
+        self.liveness_sessions = LivenessSessionWriter(execution)
 
 
 class Database:

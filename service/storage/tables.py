@@ -260,3 +260,16 @@ uploads = sa.Table(
     sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
     sa.Index(None, "expires"),
 )
+
+liveness_sessions = sa.Table(
+    "liveness_sessions",
+    metadata,
+    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    sa.Column("session_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False, comment="digits to speak, or one digit per action"),
+    sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+    sa.Index(None, "expires"),
+    # Lost in a crash and not replicated: callers ask for another code.
+    prefixes=["UNLOGGED"],
+)

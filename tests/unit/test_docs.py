@@ -9,6 +9,7 @@ import pytest
 
 from service.api.application import build_api
 from service.api.ports import UseCases
+from service.api.v1.codes import VIDEO_CODES
 from service.api.v3.codes import CODES
 from service.cli.show_settings import settings_table
 from service.settings import Settings
@@ -34,6 +35,12 @@ def test_every_code_is_documented() -> None:
     """Mend it with: python -c "from service.api.v3.codes import CODES; print(CODES.markdown())"."""
     text = (ROOT / "docs" / "codes.md").read_text(encoding="utf-8")
     assert "\n".join(line for line in text.splitlines() if line.startswith("|")) == CODES.markdown()
+
+
+def test_every_code_of_videos_is_documented() -> None:
+    """Mend it with: python -c "from service.api.v1.codes import VIDEO_CODES; print(VIDEO_CODES.markdown())"."""
+    text = (ROOT / "docs" / "video-liveness.md").read_text(encoding="utf-8")
+    assert VIDEO_CODES.markdown() in text
 
 
 def documented_paths(text: str) -> set[str]:

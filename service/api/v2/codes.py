@@ -65,7 +65,8 @@ _REQUEST = (
     Code(
         216103,
         "param too long",
-        "more than 10 groups, more pictures than the call takes, a picture or body of more than 10 MB, "
+        "more than 10 groups, more pictures than the call takes, a picture of more than 10 MB, "
+        "a body of more than 10 MB (match: 20 MB), "
         "or a user_info of more than 256 bytes",
         (errors.ParameterTooLong, errors.TooManyGroups),
     ),

@@ -20,6 +20,9 @@ from service.values import App
 
 PREFIX = "/rest/2.0/face/v2"
 
+MATCH_BYTES = 20 * 2**20
+"""The documents allow a body of 20 MB for several pictures."""
+
 _PICTURE = {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD"}
 _USER = {"uid": "user1", "group_id": "group1,group2"}
 
@@ -76,6 +79,7 @@ RECOGNITION: tuple[Call[Any, Any], ...] = (
         run=lambda service, app, r: service.compare.pairs(app, r),
         present=_plain(responses.compared),
         example={"images": ",".join([_PICTURE["image"]] * 2)},
+        max_body_bytes=MATCH_BYTES,
     ),
     Call(
         path=f"{PREFIX}/identify",

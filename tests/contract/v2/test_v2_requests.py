@@ -124,3 +124,11 @@ def test_users_of_a_group_by_get(forms: Forms) -> None:
     assert forms.checked(response)["error_code"] == MISSING[0]
     response = forms.wire.http.get(PATHS["getGroupUsers"], params={"group_id": "g1"})
     assert forms.checked(response)["error_code"] == 100
+
+
+def test_match_takes_larger_bodies_than_other_calls(forms: Forms) -> None:
+    """Pictures of 6 MB each are read, and are none; beyond 20 MiB nothing is."""
+    picture = "A" * (8 * 2**20)
+    assert forms.failure("match", {"images": f"{picture},{picture}"}) == NOT_A_PICTURE
+    assert forms.failure("match", {"images": ",".join([picture] * 3)}) == TOO_LONG
+    assert forms.failure("detect", {"image": f"{picture},{picture}"}) == TOO_LONG

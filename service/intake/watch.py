@@ -1,0 +1,200 @@
+"""From a video to what its face does and to the pictures worth a closer look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import FaceNotFound, ServiceUnavailable, SeveralFaces
+from service.images.inline import decode_base64
+from service.images.video import Frame, Video, VideoLimits
+from service.inference.analyst import Analyst
+from service.inference.attributes import lid_opening
+from service.intake.intake import Admission
+from service.intake.track import Track
+from service.values import Embeddings, Face, Image, Points
+
+PARAMETER = "video_base64"
+"""The name under which a text that is not base64 is reported."""
+
+MOST_PICTURES = 8
+"""Of the API's documents: 1 to 8 pictures are taken out of a video."""
+
+BUCKET_SECONDS = 0.5
+"""Of each stretch of this length the best frame is kept while the video runs, the rest is let go."""
+
+CUTS_LOOKED_AT = 4
+"""Frames after the greatest changes of the whole picture, where another person may have been cut in."""
+
+FEWEST_MOMENTS = 6
+"""Frames with a face without which nothing can be said."""
+
+MOST_FACELESS = 12
+"""Sampled frames (one second) without a face at the beginning, after which nobody is waited for."""
+
+SECOND_FACE = 0.5
+"""Side of another face, in sides of the largest one, from which on it is no bystander far behind."""
+
+MOMENTS_WITH_SEVERAL = 3
+"""A single moment with two faces may be the detector's fault."""
+
+_THUMBNAIL = 24
+
+
+class VideoEngine(Protocol):
+    """The part of the inference engine that watching takes; see ``service.inference.engine.Engine``."""
+
+    def glance(self, image: Image) -> list[Face]:
+        """Upright faces, largest first, at little cost."""
+        ...
+
+    def align(self, image: Image, points: Points) -> Image:
+        """The ``(112, 112, 3)`` crop that the embedder takes."""
+        ...
+
+    def embed(self, crops: Sequence[Image]) -> Embeddings:
+        """``(n, dimension)`` float32, rows of unit length."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Still:
+    """A frame that was kept, and how good a picture of its face it is: the more the better."""
+
+    seconds: float
+    image: Image
+    face: Face
+    merit: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """``stills``: at most ``MOST_PICTURES``, in the order of time, the best one at ``best``.
+
+    ``embeddings``: ``(n, dimension)``, those of the stills first, then those of the frames after the greatest changes.
+    """
+
+    track: Track
+    stills: tuple[Still, ...]
+    best: int
+    embeddings: Embeddings
+
+
+class Watch:
+    """Looks at videos frame by frame; everything happens inside one permit, and few frames are held at a time."""
+
+    def __init__(self, engine: VideoEngine, analyst: Analyst | None, admission: Admission, limits: VideoLimits) -> None:
+        self._engine = engine
+        self._analyst = analyst
+        self._admission = admission
+        self._limits = limits
+
+    def open(self, text: str) -> Video:
+        """The video that a base64 text stands for; nothing is decoded yet but the text.
+
+        Raises ``ParameterTooLong`` and ``ParameterMalformed``, and ``VideoUnreadable`` for no known container.
+        """
+        return Video(decode_base64(text, self._limits.size, PARAMETER), self._limits)
+
+    def __call__(self, video: Video) -> Observation:
+        """Watch to the end. Raises a ``VideoError``, ``FaceNotFound``, ``SeveralFaces``, ``Overloaded``.
+
+        ``ServiceUnavailable`` with a pack that brings no networks for faces' meshes.
+        """
+        if self._analyst is None:
+            raise ServiceUnavailable("this pack brings nothing to watch a face with")
+        with self._admission.permit():
+            notes = _Notes()
+            for frame in video.frames():
+                notes.take(frame, *self._seen(self._analyst, frame))
+            stills, cuts = notes.chosen()
+            crops = [self._engine.align(still.image, still.face.points) for still in (*stills, *cuts)]
+            best = max(range(len(stills)), key=lambda index: stills[index].merit)
+            return Observation(Track.of(notes.rows), tuple(stills), best, self._engine.embed(crops))
+
+    def _seen(self, analyst: Analyst, frame: Frame) -> tuple[list[Face], tuple[float, ...], float]:
+        """Faces of a frame; of the largest its row of the track and its merit as a picture."""
+        faces = self._engine.glance(frame.image)
+        if not faces:
+            return faces, (), 0.0
+        reader = analyst.reader(frame.image, faces[0])
+        angles, status = reader.angles, reader.eye_status
+        eyes = min(status.left_eye, status.right_eye)
+        lids = sum(map(lid_opening, reader.eyes)) / 2
+        x, y, width, height = reader.mesh.box
+        centre = (x + width / 2, y + height / 2)
+        crop = self._engine.align(frame.image, faces[0].points)
+        merit = _merit(crop, angles.yaw, angles.pitch, eyes)
+        row = (angles.yaw, angles.pitch, lids, eyes, reader.mouth_opening, *centre, max(width, height))
+        return faces, (frame.seconds, *row), merit
+
+
+class _Notes:
+    """What is remembered while a video runs."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, ...]] = []
+        self._best: dict[int, Still] = {}
+        self._cuts: list[tuple[float, Still]] = []
+        self._before: NDArray[np.float32] | None = None
+        self._faceless = 0
+        self._crowded = 0
+
+    def take(self, frame: Frame, faces: list[Face], row: tuple[float, ...], merit: float) -> None:
+        thumbnail = _thumbnail(frame.image)
+        if not faces:
+            self._faceless += 1
+            if self._faceless >= MOST_FACELESS and not self.rows:
+                raise FaceNotFound("nobody in the first second")
+        else:
+            self.rows.append(row)
+            self._count(faces)
+            self._keep(Still(frame.seconds, frame.image, faces[0], merit), thumbnail)
+        self._before = thumbnail
+
+    def chosen(self) -> tuple[list[Still], list[Still]]:
+        """The best frames, spread over the video, and those after the greatest changes, each in the order of time."""
+        if len(self.rows) < FEWEST_MOMENTS:
+            raise FaceNotFound("hardly any frame shows a face")
+        kept = [self._best[bucket] for bucket in sorted(self._best)]
+        bounds = np.linspace(0, len(kept), min(MOST_PICTURES, len(kept)) + 1).round().astype(int)
+        stills = [max(kept[start:end], key=lambda still: still.merit) for start, end in pairwise(bounds)]
+        taken = {still.seconds for still in stills}
+        cuts = sorted((still for _, still in self._cuts), key=lambda still: still.seconds)
+        return stills, [still for still in cuts if still.seconds not in taken]
+
+    def _count(self, faces: list[Face]) -> None:
+        if len(faces) > 1 and _side(faces[1]) >= SECOND_FACE * _side(faces[0]):
+            self._crowded += 1
+            if self._crowded >= MOMENTS_WITH_SEVERAL:
+                raise SeveralFaces
+
+    def _keep(self, still: Still, thumbnail: NDArray[np.float32]) -> None:
+        bucket = int(still.seconds / BUCKET_SECONDS)
+        if bucket not in self._best or still.merit > self._best[bucket].merit:
+            self._best[bucket] = still
+        if self._before is not None:
+            change = float(np.abs(thumbnail - self._before).mean())
+            self._cuts = sorted([*self._cuts, (change, still)], key=lambda cut: -cut[0])[:CUTS_LOOKED_AT]
+
+
+def _side(face: Face) -> float:
+    return max(face.box[2:])
+
+
+def _thumbnail(image: Image) -> NDArray[np.float32]:
+    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.resize(gray, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _merit(crop: Image, yaw: float, pitch: float, eyes: float) -> float:
+    """Sharpness (logarithm of the Laplacian's variance), less what a turned head and closed eyes cost."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    sharpness = float(np.log1p(cv2.Laplacian(gray, cv2.CV_64F).var()))
+    return sharpness - (abs(yaw) + abs(pitch)) / 15 - (1 - eyes)
