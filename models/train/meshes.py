@@ -31,12 +31,24 @@ class Portrait:
     reader: FaceReader
 
 
-def read_portraits(folder: Path, model_dir: Path, step: int = 1) -> Iterator[Portrait]:
-    """Every ``step``-th JPEG below ``folder``, in the order of names, that shows a face the mesh is sure of."""
+def read_portraits(
+    folder: Path,
+    model_dir: Path,
+    step: int = 1,
+    also: frozenset[str] = frozenset(),
+    pattern: str = "*.jpg",
+    least_presence: float = PRESENT,
+) -> Iterator[Portrait]:
+    """Every ``step``-th picture below ``folder``, in the order of names, that shows a face the mesh is sure of.
+
+    ``also``: pictures read in any case, as ``<person>/<file>``.
+    """
     pack = load_pack(PACK)
     files = {path.stem: path for path in (model_dir / PACK).glob("*.onnx")}
     engine, models = Engine(pack, files, PROVIDERS), AttributeModels.load(files, PROVIDERS)
-    for path in sorted(folder.rglob("*.jpg"))[::step]:
+    for number, path in enumerate(sorted(folder.rglob(pattern))):
+        if number % step and f"{path.parent.name}/{path.name}" not in also:
+            continue
         image = cv2.imread(str(path))
         if image is None:
             continue
@@ -46,7 +58,7 @@ def read_portraits(folder: Path, model_dir: Path, step: int = 1) -> Iterator[Por
             continue
         face = min(faces, key=lambda found: _off_centre(found, picture))
         reader = FaceReader(models, picture, face)
-        if reader.presence >= PRESENT:
+        if reader.presence >= least_presence:
             yield Portrait(path, picture, face, reader)
 
 
