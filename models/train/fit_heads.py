@@ -93,22 +93,35 @@ def area_under_curve(scores: Floats, positive: Floats) -> float:
     return float((ranks[positive].sum() - count * (count - 1) / 2) / (count * (~positive).sum()))
 
 
-def beauty(data: Mapping[str, Floats], photographs: Photographs) -> tuple[dict[str, Floats], dict[str, Any]]:
-    """Ridge on the mean of 60 raters' votes, told as a percentile of photographs and portraits in equal shares."""
+def _ridge_head(features: Floats, votes: Floats) -> Linear:
+    return ridge(features, votes, BEAUTY_PENALTY)
+
+
+def judge_beauty(data: Mapping[str, Floats]) -> dict[str, Any]:
+    """Held-back figures of the beauty head."""
+    return _beauty_figures(*_beauty_answers(data))
+
+
+def _beauty_answers(data: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     features, votes = data["beauty_X"].astype(np.float32), data["beauty_y"].astype(np.float64)
+    return held_back(features, votes, _ridge_head)[:, 0], votes
 
-    def fit(rows: Floats, targets: Floats) -> Linear:
-        return ridge(rows, targets, BEAUTY_PENALTY)
 
-    answers = held_back(features, votes, fit)[:, 0]
-    head = fit(features, votes)
-    knots = _pooled_percentiles(answers, head(photographs.near)[:, 0])
-    figures = {
+def _beauty_figures(answers: Floats, votes: Floats) -> dict[str, Any]:
+    return {
         "rows": len(votes),
         "correlation": float(np.corrcoef(answers, votes)[0, 1]),
         "mean absolute error of 1..5": float(np.abs(answers - votes).mean()),
     }
-    return {**_arrays(head), "knots": knots.astype(np.float32), "percentiles": PERCENTILES}, figures
+
+
+def beauty(data: Mapping[str, Floats], photographs: Photographs) -> tuple[dict[str, Floats], dict[str, Any]]:
+    """Ridge on the mean of 60 raters' votes, told as a percentile of photographs and portraits in equal shares."""
+    answers, votes = _beauty_answers(data)
+    head = _ridge_head(data["beauty_X"].astype(np.float32), votes)
+    knots = _pooled_percentiles(answers, head(photographs.near)[:, 0])
+    arrays = {**_arrays(head), "knots": knots.astype(np.float32), "percentiles": PERCENTILES}
+    return arrays, _beauty_figures(answers, votes)
 
 
 def _pooled_percentiles(first: Floats, second: Floats) -> Floats:
@@ -121,8 +134,7 @@ def _pooled_percentiles(first: Floats, second: Floats) -> Floats:
 
 def classifier(name: str, data: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Any]]:
     """Logistic head ``name``; the shares of each class that are recognised, and the AUC where there are two."""
-    head, figures = _logistic_head(name, data)
-    return _arrays(head), figures
+    return _arrays(_logistic_head(name, data)), judge(name, data)
 
 
 def glasses(data: Mapping[str, Floats], photographs: Photographs) -> tuple[dict[str, Floats], dict[str, Any]]:
@@ -131,14 +143,15 @@ def glasses(data: Mapping[str, Floats], photographs: Photographs) -> tuple[dict[
     Its bias moves by the mean difference of its answers on both crops of the photographs, so that gender, beauty, mask
     and glasses share one run of the network. A linear correction fitted on the photographs was no better.
     """
-    head, figures = _logistic_head("glasses", data)
+    head, figures = _logistic_head("glasses", data), judge("glasses", data)
     gray, colour = head(photographs.gray), head(photographs.near)
     pairs = zip(gray.T[1:], colour.T[1:], strict=True)
     figures["correlation of colour with gray"] = [float(np.corrcoef(a, b)[0, 1]) for a, b in pairs]
     return _arrays(Linear(head.weights, head.bias + (gray - colour).mean(axis=0))), figures
 
 
-def _logistic_head(name: str, data: Mapping[str, Floats]) -> tuple[Linear, dict[str, Any]]:
+def judge(name: str, data: Mapping[str, Floats]) -> dict[str, Any]:
+    """Held-back figures of the logistic head ``name`` from its own features, without photographs or drawn faces."""
     features, labels = data[f"{name}_X"].astype(np.float32), data[f"{name}_y"].astype(int)
 
     def fit(rows: Floats, targets: Floats) -> Linear:
@@ -148,7 +161,11 @@ def _logistic_head(name: str, data: Mapping[str, Floats]) -> tuple[Linear, dict[
     figures = _recognised(answers, labels)
     if labels.max() > 1:
         figures["AUC of any"] = area_under_curve(-_none_log_odds(answers), labels > 0)
-    return fit(features, labels), figures
+    return figures
+
+
+def _logistic_head(name: str, data: Mapping[str, Floats]) -> Linear:
+    return logistic(data[f"{name}_X"].astype(np.float32), data[f"{name}_y"].astype(int), PENALTIES[name])
 
 
 def cartoon(
