@@ -60,13 +60,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     arguments = parser.parse_args()
-    listed = {arguments.pictures / name for name in noted("opaque", "tinted")}
+    listed = noted("opaque", "tinted")
     rows, dark, people = [], [], []
-    for number, portrait in enumerate(read_portraits(arguments.pictures, arguments.models)):
-        if number % STEP and portrait.path not in listed:
-            continue
+    for portrait in read_portraits(arguments.pictures, arguments.models, STEP, also=listed):
         rows.append(portrait.reader.sunglasses_measures)
-        dark.append(portrait.path in listed)
+        dark.append(f"{portrait.path.parent.name}/{portrait.path.name}" in listed)
         people.append(portrait.path.parent.name)
     measures, labels = np.array(rows, np.float64), np.array(dark)
     head = fit(measures, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,9 @@ PRESENT = 0.99
 
 PACK = "core"
 
+MIRRORED_POINTS = [1, 0, 2, 4, 3]
+"""The five points of a mirrored face in their own order: eyes, nose tip, mouth corners, picture-left first."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Portrait:
@@ -29,14 +32,35 @@ class Portrait:
     image: Image
     face: Face
     reader: FaceReader
+    models: AttributeModels
+
+    def mirrored(self) -> FaceReader:
+        """A reader for the same face in the mirror image of the picture."""
+        width = self.image.shape[1]
+        x, y, across, down = self.face.box
+        points = (self.face.points * [-1, 1] + [width - 1, 0])[MIRRORED_POINTS].astype(np.float32)
+        face = replace(self.face, box=(width - x - across, y, across, down), points=points)
+        return FaceReader(self.models, np.ascontiguousarray(self.image[:, ::-1]), face)
 
 
-def read_portraits(folder: Path, model_dir: Path, step: int = 1) -> Iterator[Portrait]:
-    """Every ``step``-th JPEG below ``folder``, in the order of names, that shows a face the mesh is sure of."""
+def read_portraits(
+    folder: Path,
+    model_dir: Path,
+    step: int = 1,
+    also: frozenset[str] = frozenset(),
+    pattern: str = "*.jpg",
+    least_presence: float = PRESENT,
+) -> Iterator[Portrait]:
+    """Every ``step``-th picture below ``folder``, in the order of names, that shows a face the mesh is sure of.
+
+    ``also``: pictures read in any case, as ``<person>/<file>``.
+    """
     pack = load_pack(PACK)
     files = {path.stem: path for path in (model_dir / PACK).glob("*.onnx")}
     engine, models = Engine(pack, files, PROVIDERS), AttributeModels.load(files, PROVIDERS)
-    for path in sorted(folder.rglob("*.jpg"))[::step]:
+    for number, path in enumerate(sorted(folder.rglob(pattern))):
+        if number % step and f"{path.parent.name}/{path.name}" not in also:
+            continue
         image = cv2.imread(str(path))
         if image is None:
             continue
@@ -46,8 +70,8 @@ def read_portraits(folder: Path, model_dir: Path, step: int = 1) -> Iterator[Por
             continue
         face = min(faces, key=lambda found: _off_centre(found, picture))
         reader = FaceReader(models, picture, face)
-        if reader.presence >= PRESENT:
-            yield Portrait(path, picture, face, reader)
+        if reader.presence >= least_presence:
+            yield Portrait(path, picture, face, reader, models)
 
 
 def _off_centre(face: Face, image: Image) -> float:

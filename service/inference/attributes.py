@@ -42,7 +42,6 @@ _AGE_SIDE, _AGE_K = 112, 1.0
 _EMOTION_SIDE, _EMOTION_K = 112, 1.1
 _FACERES_SIDE = 224
 _FACERES_K = 1.2
-_CARTOON_K = 1.3
 _SYNTHETIC_K = 1.6
 _EYE_SIDE, _EYE_K = 24, 1.6
 
@@ -245,8 +244,8 @@ class FaceReader:
 
     @cached_property
     def _glasses_logits(self) -> Floats:
-        """Logits in the order of ``GLASSES``; the head was trained on gray crops."""
-        return self._models.heads.glasses.values(self.embedding(_FACERES_K, gray=True))
+        """Logits in the order of ``GLASSES``."""
+        return self._models.heads.glasses.values(self._look[1])
 
     @property
     def sunglasses_measures(self) -> Floats:
@@ -262,7 +261,7 @@ class FaceReader:
     @cached_property
     def face_type(self) -> Typed:
         """``human`` or ``cartoon``."""
-        return _best(("human", "cartoon"), self._models.heads.cartoon.probabilities(self.embedding(_CARTOON_K)))
+        return _best(("human", "cartoon"), self._models.heads.cartoon.probabilities(self._look[1]))
 
     @cached_property
     def spoofing(self) -> float:

@@ -123,3 +123,8 @@ def test_work_is_done_when_asked_and_shared(
     assert faceres.runs == 1
     assert face.gender == face.gender
     assert faceres.runs == 1
+    assert face.glasses.type == "none"
+    assert face.face_type.type == "human"
+    assert faceres.runs == 1, "the heads share one embedding"
+    assert 0 <= face.spoofing <= 1
+    assert faceres.runs == 2, "the wider crop of spoofing is the only other run"
