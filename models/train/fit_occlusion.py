@@ -26,7 +26,7 @@ from models.train.people import Finder, Person, held_back, noted, pictures
 from service.inference.occlusion import SIDE, to_input
 from service.values import Points
 
-EPOCHS, BATCH, PEAK_RATE, WEIGHT_DECAY = 14, 64, 5e-3, 1e-3
+EPOCHS, BATCH, PEAK_RATE, WEIGHT_DECAY = 12, 64, 5e-3, 1e-3
 TRAINING_SEED, TEST_SEED = 11, 12
 _MAP_WEIGHT = 0.5
 """How much the coarse map counts against the ratios."""
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--lfw", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--samples", type=int, nargs=2, default=(34_000, 3_000), metavar=("TRAIN", "TEST"))
+    parser.add_argument("--samples", type=int, nargs=2, default=(30_000, 2_000), metavar=("TRAIN", "TEST"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "heads" / "occlusion.onnx")
     arguments = parser.parse_args()
