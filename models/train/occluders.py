@@ -318,16 +318,16 @@ def shadow(rng: Rng, canvas: Canvas) -> Occluder:
 
 Draw = Callable[[Rng, Canvas], Occluder]
 KINDS: dict[str, tuple[Draw, float]] = {
-    "patch": (patch, 0.12),
-    "part_patch": (part_patch, 0.2),
-    "hand": (hand, 0.12),
-    "mask": (mask, 0.09),
-    "sunglasses": (sunglasses, 0.15),
-    "clear_glasses": (clear_glasses, 0.1),
+    "patch": (patch, 0.14),
+    "part_patch": (part_patch, 0.24),
+    "hand": (hand, 0.13),
+    "mask": (mask, 0.1),
+    "sunglasses": (sunglasses, 0.1),
+    "clear_glasses": (clear_glasses, 0.08),
     "hair": (hair, 0.08),
     "scarf": (scarf, 0.04),
     "rod": (rod, 0.05),
-    "shadow": (shadow, 0.05),
+    "shadow": (shadow, 0.04),
 }
 """What is drawn and how often (probabilities of one draw)."""
 
