@@ -102,7 +102,7 @@ def completeness(image: Image, face: Face) -> int:
 def _forehead(outline: Points) -> Points:
     """The point ``(1, 2)`` between brows and hairline that must be seen, from the 68 points of the outline."""
     up = outline[_NOSE_ROOT] - outline[_CHIN]
-    return (outline[_BROWS].mean(axis=0) + _LEAST_FOREHEAD * up)[np.newaxis]
+    return np.asarray((outline[_BROWS].mean(axis=0) + _LEAST_FOREHEAD * up)[np.newaxis], np.float32)
 
 
 def _room(points: Points, image: Image) -> float:
