@@ -25,7 +25,7 @@ from models.manifest import ROOT, PackManifest, load_pack
 from models.train.people import Finder, load, noted, pictures, trimmed
 from models.train.recapture import ATTACKS
 from service.calibration.liveness import THRESHOLDS, LivenessTable
-from service.inference.liveness import CORE_PARTS, EXTENDED_PARTS, LivenessMeter
+from service.inference.liveness import CORE_PARTS, EXTENDED_PARTS, RECIPES, LivenessMeter
 from service.values import Image
 from tests.fixtures.pictures import fetch_pictures
 from tests.fixtures.places import MODELS, SHARED
@@ -45,15 +45,17 @@ class Scorer:
 
     def __init__(self, pack: PackManifest, model_dir: Path) -> None:
         self.finder = Finder(model_dir)
-        self._meter = LivenessMeter({name: load(pack, name, model_dir) for name in PARTS[pack.name]})
+        networks = [name for name in PARTS[pack.name] if name in RECIPES]
+        self._meter = LivenessMeter({name: load(pack, name, model_dir) for name in networks})
         hashes = {name: file.sha256 for name, file in pack.files.items()}
         self._table = LivenessTable.load(ROOT / "calibration" / f"liveness-{pack.name}.json", hashes)
 
     def scores(self, images: Iterable[Image]) -> NDArray[np.float64]:
         """One score per picture in which a face is found."""
         faces = ((image, self.finder.engine.detect(image, 1)) for image in images)
-        odds = [self._meter.log_odds(image, found[0].box) for image, found in faces if found]
-        return np.array([self._table.score(part) for part in odds])
+        names = self._table.names
+        measured = [self._meter.measures(image, found[0].box, names) for image, found in faces if found]
+        return np.array([self._table.score(values) for values in measured])
 
 
 def portraits(finder: Finder, files: Iterable[Path]) -> list[Image]:

@@ -333,7 +333,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
     limits = VideoLimits(
         size=settings.max_video_bytes, seconds=settings.max_video_seconds, work=settings.max_video_seconds
     )
-    watch = Watch(engine, None if reporter is None else reporter.analyst, admission, limits)
+    watch = Watch(engine, None if models.reporter is None else models.reporter.analyst, admission, limits)
     sessions = LivenessSessions(
         database,
         timedelta(seconds=settings.liveness_session_ttl),

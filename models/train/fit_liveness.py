@@ -1,4 +1,4 @@
-"""Fits ``models/calibration/liveness-<pack>.json``: from log-odds of "live" to the served score.
+"""Fits ``models/calibration/liveness-<pack>.json``: from what is measured to the served score.
 
     python -m models.train.fit_liveness --pack core --lfw FOLDER --models AIPFACE_HOME/models
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from models.manifest import ROOT, load_pack
 from models.train.people import Finder, load, noted, pictures, trimmed
 from service.calibration.liveness import FORMAT, LivenessTable, Part
-from service.inference.liveness import CORE_PARTS, EXTENDED_PARTS, LivenessMeter
+from service.inference.liveness import CORE_PARTS, EXTENDED_PARTS, RECIPES, LivenessMeter
 
 PACK_PARTS = {"core": CORE_PARTS, "extended": EXTENDED_PARTS}
 
@@ -70,9 +70,10 @@ def lower_tail(values: Floats, share: float = TAIL_SHARE) -> Tail:
 
 
 def measure(pack_name: str, lfw: Path, model_dir: Path) -> tuple[Floats, list[str]]:
-    """Log-odds ``(pictures, parts)`` of the central face of every picture, and the pictures' identities."""
+    """Measures ``(pictures, parts)`` of the central face of every picture, and the pictures' identities."""
     pack = load_pack(pack_name)
-    meter = LivenessMeter({name: load(pack, name, model_dir) for name in PACK_PARTS[pack_name]})
+    names = PACK_PARTS[pack_name]
+    meter = LivenessMeter({name: load(pack, name, model_dir) for name in names if name in RECIPES})
     finder = Finder(model_dir)
     rows, identities = [], []
     hidden = noted("reprint")
@@ -80,7 +81,7 @@ def measure(pack_name: str, lfw: Path, model_dir: Path) -> tuple[Floats, list[st
         image = trimmed(person.image)
         seen = None if person.name in hidden else finder.central(image)
         if seen is not None:
-            rows.append(meter.log_odds(image, seen.box))
+            rows.append(meter.measures(image, seen.box, names))
             identities.append(person.identity)
     return np.array(rows), identities
 
@@ -118,10 +119,11 @@ def document(pack_name: str, log_odds: Floats, identities: list[str]) -> dict[st
     pack = load_pack(pack_name)
     moments, knots, tail = fit(log_odds)
     names = PACK_PARTS[pack_name]
+    hashes = {name: file.sha256 for name, file in pack.files.items()}
     return {
         "format": FORMAT,
         "parts": [
-            {"name": name, "sha256": pack.files[name].sha256, "mean": round(mean, 4), "deviation": round(deviation, 4)}
+            {"name": name, "sha256": hashes.get(name, ""), "mean": round(mean, 4), "deviation": round(deviation, 4)}
             for name, (mean, deviation) in zip(names, moments, strict=True)
         ],
         "knots": [[round(raw, 4), served] for raw, served in knots],

@@ -113,7 +113,7 @@ def anchors_of(impostor: Floats) -> list[Anchor]:
 
 
 def _tail_quantile(ordered: Floats, far: float) -> float:
-    from scipy.stats import genpareto  # type: ignore[import-untyped]  # noqa: PLC0415 (slow, and no request needs it)
+    from scipy.stats import genpareto  # noqa: PLC0415 (slow, and no request needs it)
 
     share = max(_TAIL, _LEAST_IN_TAIL / len(ordered))
     threshold = float(ordered[int(len(ordered) * (1 - share))])
@@ -124,7 +124,7 @@ def _tail_quantile(ordered: Floats, far: float) -> float:
 
 def curve_through(anchors: list[Anchor]) -> list[tuple[float, float]]:
     """The smooth curve, sampled every hundredth of similarity and at the anchors."""
-    from scipy.interpolate import (  # type: ignore[import-untyped]  # noqa: PLC0415 (slow, and no request needs it)
+    from scipy.interpolate import (  # noqa: PLC0415 (slow, and no request needs it)
         PchipInterpolator,
     )
 

@@ -1,7 +1,8 @@
-"""From the networks' log-odds to the served liveness score 0..1, by a table that belongs to the weights.
+"""From what is measured of a face to the served liveness score 0..1, by a table that belongs to the weights.
 
-Each log-odds is standardised over real people, the sum is mapped so that the share of real people below a served
-score is what the API's documents state for it (a false reject rate of 1e-4 at 0.05, 1e-3 at 0.3, 1e-2 at 0.9).
+Each measure (a network's log-odds, the aperiodicity) is standardised over real people, the sum is mapped so that the
+share of real people below a served score is what the API's documents state for it (a false reject rate of 1e-4 at 0.05,
+1e-3 at 0.3, 1e-2 at 0.9).
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _LEAST_SLOPE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One network: its file's name and hash, and mean and standard deviation of its log-odds over real people."""
+    """One measure: its name, its weight file's hash, and mean and standard deviation over real people.
+
+    ``sha256`` is empty for a formula without weights.
+    """
 
     name: str
     sha256: str
@@ -46,6 +50,7 @@ class LivenessTable:
         if served[0] <= 0 or served[-1] >= 1 or any(part.deviation <= 0 for part in parts):
             raise CalibrationError("a liveness table holds values outside their range")
         self.parts = tuple(parts)
+        self.names = tuple(part.name for part in parts)
         self._means = np.array([part.mean for part in parts])
         self._deviations = np.array([part.deviation for part in parts])
         self._sums = sums
@@ -71,17 +76,17 @@ class LivenessTable:
         if form != FORMAT:
             raise CalibrationError(f"liveness table {path.name} has format {form}, this version reads {FORMAT}")
         for part in parts:
-            if hashes.get(part.name) != part.sha256:
+            if part.sha256 and hashes.get(part.name) != part.sha256:
                 raise CalibrationError(f"liveness table {path.name} was fitted on other weights of {part.name}")
         return cls(parts, knots)
 
     def combined(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum of the standardised log-odds: ``(..., parts)`` → ``(...)``."""
+        """Sum of the standardised measures: ``(..., parts)`` → ``(...)``."""
         total: NDArray[np.float64] = ((log_odds - self._means) / self._deviations).sum(axis=-1)
         return total
 
     def score(self, log_odds: NDArray[np.float64]) -> float:
-        """The served score, 0..1, of one face: ``(parts,)`` in the order of ``parts``. Monotone in each log-odds."""
+        """The served score, 0..1, of one face: ``(parts,)`` in the order of ``names``. Monotone in each measure."""
         return float(self.served(self.combined(log_odds)))
 
     def served(self, combined: NDArray[np.float64] | float) -> NDArray[np.float64]:

@@ -37,11 +37,6 @@ class Analyst:
         """Short names of the files without which there is nothing to analyse with."""
         return frozenset(MODEL_FILES)
 
-    @property
-    def liveness_parts(self) -> tuple[str, ...]:
-        """Names of the anti-spoofing networks, in the order of ``log_odds``."""
-        return self._liveness.parts
-
     def reader(self, image: Image, face: Face) -> FaceReader:
         """Attributes and landmarks of one face of ``image`` (BGR), each computed when first asked for."""
         return FaceReader(self._models, image, face)
@@ -50,13 +45,13 @@ class Analyst:
         """Occlusion, blur, illumination and completeness of one face of ``image`` (BGR)."""
         return self._quality.measure(image, face)
 
-    def log_odds(self, image: Image, face: Face) -> NDArray[np.float64]:
-        """``(parts,)``: raw log-odds of "live" from each anti-spoofing network, for ``image`` (BGR)."""
-        return self._liveness.log_odds(image, face.box)
+    def liveness(self, image: Image, face: Face, parts: Sequence[str]) -> NDArray[np.float64]:
+        """``(parts,)``: what each of the named measures says of one face of ``image`` (BGR)."""
+        return self._liveness.measures(image, face.box, parts)
 
     def warm_up(self, image: Image, face: Face) -> None:
         """Run everything once on a picture with a face at a known place."""
         reader = self.reader(image, face)
         _ = (reader.age, reader.emotion, reader.gender, reader.glasses, reader.landmarks, reader.eye_status)
         self.quality(image, face)
-        self.log_odds(image, face)
+        self.liveness(image, face, self._liveness.parts)

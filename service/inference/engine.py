@@ -67,13 +67,11 @@ class Engine:
 
         Without a landmark network in the pack ``outline`` has no rows, and box and angles come from the five points.
         """
-        faces = [self._face(face) for face in self._finder.find(image, limit)]
-        faces.sort(key=lambda face: (-visible_area(face.location, image), face.box))
-        return faces[:limit]
+        return self._largest_first(self._finder.find(image, limit), image)[:limit]
 
     def glance(self, image: Image) -> list[Face]:
         """Upright faces of at least a thirtieth of ``image``'s longer side, largest first; bounded work per picture."""
-        return [self._face(face) for face in self._finder.glance(image)]
+        return self._largest_first(self._finder.glance(image), image)
 
     def align(self, image: Image, points: Points) -> Image:
         """The 112x112 BGR crop in which the five ``points`` lie on the ArcFace template; black outside the picture."""
@@ -91,6 +89,10 @@ class Engine:
         """Run everything once, so that the first request finds memory allocated and kernels chosen."""
         self.detect(np.zeros((320, 320, 3), np.uint8), 1)
         self.embed([np.zeros((CROP_SIDE, CROP_SIDE, 3), np.uint8)])
+
+    def _largest_first(self, found: Sequence[LevelFace], image: Image) -> list[Face]:
+        faces = [self._face(face) for face in found]
+        return sorted(faces, key=lambda face: (-visible_area(face.location, image), face.box))
 
     def _face(self, found: LevelFace) -> Face:
         has_outline = len(found.outline) > 0

@@ -108,8 +108,8 @@ class FaceFinder:
         return []
 
     def glance(self, image: Image) -> list[LevelFace]:
-        """Upright faces that the smallest look shows, largest first: for frames of a video, of which there are many."""
-        return _largest_first(self._climb(image, Pyramid(image), _MOST_CANDIDATES, _GLANCE), image)
+        """Upright faces that the smallest look shows, in no order: for frames of a video, of which there are many."""
+        return self._climb(image, Pyramid(image), _MOST_CANDIDATES, _GLANCE)
 
     def _climb(self, image: Image, pyramid: Pyramid, limit: int, plan: Plan) -> list[LevelFace]:
         """Faces of one plan. Those beyond doubt end the climb once there are ``limit`` of them.

@@ -1,6 +1,6 @@
-"""How live a face looks in a single colour picture: raw log-odds of each anti-spoofing network.
+"""How live a face looks in a single colour picture: raw log-odds of each anti-spoofing network, and its aperiodicity.
 
-What the log-odds mean as a served score is told by ``service.calibration.liveness``.
+What these mean as a served score is told by ``service.calibration.liveness``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.manifest import Preprocessing
 from service.inference.geometry import Box
+from service.inference.periodicity import aperiodicity
 from service.inference.preprocessing import planes
 from service.inference.session import Session
 from service.values import Image
@@ -50,23 +51,35 @@ RECIPES: Mapping[str, Recipe] = {
 }
 """By the name of the weight file in the pack."""
 
-CORE_PARTS = ("fr_liveness",)
+APERIODICITY = "aperiodicity"
+"""The name of the one measure that comes from no network: ``service.inference.periodicity``."""
+
+CORE_PARTS = ("fr_liveness", APERIODICITY)
 EXTENDED_PARTS = ("fr_liveness", "minifasnet_v2", "minifasnet_v1se", "minifas128")
 
 
 class LivenessMeter:
-    """One or several networks that look at the same face.
+    """One or several networks that look at the same face, and how little of its detail repeats itself.
 
-    ``sessions``: by file name, in the order in which :meth:`log_odds` answers; each name must be in ``RECIPES``.
+    ``sessions``: by file name; each name must be in ``RECIPES``. ``parts``: names of what is measured, the networks and
+    then ``APERIODICITY``; a pack's table says which of them count.
     """
 
     def __init__(self, sessions: Mapping[str, Session]) -> None:
-        self._networks = [(RECIPES[name], session) for name, session in sessions.items()]
-        self.parts = tuple(sessions)
+        self._sessions = dict(sessions)
+        self.parts = (*sessions, APERIODICITY)
 
-    def log_odds(self, image: Image, box: Box) -> NDArray[np.float64]:
-        """``(parts,)``: natural log-odds of "live", one per network; ``box`` is the detector's, in pixels."""
-        return np.array([_log_odds(session, recipe, image, box) for recipe, session in self._networks])
+    def measures(self, image: Image, box: Box, parts: Sequence[str]) -> NDArray[np.float64]:
+        """``(parts,)``, the more the more alive: natural log-odds of "live" of the networks, and the aperiodicity.
+
+        ``box`` is the detector's, in pixels. Only what ``parts`` names is computed.
+        """
+        return np.array([self._measure(part, image, box) for part in parts])
+
+    def _measure(self, part: str, image: Image, box: Box) -> float:
+        if part == APERIODICITY:
+            return aperiodicity(image, box)
+        return _log_odds(self._sessions[part], RECIPES[part], image, box)
 
 
 def _log_odds(session: Session, recipe: Recipe, image: Image, box: Box) -> float:

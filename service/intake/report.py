@@ -80,7 +80,7 @@ class Reporter:
         if controls.quality is not Control.NONE or FaceField.QUALITY in fields:
             quality = self._quality(look)
         if controls.liveness is not Control.NONE or FaceField.LIVENESS in fields:
-            liveness = self._liveness.score(self._analyst.log_odds(look.image, look.face))
+            liveness = self._liveness.score(self._analyst.liveness(look.image, look.face, self._liveness.names))
         try:
             if quality is not None:
                 check_quality(controls.quality, quality, look.face.location, look.face.angles)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from service.errors import FaceTokenNotFound
+from service.inference.quality import completeness
 from service.intake.controls import Controls
 from service.intake.report import FaceReport, Look, Reporter
 from service.values import Angles, Embedding, Embeddings, Face, FaceField, Image, Location, Points, StoredFace
@@ -127,7 +128,6 @@ class FoundFace:
         cut, points = self._engine.portrait(self._prepared, self._face)
         left, top, scale = frame = frame_between(all_points(self._face), points)
         x, y, width, height = self._face.box
-        picture_height, picture_width = self._image.shape[:2]
         return StoredFace(
             token=token,
             location=self._face.location,
@@ -137,7 +137,7 @@ class FoundFace:
             points=tuple((float(across), float(down)) for across, down in points),
             frame=frame,
             box=((x - left) * scale, (y - top) * scale, width * scale, height * scale),
-            complete=x >= 0 and y >= 0 and x + width <= picture_width and y + height <= picture_height,
+            complete=bool(completeness(self._image, self._face)),
         )
 
 

@@ -14,7 +14,7 @@ from models.manifest import ROOT, load_pack
 from models.train.fit_liveness import REFERENCE, fit, lower_tail
 from service.calibration.errors import CalibrationError
 from service.calibration.liveness import THRESHOLDS, LivenessTable, Part
-from service.inference.liveness import RECIPES, best, clamped, log_odds, window
+from service.inference.liveness import APERIODICITY, RECIPES, best, clamped, log_odds, window
 
 PACKS = ("core", "extended")
 
@@ -30,7 +30,8 @@ def hashes(pack: str) -> dict[str, str]:
 @pytest.mark.parametrize("pack", PACKS)
 def test_the_committed_table_belongs_to_the_pack_and_names_known_networks(pack: str) -> None:
     table = LivenessTable.load(table_path(pack), hashes(pack))
-    assert all(part.name in RECIPES for part in table.parts)
+    assert all(name in RECIPES or name == APERIODICITY for name in table.names)
+    assert all((part.sha256 == "") == (part.name == APERIODICITY) for part in table.parts)
 
 
 @pytest.mark.parametrize("pack", PACKS)
@@ -42,6 +43,9 @@ def test_the_committed_table_holds_the_documents_reference_points(pack: str) -> 
     # twice the documented rate is what chance allows where forty people decide
     assert measured[f"{THRESHOLDS['frr_1e-2']:g}"] == pytest.approx(1e-2, rel=0.5)
     assert measured[f"{THRESHOLDS['frr_1e-3']:g}"] <= 3e-3
+
+
+CORE = LivenessTable.load(table_path("core"), hashes("core"))
 
 
 def test_other_weights_are_refused() -> None:
@@ -68,9 +72,11 @@ def test_a_curve_that_does_not_rise_is_refused(knots: list[tuple[float, float]])
 
 @given(st.floats(-60, 60), st.floats(0.001, 20))
 def test_more_live_scores_higher_and_stays_within_bounds(log_odds_value: float, step: float) -> None:
-    table = LivenessTable.load(table_path("core"), hashes("core"))
-    low, high = (table.score(np.array([value])) for value in (log_odds_value, log_odds_value + step))
-    assert 0 <= low <= high <= 1
+    table = CORE
+    for raised in np.eye(len(table.parts)):
+        measured = np.full(len(table.parts), log_odds_value)
+        low, high = table.score(measured), table.score(measured + step * raised)
+        assert 0 <= low <= high <= 1
 
 
 def test_the_fit_puts_the_documented_share_of_people_below_each_threshold() -> None:
