@@ -87,9 +87,13 @@ class Samples:
 
     def joined(self, other: Samples) -> Samples:
         """Both, one after the other."""
-        mine, theirs = ((part.crops, part.ratios, part.maps, part.kinds) for part in (self, other))
-        crops, ratios, maps, kinds = (np.concatenate(pair) for pair in zip(mine, theirs, strict=True))
-        return Samples(crops, ratios, maps, kinds)
+        pairs = (
+            (self.crops, other.crops),
+            (self.ratios, other.ratios),
+            (self.maps, other.maps),
+            (self.kinds, other.kinds),
+        )
+        return Samples(*(np.concatenate(pair) for pair in pairs))
 
 
 def located(finder: Finder, people: list[Person]) -> list[tuple[Person, Points]]:

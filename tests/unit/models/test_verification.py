@@ -53,7 +53,7 @@ def test_acceptance_at_a_false_acceptance_rate() -> None:
 
 
 def test_all_against_all_counts_each_pair_once() -> None:
-    genuine, impostor = all_against_all(circle(0, 10, 90), ["Ann", "Ann", "Bob"])
+    genuine, impostor = all_against_all(circle(0, 10, 90).astype(np.float32), ["Ann", "Ann", "Bob"])
     assert genuine == pytest.approx([np.cos(np.deg2rad(10))])
     assert impostor == pytest.approx([0, np.cos(np.deg2rad(80))])
     assert few_of_each(["Ann", "Ann", "Bob", "Ann"], most=2).tolist() == [True, True, True, False]
