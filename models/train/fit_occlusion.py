@@ -87,13 +87,12 @@ class Samples:
 
     def joined(self, other: Samples) -> Samples:
         """Both, one after the other."""
-        pairs = (
-            (self.crops, other.crops),
-            (self.ratios, other.ratios),
-            (self.maps, other.maps),
-            (self.kinds, other.kinds),
+        return Samples(
+            np.concatenate((self.crops, other.crops)),
+            np.concatenate((self.ratios, other.ratios)),
+            np.concatenate((self.maps, other.maps)),
+            np.concatenate((self.kinds, other.kinds)),
         )
-        return Samples(*(np.concatenate(pair) for pair in pairs))
 
 
 def located(finder: Finder, people: list[Person]) -> list[tuple[Person, Points]]:
