@@ -355,7 +355,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         liveness=VerifyLiveness(intake),
         liveness_sessions=sessions,
         video=VerifyVideo(watch, intake, scores, sessions),
-        selfie=VerifySelfie(intake, compare, downloader.fetch, admission, SealedData(admin.apps.secret)),
+        selfie=VerifySelfie(intake, compare, downloader.fetch, admission, SealedData(admin.apps.secret), limits),
         identify=identify,
         ranking=RankFaces(intake, scores, database, identify),
         person=VerifyPerson(intake, scores, _authority(stack, admin, intake)),

@@ -7,11 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.errors import FaceNotFound, ServiceUnavailable
+import numpy as np
+
+from service.errors import FaceNotFound, ServiceUnavailable, VideoTooLarge
 from service.images import gif
+from service.images.video import Video, VideoLimits
 from service.intake.intake import Admission, Intake
+from service.intake.seen import encode_jpeg
 from service.recognition.compare import CompareFaces, Probe
 from service.values import App, FaceField, ImageKind, ImageSource
+
+FRAMES_OF_A_VIDEO = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,14 @@ class VerifySelfie:
         download: Callable[[str], bytes],
         admission: Admission,
         opener: Opener,
+        video_limits: VideoLimits,
     ) -> None:
         self._intake = intake
         self._compare = compare
         self._download = download
         self._admission = admission
         self._opener = opener
+        self._video_limits = video_limits
 
     def fetch(self, url: str) -> bytes:
         """The bytes behind an address. Raises ``PictureDownloadFailed``, ``ParameterMalformed`` for no address."""
@@ -71,6 +79,22 @@ class VerifySelfie:
             return selfie
         with self._admission.permit():
             return gif.first_picture(selfie)
+
+    def frames(self, video: bytes) -> list[bytes]:
+        """At most ``FRAMES_OF_A_VIDEO`` JPEG files, spread over the video. Raises a ``VideoError``, ``Overloaded``."""
+        if len(video) > self._video_limits.size:
+            raise VideoTooLarge(f"more than {self._video_limits.size} bytes")
+        with self._admission.permit():
+            kept: list[bytes] = []
+            step = 1
+            for count, frame in enumerate(Video(video, self._video_limits).frames()):
+                if count % step:
+                    continue
+                kept.append(encode_jpeg(frame.image))
+                if len(kept) == 2 * FRAMES_OF_A_VIDEO:  # how long it is shows only at its end: thin out on the way
+                    kept, step = kept[::2], step * 2
+        chosen = np.linspace(0, len(kept) - 1, min(len(kept), FRAMES_OF_A_VIDEO)).round().astype(int)
+        return [kept[index] for index in chosen]
 
     def liveliest(self, app: App, frames: Sequence[bytes]) -> LiveFrame:
         """The frame that looks most alive; frames without a face do not count.

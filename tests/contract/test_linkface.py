@@ -20,6 +20,7 @@ from service.api.linkface.routes import PATH
 from service.app import Service
 from tests.contract.conftest import caller
 from tests.contract.wire import Wire
+from tests.fixtures import videos
 from tests.fixtures.pictures import Pictures
 
 
@@ -74,6 +75,18 @@ def test_the_same_person_another_and_the_same_picture(client: Client, pictures: 
     other = client.files(200, pictures.bytes("biden.jpg"), recorded)
     assert other["verify_score"] < 0.7
     assert client.files(200, pictures.bytes("obama.jpg"), recorded)["verify_score"] == 1
+
+
+def test_a_video_takes_the_place_of_frames(client: Client, pictures: Pictures) -> None:
+    image = cv2.imread(str(pictures.path("obama.jpg")))
+    assert image is not None
+    still = np.asarray(cv2.resize(image, (480, 640)), np.uint8)
+    film = videos.encode([still] * 30)
+    answer = client.files(200, pictures.bytes("obama2.jpg"), encode([], video=film))
+    assert answer["verify_score"] >= 0.7
+    for wrong in (b"film", film[:200]):
+        refused = client.files(400, pictures.bytes("obama2.jpg"), encode([], video=wrong))
+        assert refused["status"] == "WRONG_LIVENESS_DATA"
 
 
 def test_json_with_base64_and_keys_in_the_query(client: Client, pictures: Pictures) -> None:

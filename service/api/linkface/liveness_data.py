@@ -15,7 +15,7 @@ MOST_ACTIONS = 16
 ACTIONS = ("UNKNOWN", "BLINK", "MOUTH", "NOD", "YAW")
 """Names of the enumeration ``Action`` by number."""
 
-_FIELD_VERSION, _FIELD_FRAMES, _FIELD_ACTIONS = 1, 2, 4
+_FIELD_VERSION, _FIELD_FRAMES, _FIELD_VIDEO, _FIELD_ACTIONS = 1, 2, 3, 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_FIELDS = 1000
 _LONGEST_VARINT = 10
@@ -27,15 +27,19 @@ class LivenessDataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LivenessData:
-    """Frames as picture files, in the order of recording, and names of the actions that were asked for."""
+    """Frames as picture files, in the order of recording, and names of the actions that were asked for.
+
+    ``video`` is empty where frames were sent: these are better pictures of the same recording.
+    """
 
     frames: tuple[bytes, ...]
+    video: bytes
     actions: tuple[str, ...]
 
 
 def parse(data: bytes) -> LivenessData:
-    """Raises :class:`LivenessDataError`. A video is skipped."""
-    version = 0
+    """Raises :class:`LivenessDataError`."""
+    version, video = 0, b""
     frames: list[bytes] = []
     actions: list[int] = []
     for number, value in _fields(data):
@@ -43,17 +47,20 @@ def parse(data: bytes) -> LivenessData:
             version = value
         elif number == _FIELD_FRAMES and isinstance(value, bytes):
             frames.append(value)
+        elif number == _FIELD_VIDEO and isinstance(value, bytes):
+            video = value
         elif number == _FIELD_ACTIONS:
             actions.extend(_packed(value) if isinstance(value, bytes) else [value])
-        elif number in (_FIELD_VERSION, _FIELD_FRAMES):
+        elif number in (_FIELD_VERSION, _FIELD_FRAMES, _FIELD_VIDEO):
             raise LivenessDataError(f"field {number} has the wrong type")
     if version != VERSION:
         raise LivenessDataError(f"version {version} is not {VERSION}")
-    if not 1 <= len(frames) <= MOST_FRAMES:
-        raise LivenessDataError(f"{len(frames)} frames are not 1 to {MOST_FRAMES}")
+    if len(frames) > MOST_FRAMES or not (frames or video):
+        raise LivenessDataError(f"{len(frames)} frames are not 1 to {MOST_FRAMES}, and a video takes the place of none")
     if len(actions) > MOST_ACTIONS:
         raise LivenessDataError(f"more than {MOST_ACTIONS} actions")
-    return LivenessData(tuple(frames), tuple(ACTIONS[a] if a < len(ACTIONS) else ACTIONS[0] for a in actions))
+    names = tuple(ACTIONS[action] if action < len(ACTIONS) else ACTIONS[0] for action in actions)
+    return LivenessData(tuple(frames), b"" if frames else video, names)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:

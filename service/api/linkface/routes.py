@@ -25,7 +25,16 @@ from service.api.linkface.codes import Refusal
 from service.api.linkface.requests import Upload, Values
 from service.api.ports import UseCases
 from service.calibration.confidence import confidence
-from service.errors import AccessError, ParameterMalformed, PictureUnreadable, ServiceError, UnknownCall
+from service.errors import (
+    AccessError,
+    ParameterMalformed,
+    PictureUnreadable,
+    ServiceError,
+    UnknownCall,
+    VideoDamaged,
+    VideoTooLarge,
+    VideoUnreadable,
+)
 from service.images import gif
 from service.images.headers import Format, HeaderError, read_header
 from service.values import App
@@ -131,6 +140,17 @@ def _sides(data: bytes) -> tuple[int, int] | None:
     return (header.width, header.height) if header.format in _FORMATS else None
 
 
+_WRONG_DATA = (
+    SealedDataError,
+    liveness_data.LivenessDataError,
+    ParameterMalformed,
+    PictureUnreadable,
+    VideoUnreadable,
+    VideoTooLarge,
+    VideoDamaged,
+)
+
+
 def _verify(service: UseCases, query: bytes, content_type: str, received: Received) -> dict[str, object]:
     """In a worker thread."""
     sent: Values = requests.values(query, content_type, received)
@@ -142,8 +162,10 @@ def _verify(service: UseCases, query: bytes, content_type: str, received: Receiv
     with _concerning(asked.liveness_data.name):
         try:
             recorded = service.selfie.opened(app, recorded)
-            frame = service.selfie.liveliest(app, liveness_data.parse(recorded).frames)
-        except (SealedDataError, liveness_data.LivenessDataError, ParameterMalformed, PictureUnreadable) as error:
+            data = liveness_data.parse(recorded)
+            frames = service.selfie.frames(data.video) if data.video else data.frames
+            frame = service.selfie.liveliest(app, frames)
+        except _WRONG_DATA as error:
             raise Refusal("WRONG_LIVENESS_DATA", reason=str(error)) from None
     with _concerning(asked.selfie.name):
         score = service.selfie.score(app, service.selfie.still(selfie), frame)

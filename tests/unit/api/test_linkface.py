@@ -49,6 +49,8 @@ def test_liveness_data_comes_back_as_it_was_encoded() -> None:
     data = liveness_data.parse(encode([b"one", b"two"], video=b"film", actions=[1, 4, 99]))
     assert data.frames == (b"one", b"two")
     assert data.actions == ("BLINK", "YAW", "UNKNOWN")
+    assert data.video == b""  # frames are better pictures of the same recording
+    assert liveness_data.parse(encode([], video=b"film")).video == b"film"
 
 
 def official_message() -> Any:
