@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 from tests.fixtures.places import forget_settings
 
 pytest_plugins = [
@@ -15,3 +17,7 @@ pytest_plugins = [
 ]
 
 forget_settings()
+
+# A busy machine fails no test: nothing timed is asserted.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

@@ -77,7 +77,7 @@ _PARAMETERS = (
         222001,
         "param[] is null",
         "another parameter is missing or malformed, or the body cannot be read at all",
-        (errors.RequestError, errors.ParameterMissing, errors.ParameterMalformed),
+        (errors.RequestError, errors.ParameterMissing, errors.ParameterMalformed, errors.IdentityError),
     ),
     Code(222017, "param[face_field] format error", "a field that is not known", parameters=("face_field",)),
     Code(
