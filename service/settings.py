@@ -14,10 +14,11 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.setting_groups import CaptureSettings, IdentitySettings, VideoSettings, comma_separated
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,7 +30,6 @@ CONFIG_VARIABLE = "AIPFACE_CONFIG"
 CONFIG_NAME = "aipface.toml"
 SHOWN_DEFAULT = "x-shown-default"
 """Key under which a field whose default is computed says how, for the documentation."""
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 FOREIGN_VARIABLES = frozenset({CONFIG_VARIABLE, "AIPFACE_SHARED"})
 """Names with our prefix that are no settings: the file's place, and benchmark data of developers."""
 
@@ -66,12 +66,7 @@ def _cgroup_quota(root: Path) -> float | None:
     return granted if granted > 0 else None  # version 1 writes -1 for no limit
 
 
-def _split(value: object) -> object:
-    """``"a, b"`` as environment variables write lists; real lists pass through."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-class Settings(BaseSettings):
+class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -170,55 +165,6 @@ class Settings(BaseSettings):
         description="Most bytes of such files kept for one app; the oldest give way.",
     )
 
-    # --- pictures sealed by the device that took them ---
-    envelope_max_age: int = Field(
-        default=300,
-        ge=1,
-        le=86400,
-        description="Seconds that the time of a capture envelope may lie in the past or in the future.",
-    )
-    envelope_key_grace: int = Field(
-        default=7 * 86400,
-        ge=0,
-        le=366 * 86400,
-        description="Seconds that old keys of capture envelopes work after `aipface app envelope-key rotate`.",
-    )
-    risk_window: int = Field(
-        default=86400, ge=60, le=366 * 86400, description="Seconds within which people and failures of a device count."
-    )
-    risk_history: int = Field(
-        default=30 * 86400,
-        ge=60,
-        le=3660 * 86400,
-        description="Seconds that devices and pictures are remembered for the risk rules; at least `risk_window`.",
-    )
-    risk_people: int = Field(
-        default=5, ge=2, le=100, description="Different people in front of one device that make it suspect."
-    )
-    risk_failures: int = Field(default=5, ge=1, le=10_000, description="Failed captures that make a device suspect.")
-    risk_clock: int = Field(
-        default=60, ge=1, le=86400, description="Seconds that a device's clock may be off before it is told."
-    )
-
-    # --- videos ---
-    max_video_bytes: int = Field(
-        default=20 * 2**20, ge=1024, description="Largest video in bytes, before base64; a larger one is refused."
-    )
-    max_video_seconds: float = Field(
-        default=20.0, ge=1, le=120, description="Longest video; every second takes a processor about a second."
-    )
-    liveness_session_ttl: int = Field(
-        default=300, ge=1, le=86400, description="Seconds in which a video must answer a session code; one only may."
-    )
-    liveness_actions: Annotated[tuple[Literal["0", "1", "4", "5", "7"], ...], NoDecode] = Field(
-        default=("0", "4", "5", "7"),
-        min_length=1,
-        description=(
-            "Actions that sessions ask for, comma separated: 0 blink, 1 open the mouth, 4 raise the head, 5 lower it, "
-            "7 turn it to both sides. Clients of the cloud know all but 1."
-        ),
-    )
-
     # --- data ---
     search_backend: Literal["memory", "milvus"] = Field(
         default="memory",
@@ -247,34 +193,6 @@ class Settings(BaseSettings):
         ),
     )
 
-    # --- person verification ---
-    identity_url: str | None = Field(
-        default=None,
-        description=(
-            "Address of an authority of your own that knows people by number and name, `https://...`; without it the "
-            "register of `aipface identity` is asked."
-        ),
-    )
-    identity_token: SecretStr | None = Field(
-        default=None, description="Bearer token that the authority at `identity_url` wants."
-    )
-    identity_ca_file: Path | None = Field(
-        default=None,
-        description="Certificates in PEM that vouch for the authority, instead of the ones that public sites use.",
-    )
-    identity_timeout: float = Field(
-        default=8.0, gt=0, le=60, description="Seconds that one question to the authority may take, attempts included."
-    )
-    identity_attempts: int = Field(
-        default=3, ge=1, le=10, description="How often the authority is asked the same question until it answers."
-    )
-    identity_breaker_failures: int = Field(
-        default=5, ge=1, le=1000, description="Questions without an answer in a row after which nothing is asked."
-    )
-    identity_breaker_seconds: float = Field(
-        default=30.0, gt=0, le=3600, description="Seconds that nothing is asked then; after them one question decides."
-    )
-
     # --- logs ---
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."
@@ -290,35 +208,21 @@ class Settings(BaseSettings):
         """Where ``aipface calibrate`` leaves the operator's own score table for these weights."""
         return self.home / "calibration" / f"{model_id}.json"
 
-    @field_validator("home", "model_dir", "model_sources", "identity_ca_file", mode="after")
+    @field_validator("home", "model_dir", "model_sources", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
-    @field_validator("url_allow_hosts", "liveness_actions", mode="before")
+    @field_validator("url_allow_hosts", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
-        return _split(value)
+        return comma_separated(value)
 
     @field_validator("database_url", mode="after")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.match(r"postgres(ql)?(\+psycopg)?://", value.get_secret_value()):
             raise ValueError("must begin with postgresql://")
-        return value
-
-    @field_validator("identity_url", mode="after")
-    @classmethod
-    def _is_guarded(cls, value: str | None) -> str | None:
-        """Numbers and names travel there: encrypted, or not further than this machine."""
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must not hold a password; there is identity_token")
-        local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
-        if not parts.hostname or not (parts.scheme == "https" or local):
-            raise ValueError("must begin with https://, or with http:// for this very machine")
         return value
 
     @field_validator("log_level", "log_format", "device", "search_backend", mode="before")
@@ -336,12 +240,6 @@ class Settings(BaseSettings):
     def _milvus_has_an_address(self) -> Settings:
         if self.search_backend == "milvus" and not self.milvus_uri:
             raise ValueError("the backend milvus needs milvus_uri")
-        return self
-
-    @model_validator(mode="after")
-    def _history_suffices(self) -> Settings:
-        if self.risk_history < self.risk_window:
-            raise ValueError("risk_history must not be shorter than risk_window")
         return self
 
     @classmethod

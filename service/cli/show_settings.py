@@ -35,7 +35,9 @@ def settings_table() -> str:
     from service.settings import PREFIX, Settings
 
     rows = ["| environment | file | default | meaning |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    own = [name for name in Settings.model_fields if name in Settings.__annotations__]  # before those of single parts
+    for name in [*own, *(name for name in Settings.model_fields if name not in own)]:
+        field = Settings.model_fields[name]
         rows.append(f"| `{PREFIX}{name.upper()}` | `{name}` | {_shown_default(field)} | {field.description} |")
     return "\n".join(rows)
 
@@ -49,6 +51,8 @@ def _shown_default(field: FieldInfo) -> str:
     default = field.default
     if default in {None, ()}:
         return "none"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -1,0 +1,133 @@
+"""Settings of single parts of the service, kept together by part; ``service.settings.Settings`` is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def comma_separated(value: object) -> object:
+    """``"a, b"`` as environment variables write lists; real lists pass through."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class CaptureSettings(BaseModel):
+    """Pictures sealed by the device that took them, and what is thought of the device."""
+
+    envelope_max_age: int = Field(
+        default=300,
+        ge=1,
+        le=86400,
+        description="Seconds that the time of a capture envelope may lie in the past or in the future.",
+    )
+    envelope_key_grace: int = Field(
+        default=7 * 86400,
+        ge=0,
+        le=366 * 86400,
+        description="Seconds that old keys of capture envelopes work after `aipface app envelope-key rotate`.",
+    )
+    risk_window: int = Field(
+        default=86400, ge=60, le=366 * 86400, description="Seconds within which people and failures of a device count."
+    )
+    risk_history: int = Field(
+        default=30 * 86400,
+        ge=60,
+        le=3660 * 86400,
+        description="Seconds that devices and pictures are remembered for the risk rules; at least `risk_window`.",
+    )
+    risk_people: int = Field(
+        default=5, ge=2, le=100, description="Different people in front of one device that make it suspect."
+    )
+    risk_failures: int = Field(default=5, ge=1, le=10_000, description="Failed captures that make a device suspect.")
+    risk_clock: int = Field(
+        default=60, ge=1, le=86400, description="Seconds that a device's clock may be off before it is told."
+    )
+
+    @model_validator(mode="after")
+    def _history_suffices(self) -> CaptureSettings:
+        if self.risk_history < self.risk_window:
+            raise ValueError("risk_history must not be shorter than risk_window")
+        return self
+
+
+class VideoSettings(BaseModel):
+    """Video liveness."""
+
+    max_video_bytes: int = Field(
+        default=20 * 2**20, ge=1024, description="Largest video in bytes, before base64; a larger one is refused."
+    )
+    max_video_seconds: float = Field(
+        default=20.0, ge=1, le=120, description="Longest video; every second takes a processor about a second."
+    )
+    liveness_session_ttl: int = Field(
+        default=300, ge=1, le=86400, description="Seconds in which a video must answer a session code; one only may."
+    )
+    liveness_actions: Annotated[tuple[Literal["0", "1", "4", "5", "7"], ...], NoDecode] = Field(
+        default=("0", "4", "5", "7"),
+        min_length=1,
+        description=(
+            "Actions that sessions ask for, comma separated: 0 blink, 1 open the mouth, 4 raise the head, 5 lower it, "
+            "7 turn it to both sides. Clients of the cloud know all but 1."
+        ),
+    )
+
+    @field_validator("liveness_actions", mode="before")
+    @classmethod
+    def _actions(cls, value: object) -> object:
+        return comma_separated(value)
+
+
+class IdentitySettings(BaseModel):
+    """Person verification."""
+
+    identity_url: str | None = Field(
+        default=None,
+        description=(
+            "Address of an authority of your own that knows people by number and name, `https://...`; without it the "
+            "register of `aipface identity` is asked."
+        ),
+    )
+    identity_token: SecretStr | None = Field(
+        default=None, description="Bearer token that the authority at `identity_url` wants."
+    )
+    identity_ca_file: Path | None = Field(
+        default=None,
+        description="Certificates in PEM that vouch for the authority, instead of the ones that public sites use.",
+    )
+    identity_timeout: float = Field(
+        default=8.0, gt=0, le=60, description="Seconds that one question to the authority may take, attempts included."
+    )
+    identity_attempts: int = Field(
+        default=3, ge=1, le=10, description="How often the authority is asked the same question until it answers."
+    )
+    identity_breaker_failures: int = Field(
+        default=5, ge=1, le=1000, description="Questions without an answer in a row after which nothing is asked."
+    )
+    identity_breaker_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds that nothing is asked then; after them one question decides."
+    )
+
+    @field_validator("identity_ca_file", mode="after")
+    @classmethod
+    def _absolute_path(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("identity_url", mode="after")
+    @classmethod
+    def _is_guarded(cls, value: str | None) -> str | None:
+        """Numbers and names travel there: encrypted, or not further than this machine."""
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must not hold a password; there is identity_token")
+        local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+        if not parts.hostname or not (parts.scheme == "https" or local):
+            raise ValueError("must begin with https://, or with http:// for this very machine")
+        return value
