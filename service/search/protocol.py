@@ -27,6 +27,15 @@ class Candidate:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Faces of a group: numbers ``(n,)`` and embeddings ``(n, dimension)`` of half or single precision."""
+
+    face_pks: Keys
+    user_pks: Keys
+    embeddings: Embeddings | NDArray[np.float16]
+
+
 class GroupIndex(Protocol):
     """The faces of one group.
 
