@@ -102,7 +102,9 @@ class Gallery:
         for start in range(0, len(people), BLOCK):
             block = made[start : start + BLOCK]
             block[:] = _normal(rng, len(block), statistics.within)
-            block *= poorness * np.interp(rng.random(len(block)), steps, statistics.poorness).astype(np.float32)[:, None]
+            block *= (
+                poorness * np.interp(rng.random(len(block)), steps, statistics.poorness).astype(np.float32)[:, None]
+            )
             block += self.identities[people[start : start + BLOCK]]
             block += statistics.mean
             block /= np.linalg.norm(block, axis=1, keepdims=True)

@@ -44,6 +44,8 @@ from service.recognition.liveness import VerifyLiveness
 from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
 from service.search.catalog import Catalog
+from service.search.maintenance import Maintenance
+from service.search.tiered import TieredIndex
 from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.listener import Listener
@@ -133,7 +135,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
         source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
-        catalog = Catalog(source, engine.dimension)
+        catalog = _catalog(stack, source, engine.dimension, exact=settings.search_exact)
         catalog.load()
         _follow(stack, admin, catalog)
         upkeep = Upkeep(admin.database)
@@ -151,6 +153,18 @@ def create_app(service: Service) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         private_alias=settings.private_alias,
     )
+
+
+def _catalog(stack: contextlib.ExitStack, source: PostgresChangeSource, dimension: int, *, exact: bool) -> Catalog:
+    """An empty catalog whose large groups are reorganised by a thread of their own."""
+    maintenance = Maintenance()
+
+    def make(dimension: int, expected: int) -> TieredIndex:
+        return TieredIndex(dimension, expected, maintenance, exact=exact)
+
+    stack.callback(maintenance.stop)
+    maintenance.start()
+    return Catalog(source, dimension, make)
 
 
 def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: Catalog) -> None:

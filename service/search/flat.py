@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
-
 from numpy.typing import NDArray
 
 from service.search.protocol import Candidate, Faces, Keys
