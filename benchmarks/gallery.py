@@ -2,8 +2,8 @@
 
 Random vectors mislead: real embeddings lie close to fewer dimensions than they have numbers, strangers resemble each
 other, some pictures of a person are poor, and some people have a look-alike. The model here has these parts, with
-statistics measured on real faces (``gallery_statistics.npz``, written by ``benchmarks.gallery_fit``; no face can be made
-out of them):
+statistics measured on real faces (``gallery_statistics.npz``, written by ``benchmarks.gallery_fit``; no face can be
+made out of them):
 
     face = unit(mean + identity + poorness * deviation)
     identity = sqrt(1 - r) * own + sqrt(r) * archetype     (one of a few thousand types of faces that all people share)
@@ -21,6 +21,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,9 @@ class Statistics:
     def load(cls, dimension: int, path: Path = STATISTICS) -> Statistics:
         """The committed statistics; raises :class:`KeyError` for a dimension that is not in :data:`DIMENSIONS`."""
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[f"{name}_{dimension}"] for name in cls.__dataclass_fields__}
-        scalars = {"archetypes": int(arrays.pop("archetypes")), "likeness": float(arrays.pop("likeness"))}
-        return cls(**{name: np.asarray(value, np.float32) for name, value in arrays.items()}, **scalars)
+            values: dict[str, Any] = {name: archive[f"{name}_{dimension}"] for name in cls.__dataclass_fields__}
+        scalars = {"archetypes": int(values["archetypes"]), "likeness": float(values["likeness"])}
+        return cls(**{**values, **scalars})
 
     @property
     def threshold(self) -> float:
@@ -102,9 +103,8 @@ class Gallery:
         for start in range(0, len(people), BLOCK):
             block = made[start : start + BLOCK]
             block[:] = _normal(rng, len(block), statistics.within)
-            block *= (
-                poorness * np.interp(rng.random(len(block)), steps, statistics.poorness).astype(np.float32)[:, None]
-            )
+            lengths = poorness * np.interp(rng.random(len(block)), steps, statistics.poorness)
+            block *= lengths.astype(np.float32)[:, None]
             block += self.identities[people[start : start + BLOCK]]
             block += statistics.mean
             block /= np.linalg.norm(block, axis=1, keepdims=True)

@@ -48,7 +48,7 @@ class Codec:
         self._trained.pq.cp.min_points_per_centroid = 1  # says nothing of small samples
         self._trained.train(np.ascontiguousarray(rows @ self._encode))
 
-    def encode(self, rows: Embeddings) -> Matrix:
+    def encode(self, rows: Embeddings | NDArray[np.float16]) -> Matrix:
         """What :meth:`empty_codes` wants to be given: ``(n, axes)``."""
         return np.ascontiguousarray(np.asarray(rows, dtype=np.float32) @ self._encode)
 

@@ -96,8 +96,9 @@ class Segment:
             kept = ~self.removed[rows]
             # Faces that were removed take the places of others.
             if 2 * int(kept.sum()) >= length:
-                users = self._leaders(similarities[kept], rows[kept], limit, min_similarity)
-                if len(users) >= limit or float(similarities.min()) < min_similarity - SLACK:
+                users, least = self._leaders(similarities[kept], rows[kept], limit, min_similarity)
+                # Not so when the list is full of equals of the last one.
+                if float(similarities[-1]) < least - 2 * SLACK:
                     return self._scored(users, probe, limit, min_similarity)
             length = WIDEN * length if WIDEN * length <= min(LONGEST_LIST, len(self.face_pks)) else 0
         return self._compare_all(query, limit, min_similarity)
@@ -137,22 +138,25 @@ class Segment:
 
     def _listed(self, query: Embeddings, length: int) -> tuple[NDArray[np.float32], Rows]:
         """The short list, compared with the embeddings and in their order."""
-        found = self._refined.search(query, length, params=faiss.IndexRefineSearchParameters(k_factor=1.0))
+        found = self._refined.search(query, length)
         return found[0][0], found[1][0]
 
-    def _leaders(self, similarities: NDArray[np.float32], rows: Rows, limit: int, min_similarity: float) -> Keys:
-        """Users of falling similarities: the first ``limit`` different ones, and those that may tie with the last."""
-        rows = rows[: np.searchsorted(-similarities, -(min_similarity - SLACK), side="right")]
-        if len(rows) > ROWS_PER_USER * limit:
-            users, first = np.unique(self.user_pks[rows[: ROWS_PER_USER * limit]], return_index=True)
+    def _leaders(
+        self, similarities: NDArray[np.float32], rows: Rows, limit: int, min_similarity: float
+    ) -> tuple[Keys, float]:
+        """Users of falling similarities: the first ``limit`` different ones, and those that may tie with the last.
+
+        Also the last one's similarity, or ``min_similarity`` when there are fewer.
+        """
+        end = int(np.searchsorted(-similarities, -(min_similarity - SLACK), side="right"))
+        for looked_at in (ROWS_PER_USER * limit, end):  # the first few are nearly always enough
+            users, first = np.unique(self.user_pks[rows[: min(looked_at, end)]], return_index=True)
             if len(users) < limit:
-                users, first = np.unique(self.user_pks[rows], return_index=True)
-        else:
-            users, first = np.unique(self.user_pks[rows], return_index=True)
-        if len(users) <= limit:
-            return users
-        last = similarities[np.partition(first, limit - 1)[limit - 1]]
-        return users[similarities[first] >= last - 2 * SLACK]
+                continue
+            last = float(similarities[np.partition(first, limit - 1)[limit - 1]])
+            if looked_at >= end or float(similarities[looked_at]) < last - 2 * SLACK:
+                return users[similarities[first] >= last - 2 * SLACK], last
+        return users, min_similarity
 
     def _scored(self, users: Keys, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         """The best of ``users`` by all of their faces."""

@@ -1,9 +1,9 @@
 """An index for groups of any size: new faces exactly, the many old ones in sealed and coded segments.
 
-A small group is a :class:`FlatIndex`. When that has grown, it is frozen and a new one takes further faces; the frozen one
-is rewritten as a :class:`Segment`, together with older segments that are not much larger, and with those that have lost
-many faces (the log-structured merge of O'Neil et al. 1996). All of it happens beside searches, which see one list of parts
-or the other; both have the same content at any time.
+A small group is a :class:`FlatIndex`. When that has grown, it is frozen and a new one takes further faces; the frozen
+one is rewritten as a :class:`Segment`, together with older segments that are not much larger, and with those that have
+lost many faces (the log-structured merge of O'Neil et al. 1996). All of it happens beside searches, which see one list
+of parts or the other; both have the same content at any time.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class TieredIndex:
         """Without ``maintenance``, who changes the index does its work; ``exact`` compares every face always."""
         self._dimension = dimension
         self._maintenance = maintenance
-        self._exact = exact
+        self.exact = exact
         self._seal_at = max(seal_at, LEAST_TRAINING_ROWS)
         self._parts = _Parts(FlatIndex(dimension, min(expected, self._seal_at)))
         self._codec: Codec | None = None
@@ -151,6 +151,10 @@ class TieredIndex:
             found = [one for part in self._parts if (one := part.search_user(probe, user_pk)) is not None]
         return min(found, key=lambda one: (-one.similarity, one.face_pk), default=None)
 
+    def coded_faces(self) -> int:
+        """How many faces are searched by their codes."""
+        return sum(len(segment) for segment in self._parts.segments if segment.short_list)
+
     def nbytes(self) -> int:
         return sum(part.nbytes() for part in self._parts)
 
@@ -170,7 +174,7 @@ class TieredIndex:
         for frozen in parts.frozen:
             found += frozen.search(probe, limit, min_similarity)
         for segment in parts.segments:
-            found += segment.search(probe, limit, min_similarity, everything=self._exact)
+            found += segment.search(probe, limit, min_similarity, everything=self.exact)
         if not parts.frozen and not parts.segments:
             return found
         similarities = np.array([one.similarity for one in found])

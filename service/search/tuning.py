@@ -12,13 +12,15 @@ PROBES = 48
 FACES_EACH = 256
 """Most similar faces of a probe among which the best users are sought."""
 SHORTEST = 512
-MARGIN = 1.5
-"""The list is so much longer than the longest that was needed."""
+SHARE = 0.99
+"""So many of the best users have to be in a list of the measured length; it is then lengthened by :data:`MARGIN`."""
+MARGIN = 1.75
+"""At a million faces it brings the share of best users found from 0.99 to 0.997, and costs 0.4 of 4 ms."""
 _SEED = 11
 
 
 def short_list(segment: Segment) -> int:
-    """The length that held all of the probes' best users, with a margin; 0 when no length short enough does.
+    """The length that held nearly all of the probes' best users, with a margin; 0 when no length short enough does.
 
     Among a million faces the fiftieth best user of a face lies just around the usual threshold, so what is measured
     here is what is hard.
@@ -29,16 +31,16 @@ def short_list(segment: Segment) -> int:
     probes = segment.embeddings[chosen].astype(np.float32)
     _, nearest = segment.nearest(probes, FACES_EACH)
     listed = segment.places_in_list(probes, longest)
-    needed = max(_needed(segment, best, found) for best, found in zip(nearest, listed, strict=True))
-    length = max(SHORTEST, int(MARGIN * needed))
+    needed = [_needed(segment, best, found) for best, found in zip(nearest, listed, strict=True)]
+    length = max(SHORTEST, int(MARGIN * float(np.quantile(np.concatenate(needed), SHARE))))
     return length if length <= longest else 0
 
 
-def _needed(segment: Segment, best: Keys, listed: Keys) -> int:
-    """Length at which the list holds a face of each of the best users; more than the longest when it never does."""
+def _needed(segment: Segment, best: Keys, listed: Keys) -> Keys:
+    """Length at which the list holds a face of each of the best users; more than the longest where it never does."""
     users = segment.user_pks[best]
     _, first = np.unique(users, return_index=True)
     wanted = users[np.sort(first)[:USERS_LIMIT]]
     found, places = np.unique(segment.user_pks[listed[listed >= 0]], return_index=True)
     at = np.minimum(np.searchsorted(found, wanted), len(found) - 1)
-    return int(np.where(found[at] == wanted, places[at] + 1, LONGEST_LIST + 1).max())
+    return np.where(found[at] == wanted, places[at] + 1, LONGEST_LIST + 1)
