@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ def fill(index: TieredIndex, task: Task) -> float:
     for start in range(0, len(task.faces), BLOCK):
         end = min(start + BLOCK, len(task.faces))
         index.add_many(np.arange(start, end), users[start:end], task.faces[start:end])
+    index.maintain(threading.Event())
     return len(task.faces) / (time.perf_counter() - begin)
 
 

@@ -30,11 +30,16 @@ logger = logging.getLogger(__name__)
 
 SEAL_AT = 20_000
 """Faces that are searched exactly in about the time that coded searches take anyway."""
-WAITING = 2
-"""Frozen indexes that may wait for maintenance; with more, who adds faces does the work."""
+WAITING = 3
+"""Frozen indexes that may always wait for maintenance."""
+WAITING_SHARE = 0.5
+"""More may wait while they hold at most this share of the sealed faces; beyond that, who adds faces does the work.
+
+Writing few large segments instead of many small ones, a million faces added at once are rewritten twice on average.
+"""
 LARGEST_SEGMENT = 2_000_000
 """Larger ones are not merged any more: a merge needs memory for a second copy of what it merges."""
-MERGE_RATIO = 2.0
+MERGE_RATIO = 1.5
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
 RETRAIN_RATIO = 4
@@ -194,11 +199,14 @@ class TieredIndex:
         """After a change: have maintenance done, or do it."""
         if not self._is_due():
             return
-        if self._maintenance is None or len(self._parts.frozen) > WAITING:
-            self.maintain(threading.Event())
-        elif not self._asked:
+        parts = self._parts
+        waiting = sum(len(part) for part in parts.frozen)
+        allowed = max(WAITING * self._seal_at, WAITING_SHARE * sum(len(part) for part in parts.segments))
+        if self._maintenance is not None and not self._asked:
             self._asked = True
             self._maintenance.due(self)
+        if waiting > allowed or (self._maintenance is None and not parts.frozen):
+            self.maintain(threading.Event())
 
     def _reorganise(self, stopping: threading.Event) -> None:
         """Write one segment out of several parts, and put it in their place."""
