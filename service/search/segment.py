@@ -76,10 +76,6 @@ class Segment:
         self.removed[rows] = True
         self.removals += len(rows)
 
-    def live(self) -> Rows:
-        """All rows that are not marked."""
-        return np.flatnonzero(~self.removed)
-
     def nbytes(self) -> int:
         """Memory of everything that grows with the number of faces."""
         arrays = (self.face_pks, self.user_pks, self.removed, self._by_face, self.embeddings)

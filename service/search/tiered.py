@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
 from service.search.flat import FlatIndex
@@ -37,8 +38,8 @@ WAITING_SHARE = 0.5
 
 Writing few large segments instead of many small ones, a million faces added at once are rewritten twice on average.
 """
-LARGEST_SEGMENT = 2_000_000
-"""Larger ones are not merged any more: a merge needs memory for a second copy of what it merges."""
+LARGEST_SEGMENT = 1_000_000
+"""Larger ones are not merged any more: a merge needs memory for two more copies of what it merges."""
 MERGE_RATIO = 1.5
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
@@ -215,24 +216,20 @@ class TieredIndex:
                 frozen, segments = self._parts.frozen, _merged(self._parts)
             if not frozen and not segments:
                 return
-            taken = Faces(*_concatenated([*(part.faces() for part in frozen), *(_faces(part) for part in segments)]))
-            segment = self._sealed(taken, stopping) if len(taken.face_pks) else None
+            marks = [segment.removed.copy() for segment in segments]
+            loose = [part.faces() for part in frozen]
+            taken = [*loose, *(_unmarked(old, removed) for old, removed in zip(segments, marks, strict=True))]
+            segment = self._sealed(_concatenated(taken), stopping) if any(len(one.face_pks) for one in taken) else None
             with self._lock:
                 kept = [part for part in self._parts.segments if part not in segments]
                 if segment is not None:
-                    self._take_over(segment, frozen, segments)
+                    # What has been removed from the old parts since they were copied.
+                    gone = [one.face_pks[~part.holds(one.face_pks)] for part, one in zip(frozen, loose, strict=True)]
+                    gone += [old.face_pks[old.removed & ~was] for old, was in zip(segments, marks, strict=True)]
+                    segment.mark(segment.places_of(np.concatenate(gone)))
                     kept.append(segment)
                 still = tuple(part for part in self._parts.frozen if part not in frozen)
                 self._parts = replace(self._parts, frozen=still, segments=tuple(kept))
-
-    def _take_over(self, segment: Segment, frozen: Sequence[FlatIndex], segments: Sequence[Segment]) -> None:
-        """Mark what has been removed from the old parts since they were copied."""
-        gone = np.ones(len(segment.face_pks), dtype=np.bool_)
-        for part in frozen:
-            gone &= ~part.holds(segment.face_pks)
-        for old in segments:
-            gone &= old.places_of(segment.face_pks) < 0
-        segment.mark(np.flatnonzero(gone))
 
     def _sealed(self, faces: Faces, stopping: threading.Event) -> Segment:
         begun = time.monotonic()
@@ -280,15 +277,15 @@ def _merged(parts: _Parts) -> list[Segment]:
     return chosen
 
 
-def _faces(segment: Segment) -> Faces:
-    rows = segment.live()
-    if len(rows) == len(segment.face_pks):
+def _unmarked(segment: Segment, removed: NDArray[np.bool_]) -> Faces:
+    """The faces that ``removed`` does not mark."""
+    if not removed.any():
         return Faces(segment.face_pks, segment.user_pks, segment.embeddings)
-    return Faces(segment.face_pks[rows], segment.user_pks[rows], segment.embeddings[rows])
+    return Faces(segment.face_pks[~removed], segment.user_pks[~removed], segment.embeddings[~removed])
 
 
-def _concatenated(parts: Sequence[Faces]) -> tuple[Keys, Keys, Embeddings]:
-    return (
+def _concatenated(parts: Sequence[Faces]) -> Faces:
+    return Faces(
         np.concatenate([part.face_pks for part in parts]),
         np.concatenate([part.user_pks for part in parts]),
         np.concatenate([part.embeddings.astype(np.float16, copy=False) for part in parts]),
