@@ -33,14 +33,16 @@ SEAL_AT = 20_000
 """Faces that are searched exactly in about the time that coded searches take anyway."""
 WAITING = 3
 """Frozen indexes that may always wait for maintenance."""
-WAITING_SHARE = 0.5
-"""More may wait while they hold at most this share of the sealed faces; beyond that, who adds faces does the work.
+MOST_WAITING = 500_000
+"""More may wait while they hold no more faces than are sealed, and than this; then who adds faces does the work.
 
-Writing few large segments instead of many small ones, a million faces added at once are rewritten twice on average.
+So a million faces added at once are rewritten twice on average.
 """
+TAIL_SHARE = 0.25
+"""Beside segments the tail is frozen at this share of :data:`SEAL_AT`: its scan comes on top of theirs."""
 LARGEST_SEGMENT = 1_000_000
 """Larger ones are not merged any more: a merge needs memory for two more copies of what it merges."""
-MERGE_RATIO = 1.5
+MERGE_RATIO = 4.0
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
 RETRAIN_RATIO = 4
@@ -106,7 +108,7 @@ class TieredIndex:
             if known.any():
                 face_pks, user_pks, embeddings = face_pks[~known], user_pks[~known], embeddings[~known]
             parts.tail.add_many(face_pks, user_pks, embeddings)
-            if len(parts.tail) >= self._seal_at:
+            if len(parts.tail) >= self._seal_at * (TAIL_SHARE if parts.segments else 1):
                 self._parts = replace(parts, tail=FlatIndex(self._dimension), frozen=(*parts.frozen, parts.tail))
         self._see_to_it()
 
@@ -202,7 +204,8 @@ class TieredIndex:
             return
         parts = self._parts
         waiting = sum(len(part) for part in parts.frozen)
-        allowed = max(WAITING * self._seal_at, WAITING_SHARE * sum(len(part) for part in parts.segments))
+        sealed = sum(len(part) for part in parts.segments)
+        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING))
         if self._maintenance is not None and not self._asked:
             self._asked = True
             self._maintenance.due(self)

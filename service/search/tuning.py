@@ -11,7 +11,7 @@ PROBES = 48
 """Faces of the segment that are looked for; with 50 users each, 2,400 users have to be in the lists."""
 FACES_EACH = 256
 """Most similar faces of a probe among which the best users are sought."""
-SHORTEST = 512
+SHORTEST = 256
 SHARE = 0.99
 """So many of the best users have to be in a list of the measured length; it is then lengthened by :data:`MARGIN`."""
 MARGIN = 1.75
