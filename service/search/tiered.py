@@ -209,7 +209,7 @@ class TieredIndex:
         if self._maintenance is not None and not self._asked:
             self._asked = True
             self._maintenance.due(self)
-        if waiting > allowed or (self._maintenance is None and not parts.frozen):
+        if waiting > allowed or (self._maintenance is None and any(map(_worn, parts.segments))):
             self.maintain(threading.Event())
 
     def _reorganise(self, stopping: threading.Event) -> None:
