@@ -63,7 +63,9 @@ from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
 from service.recognition.video import VerifyVideo
 from service.search.catalog import Catalog
+from service.search.maintenance import Maintenance
 from service.search.protocol import FaceSearch
+from service.search.tiered import TieredIndex
 from service.settings import SettingsError
 from service.storage import migrations
 from service.storage.engine import Database
@@ -219,7 +221,7 @@ def _catalog(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> FaceS
     settings = admin.settings
     source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
     if settings.search_backend == "memory":
-        return Catalog(source, engine.dimension)
+        return _in_memory(stack, source, engine.dimension, exact=settings.search_exact)
     try:
         from service.search.milvus import MilvusCatalog  # noqa: PLC0415 (an extra, and slow to load)
     except ModuleNotFoundError as error:
@@ -236,6 +238,18 @@ def _catalog(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> FaceS
     )
     stack.callback(milvus.close)
     return milvus
+
+
+def _in_memory(stack: contextlib.ExitStack, source: PostgresChangeSource, dimension: int, *, exact: bool) -> Catalog:
+    """An empty catalog whose large groups are reorganised by a thread of their own."""
+    maintenance = Maintenance()
+
+    def make(dimension: int, expected: int) -> TieredIndex:
+        return TieredIndex(dimension, expected, maintenance, exact=exact)
+
+    stack.callback(maintenance.stop)
+    maintenance.start()
+    return Catalog(source, dimension, make)
 
 
 def _follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> None:

@@ -193,6 +193,12 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
         ),
     )
 
+    # --- search ---
+    search_exact: bool = Field(
+        default=False,
+        description="Compare a probe with every face of a large group instead of a short list; slower, for comparison.",
+    )
+
     # --- logs ---
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."

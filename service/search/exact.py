@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from service.search.protocol import Candidate, Keys
-from service.search.similarity import best_of_users, exact
+from service.search.similarity import best_of_users, exact, rounded
 from service.values import Embedding, Embeddings
 
 
@@ -22,7 +22,7 @@ class ExactIndex:
 
     def add(self, face_pk: int, user_pk: int, embedding: Embedding) -> None:
         with self._lock:
-            self._faces.setdefault(face_pk, (user_pk, np.array(embedding, dtype=np.float32)))
+            self._faces.setdefault(face_pk, (user_pk, rounded(embedding)))
 
     def add_many(self, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:
         for face_pk, user_pk, embedding in zip(face_pks.tolist(), user_pks.tolist(), embeddings, strict=True):

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
-from service.search.protocol import Candidate, Keys
-from service.search.similarity import SLACK, best_of_users, exact
+from service.search.protocol import Candidate, Faces, Keys
+from service.search.similarity import SLACK, best_of_users, exact, rounded
 from service.values import Embedding, Embeddings
 
 FIRST_CAPACITY = 8
@@ -45,7 +46,7 @@ class _Arrays:
         rows = slice(start, start + len(face_pks))
         self.face_pks[rows] = face_pks
         self.user_pks[rows] = user_pks
-        self.embeddings[rows] = embeddings
+        self.embeddings[rows] = rounded(embeddings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,16 @@ class FlatIndex:
             places = np.array([self._places[face] for face in self._faces.get(user_pk, ())], dtype=np.int64)
             now = self._now
         return next(iter(now.score(places, probe, 1, -np.inf)), None)
+
+    def holds(self, face_pks: Keys) -> NDArray[np.bool_]:
+        """Which of the faces are here."""
+        return np.fromiter(map(self._places.__contains__, face_pks.tolist()), dtype=np.bool_, count=len(face_pks))
+
+    def faces(self) -> Faces:
+        """All faces as of one moment."""
+        now = self._now
+        places = now.live(np.arange(now.count))
+        return Faces(now.arrays.face_pks[places], now.arrays.user_pks[places], now.arrays.embeddings[places])
 
     def nbytes(self) -> int:
         arrays = self._now.arrays

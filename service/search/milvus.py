@@ -21,7 +21,7 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from service.errors import ServiceUnavailable
 from service.search.protocol import NEVER, Block, ChangeSource
 from service.search.replay import surviving_additions
-from service.search.similarity import best_of_users, exact
+from service.search.similarity import best_of_users, exact, rounded
 from service.values import Change, ChangeKind, Embedding, Embeddings, Hit
 
 BATCH = 2000
@@ -268,7 +268,7 @@ class MilvusCatalog:
     def _put(self, app_pk: int, keys: Iterable[tuple[int, int, int]], embeddings: Embeddings) -> None:
         rows = [
             {"face_pk": face_pk, "user_pk": user_pk, "group_pk": group_pk, "app_pk": app_pk, "embedding": embedding}
-            for (face_pk, user_pk, group_pk), embedding in zip(keys, embeddings, strict=True)
+            for (face_pk, user_pk, group_pk), embedding in zip(keys, rounded(embeddings), strict=True)
         ]
         self._client.upsert(self._faces, rows, timeout=self._timeout)
 

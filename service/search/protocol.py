@@ -31,6 +31,15 @@ NEVER = -1
 """Position of an app that has not been loaded yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Faces of a group: numbers ``(n,)`` and embeddings ``(n, dimension)`` of half or single precision."""
+
+    face_pks: Keys
+    user_pks: Keys
+    embeddings: Embeddings | NDArray[np.float16]
+
+
 class GroupIndex(Protocol):
     """The faces of one group.
 

@@ -1,8 +1,9 @@
-"""Oracle, FAISS and catalogs agree, whatever is done to the library in whatever order.
+"""Oracle, small and large indexes and catalogs agree, whatever is done to the library in whatever order.
 
-A random sequence of enrolments, replacements, copies and deletions runs against a real database. Three catalogs watch
-it: one of FAISS indexes and one of oracles that follow the change log, as two processes would, and one that is
-restarted now and then. What the tables say at the end of each step decides who is right.
+A random sequence of enrolments, replacements, copies and deletions runs against a real database. Four catalogs watch
+it: one of FAISS indexes, one of indexes for large groups that are reorganised all the time, and one of oracles, which
+follow the change log as so many processes would, and one that is restarted now and then. What the tables say at the end
+of each step decides who is right.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from service.search.exact import ExactIndex
 from service.search.flat import FlatIndex
 from service.search.milvus import MilvusCatalog
 from service.search.protocol import FaceSearch
+from service.search.tiered import TieredIndex
 from service.storage.engine import Database, UnitOfWork
 from service.storage.source import PostgresChangeSource
 from service.values import App, Embedding, Hit
@@ -174,7 +176,13 @@ def test_all_agree_under_random_change(database: Database, seed: int) -> None:
         catalog.load()
         return catalog
 
-    catalogs = {"FAISS": restarted(), "oracle": Catalog(source, DIMENSION, ExactIndex), "restarted": restarted()}
+    large = Catalog(source, DIMENSION, lambda dimension, expected: TieredIndex(dimension, expected, seal_at=64))
+    catalogs = {
+        "FAISS": restarted(),
+        "large": large,
+        "oracle": Catalog(source, DIMENSION, ExactIndex),
+        "restarted": restarted(),
+    }
     for step in range(STEPS // 2):
         app = play.step()
         if step % 7 == 0:

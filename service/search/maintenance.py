@@ -1,0 +1,56 @@
+"""The thread that reorganises large indexes beside the searches."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import weakref
+from typing import Protocol
+
+import faiss
+
+logger = logging.getLogger(__name__)
+
+
+class Maintained(Protocol):
+    """Something that has work to do now and then."""
+
+    def maintain(self, stopping: threading.Event) -> None:
+        """Do what is due; give up soon, leaving things as they were, when ``stopping`` is set."""
+
+
+class Maintenance:
+    """Indexes say when they are due; one after the other is seen to, on one processor."""
+
+    def __init__(self) -> None:
+        self._due: queue.SimpleQueue[weakref.ReferenceType[Maintained] | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="index maintenance", daemon=True)
+
+    def start(self) -> None:
+        """Begin; what is due already is seen to."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; returns when the thread has ended. What is due stays undone, which costs only time at searches."""
+        self._stopping.set()
+        self._due.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def due(self, index: Maintained) -> None:
+        """``index`` wants to be maintained; it is forgotten when nobody else holds it."""
+        self._due.put(weakref.ref(index))
+
+    def _run(self) -> None:
+        faiss.omp_set_num_threads(1)  # of this thread: the other processors are for searches
+        while (reference := self._due.get()) is not None and not self._stopping.is_set():
+            index = reference()
+            if index is None:
+                continue
+            try:
+                index.maintain(self._stopping)
+            except Exception:
+                logger.exception("maintenance of an index failed")
+            del index

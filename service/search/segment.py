@@ -1,0 +1,188 @@
+"""A sealed part of a large group: its faces do not change any more, they are only marked as removed.
+
+Rows are sorted by user and face, so that a user's faces lie side by side and need no directory. A search scans short
+codes (:mod:`service.search.codec`), compares the short list with the half precision embeddings, takes all faces of the
+best users and scores these with :func:`service.search.similarity.exact`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from service.search.codec import Codec
+from service.search.protocol import Candidate, Faces, Keys
+from service.search.similarity import SLACK, best_of_users, exact
+from service.values import Embedding, Embeddings
+
+WIDEN = 4
+"""By how much a list is lengthened that did not suffice."""
+LONGEST_LIST = 16_384
+"""A longer list takes as long as comparing everything; then everything is compared."""
+WORTH_CODING = 8
+"""With fewer rows than so many lists, everything is compared as well."""
+USERS_LIMIT = 50
+"""Short lists are measured for so many wanted users, and lengthened in proportion for more."""
+ROWS_PER_USER = 8
+BLOCK = 16_384
+
+Rows = NDArray[np.int64]
+
+
+class Segment:
+    """Marks may be set under the owner's lock while others search; everything else is fixed."""
+
+    def __init__(self, faces: Faces) -> None:
+        """Copies the faces. Until :meth:`code` has been called every search compares everything."""
+        order = np.lexsort((faces.face_pks, faces.user_pks))
+        self.face_pks: Keys = faces.face_pks[order]
+        self.user_pks: Keys = faces.user_pks[order]
+        self.removed = np.zeros(len(order), dtype=np.bool_)
+        self.removals = 0
+        self._by_face = np.argsort(self.face_pks).astype(np.int32)
+        self._store, self.embeddings = _half_precision(len(order), faces.embeddings.shape[1])
+        for start in range(0, len(order), BLOCK):
+            self.embeddings[start : start + BLOCK] = faces.embeddings[order[start : start + BLOCK]]
+        self._codes: Any = None
+        self._coded: Any = None
+        self._refined: Any = None
+        self.short_list = 0
+
+    # --- content ---
+
+    def __len__(self) -> int:
+        """How many faces are not marked."""
+        return len(self.face_pks) - self.removals
+
+    def places_of(self, face_pks: Keys) -> Rows:
+        """Row of each face, -1 where it is not here or marked."""
+        if not len(self.face_pks):
+            return np.full(len(face_pks), -1, dtype=np.int64)
+        at = np.searchsorted(self.face_pks, face_pks, sorter=self._by_face)
+        rows = self._by_face[np.minimum(at, len(self._by_face) - 1)].astype(np.int64)
+        return np.where((self.face_pks[rows] == face_pks) & ~self.removed[rows], rows, -1)
+
+    def rows_of(self, user_pk: int) -> Rows:
+        """Rows of a user that are not marked."""
+        first, end = np.searchsorted(self.user_pks, (user_pk, user_pk + 1))
+        rows = np.arange(first, end)
+        return rows[~self.removed[rows]]
+
+    def mark(self, rows: Rows) -> None:
+        """Remove rows, none of which is marked yet."""
+        self.removed[rows] = True
+        self.removals += len(rows)
+
+    def nbytes(self) -> int:
+        """Memory of everything that grows with the number of faces."""
+        arrays = (self.face_pks, self.user_pks, self.removed, self._by_face, self.embeddings)
+        return sum(array.nbytes for array in arrays) + (0 if self._codes is None else int(self._codes.codes.size()))
+
+    # --- searches ---
+
+    def search(self, probe: Embedding, limit: int, min_similarity: float, *, everything: bool) -> list[Candidate]:
+        """As :meth:`service.search.protocol.GroupIndex.search`; ``everything`` asks for the exact answer."""
+        query = np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis]
+        length = 0 if everything else self._list_length(limit)
+        while length:
+            similarities, rows = self._listed(query, length)
+            kept = ~self.removed[rows]
+            # Faces that were removed take the places of others.
+            if 2 * int(kept.sum()) >= length:
+                users, least = self._leaders(similarities[kept], rows[kept], limit, min_similarity)
+                # Not so when the list is full of equals of the last one.
+                if float(similarities[-1]) < least - 2 * SLACK:
+                    return self._scored(users, probe, limit, min_similarity)
+            length = WIDEN * length if WIDEN * length <= min(LONGEST_LIST, len(self.face_pks)) else 0
+        return self._compare_all(query, limit, min_similarity)
+
+    def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
+        """As :meth:`service.search.protocol.GroupIndex.search_user`."""
+        return next(iter(self._scored(np.array([user_pk]), probe, 1, -np.inf)), None)
+
+    def places_in_list(self, probes: Embeddings, length: int) -> Rows:
+        """Rows ``(n, length)`` by falling estimate of their similarity, for tuning; -1 behind the last."""
+        found: Rows = self._coded.search(np.ascontiguousarray(probes, dtype=np.float32), length)[1]
+        return found
+
+    def nearest(self, probes: Embeddings, count: int) -> tuple[NDArray[np.float32], Rows]:
+        """The ``count`` most similar rows, marked ones too, of ``(n, dimension)`` probes, each compared with all."""
+        found: tuple[NDArray[np.float32], Rows] = self._store.search(
+            np.ascontiguousarray(probes, dtype=np.float32), min(count, len(self.face_pks))
+        )
+        return found
+
+    # --- sealing ---
+
+    def code(self, codec: Codec, start: int, end: int) -> None:
+        """Code the rows from ``start`` to ``end``, the first of which follows the last one coded."""
+        if self._codes is None:
+            self._codes = codec.empty_codes()
+        self._codes.add(codec.encode(self.embeddings[start:end]))
+        if end == len(self.face_pks):
+            self._coded = codec.asking(self._codes)
+            self._refined = faiss.IndexRefine(self._coded, self._store)
+
+    # --- inside ---
+
+    def _list_length(self, limit: int) -> int:
+        length = int(self.short_list * max(1.0, limit / USERS_LIMIT))
+        return length if length <= LONGEST_LIST and WORTH_CODING * length <= len(self.face_pks) else 0
+
+    def _listed(self, query: Embeddings, length: int) -> tuple[NDArray[np.float32], Rows]:
+        """The short list, compared with the embeddings and in their order."""
+        found = self._refined.search(query, length)
+        return found[0][0], found[1][0]
+
+    def _leaders(
+        self, similarities: NDArray[np.float32], rows: Rows, limit: int, min_similarity: float
+    ) -> tuple[Keys, float]:
+        """Users of falling similarities: the first ``limit`` different ones, and those that may tie with the last.
+
+        Also the last one's similarity, or ``min_similarity`` when there are fewer.
+        """
+        end = int(np.searchsorted(-similarities, -(min_similarity - SLACK), side="right"))
+        for looked_at in (ROWS_PER_USER * limit, end):  # the first few are nearly always enough
+            users, first = np.unique(self.user_pks[rows[: min(looked_at, end)]], return_index=True)
+            if len(users) < limit:
+                continue
+            last = float(similarities[np.partition(first, limit - 1)[limit - 1]])
+            if looked_at >= end or float(similarities[looked_at]) < last - 2 * SLACK:
+                return users[similarities[first] >= last - 2 * SLACK], last
+        return users, min_similarity
+
+    def _scored(self, users: Keys, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        """The best of ``users`` by all of their faces."""
+        firsts = np.searchsorted(self.user_pks, users, side="left")
+        counts = np.searchsorted(self.user_pks, users, side="right") - firsts
+        rows = np.repeat(firsts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
+        rows = rows[~self.removed[rows]]
+        similarities = exact(self.embeddings[rows], probe)
+        return best_of_users(self.face_pks[rows], self.user_pks[rows], similarities, limit, min_similarity)
+
+    def _compare_all(self, query: Embeddings, limit: int, min_similarity: float) -> list[Candidate]:
+        wanted = min(len(self.face_pks), ROWS_PER_USER * limit)
+        while True:
+            found, places = self._store.search(query, wanted)
+            similarities, rows = found[0], places[0]
+            last = float(similarities[-1])
+            whole = wanted == len(self.face_pks)
+            # What was not returned is no better than the last; decided are only those that beat it beyond rounding.
+            decided = rows if whole else rows[similarities > last + 2 * SLACK]
+            users = np.unique(self.user_pks[decided[~self.removed[decided]]])
+            if whole or last < min_similarity - SLACK or len(users) >= limit:
+                kept = rows[~self.removed[rows]]
+                return self._scored(np.unique(self.user_pks[kept]), query[0], limit, min_similarity)
+            wanted = min(len(self.face_pks), WIDEN * wanted)
+
+
+def _half_precision(count: int, dimension: int) -> tuple[Any, NDArray[np.float16]]:
+    """A FAISS index of ``count`` rows that are still to be written, and the rows."""
+    store = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    store.codes.resize(2 * dimension * count)
+    store.ntotal = count
+    memory = faiss.rev_swig_ptr(store.codes.data(), 2 * dimension * count)
+    return store, memory.view(np.float16).reshape(count, dimension)

@@ -1,0 +1,295 @@
+"""An index for groups of any size: new faces exactly, the many old ones in sealed and coded segments.
+
+A small group is a :class:`FlatIndex`. When that has grown, it is frozen and a new one takes further faces; the frozen
+one is rewritten as a :class:`Segment`, together with older segments that are not much larger, and with those that have
+lost many faces (the log-structured merge of O'Neil et al. 1996). All of it happens beside searches, which see one list
+of parts or the other; both have the same content at any time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
+from service.search.flat import FlatIndex
+from service.search.maintenance import Maintenance
+from service.search.protocol import Candidate, Faces, Keys
+from service.search.segment import BLOCK, Segment
+from service.search.similarity import best_of_users
+from service.search.tuning import short_list
+from service.values import Embedding, Embeddings
+
+logger = logging.getLogger(__name__)
+
+SEAL_AT = 20_000
+"""Faces that are searched exactly in about the time that coded searches take anyway."""
+WAITING = 3
+"""Frozen indexes that may always wait for maintenance."""
+MOST_WAITING = 500_000
+"""More may wait while they hold no more faces than are sealed, and than this; then who adds faces does the work.
+
+So a million faces added at once are rewritten twice on average.
+"""
+TAIL_SHARE = 0.25
+"""Beside segments the tail is frozen at this share of :data:`SEAL_AT`: its scan comes on top of theirs."""
+LARGEST_SEGMENT = 1_000_000
+"""Larger ones are not merged any more: a merge needs memory for two more copies of what it merges."""
+MERGE_RATIO = 4.0
+"""A segment takes part in a merge when it is at most so many times as large as what comes before it."""
+REMOVED_SHARE = 0.2
+RETRAIN_RATIO = 4
+"""Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
+_PAUSE = 0.0005
+"""Seconds between blocks of background work, in which a waiting search gets the interpreter and the caches."""
+
+
+class Stopped(Exception):
+    """Maintenance was told to stop; nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Where the faces are. Each face is in one part."""
+
+    tail: FlatIndex
+    frozen: tuple[FlatIndex, ...] = ()
+    segments: tuple[Segment, ...] = ()
+
+    def __iter__(self) -> itertools.chain[FlatIndex | Segment]:
+        return itertools.chain((self.tail,), self.frozen, self.segments)
+
+
+class TieredIndex:
+    """Satisfies :class:`service.search.protocol.GroupIndex`."""
+
+    def __init__(
+        self,
+        dimension: int,
+        expected: int = 0,
+        maintenance: Maintenance | None = None,
+        *,
+        exact: bool = False,
+        seal_at: int = SEAL_AT,
+    ) -> None:
+        """Without ``maintenance``, who changes the index does its work; ``exact`` compares every face always."""
+        self._dimension = dimension
+        self._maintenance = maintenance
+        self.exact = exact
+        self._seal_at = max(seal_at, LEAST_TRAINING_ROWS)
+        self._parts = _Parts(FlatIndex(dimension, min(expected, self._seal_at)))
+        self._codec: Codec | None = None
+        self._lock = threading.RLock()  # changes
+        self._reorganising = threading.Lock()
+        self._removals = 0
+        """Odd while a removal that concerns several parts is under way."""
+        self._asked = False
+
+    # --- changes ---
+
+    def add(self, face_pk: int, user_pk: int, embedding: Embedding) -> None:
+        self.add_many(np.array([face_pk]), np.array([user_pk]), np.asarray(embedding)[np.newaxis])
+
+    def add_many(self, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:
+        with self._lock:
+            parts = self._parts
+            known = np.zeros(len(face_pks), dtype=np.bool_)
+            for segment in parts.segments:
+                known |= segment.places_of(face_pks) >= 0
+            for frozen in parts.frozen:
+                known |= frozen.holds(face_pks)
+            if known.any():
+                face_pks, user_pks, embeddings = face_pks[~known], user_pks[~known], embeddings[~known]
+            parts.tail.add_many(face_pks, user_pks, embeddings)
+            if len(parts.tail) >= self._seal_at * (TAIL_SHARE if parts.segments else 1):
+                self._parts = replace(parts, tail=FlatIndex(self._dimension), frozen=(*parts.frozen, parts.tail))
+        self._see_to_it()
+
+    def remove_face(self, face_pk: int) -> None:
+        key = np.array([face_pk])
+        with self._lock:
+            self._parts.tail.remove_face(face_pk)
+            for frozen in self._parts.frozen:
+                frozen.remove_face(face_pk)
+            for segment in self._parts.segments:
+                rows = segment.places_of(key)
+                if rows[0] >= 0:
+                    segment.mark(rows)
+        self._see_to_it()
+
+    def remove_user(self, user_pk: int) -> None:
+        with self._lock:
+            self._removals += 1
+            try:
+                self._parts.tail.remove_user(user_pk)
+                for frozen in self._parts.frozen:
+                    frozen.remove_user(user_pk)
+                for segment in self._parts.segments:
+                    segment.mark(segment.rows_of(user_pk))
+            finally:
+                self._removals += 1
+        self._see_to_it()
+
+    # --- searches ---
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(len(part) for part in self._parts)
+
+    def search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        if limit < 1:
+            return []
+        begun, parts = self._removals, self._parts
+        found = self._search(parts, probe, limit, min_similarity)
+        if begun % 2 or begun != self._removals:
+            # A user may have been removed from some parts and not yet from others when they were searched.
+            with self._lock:
+                found = self._search(self._parts, probe, limit, min_similarity)
+        return found
+
+    def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
+        with self._lock:
+            found = [one for part in self._parts if (one := part.search_user(probe, user_pk)) is not None]
+        return min(found, key=lambda one: (-one.similarity, one.face_pk), default=None)
+
+    def coded_faces(self) -> int:
+        """How many faces are searched by their codes."""
+        return sum(len(segment) for segment in self._parts.segments if segment.short_list)
+
+    def nbytes(self) -> int:
+        return sum(part.nbytes() for part in self._parts)
+
+    # --- maintenance ---
+
+    def maintain(self, stopping: threading.Event) -> None:
+        """Seal what is frozen and merge what is due; searches and changes go on meanwhile."""
+        self._asked = False
+        try:
+            while self._is_due() and not stopping.is_set():
+                self._reorganise(stopping)
+        except Stopped:
+            logger.info("maintenance of an index of %d faces was given up", len(self))
+
+    def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        found = [*parts.tail.search(probe, limit, min_similarity)]
+        for frozen in parts.frozen:
+            found += frozen.search(probe, limit, min_similarity)
+        for segment in parts.segments:
+            found += segment.search(probe, limit, min_similarity, everything=self.exact)
+        if not parts.frozen and not parts.segments:
+            return found
+        similarities = np.array([one.similarity for one in found])
+        return best_of_users(
+            np.array([one.face_pk for one in found], dtype=np.int64),
+            np.array([one.user_pk for one in found], dtype=np.int64),
+            similarities,
+            limit,
+            min_similarity,
+        )
+
+    def _is_due(self) -> bool:
+        parts = self._parts
+        return bool(parts.frozen) or any(_worn(segment) for segment in parts.segments)
+
+    def _see_to_it(self) -> None:
+        """After a change: have maintenance done, or do it."""
+        if not self._is_due():
+            return
+        parts = self._parts
+        waiting = sum(len(part) for part in parts.frozen)
+        sealed = sum(len(part) for part in parts.segments)
+        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING))
+        if self._maintenance is not None and not self._asked:
+            self._asked = True
+            self._maintenance.due(self)
+        if waiting > allowed or (self._maintenance is None and any(map(_worn, parts.segments))):
+            self.maintain(threading.Event())
+
+    def _reorganise(self, stopping: threading.Event) -> None:
+        """Write one segment out of several parts, and put it in their place."""
+        with self._reorganising:
+            with self._lock:
+                frozen, segments = self._parts.frozen, _merged(self._parts)
+            if not frozen and not segments:
+                return
+            marks = [segment.removed.copy() for segment in segments]
+            loose = [part.faces() for part in frozen]
+            taken = [*loose, *(_unmarked(old, removed) for old, removed in zip(segments, marks, strict=True))]
+            segment = self._sealed(_concatenated(taken), stopping) if any(len(one.face_pks) for one in taken) else None
+            with self._lock:
+                kept = [part for part in self._parts.segments if part not in segments]
+                if segment is not None:
+                    # What has been removed from the old parts since they were copied.
+                    gone = [one.face_pks[~part.holds(one.face_pks)] for part, one in zip(frozen, loose, strict=True)]
+                    gone += [old.face_pks[old.removed & ~was] for old, was in zip(segments, marks, strict=True)]
+                    segment.mark(segment.places_of(np.concatenate(gone)))
+                    kept.append(segment)
+                still = tuple(part for part in self._parts.frozen if part not in frozen)
+                self._parts = replace(self._parts, frozen=still, segments=tuple(kept))
+
+    def _sealed(self, faces: Faces, stopping: threading.Event) -> Segment:
+        begun = time.monotonic()
+        segment = Segment(faces)
+        total = len(segment.face_pks)
+        if total < LEAST_TRAINING_ROWS:
+            return segment
+        codec = self._codec
+        if codec is None or total >= RETRAIN_RATIO * codec.population:
+            rows = np.random.default_rng(0).choice(total, min(total, TRAINING_ROWS), replace=False)
+            codec = Codec(segment.embeddings[np.sort(rows)].astype(np.float32), total)
+        for start in range(0, total, BLOCK):
+            if stopping.is_set():
+                raise Stopped
+            segment.code(codec, start, min(start + BLOCK, total))
+            time.sleep(_PAUSE)
+        segment.short_list = short_list(segment)
+        self._codec = codec
+        if segment.short_list == 0 and total > self._seal_at:
+            logger.warning("codes are too coarse for a segment of %d faces; it is compared as a whole", total)
+        logger.info(
+            "sealed a segment of %d faces in %.1f s, short list %d",
+            total,
+            time.monotonic() - begun,
+            segment.short_list,
+        )
+        return segment
+
+
+def _worn(segment: Segment) -> bool:
+    return segment.removals > REMOVED_SHARE * len(segment.face_pks)
+
+
+def _merged(parts: _Parts) -> list[Segment]:
+    """The segments that are rewritten together with everything frozen."""
+    chosen = [segment for segment in parts.segments if _worn(segment)]
+    size = sum(len(part) for part in parts.frozen) + sum(len(segment) for segment in chosen)
+    for segment in sorted(parts.segments, key=len):
+        if segment in chosen:
+            continue
+        if len(segment) > MERGE_RATIO * size or len(segment) + size > LARGEST_SEGMENT:
+            break
+        chosen.append(segment)
+        size += len(segment)
+    return chosen
+
+
+def _unmarked(segment: Segment, removed: NDArray[np.bool_]) -> Faces:
+    """The faces that ``removed`` does not mark."""
+    if not removed.any():
+        return Faces(segment.face_pks, segment.user_pks, segment.embeddings)
+    return Faces(segment.face_pks[~removed], segment.user_pks[~removed], segment.embeddings[~removed])
+
+
+def _concatenated(parts: Sequence[Faces]) -> Faces:
+    return Faces(
+        np.concatenate([part.face_pks for part in parts]),
+        np.concatenate([part.user_pks for part in parts]),
+        np.concatenate([part.embeddings.astype(np.float16, copy=False) for part in parts]),
+    )

@@ -1,0 +1,205 @@
+"""Large groups: sealed segments beside the exact tail."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import settings, strategies
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from benchmarks.gallery import Gallery, Statistics
+from service.search.codec import LEAST_TRAINING_ROWS, Codec
+from service.search.exact import ExactIndex
+from service.search.maintenance import Maintenance
+from service.search.protocol import Candidate, Faces
+from service.search.segment import Segment
+from service.search.tiered import REMOVED_SHARE, TieredIndex
+from service.search.tuning import short_list
+from service.values import Embeddings
+
+DIMENSION = 12
+EVERYTHING = -1.5
+PEOPLE = 4_000
+TURNS = 4
+SEAL_AT = 1_000
+POOL = np.random.default_rng(3).standard_normal((60, DIMENSION)).astype(np.float32)
+POOL /= np.linalg.norm(POOL, axis=1, keepdims=True)
+
+
+def enrol(index: TieredIndex, faces: Embeddings, first: int) -> None:
+    """Enrol one face of each person, numbered from ``first``."""
+    index.add_many(np.arange(first, first + len(faces)), np.arange(len(faces)), faces)
+
+
+class Interleaving(RuleBasedStateMachine):
+    """An index that seals and merges at every turn, beside the oracle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.oracle = ExactIndex(DIMENSION)
+        self.index = TieredIndex(DIMENSION, seal_at=LEAST_TRAINING_ROWS)
+        self.next = 1
+
+    @rule(users=strategies.lists(strategies.integers(1, 15), min_size=1, max_size=30), seed=strategies.integers(0, 99))
+    def add(self, users: list[int], seed: int) -> None:
+        """Equal embeddings under different numbers are likely, and so are users in several parts."""
+        face_pks = np.arange(self.next, self.next + len(users))
+        self.next += len(users)
+        faces = POOL[np.random.default_rng(seed).integers(len(POOL), size=len(users))]
+        for index in (self.oracle, self.index):
+            index.add_many(face_pks, np.array(users), faces)
+
+    @rule(face=strategies.integers(1, 300), user=strategies.integers(1, 15))
+    def add_again(self, face: int, user: int) -> None:
+        if face < self.next:
+            for index in (self.oracle, self.index):
+                index.add(face, user, POOL[face % len(POOL)])
+
+    @rule(face=strategies.integers(1, 300))
+    def remove_face(self, face: int) -> None:
+        for index in (self.oracle, self.index):
+            index.remove_face(face)
+
+    @rule(user=strategies.integers(1, 15))
+    def remove_user(self, user: int) -> None:
+        for index in (self.oracle, self.index):
+            index.remove_user(user)
+
+    @rule(user=strategies.integers(1, 15), row=strategies.integers(0, len(POOL) - 1))
+    def replace(self, user: int, row: int) -> None:
+        for index in (self.oracle, self.index):
+            index.remove_user(user)
+            index.add(self.next, user, POOL[row])
+        self.next += 1
+
+    @rule(
+        row=strategies.integers(0, len(POOL) - 1),
+        limit=strategies.integers(0, 20),
+        threshold=strategies.sampled_from([EVERYTHING, 0.0, 0.5, 0.99]),
+        user=strategies.integers(1, 15),
+    )
+    def search(self, row: int, limit: int, threshold: float, user: int) -> None:
+        probe = POOL[row]
+        assert self.index.search(probe, limit, threshold) == self.oracle.search(probe, limit, threshold)
+        assert self.index.search_user(probe, user) == self.oracle.search_user(probe, user)
+
+    @invariant()
+    def as_many(self) -> None:
+        assert len(self.index) == len(self.oracle)
+
+
+Interleaving.TestCase.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)
+TestInterleaving = Interleaving.TestCase
+
+
+@pytest.fixture(scope="module")
+def gallery() -> Gallery:
+    return Gallery(Statistics.load(192), PEOPLE)
+
+
+@pytest.fixture
+def large(gallery: Gallery) -> TieredIndex:
+    index = TieredIndex(192, seal_at=SEAL_AT)
+    for turn in range(TURNS):
+        enrol(index, gallery.faces(np.arange(PEOPLE), turn), turn * PEOPLE)
+    return index
+
+
+def by_user(found: list[Candidate]) -> dict[int, Candidate]:
+    return {one.user_pk: one for one in found}
+
+
+def compared(index: TieredIndex, probe: Embeddings, limit: int, threshold: float) -> list[Candidate]:
+    """What the same index answers when it compares everything."""
+    index.exact = True
+    try:
+        return index.search(probe, limit, threshold)
+    finally:
+        index.exact = False
+
+
+def test_codes_lose_hardly_anybody_and_change_no_score(large: TieredIndex, gallery: Gallery) -> None:
+    assert large.coded_faces() >= PEOPLE * TURNS / 2
+    threshold = Statistics.load(192).threshold
+    found_of = asked_of = 0
+    for person, probe in enumerate(gallery.faces(np.arange(100), turn=50)):
+        for limit, least in ((1, threshold), (50, EVERYTHING)):
+            expected = by_user(compared(large, probe, limit, least))
+            found = by_user(large.search(probe, limit, least))
+            own = large.search_user(probe, person)
+            assert own is not None
+            assert all(found[user] == expected[user] for user in found.keys() & expected.keys())
+            assert all(found[user] == large.search_user(probe, user) for user in found)
+            found_of += len(found.keys() & expected.keys())
+            asked_of += len(expected)
+    assert found_of >= 0.99 * asked_of
+
+
+def test_removed_faces_do_not_crowd_others_out() -> None:
+    """A thousand faces of a person were replaced one after the other; the look-alike behind them is still found."""
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((6000, 32)).astype(np.float32)
+    rows[:1000] = rows[0]
+    rows[1000] = rows[0] + 0.2 * rows[2000]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    segment = Segment(Faces(np.arange(6000), np.arange(6000), rows))
+    segment.code(Codec(rows, 6000), 0, 6000)
+    segment.short_list = 60
+    assert segment.search(rows[0], 1, 0.5, everything=False)[0].face_pk == 0
+    segment.mark(np.arange(1000))
+    assert segment.search(rows[0], 1, 0.5, everything=False)[0].face_pk == 1000
+
+
+def test_a_list_is_as_long_as_measured_or_there_is_none(gallery: Gallery) -> None:
+    faces = np.concatenate([gallery.faces(np.arange(PEOPLE), turn) for turn in range(TURNS)])
+    segment = Segment(Faces(np.arange(len(faces)), np.tile(np.arange(PEOPLE), TURNS), faces))
+    segment.code(Codec(faces, len(faces)), 0, len(faces))
+    assert 0 < short_list(segment) < len(faces) / 8
+    noise = np.random.default_rng(0).standard_normal((20_000, 192)).astype(np.float32)
+    hopeless = Segment(Faces(np.arange(20_000), np.arange(20_000), noise / np.linalg.norm(noise, axis=1)[:, None]))
+    hopeless.code(Codec(np.asarray(faces, np.float32), len(faces)), 0, 20_000)
+    assert not 0 < short_list(hopeless) < 20_000 / 8
+
+
+def test_worn_segments_are_rewritten(large: TieredIndex) -> None:
+    full = large.nbytes()
+    for user in range(PEOPLE // 2):
+        large.remove_user(user)
+    assert len(large) == PEOPLE // 2 * TURNS
+    assert large.nbytes() < (0.5 + REMOVED_SHARE + 0.1) * full
+
+
+def test_maintenance_runs_beside_searches_and_changes(gallery: Gallery) -> None:
+    """While segments are sealed and merged, who stays is found, who has gone is not, and nobody has another's face."""
+    maintenance = Maintenance()
+    maintenance.start()
+    index = TieredIndex(192, maintenance=maintenance, seal_at=500)
+    stays = gallery.faces(np.arange(1), turn=60)[0]
+    index.add(10**9, 10**9, stays)
+    stop = threading.Event()
+    failures: list[str] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            found = index.search(stays, 3, 0.9)
+            if [one.user_pk for one in found] != [10**9]:
+                failures.append(f"found {found}")
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for turn in range(TURNS):
+        faces = gallery.faces(np.arange(1000), turn)
+        index.add_many(np.arange(1000) + turn * 1000, np.arange(1000) + turn * 1000, faces)
+        for user in range(turn * 1000, turn * 1000 + 900):
+            index.remove_user(user)
+            if user % 100 == 0 and index.search(faces[user % 1000], 1, 0.999):
+                failures.append("a removed user was found")
+    stop.set()
+    for reader in readers:
+        reader.join()
+    maintenance.stop()
+    assert failures == []
+    assert len(index) == 1 + TURNS * 100
