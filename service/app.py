@@ -163,6 +163,29 @@ def load_models(settings: Settings, *, progress: Progress | None = None) -> Mode
     return Models(pack, engine, _reporter(pack, files, engine), scores)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What commands that work on many faces at once need: no index and no server, only weights and database."""
+
+    admin: Admin
+    models: Models
+    intake: Intake
+    downloader: PictureDownloader
+
+
+@contextlib.contextmanager
+def open_bench(settings: Settings, *, progress: Progress | None = None) -> Iterator[Bench]:
+    """Weights loaded and database open. Running servers hear of what is written by the change log.
+
+    Raises what ``open_service`` raises.
+    """
+    models = load_models(settings, progress=progress)
+    with open_admin(settings) as admin:
+        downloader = _downloader(settings)
+        admission = Admission(settings.inference_threads, settings.queue_limit)
+        yield Bench(admin, models, _intake(admin, models, admission, downloader), downloader)
+
+
 def create_app(service: Service) -> FastAPI:
     """The ASGI application in front of a service."""
     settings = service.settings
@@ -229,24 +252,33 @@ def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> 
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 
 
-def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
-    settings, database = admin.settings, admin.database
-    engine, scores = models.engine, models.scores
-    admission = Admission(settings.inference_threads, settings.queue_limit)
-    downloader = PictureDownloader(
+def _downloader(settings: Settings) -> PictureDownloader:
+    return PictureDownloader(
         time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
     )
-    intake = Intake(
-        engine=engine,
+
+
+def _intake(admin: Admin, models: Models, admission: Admission, downloader: PictureDownloader) -> Intake:
+    settings = admin.settings
+    return Intake(
+        engine=models.engine,
         reporter=models.reporter,
         admission=admission,
-        database=database,
+        database=admin.database,
         keyring=admin.keyring,
         download=downloader.fetch,
         max_picture_bytes=settings.max_body_bytes,
         max_picture_pixels=settings.max_picture_pixels,
         token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
+
+
+def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
+    settings, database = admin.settings, admin.database
+    engine, scores = models.engine, models.scores
+    admission = Admission(settings.inference_threads, settings.queue_limit)
+    downloader = _downloader(settings)
+    intake = _intake(admin, models, admission, downloader)
     compare = CompareFaces(intake, scores)
     identify = IdentifyFaces(intake, scores, database, catalog)
     users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)

@@ -40,6 +40,7 @@ def exit_status(error: Exception) -> int | None:
     """
     from models.errors import ModelsError
     from service.access.keys import KeyringError
+    from service.bulk.pictures import SourceError
     from service.calibration.errors import CalibrationError
     from service.errors import ServiceError
     from service.settings import SettingsError
@@ -48,7 +49,11 @@ def exit_status(error: Exception) -> int | None:
         return error.status
     if isinstance(error, SettingsError):
         return MISUSED
-    return FAILED if isinstance(error, ModelsError | ServiceError | KeyringError | CalibrationError) else None
+    return (
+        FAILED
+        if isinstance(error, ModelsError | ServiceError | KeyringError | CalibrationError | SourceError)
+        else None
+    )
 
 
 def sentence(error: Exception) -> str:

@@ -6,6 +6,7 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.bulk_import import import_pictures
 from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
@@ -30,6 +31,7 @@ application.add_typer(database, name="db")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
+application.command(name="import")(import_pictures)
 application.command(name="settings")(show_settings)
 
 
