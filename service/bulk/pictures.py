@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
@@ -74,7 +75,7 @@ class Layout:
         if self.group is not None:
             parts = (self.group, *parts)
         if len(parts) < 3:
-            parts = (*parts[:-1], parts[-1].rpartition(".")[0])
+            parts = (*parts[:-1], PurePosixPath(parts[-1]).stem)
         if len(parts) < 2:
             return Picture(place, "", "", refusing("no_group", "lies in no group's folder; name one with --group"))
         return self.named(parts[0], parts[1], place, read)
