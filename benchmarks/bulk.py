@@ -110,7 +110,8 @@ def measure(report: Report, bench: Bench, home: Path, threads: int, pictures: in
     folders = [home / f"round{number}" for number in range(2 * rounds)]
     for folder in folders:
         fill(folder, files, pictures)
-    bare(bench, folders[0], threads)  # warms everything
+    fill(home / "warm", files, 2 * threads)
+    bare(bench, home / "warm", threads)
     rates: dict[str, list[Rate]] = {"bare": [], "import": [], "import with figures": []}
     for plain, figured in zip(folders[::2], folders[1::2], strict=True):
         rates["bare"].append(bare(bench, plain, threads))
@@ -141,7 +142,7 @@ def main() -> int:
             home=home.folder / "state", model_dir=MODELS, pack=chosen.pack, inference_threads=chosen.threads
         )
         with open_bench(settings) as bench:
-            pictures, rounds = (40, 3) if chosen.quick else (300, 5)
+            pictures, rounds = (100, 2) if chosen.quick else (300, 5)
             measure(report, bench, home.folder, chosen.threads, pictures, rounds)
     return report.close()
 

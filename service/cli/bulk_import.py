@@ -171,7 +171,7 @@ def _enrol(
             report.add(result)
             refused = report.counts[Outcome.REFUSED]
             advance(f"{refused} refused" if refused else "")
-    return frozenset(enrolment.touched)
+    return enrolment.touched
 
 
 def _doubles(bench: Bench, app: App, touched: frozenset[int], output: Path) -> list[NamedPair]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.app import Bench, open_bench
-from service.bulk import enrolment
+from service.bulk import enrolment, writing
 from service.bulk.doubles import DoubleSearch, Suspicion
 from service.bulk.enrolment import Enrolment
 from service.bulk.folder import FolderSource
@@ -169,7 +169,7 @@ def test_quality_is_measured_and_controlled(place: Place) -> None:
 
 
 def test_a_user_has_twenty_faces_at_most(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrolment, "MAX_FACES_PER_USER", 1)
+    monkeypatch.setattr(writing, "MAX_FACES_PER_USER", 1)
     results = place.run()
     assert results["staff/barack/2.jpg"].reason == "too_many_faces"
     assert results["staff/barack/1.jpg"].outcome is Outcome.ENROLLED
