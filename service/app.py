@@ -174,12 +174,14 @@ class Bench:
 
 
 @contextlib.contextmanager
-def open_bench(settings: Settings, *, progress: Progress | None = None) -> Iterator[Bench]:
-    """Weights loaded and database open. Running servers hear of what is written by the change log.
+def open_bench(
+    settings: Settings, *, progress: Progress | None = None, models: Models | None = None
+) -> Iterator[Bench]:
+    """Weights loaded (unless they are given) and database open. Running servers hear of writes by the change log.
 
     Raises what ``open_service`` raises.
     """
-    models = load_models(settings, progress=progress)
+    models = models or load_models(settings, progress=progress)
     with open_admin(settings) as admin:
         downloader = _downloader(settings)
         admission = Admission(settings.inference_threads, settings.queue_limit)

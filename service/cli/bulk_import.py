@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from service.cli.serve import stopped_by_signals
 if TYPE_CHECKING:
     from service.app import Bench
     from service.bulk.doubles import NamedPair
-    from service.bulk.outcomes import CsvReport
+    from service.bulk.outcomes import CsvReport, Result
     from service.bulk.pictures import Layout, Source
     from service.settings import Settings
     from service.values import App, Control
@@ -49,7 +50,10 @@ class Level(str, enum.Enum):
 
 def import_pictures(
     source: Annotated[
-        Path, typer.Argument(help="A folder or ZIP archive (group/user/picture.jpg, group/user.jpg), or a CSV table.")
+        Path,
+        typer.Argument(
+            help="A folder or ZIP archive (group/user/picture.jpg, group/user.jpg), a CSV table, or an export."
+        ),
     ],
     *,
     app_id: Annotated[str, typer.Option("--app", metavar="APP_ID", help="The app whose library is filled.")],
@@ -86,6 +90,7 @@ def import_pictures(
     from service.app import open_bench
     from service.bulk.outcomes import csv_report
     from service.bulk.pictures import Layout
+    from service.bulk.restore import Export
     from service.logs import configure_logging
     from service.values import Control
 
@@ -95,10 +100,21 @@ def import_pictures(
         layout = Layout(group, make_ids)
         with shown_progress() as progress, open_bench(settings, progress=progress) as bench:
             app = known_app(bench, app_id)
-            opened = open_source(source, pictures, layout, bench)
+            enrolling = (
+                _restoring(bench, settings, app, source)
+                if Export.lies_at(source)
+                else _enrolling(
+                    bench,
+                    settings,
+                    app,
+                    open_source(source, pictures, layout, bench),
+                    Control(quality_control.value),
+                    figures=figures,
+                )
+            )
             _prepare(output)
             with csv_report(output / REPORT) as report:
-                touched = _enrol(bench, settings, app, opened, Control(quality_control.value), report, figures=figures)
+                touched = _run(enrolling, report)
             pairs = _doubles(bench, app, touched, output) if doubles else []
             finished = True
     if not finished:
@@ -144,13 +160,19 @@ def _prepare(output: Path) -> None:
         raise Failure(f"{output} cannot be made: {error.strerror}", MISUSED) from None
 
 
-def _enrol(
-    bench: Bench, settings: Settings, app: App, source: Source, quality: Control, report: CsvReport, *, figures: bool
-) -> frozenset[int]:
-    """Enrol everything; returns the users that got faces."""
+@dataclass(frozen=True)
+class _Work:
+    """Something that gives a result a piece, and the users that got faces once it is done."""
+
+    what: str
+    count: int
+    results: Iterator[Result]
+    touched: Callable[[], frozenset[int]]
+
+
+def _enrolling(bench: Bench, settings: Settings, app: App, source: Source, quality: Control, *, figures: bool) -> _Work:
     from service.bulk.enrolment import Enrolment
     from service.bulk.journal import Journal
-    from service.bulk.outcomes import Outcome
     from service.values import Control
 
     if quality is not Control.NONE and bench.models.reporter is None:
@@ -166,12 +188,34 @@ def _enrol(
         quality=quality,
         figures=figures,
     )
-    with counted("pictures", source.count()) as advance:
-        for result in enrolment.run(source):
+    return _Work("pictures", source.count(), enrolment.run(source), lambda: enrolment.touched)
+
+
+def _restoring(bench: Bench, settings: Settings, app: App, path: Path) -> _Work:
+    """The same for what ``aipface export`` wrote."""
+    from service.bulk.restore import Export, Restore
+
+    export, engine = Export(path), bench.models.engine
+    restore = Restore(
+        bench.admin.database,
+        app.pk,
+        engine,
+        threads=settings.inference_threads,
+        keep_crops=settings.keep_crops,
+    )
+    return _Work("faces", export.manifest.faces, restore.run(export, engine.dimension), lambda: restore.touched)
+
+
+def _run(work: _Work, report: CsvReport) -> frozenset[int]:
+    """Do it all; returns the users that got faces."""
+    from service.bulk.outcomes import Outcome
+
+    with counted(work.what, work.count) as advance:
+        for result in work.results:
             report.add(result)
             refused = report.counts[Outcome.REFUSED]
             advance(f"{refused} refused" if refused else "")
-    return enrolment.touched
+    return work.touched()
 
 
 def _doubles(bench: Bench, app: App, touched: frozenset[int], output: Path) -> list[NamedPair]:

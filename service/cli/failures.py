@@ -39,6 +39,7 @@ def exit_status(error: Exception) -> int | None:
     The rooms are imported here, when something has failed already, so that quick commands stay quick.
     """
     from models.errors import ModelsError
+    from service.access.certificates import CertificateError
     from service.access.keys import KeyringError
     from service.bulk.pictures import SourceError
     from service.calibration.errors import CalibrationError
@@ -51,7 +52,9 @@ def exit_status(error: Exception) -> int | None:
         return MISUSED
     return (
         FAILED
-        if isinstance(error, ModelsError | ServiceError | KeyringError | CalibrationError | SourceError)
+        if isinstance(
+            error, ModelsError | ServiceError | KeyringError | CalibrationError | SourceError | CertificateError
+        )
         else None
     )
 

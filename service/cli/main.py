@@ -6,6 +6,7 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.bulk_export import export
 from service.cli.bulk_import import import_pictures
 from service.cli.calibrate import calibrate
 from service.cli.database import database
@@ -15,6 +16,7 @@ from service.cli.inspect_picture import inspect_picture
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
+from service.cli.tls import tls
 
 application = typer.Typer(
     name="aipface",
@@ -28,10 +30,12 @@ application.command()(serve)
 application.add_typer(apps, name="app")
 application.add_typer(packs, name="models")
 application.add_typer(database, name="db")
+application.add_typer(tls, name="tls")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
 application.command(name="import")(import_pictures)
+application.command()(export)
 application.command(name="settings")(show_settings)
 
 

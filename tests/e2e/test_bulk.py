@@ -85,3 +85,31 @@ def test_an_archive_and_what_cannot_be_read(server: LiveServer, pictures: Pictur
         assert done.returncode == MISUSED
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_an_export_answers_like_the_original(server: LiveServer, pictures: Pictures, tmp_path: Path) -> None:
+    apps = [server.home.create_app(name) for name in ("origin", "copy")]
+    origin, copy = (official_client(server.base_url, keys) for keys in apps)
+    for user, picture in {"barack": "obama.jpg", "joe": "biden.jpg", "ada": "astronaut.png"}.items():
+        assert origin.addUser(pictures.base64(picture), "BASE64", "moved", user, {"user_info": user})["error_code"] == 0
+    path = tmp_path / "library.zip"
+    done = server.home.run("export", str(path), "--app", apps[0].app_id, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["faces"] == 3
+    done = server.home.run("import", str(path), "--app", apps[1].app_id, "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+
+    options = {"max_user_num": 3, "match_threshold": 0}
+    for picture in ("obama2.jpg", "biden.jpg", "sample1.jpg"):
+        answers = [
+            client.search(pictures.base64(picture), "BASE64", "moved", options)["result"]["user_list"]
+            for client in (origin, copy)
+        ]
+        for before, after in zip(*answers, strict=True):
+            # 100 says "the same picture", which an app can tell of pictures that were sent to it.
+            assert after == before | {"score": after["score"]}
+            assert after["score"] == pytest.approx(before["score"], abs=0.02)
+    assert (
+        copy.faceGetlist("joe", "moved")["result"]["face_list"][0]["face_token"]
+        == (origin.faceGetlist("joe", "moved")["result"]["face_list"][0]["face_token"])
+    )

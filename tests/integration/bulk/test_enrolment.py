@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.app import Bench, open_bench
+from service.app import Bench, Models, open_bench
 from service.bulk import enrolment, writing
 from service.bulk.doubles import DoubleSearch, Suspicion
 from service.bulk.enrolment import Enrolment
@@ -72,14 +72,14 @@ class Place:
 
 
 @pytest.fixture
-def place(database_url: str, model_dir: Path, pictures: Pictures, tmp_path: Path) -> Iterator[Place]:
+def place(database_url: str, models: Models, pictures: Pictures, tmp_path: Path) -> Iterator[Place]:
     folder = tmp_path / "people"
     for name, picture in PEOPLE.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(pictures.path(picture), folder / name)
     (folder / "staff" / "joe" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
-    settings = load_settings(home=tmp_path / "home", model_dir=model_dir, database_url=database_url)
-    with open_bench(settings) as bench:
+    settings = load_settings(home=tmp_path / "home", database_url=database_url)
+    with open_bench(settings, models=models) as bench:
         app = bench.admin.apps.by_app_id(bench.admin.apps.create("import").app_id)
         assert app is not None
         yield Place(bench, app, folder, tmp_path / "journal.txt")
