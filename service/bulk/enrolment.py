@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,9 @@ from service.intake.intake import Intake
 from service.intake.seen import SeenFace
 from service.storage.engine import Database
 from service.values import App, Control, FaceField
+
+BATCH_SECONDS = 5.0
+"""A batch that takes longer to fill is written as it is, so that little is lost and the progress is seen."""
 
 FETCHERS = 16
 """Pictures that are downloaded while others are computed."""
@@ -77,13 +81,13 @@ class Enrolment:
         committed by then stays, and a later run goes on from there. The same when the iterator is closed early.
         """
         batch: list[_Seen] = []
-        faces = 0
+        faces, begun = 0, time.monotonic()
         for seen in self._looked_at(source):
             batch.append(seen)
             faces += seen.face is not None
-            if faces >= BATCH_FACES or len(batch) >= 4 * BATCH_FACES:
+            if faces >= BATCH_FACES or time.monotonic() - begun >= BATCH_SECONDS:
                 yield from self._written(batch)
-                batch, faces = [], 0
+                batch, faces, begun = [], 0, time.monotonic()
         yield from self._written(batch)
 
     def _looked_at(self, source: Source) -> Iterator[_Seen]:

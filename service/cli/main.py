@@ -6,6 +6,7 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.bulk_copy import copy
 from service.cli.bulk_export import export
 from service.cli.bulk_import import import_pictures
 from service.cli.calibrate import calibrate
@@ -36,6 +37,7 @@ application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
 application.command(name="import")(import_pictures)
 application.command()(export)
+application.command()(copy)
 application.command(name="settings")(show_settings)
 
 

@@ -13,7 +13,7 @@ import pytest
 from aip import AipFace
 
 from service.cli.bulk_import import SOME_REFUSED
-from service.cli.failures import MISUSED
+from service.cli.failures import FAILED, MISUSED
 from tests.fixtures.official import official_client
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import LiveServer
@@ -113,3 +113,39 @@ def test_an_export_answers_like_the_original(server: LiveServer, pictures: Pictu
         copy.faceGetlist("joe", "moved")["result"]["face_list"][0]["face_token"]
         == (origin.faceGetlist("joe", "moved")["result"]["face_list"][0]["face_token"])
     )
+
+
+def test_a_library_is_copied_through_the_api(server: LiveServer, pictures: Pictures, tmp_path: Path) -> None:
+    there, here = (server.home.create_app(name) for name in ("there", "here"))
+    source = official_client(server.base_url, there)
+    source.groupAdd("empty")
+    for user in ("ada", "grace"):
+        added = source.addUser(pictures.base64("astronaut.png"), "BASE64", "crew", user, {"user_info": f"{user} 女士"})
+        assert added["error_code"] == 0
+    table = tmp_path / "need.csv"
+    home = server.home
+    command = ["copy", "--from", server.base_url, "--app", here.app_id, "--output", str(table)]
+    refused = home.run(*command, "--api-key", there.api_key, "--secret-key", there.secret_key)
+    assert refused.returncode == MISUSED
+    assert there.secret_key not in refused.stdout + refused.stderr
+
+    keys = {"SOURCE_API_KEY": there.api_key, "SOURCE_SECRET_KEY": there.secret_key}
+    done = home.run(*command, variables=keys)
+    assert done.returncode == 0, done.stderr
+    copied = official_client(server.base_url, here)
+    assert copied.getGroupList()["result"]["group_id_list"] == ["empty", "crew"]
+    assert copied.getGroupUsers("crew")["result"]["user_id_list"] == ["ada", "grace"]
+    assert copied.getUser("ada", "crew")["result"]["user_list"][0]["user_info"] == "ada 女士"
+    needed = rows(table)
+    assert [(row["user_id"], row["picture"], row["faces_there"]) for row in needed] == [
+        ("ada", "", "1"),
+        ("grace", "", "1"),
+    ]
+    wrong = home.run(*command, variables=keys | {"SOURCE_SECRET_KEY": "x" * 32})
+    assert wrong.returncode == FAILED
+    assert "the keys are refused" in wrong.stderr
+
+    shutil.copy(pictures.path("astronaut.png"), tmp_path / "1.png")
+    table.write_text(table.read_text(encoding="utf-8-sig").replace("ada,,", "ada,1.png,"), encoding="utf-8")
+    done = home.run("import", str(table), "--app", here.app_id, "--output", str(tmp_path / "out"))
+    assert "1 enrolled, 0 present, 1 refused" in done.stdout

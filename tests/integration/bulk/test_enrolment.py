@@ -129,6 +129,7 @@ def test_a_deleted_user_comes_back_with_the_next_run(place: Place) -> None:
 
 def test_an_interruption_loses_a_batch_at_most(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrolment, "BATCH_FACES", 2)
+    monkeypatch.setattr(enrolment, "BATCH_SECONDS", 600)
     results = place.enrolment().run(place.source())
     next(results)
     results.close()  # type: ignore[attr-defined]
