@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from benchmarks.harness import Report, parser
 from benchmarks.throughput import camera_pictures, decode
-from service.app import Bench, open_bench
+from service.app import Workbench, open_workbench
 from service.bulk.enrolment import Enrolment
 from service.bulk.folder import FolderSource
 from service.bulk.journal import Journal
@@ -63,7 +63,7 @@ def fill(folder: Path, files: list[bytes], count: int) -> None:
         (place / "picture.jpg").write_bytes(files[number % len(files)] + secrets.token_bytes(8))
 
 
-def bare(bench: Bench, folder: Path, threads: int) -> Rate:
+def bare(bench: Workbench, folder: Path, threads: int) -> Rate:
     """Without keeping anything."""
     engine = bench.models.engine
 
@@ -79,7 +79,9 @@ def bare(bench: Bench, folder: Path, threads: int) -> Rate:
     return watch.rate(len(paths))
 
 
-def imported(bench: Bench, app: App, folder: Path, threads: int, expected: Outcome, *, figures: bool = False) -> Rate:
+def imported(
+    bench: Workbench, app: App, folder: Path, threads: int, expected: Outcome, *, figures: bool = False
+) -> Rate:
     """Through an import, of which every picture must come out as expected."""
     journal = bench.admin.settings.home / "journal.txt"
     enrolment = Enrolment(
@@ -100,7 +102,7 @@ def imported(bench: Bench, app: App, folder: Path, threads: int, expected: Outco
     return rate
 
 
-def measure(report: Report, bench: Bench, home: Path, threads: int, pictures: int, rounds: int) -> None:
+def measure(report: Report, bench: Workbench, home: Path, threads: int, pictures: int, rounds: int) -> None:
     """All figures and checks."""
     keys = bench.admin.apps.create("benchmark")
     app = bench.admin.apps.by_app_id(keys.app_id)
@@ -141,7 +143,7 @@ def main() -> int:
         settings = load_settings(
             home=home.folder / "state", model_dir=MODELS, pack=chosen.pack, inference_threads=chosen.threads
         )
-        with open_bench(settings) as bench:
+        with open_workbench(settings) as bench:
             pictures, rounds = (100, 2) if chosen.quick else (300, 5)
             measure(report, bench, home.folder, chosen.threads, pictures, rounds)
     return report.close()

@@ -164,7 +164,7 @@ def load_models(settings: Settings, *, progress: Progress | None = None) -> Mode
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """What commands that work on many faces at once need: no index and no server, only weights and database."""
 
     admin: Admin
@@ -174,9 +174,9 @@ class Bench:
 
 
 @contextlib.contextmanager
-def open_bench(
+def open_workbench(
     settings: Settings, *, progress: Progress | None = None, models: Models | None = None
-) -> Iterator[Bench]:
+) -> Iterator[Workbench]:
     """Weights loaded (unless they are given) and database open. Running servers hear of writes by the change log.
 
     Raises what ``open_service`` raises.
@@ -185,7 +185,7 @@ def open_bench(
     with open_admin(settings) as admin:
         downloader = _downloader(settings)
         admission = Admission(settings.inference_threads, settings.queue_limit)
-        yield Bench(admin, models, _intake(admin, models, admission, downloader), downloader)
+        yield Workbench(admin, models, _intake(admin, models, admission, downloader), downloader)
 
 
 def create_app(service: Service) -> FastAPI:

@@ -18,7 +18,7 @@ from service.cli.progress import shown_progress
 from service.cli.serve import stopped_by_signals
 
 if TYPE_CHECKING:
-    from service.app import Bench
+    from service.app import Workbench
     from service.bulk.doubles import NamedPair
     from service.bulk.outcomes import CsvReport, Result
     from service.bulk.pictures import Layout, Source
@@ -87,7 +87,7 @@ def import_pictures(
     were refused: report.csv says which and why.
     """
     settings = effective_settings(inference_threads=threads)
-    from service.app import open_bench
+    from service.app import open_workbench
     from service.bulk.outcomes import csv_report
     from service.bulk.pictures import Layout
     from service.bulk.restore import Export
@@ -98,7 +98,7 @@ def import_pictures(
     finished = False
     with stopped_by_signals():
         layout = Layout(group, make_ids)
-        with shown_progress() as progress, open_bench(settings, progress=progress) as bench:
+        with shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
             app = known_app(bench, app_id)
             enrolling = (
                 _restoring(bench, settings, app, source)
@@ -125,7 +125,7 @@ def import_pictures(
         raise typer.Exit(SOME_REFUSED)
 
 
-def known_app(bench: Bench, app_id: str) -> App:
+def known_app(bench: Workbench, app_id: str) -> App:
     """The app of this id. Raises ``Failure``."""
     app = bench.admin.apps.by_app_id(app_id)
     if app is None:
@@ -133,7 +133,7 @@ def known_app(bench: Bench, app_id: str) -> App:
     return app
 
 
-def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Bench) -> Source:
+def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbench) -> Source:
     """What ``path`` is, told by its kind and ending. Raises ``Failure``."""
     from service.bulk.archive import ArchiveSource
     from service.bulk.folder import FolderSource
@@ -170,7 +170,9 @@ class _Work:
     touched: Callable[[], frozenset[int]]
 
 
-def _enrolling(bench: Bench, settings: Settings, app: App, source: Source, quality: Control, *, figures: bool) -> _Work:
+def _enrolling(
+    bench: Workbench, settings: Settings, app: App, source: Source, quality: Control, *, figures: bool
+) -> _Work:
     from service.bulk.enrolment import Enrolment
     from service.bulk.journal import Journal
     from service.values import Control
@@ -191,7 +193,7 @@ def _enrolling(bench: Bench, settings: Settings, app: App, source: Source, quali
     return _Work("pictures", source.count(), enrolment.run(source), lambda: enrolment.touched)
 
 
-def _restoring(bench: Bench, settings: Settings, app: App, path: Path) -> _Work:
+def _restoring(bench: Workbench, settings: Settings, app: App, path: Path) -> _Work:
     """The same for what ``aipface export`` wrote."""
     from service.bulk.restore import Export, Restore
 
@@ -218,7 +220,7 @@ def _run(work: _Work, report: CsvReport) -> frozenset[int]:
     return work.touched()
 
 
-def _doubles(bench: Bench, app: App, touched: frozenset[int], output: Path) -> list[NamedPair]:
+def _doubles(bench: Workbench, app: App, touched: frozenset[int], output: Path) -> list[NamedPair]:
     from service.bulk.doubles import DoubleSearch
     from service.cli.doubles_sheet import draw
 

@@ -32,7 +32,8 @@ def secure(model_dir: Path) -> Iterator[LiveServer]:
     with temporary_home(CREATE_FIRST_APP="false") as home:
         done = home.run("tls", "init", "--name", "faces.example")
         assert done.returncode == 0, done.stderr
-        with home.serving(ssl.create_default_context(cafile=str(authority(home))), TLS="true") as running:
+        home.verify = ssl.create_default_context(cafile=str(authority(home)))
+        with home.serving(TLS="true") as running:
             assert running.base_url.startswith("https://127.0.0.1:")
             yield LiveServer(running.base_url, home.create_app("tls"), home)
 

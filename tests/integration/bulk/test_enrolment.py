@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.app import Bench, Models, open_bench
+from service.app import Models, Workbench, open_workbench
 from service.bulk import enrolment, writing
 from service.bulk.doubles import DoubleSearch, Suspicion
 from service.bulk.enrolment import Enrolment
@@ -39,7 +39,7 @@ PEOPLE = {
 class Place:
     """An app, and a folder of people to fill it with."""
 
-    bench: Bench
+    bench: Workbench
     app: App
     folder: Path
     journal: Path
@@ -79,7 +79,7 @@ def place(database_url: str, models: Models, pictures: Pictures, tmp_path: Path)
         shutil.copy(pictures.path(picture), folder / name)
     (folder / "staff" / "joe" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     settings = load_settings(home=tmp_path / "home", database_url=database_url)
-    with open_bench(settings, models=models) as bench:
+    with open_workbench(settings, models=models) as bench:
         app = bench.admin.apps.by_app_id(bench.admin.apps.create("import").app_id)
         assert app is not None
         yield Place(bench, app, folder, tmp_path / "journal.txt")

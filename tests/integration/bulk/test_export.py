@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.app import Bench, Models, open_bench
+from service.app import Models, Workbench, open_workbench
 from service.bulk.enrolment import Enrolment
 from service.bulk.export import export_library
 from service.bulk.folder import FolderSource
@@ -35,7 +35,7 @@ PEOPLE = {"staff/ada/1.png": "astronaut.png", "staff/barack/1.jpg": "obama.jpg",
 class Place:
     """An instance with an app that has people, and an empty one."""
 
-    bench: Bench
+    bench: Workbench
     full: App
     empty: App
     folder: Path
@@ -65,7 +65,7 @@ def place(database_url: str, models: Models, pictures: Pictures, tmp_path: Path)
         (people / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(pictures.path(picture), people / name)
     settings = load_settings(home=tmp_path / "home", database_url=database_url)
-    with open_bench(settings, models=models) as bench:
+    with open_workbench(settings, models=models) as bench:
         full, empty = (bench.admin.apps.by_app_id(bench.admin.apps.create(name).app_id) for name in ("full", "empty"))
         assert full is not None
         assert empty is not None
