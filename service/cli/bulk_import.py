@@ -36,6 +36,7 @@ LARGEST_FILE = 64 * 2**20
 MOST_COMPARED = 50_000
 """Up to so many faces of an app doubles are sought among all; beyond it among the users of this run."""
 
+ARCHIVES, TABLES = frozenset({".zip"}), frozenset({".csv", ".tsv", ".txt"})
 REPORT, DOUBLES, SHEET = "report.csv", "doubles.csv", "doubles.png"
 
 
@@ -86,6 +87,7 @@ def import_pictures(
     Works with and without a running server. Ends with status 0 when everything is enrolled, with 3 when some pictures
     were refused: report.csv says which and why.
     """
+    _check(source)
     settings = effective_settings(inference_threads=threads)
     from service.app import open_workbench
     from service.bulk.outcomes import csv_report
@@ -133,6 +135,14 @@ def known_app(bench: Workbench, app_id: str) -> App:
     return app
 
 
+def _check(path: Path) -> None:
+    """Tell a slip of the pen before weights are loaded. Raises ``Failure``."""
+    if not path.exists():
+        raise Failure(f"there is nothing at {path}", MISUSED)
+    if not path.is_dir() and path.suffix.lower() not in ARCHIVES | TABLES:
+        raise Failure(f"{path} is neither a folder nor a .zip nor a .csv file", MISUSED)
+
+
 def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbench) -> Source:
     """What ``path`` is, told by its kind and ending. Raises ``Failure``."""
     from service.bulk.archive import ArchiveSource
@@ -143,13 +153,11 @@ def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbe
     try:
         if path.is_dir():
             return FolderSource(path, layout, LARGEST_FILE)
-        if path.suffix.lower() == ".zip":
+        if path.suffix.lower() in ARCHIVES:
             return ArchiveSource(path, layout, LARGEST_FILE)
-        if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
-            return TableSource(path, pictures or path.parent, layout, LARGEST_FILE, bench.downloader.fetch)
+        return TableSource(path, pictures or path.parent, layout, LARGEST_FILE, bench.downloader.fetch)
     except SourceError as error:
         raise Failure(str(error), MISUSED) from None
-    raise Failure(f"{path} is neither a folder nor a .zip nor a .csv file", MISUSED)
 
 
 def _prepare(output: Path) -> None:

@@ -78,7 +78,8 @@ def test_an_archive_and_what_cannot_be_read(server: LiveServer, pictures: Pictur
     assert done.returncode == SOME_REFUSED
     assert "1 enrolled, 0 present, 1 refused" in done.stdout
     for arguments, words in (
-        ([str(tmp_path / "absent"), *app], "neither a folder"),
+        ([str(tmp_path / "absent"), *app], "there is nothing at"),
+        ([__file__, *app], "neither a folder"),
         ([str(tmp_path), "--app", "1", "--output", str(tmp_path / "out")], "there is no app 1"),
     ):
         done = server.home.run("import", *arguments)
