@@ -80,7 +80,19 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
 
     # --- the server ---
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    tls: bool = Field(default=False, description="Answer TLS instead of plain HTTP: see docs/clients.md.")
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Certificate with its chain, PEM; by default the one that `aipface tls init` made.",
+    )
+    tls_key: Path | None = Field(default=None, description="Its private key, PEM; by default likewise.")
+    port: int = Field(
+        default_factory=lambda known: 443 if known.get("tls") else 8000,
+        ge=0,
+        le=65535,
+        description="Port to listen on; 0 takes any free one.",
+        json_schema_extra={SHOWN_DEFAULT: "`8000`, with TLS `443`"},
+    )
     max_body_bytes: int = Field(
         default=10 * 2**20, ge=1024, description="Largest request body in bytes; a larger one is refused unread."
     )
@@ -210,11 +222,16 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
         """Where the master key lies when no setting gives it."""
         return self.home / "secret.key"
 
+    @property
+    def tls_folder(self) -> Path:
+        """Where ``aipface tls`` keeps its certificates."""
+        return self.home / "tls"
+
     def own_score_table(self, model_id: str) -> Path:
         """Where ``aipface calibrate`` leaves the operator's own score table for these weights."""
         return self.home / "calibration" / f"{model_id}.json"
 
-    @field_validator("home", "model_dir", "model_sources", mode="after")
+    @field_validator("home", "model_dir", "model_sources", "tls_cert", "tls_key", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -240,6 +257,12 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     def _threads_suffice(self) -> Settings:
         if self.request_threads <= self.inference_threads:
             raise ValueError("request_threads must exceed inference_threads")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
         return self
 
     @model_validator(mode="after")

@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
+from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
 
-MAX_IDENTIFIER_LENGTH = 128
+__all__ = ["MAX_IDENTIFIER_LENGTH", "Fields", "is_identifier"]
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_]+")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
@@ -140,8 +140,3 @@ class Fields:
         if not form.fullmatch(text):
             raise ParameterMalformed(name)
         return text
-
-
-def is_identifier(text: str, max_length: int) -> bool:
-    """Whether ``text`` is 1 to ``max_length`` ASCII letters, digits and underscores."""
-    return len(text) <= max_length and _IDENTIFIER.fullmatch(text) is not None

@@ -17,8 +17,8 @@ from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
 
 if TYPE_CHECKING:
-    from service.app import Models
     from service.calibration.fitting import ErrorRates, Floats
+    from service.parts import Models
     from service.settings import Settings
     from service.values import Embedding, Embeddings
 
@@ -54,7 +54,7 @@ def calibrate(
         return
     if not folder.is_dir():
         raise Failure(f"{folder} is no folder", MISUSED)
-    from service.app import load_models
+    from service.parts import load_models
 
     with shown_progress() as progress:
         models = load_models(settings, progress=progress)

@@ -39,7 +39,9 @@ def exit_status(error: Exception) -> int | None:
     The rooms are imported here, when something has failed already, so that quick commands stay quick.
     """
     from models.errors import ModelsError
+    from service.access.certificates import CertificateError
     from service.access.keys import KeyringError
+    from service.bulk.pictures import SourceError
     from service.calibration.errors import CalibrationError
     from service.errors import ServiceError
     from service.settings import SettingsError
@@ -48,7 +50,13 @@ def exit_status(error: Exception) -> int | None:
         return error.status
     if isinstance(error, SettingsError):
         return MISUSED
-    return FAILED if isinstance(error, ModelsError | ServiceError | KeyringError | CalibrationError) else None
+    return (
+        FAILED
+        if isinstance(
+            error, ModelsError | ServiceError | KeyringError | CalibrationError | SourceError | CertificateError
+        )
+        else None
+    )
 
 
 def sentence(error: Exception) -> str:

@@ -155,9 +155,9 @@ def _set_revoked(number: str | None, app_id: str | None, *, revoked: bool) -> No
 @contextmanager
 def _enrolment() -> Iterator[tuple[Admin, Enrolment]]:
     """Weights, database and keys. Logs nothing below warnings."""
-    from service.app import open_enrolment
     from service.cli.progress import shown_progress
     from service.logs import configure_logging
+    from service.parts import open_enrolment
 
     settings = effective_settings()
     configure_logging("warning", settings.log_format)

@@ -12,8 +12,8 @@ from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
 
 if TYPE_CHECKING:
-    from service.app import Models
     from service.cli.contact_sheet import Inspected
+    from service.parts import Models
     from service.values import Image
 
 
@@ -30,9 +30,9 @@ def inspect_picture(
     """
     import cv2
 
-    from service.app import load_models
     from service.cli.contact_sheet import contact_sheet
     from service.images.decode import decode_picture
+    from service.parts import load_models
 
     if output.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise Failure(f"{output} ends neither in .png nor in .jpg", MISUSED)

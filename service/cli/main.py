@@ -6,6 +6,9 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.bulk_copy import copy
+from service.cli.bulk_export import export
+from service.cli.bulk_import import import_pictures
 from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
@@ -16,6 +19,7 @@ from service.cli.inspect_picture import inspect_picture
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
+from service.cli.tls import tls
 
 application = typer.Typer(
     name="aipface",
@@ -31,9 +35,13 @@ application.add_typer(identity, name="identity")
 application.add_typer(packs, name="models")
 application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
+application.add_typer(tls, name="tls")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
+application.command(name="import")(import_pictures)
+application.command()(export)
+application.command()(copy)
 application.command(name="settings")(show_settings)
 
 

@@ -7,7 +7,9 @@ import errno
 import math
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,12 +37,14 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    tls: Annotated[bool | None, typer.Option("--tls", help="Answer TLS, on port 443 if no other is named.")] = None,
 ) -> None:
     """Run the server. The first start fetches the weights and creates an app."""
     from service.logs import configure_logging
 
-    settings = effective_settings(host=host, port=port)
+    settings = effective_settings(host=host, port=port, tls=tls)
     configure_logging(settings.log_level, settings.log_format)
+    certificate = _certificate(settings)
     with stopped_by_signals(), contextlib.ExitStack() as stack:
         listener = stack.enter_context(reserved(settings.host, settings.port))
         from service.app import create_app, open_service
@@ -48,7 +52,7 @@ def serve(
         with shown_progress() as progress:
             running = stack.enter_context(open_service(settings, progress=progress))
         _introduce_first_app(running, settings)
-        _answer(create_app(running), listener, settings)
+        _answer(create_app(running), listener, settings, certificate)
 
 
 @contextlib.contextmanager
@@ -125,7 +129,30 @@ def _introduce_first_app(running: Service, settings: Settings) -> None:
     typer.echo()
 
 
-def _answer(application: FastAPI, listener: socket.socket, settings: Settings) -> None:
+def _certificate(settings: Settings) -> tuple[Path, Path] | None:
+    """Certificate and key to answer with, checked; ``None`` for plain HTTP. Raises ``Failure``."""
+    if not settings.tls:
+        return None
+    from service.access import certificates
+
+    folder = settings.tls_folder
+    certificate = settings.tls_cert or folder / certificates.SERVER_CERTIFICATE
+    key = settings.tls_key or folder / certificates.SERVER_KEY
+    if settings.tls_cert is None and not certificate.exists():
+        raise Failure("there is no certificate yet: aipface tls init makes one, AIPFACE_TLS_CERT names your own")
+    left = certificates.describe(certificate).days_left
+    if left < certificates.RENEWAL_DAYS:
+        typer.echo(f"aipface: warning: the certificate {certificate} expires in {left} days", err=True)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Failure(f"certificate {certificate} and key {key} cannot be used together: {error.strerror}") from None
+    return certificate, key
+
+
+def _answer(
+    application: FastAPI, listener: socket.socket, settings: Settings, certificate: tuple[Path, Path] | None
+) -> None:
     """Listen and answer until a signal comes; running requests may finish within the grace."""
     import uvicorn
 
@@ -135,7 +162,7 @@ def _answer(application: FastAPI, listener: socket.socket, settings: Settings) -
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             if self.started:
-                typer.echo(f"ready on {public_address(listener)}")
+                typer.echo(f"ready on {public_address(listener, tls=certificate is not None)}")
 
     config = uvicorn.Config(
         application,
@@ -147,6 +174,8 @@ def _answer(application: FastAPI, listener: socket.socket, settings: Settings) -
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
+        ssl_certfile=None if certificate is None else certificate[0],
+        ssl_keyfile=None if certificate is None else certificate[1],
     )
     server = Announcing(config)
     with _address_failures(settings.host, settings.port):
@@ -155,8 +184,9 @@ def _answer(application: FastAPI, listener: socket.socket, settings: Settings) -
         raise Failure("the server did not start; the log above says why")
 
 
-def public_address(listener: socket.socket) -> str:
+def public_address(listener: socket.socket, *, tls: bool = False) -> str:
     """The address to type into a client; for "all interfaces" the loopback one."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -23,7 +23,7 @@ from service.intake.report import Reporter
 from service.intake.seen import FaceEngine, SeenFace
 from service.storage.engine import Database
 from service.storage.rows import RememberedFace
-from service.values import App, Embedding, Face, FaceField, Image, ImageKind, ImageSource
+from service.values import App, Embedding, Face, FaceField, Image, ImageKind, ImageSource, PictureType
 
 MOST_FACES = 10
 """Faces looked at when some may fail the controls; the API never asks for more."""
@@ -120,15 +120,28 @@ class Intake:
                 return self._examined([face], ask)
         data = self._bytes(source)
         with self._admission.permit():
-            image = decode_picture(data, self._max_picture_pixels)
-            prepared = prepare(image, source.picture_type)
-            found = self._found(prepared, ask)
-            if not found:
-                raise FaceNotFound
-            faces = [seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found]
-            faces = self._examined(faces, ask)
-            for face in faces:
-                _ = face.stored
+            return self._look(app, data, source.picture_type, ask)
+
+    def faces_of_file(
+        self, app: App, data: bytes, *, limit: int = 1, fields: frozenset[FaceField] = frozenset()
+    ) -> list[SeenFace]:
+        """The same for a picture's file, largest faces first; for a caller that bounds its own work.
+
+        Embeddings are made when they are asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
+        """
+        ask = _Ask(limit, embed=False, fields=fields, controls=NO_CONTROLS, skip_failing=False, order=FaceOrder.AREA)
+        return self._look(app, data, PictureType.LIVE, ask)
+
+    def _look(self, app: App, data: bytes, kind: PictureType, ask: _Ask) -> list[SeenFace]:
+        image = decode_picture(data, self._max_picture_pixels)
+        prepared = prepare(image, kind)
+        found = self._found(prepared, ask)
+        if not found:
+            raise FaceNotFound
+        faces = [seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found]
+        faces = self._examined(faces, ask)
+        for face in faces:
+            _ = face.stored
         return faces
 
     def _found(self, image: Image, ask: _Ask) -> list[Face]:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 
 from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
-from service.storage.execution import Execution
+from service.storage.execution import Execution, Parameters
 from service.storage.recording import Recording
 from service.storage.rows import FLOAT, RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
-from service.storage.tables import faces, users
+from service.storage.tables import faces, groups, users
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
 # NULL in the column means "not known"; without this it would be the JSON value null.
 _TYPES = {column.name: JSONB(none_as_null=True) if column.name == "quality" else column.type for column in faces.c}
 _COPIED = ("token", "model_id", "embedding", "location", "angles", "confidence", "quality", "points", "portrait")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewFace:
+    """A face to be enrolled together with others."""
+
+    user_pk: int
+    face: StoredFace
+    model_id: str
+    embedding: Embedding
 
 
 class FaceReader:
@@ -29,6 +40,10 @@ class FaceReader:
 
     def count(self, user_pk: int) -> int:
         query = sa.select(sa.func.count()).select_from(faces).where(faces.c.user_pk == user_pk)
+        return int(self._execution.run(query).scalar_one())
+
+    def count_of_app(self, app_pk: int) -> int:
+        query = sa.select(sa.func.count()).select_from(faces).where(faces.c.app_pk == app_pk)
         return int(self._execution.run(query).scalar_one())
 
     def pk_by_token(self, user_pk: int, token: str) -> int | None:
@@ -42,6 +57,30 @@ class FaceReader:
         """The user's faces in the order of enrolment."""
         query = sa.select(faces.c.pk, faces.c.token, faces.c.created).where(faces.c.user_pk == user_pk)
         return [FaceEntry(row.pk, row.token, row.created) for row in self._execution.run(query.order_by(faces.c.pk))]
+
+    def is_enrolled(self, app_pk: int, group_id: str, user_id: str, token: str) -> bool:
+        """Whether the user of this name in this group has the face."""
+        owner = sa.join(faces, users, users.c.pk == faces.c.user_pk).join(groups, groups.c.pk == users.c.group_pk)
+        condition = (faces.c.app_pk == app_pk) & (faces.c.token == token)
+        named = (users.c.name == user_id) & (groups.c.name == group_id)
+        query = sa.select(faces.c.pk).select_from(owner).where(condition, named).limit(1)
+        return self._execution.run(query).scalar_one_or_none() is not None
+
+    def tokens_of_users(self, user_pks: Sequence[int]) -> dict[int, set[str]]:
+        """Tokens of the faces of each user that has any."""
+        wanted = sa.bindparam("pks", list(user_pks), sa.ARRAY(sa.BigInteger))
+        found: dict[int, set[str]] = {}
+        for row in self._execution.run(
+            sa.select(faces.c.user_pk, faces.c.token).where(faces.c.user_pk == sa.any_(wanted))
+        ):
+            found.setdefault(row.user_pk, set()).add(row.token)
+        return found
+
+    def portraits(self, pks: Sequence[int]) -> dict[int, bytes]:
+        """JPEG crops by the faces' numbers; a face without one is left out."""
+        wanted = sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))
+        query = sa.select(faces.c.pk, faces.c.portrait).where(faces.c.pk == sa.any_(wanted))
+        return {row.pk: bytes(row.portrait) for row in self._execution.run(query) if row.portrait is not None}
 
     def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
         """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
@@ -109,6 +148,26 @@ class FaceWriter(FaceReader):
             raise FaceExists(face.token)
         raise UserNotFound(str(user_pk))
 
+    def insert_many(self, group_pk: int, new: Sequence[NewFace]) -> list[int]:
+        """Give users of one group faces; returns the numbers of those made, tokens that a user has being passed over.
+
+        The users must be the group's, as ``users.get_or_create_many`` returns them.
+        """
+        if not new:
+            return []
+        rows = [
+            {
+                **face_columns(face.face),
+                "app_pk": self._recording.app_pk,
+                "group_pk": group_pk,
+                "user_pk": face.user_pk,
+                "model_id": face.model_id,
+                "embedding": embedding_bytes(face.embedding),
+            }
+            for face in new
+        ]
+        return self._made(insert(faces).on_conflict_do_nothing(index_elements=["user_pk", "token"]), rows)
+
     def copy(self, source_user_pk: int, user_pk: int) -> int:
         """Give a user the faces of another, less those that it has; returns how many it got."""
         app_pk = self._recording.app_pk
@@ -128,8 +187,11 @@ class FaceWriter(FaceReader):
 
     def _insert(self, query: sa.Select[Any], columns: Sequence[str]) -> list[int]:
         statement = insert(faces).from_select(["app_pk", "group_pk", "user_pk", *columns], query)
-        statement = statement.on_conflict_do_nothing(index_elements=["user_pk", "token"])
-        rows = self._execution.run(statement.returning(faces.c.pk, faces.c.group_pk, faces.c.user_pk)).all()
+        return self._made(statement.on_conflict_do_nothing(index_elements=["user_pk", "token"]))
+
+    def _made(self, statement: Insert, parameters: Parameters = None) -> list[int]:
+        returning = statement.returning(faces.c.pk, faces.c.group_pk, faces.c.user_pk)
+        rows = self._execution.run(returning, parameters).all()
         for row in rows:
             self._recording.record(ChangeKind.ADD_FACE, row.group_pk, row.user_pk, row.pk)
         return [row.pk for row in rows]

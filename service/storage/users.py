@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,6 +65,19 @@ _DELETE = sa.text("""
     DELETE FROM users WHERE pk = :pk AND app_pk = :app_pk RETURNING group_pk
 """)
 
+_GIVEN = "unnest(CAST(:names AS text[]), CAST(:infos AS text[])) AS given (name, info)"
+_INSERT_MANY = sa.text(f"""
+    INSERT INTO users (app_pk, group_pk, name, info)
+    SELECT groups.app_pk, groups.pk, given.name, coalesce(given.info, '') FROM groups, {_GIVEN}
+    WHERE groups.pk = :group_pk AND groups.app_pk = :app_pk
+    ON CONFLICT DO NOTHING
+""")  # noqa: S608 (constants)
+_SET_INFOS = sa.text(f"""
+    UPDATE users SET info = given.info FROM {_GIVEN}
+    WHERE users.group_pk = :group_pk AND users.app_pk = :app_pk AND users.name = given.name
+      AND users.info <> given.info
+""")  # noqa: S608 (constants)
+
 
 class UserWriter(UserReader):
     """Changing users within a unit of work."""
@@ -86,6 +99,22 @@ class UserWriter(UserReader):
         if self.pk(group_pk, user_id) is None:
             raise GroupNotFound(str(group_pk))
         raise UserAlreadyInGroup(user_id)
+
+    def get_or_create_many(self, group_pk: int, infos: Mapping[str, str | None]) -> dict[str, int]:
+        """Numbers of users of a group by id; those missing are made. ``infos``: user_info by id, ``None``: as it is.
+
+        Raises :class:`GroupNotFound`.
+        """
+        names = list(infos)
+        parameters = {"app_pk": self._recording.app_pk, "group_pk": group_pk, "names": names}
+        self._execution.run(_INSERT_MANY, {**parameters, "infos": [infos[name] for name in names]})
+        self._execution.run(_SET_INFOS, {**parameters, "infos": [infos[name] for name in names]})
+        condition = (users.c.group_pk == group_pk) & (users.c.app_pk == self._recording.app_pk)
+        query = sa.select(users.c.name, users.c.pk).where(condition, users.c.name.in_(names))
+        found = {row.name: row.pk for row in self._execution.run(query)}
+        if len(found) < len(names):
+            raise GroupNotFound(str(group_pk))
+        return found
 
     def set_info(self, pk: int, user_info: str) -> None:
         """Raises :class:`UserNotFound`."""

@@ -12,6 +12,7 @@ from service.api.body import BODY, Parameters
 from service.api.fields import MAX_IDENTIFIER_LENGTH, Fields, is_identifier
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
 from service.library.memberships import GroupIds
+from service.library.names import MAX_USER_INFO_BYTES
 from service.library.users import EnrolAction
 from service.recognition.compare import Probe
 from service.recognition.identify import SearchOptions
@@ -28,7 +29,6 @@ MAX_SCORES = 20
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 MAX_NUMBER = 2**31 - 1
-MAX_USER_INFO_BYTES = 256
 
 FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
     "age": frozenset({FaceField.AGE}),

@@ -12,6 +12,7 @@ from service.api.pictures import MAX_FACE_TOKEN_LENGTH
 from service.errors import ParameterMalformed, TooManyGroups, WrongPictureCount
 from service.intake.controls import Controls
 from service.intake.order import FaceOrder
+from service.library.names import MAX_USER_INFO_BYTES
 from service.library.users import ALL_GROUPS, EnrolAction
 from service.recognition.compare import PICTURES_COMPARED, Probe
 from service.recognition.identify import DEFAULT_THRESHOLD, SearchOptions
@@ -25,7 +26,6 @@ MAX_USERS_MULTI_SEARCH = 20
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 MAX_START = 2**31 - 1
-MAX_USER_INFO_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)

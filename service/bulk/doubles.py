@@ -1,0 +1,155 @@
+"""Who is in a group twice under two ids, and which id holds two people: told from embeddings alone."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.calibration.scores import ScoreTable
+from service.storage.engine import Database
+from service.storage.source import PostgresChangeSource
+from service.values import Embeddings, UserEntry
+
+SAME_SCORE = 90.0
+"""Two ids whose faces are this alike look like one person: a false accept rate of 1e-5 a pair."""
+OTHER_SCORE = 60.0
+"""A face less like each other face of its user than this looks like somebody else's: 0.3 % of true pairs do."""
+MOST_PAIRS = 10_000
+"""Suspicions told of each kind, the strongest ones."""
+
+_ROWS = 512
+"""Faces compared with all others in one product: bounds memory."""
+
+Keys = NDArray[np.int64]
+
+
+class Suspicion(str, enum.Enum):
+    """What two faces give reason to believe."""
+
+    SAME_PERSON = "same_person_two_ids"
+    TWO_PEOPLE = "two_people_one_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two faces and the score between them (0..100). The users are one and the same for ``TWO_PEOPLE``."""
+
+    suspicion: Suspicion
+    score: float
+    user_pks: tuple[int, int]
+    face_pks: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPair:
+    """A pair with what people call it; ``tokens`` and portraits belong to the two faces in order."""
+
+    pair: Pair
+    users: tuple[UserEntry, UserEntry]
+    tokens: tuple[str, str]
+
+
+class DoubleSearch:
+    """Compares faces of an app within each group."""
+
+    def __init__(self, database: Database, model_id: str, dimension: int, scores: ScoreTable) -> None:
+        self._database = database
+        self._source = PostgresChangeSource(database, model_id, dimension)
+        self._scores = scores
+
+    def run(
+        self,
+        app_pk: int,
+        touched: Collection[int] | None = None,
+        *,
+        same_score: float = SAME_SCORE,
+        other_score: float = OTHER_SCORE,
+    ) -> list[NamedPair]:
+        """Suspicious pairs: two ids most alike first, then faces least like their user's others.
+
+        ``touched``: users of whom at least one must be in a pair; ``None`` compares all with all, which takes time
+        that grows with the square of a group's faces.
+        """
+        limits = self._scores.similarity(same_score), self._scores.similarity(other_score)
+        found: list[Pair] = []
+        for faces, users, vectors in self._groups(app_pk):
+            rows = np.arange(len(users)) if touched is None else np.flatnonzero(np.isin(users, list(touched)))
+            told = pairs_of(faces, users, vectors, rows, limits)
+            found += [replace(pair, score=self._scores.score(pair.score)) for pair in told]
+        same = sorted((pair for pair in found if pair.suspicion is Suspicion.SAME_PERSON), key=lambda p: -p.score)
+        other = sorted((pair for pair in found if pair.suspicion is Suspicion.TWO_PEOPLE), key=lambda p: p.score)
+        return self._named([*same[:MOST_PAIRS], *other[:MOST_PAIRS]])
+
+    def count(self, app_pk: int) -> int:
+        """Faces of the app."""
+        with self._database.read() as reader:
+            return reader.faces.count_of_app(app_pk)
+
+    def _groups(self, app_pk: int) -> Iterator[tuple[Keys, Keys, Embeddings]]:
+        """Faces ``(n,)``, their users ``(n,)`` and embeddings ``(n, dimension)`` of each group."""
+        blocks = [block for _, _, blocks in self._source.snapshot(app_pk) for block in blocks]
+        if not blocks:
+            return
+        faces, users, groups = (np.concatenate([block[part] for block in blocks]) for part in range(3))
+        vectors = np.concatenate([block[3] for block in blocks])
+        for group in np.unique(groups):
+            chosen = groups == group
+            yield faces[chosen], users[chosen], vectors[chosen]
+
+    def _named(self, pairs: list[Pair]) -> list[NamedPair]:
+        with self._database.read() as reader:
+            users = reader.users.entries_by_pk(list({pk for pair in pairs for pk in pair.user_pks}))
+            known = reader.searching.found(list({pk for pair in pairs for pk in pair.face_pks}))
+        return [
+            NamedPair(
+                pair,
+                (users[pair.user_pks[0]], users[pair.user_pks[1]]),
+                (known[pair.face_pks[0]].token, known[pair.face_pks[1]].token),
+            )
+            for pair in pairs
+            # Somebody may have been deleted meanwhile.
+            if users.keys() >= set(pair.user_pks) and known.keys() >= set(pair.face_pks)
+        ]
+
+
+def pairs_of(faces: Keys, users: Keys, vectors: Embeddings, rows: Keys, limits: tuple[float, float]) -> list[Pair]:
+    """Suspicious pairs of one group, with the cosine for their score.
+
+    ``rows``: places of the faces that are compared with all. Of two users their most alike faces are told once; of a
+    user each face whose nearest other face of the same user is less alike than the second of ``limits``.
+    """
+    at_least, below = limits
+    best: dict[tuple[int, int], tuple[float, int, int]] = {}
+    strangers: list[Pair] = []
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        cosines = vectors[part] @ vectors.T
+        own = users[part][:, None] == users[None, :]
+        for row, column in zip(*np.nonzero((cosines >= at_least) & ~own), strict=True):
+            places = sorted((int(part[row]), int(column)), key=lambda place: int(users[place]))
+            key = (int(users[places[0]]), int(users[places[1]]))
+            if key not in best or cosines[row, column] > best[key][0]:
+                best[key] = (float(cosines[row, column]), places[0], places[1])
+        cosines[np.arange(len(part)), part] = -np.inf  # a face is no other face
+        kin = np.where(own, cosines, -np.inf)
+        nearest = kin.argmax(axis=1)
+        for row, column in enumerate(nearest):
+            value = float(kin[row, column])
+            if -np.inf < value < below:
+                place, user = int(part[row]), int(users[part[row]])
+                ends = (int(faces[place]), int(faces[column]))
+                strangers.append(Pair(Suspicion.TWO_PEOPLE, value, (user, user), ends))
+    same = [
+        Pair(Suspicion.SAME_PERSON, value, owners, (int(faces[first]), int(faces[second])))
+        for owners, (value, first, second) in best.items()
+    ]
+    return same + _each_once(strangers)
+
+
+def _each_once(pairs: list[Pair]) -> list[Pair]:
+    """Two faces that are each other's nearest are one pair."""
+    return list({tuple(sorted(pair.face_pks)): pair for pair in pairs}.values())

@@ -1,0 +1,68 @@
+"""Pictures in a folder: ``group/user/picture.jpg`` or ``group/user.jpg``."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from functools import cached_property, partial
+from pathlib import Path
+
+from service.bulk.pictures import Layout, Picture, Refusal, SourceError, is_picture, limited, printable, refusing
+
+
+class FolderSource:
+    """Every file with a picture's ending below a folder, in order of names; hidden files and folders are left out."""
+
+    remote = False
+
+    def __init__(self, folder: Path, layout: Layout, limit: int) -> None:
+        """``limit``: largest file in bytes. Raises ``SourceError`` for what is no folder."""
+        if not folder.is_dir():
+            raise SourceError(f"{folder} is no folder")
+        self._root = folder.resolve()
+        self._layout = layout
+        self._limit = limit
+
+    def count(self) -> int:
+        return len(self._paths)
+
+    def pictures(self) -> Iterator[Picture]:
+        for path in self._paths:
+            relative = Path(path)
+            place = printable(relative.as_posix())
+            read = partial(read_below, self._root, relative, self._limit)
+            if (self._root / relative).is_dir():
+                read = partial(refusing("linked_folder", "links to folders are not followed"))
+            yield self._layout.picture(relative.parts, place, read)
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        """Paths below the root. Links to folders are kept as they are, to be told in the report."""
+        found = []
+        for folder, folders, files in os.walk(self._root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            linked = [name for name in folders if (Path(folder) / name).is_symlink()]
+            names = [name for name in files if is_picture(name)] + linked
+            found += [os.path.relpath(Path(folder) / name, self._root) for name in names]
+        return sorted(found)
+
+
+def read_below(root: Path, relative: Path, limit: int) -> bytes:
+    """The file at ``root / relative``, at most ``limit`` bytes, never one that lies outside ``root``.
+
+    Raises ``Refusal`` for that, for what is no plain file (a pipe would be waited for), and for files out of reach.
+    """
+    if relative.is_absolute() or ".." in relative.parts:
+        raise Refusal("outside", "the path leads out of the folder of the pictures")
+    try:
+        path = (root / relative).resolve(strict=True)
+        if not path.is_relative_to(root):
+            raise Refusal("outside", "the link leads out of the folder of the pictures")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Refusal("no_file", "is no plain file")
+            return limited(file.read(limit + 1), limit)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Refusal("unreadable", getattr(error, "strerror", None) or "the name cannot be used") from None

@@ -1,0 +1,101 @@
+"""``aipface copy``: groups and users of another instance, or of the cloud, through its API."""
+
+from __future__ import annotations
+
+import csv
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.bulk_export import INTERRUPTED
+from service.cli.common import administration
+from service.cli.counting import counted
+from service.cli.failures import MISUSED, Failure
+from service.cli.serve import stopped_by_signals
+
+if TYPE_CHECKING:
+    from service.administration import Admin
+    from service.bulk.remote_library import RemoteLibrary, RemoteUser
+    from service.values import App
+
+BATCH_USERS = 200
+
+
+def copy(
+    context: typer.Context,
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="E.g. https://aip.baidubce.com")],
+    app_id: Annotated[str, typer.Option("--app", metavar="APP_ID", help="The app that is filled.")],
+    api_key: Annotated[str, typer.Option(envvar="SOURCE_API_KEY", prompt="API key there", help="Of the app there.")],
+    secret_key: Annotated[
+        str,
+        typer.Option(
+            envvar="SOURCE_SECRET_KEY",
+            prompt="secret key there",
+            hide_input=True,
+            help="Of the app there; from the environment or typed in, not from the command line.",
+        ),
+    ],
+    ca: Annotated[Path | None, typer.Option(help="Certificate authority to trust, PEM.")] = None,
+    output: Annotated[Path, typer.Option(help="The table of those who need pictures.")] = Path("need-pictures.csv"),
+) -> None:
+    """Copy groups, users and user_info; faces cannot be read through the API, so a table lists who needs a picture.
+
+    Fill its column `picture` and hand it to `aipface import`. From another aipface-server take `aipface export`.
+    """
+    given = context.get_parameter_source("secret_key")
+    if given is not None and given.name == "COMMANDLINE":
+        raise Failure("a secret key on the command line can be read by others: use SOURCE_SECRET_KEY", MISUSED)
+    from service.bulk.remote_library import RemoteLibrary
+
+    users = None
+    with stopped_by_signals(), administration() as admin:
+        app = admin.apps.by_app_id(app_id)
+        if app is None:
+            raise Failure(f"there is no app {app_id}; aipface app list shows those there are", MISUSED)
+        with RemoteLibrary(source, api_key.strip(), secret_key.strip(), verify=_trust(ca)) as remote:
+            users = _copy(remote, admin, app, output)
+    if users is None:
+        raise typer.Exit(INTERRUPTED)
+    typer.echo(f"{users} users; the API gives no pictures: fill the column picture of {output}, then")
+    typer.echo(f"  aipface import {output} --app {app_id}")
+
+
+def _copy(remote: RemoteLibrary, admin: Admin, app: App, output: Path) -> int:
+    from service.bulk.writing import ReadyUser, Writer
+
+    writer = Writer(admin.database, app.pk, model_id="")  # writes no faces
+    groups = {group: remote.users(group) for group in remote.groups()}
+    writer.write([], [ReadyUser(group) for group in groups])
+    total = sum(len(users) for users in groups.values())
+    batch: list[ReadyUser] = []
+    with output.open("w", encoding="utf-8-sig", newline="") as file, counted("users", total) as advance:
+        table = csv.writer(file)
+        table.writerow(["group_id", "user_id", "picture", "user_info", "faces_there"])
+        for user in _each(remote, groups):
+            table.writerow([user.group_id, user.user_id, "", user.user_info, user.faces])
+            batch.append(ReadyUser(user.group_id, user.user_id, user.user_info))
+            if len(batch) >= BATCH_USERS:
+                writer.write([], batch)
+                batch = []
+            advance("")
+        writer.write([], batch)
+    return total
+
+
+def _each(remote: RemoteLibrary, groups: dict[str, list[str]]) -> Iterator[RemoteUser]:
+    for group, users in groups.items():
+        for user in users:
+            yield remote.user(group, user)
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext | bool:
+    if ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except (OSError, ssl.SSLError):
+        raise Failure(f"{ca} is no certificate authority", MISUSED) from None

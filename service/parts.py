@@ -1,0 +1,243 @@
+"""The parts of the service, each made of the settings; ``service.app`` puts them together.
+
+Commands that need weights and no server take their parts from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from models import fetch
+from models.manifest import PackManifest, load_pack
+from models.progress import Progress
+from service.administration import Admin, open_admin
+from service.calibration.liveness import LivenessTable
+from service.calibration.scores import ScoreTable
+from service.capture.rules import RiskLimits
+from service.errors import ServiceUnavailable
+from service.identity.authority import Authority
+from service.identity.breaker import Breaker
+from service.identity.enrolment import Enrolment
+from service.identity.local import LocalAuthority
+from service.identity.remote import Access, RemoteAuthority
+from service.images.remote import PictureDownloader
+from service.inference.admission import Admission
+from service.inference.analyst import Analyst
+from service.inference.engine import Engine
+from service.inference.providers import providers_for
+from service.intake.intake import Intake
+from service.intake.report import Reporter
+from service.search.catalog import Catalog
+from service.search.maintenance import Maintenance
+from service.search.protocol import FaceSearch
+from service.search.tiered import TieredIndex
+from service.settings import SettingsError
+from service.storage.listener import Listener
+from service.storage.source import PostgresChangeSource
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Models:
+    """What looks at pictures: the networks of one pack, and what their numbers mean."""
+
+    pack: PackManifest
+    engine: Engine
+    reporter: Reporter | None
+    """``None`` for a pack that brings no networks for attributes, quality and liveness."""
+    scores: ScoreTable
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What commands that work on many faces at once need: no index and no server, only weights and database."""
+
+    admin: Admin
+    models: Models
+    intake: Intake
+    downloader: PictureDownloader
+
+
+def load_models(settings: Settings, *, progress: Progress | None = None) -> Models:
+    """The weights of the chosen pack, fetched, checked and loaded, with their calibration.
+
+    Raises ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
+    """
+    pack = load_pack(settings.pack)
+    files = fetch.ensure(
+        pack,
+        settings.model_dir,
+        offline=settings.offline,
+        sources=settings.model_sources,
+        accept_noncommercial=settings.accept_noncommercial,
+        progress=progress,
+    )
+    cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
+    engine = Engine(pack, files, providers_for(settings.device))
+    own = settings.own_score_table(pack.model_id)
+    scores = ScoreTable.load(own if own.exists() else pack.calibration, pack.model_id)
+    return Models(pack, engine, _reporter(pack, files, engine), scores)
+
+
+@contextlib.contextmanager
+def open_workbench(
+    settings: Settings, *, progress: Progress | None = None, models: Models | None = None
+) -> Iterator[Workbench]:
+    """Weights loaded (unless they are given) and database open. Running servers hear of writes by the change log.
+
+    Raises what ``open_service`` raises.
+    """
+    models = models or load_models(settings, progress=progress)
+    with open_admin(settings) as admin:
+        downloader = downloader_of(settings)
+        admission = Admission(settings.inference_threads, settings.queue_limit)
+        yield Workbench(admin, models, intake_of(admin, models, admission, downloader), downloader)
+
+
+@contextlib.contextmanager
+def open_enrolment(settings: Settings, *, progress: Progress | None = None) -> Iterator[tuple[Admin, Enrolment]]:
+    """What entering people into the register needs: weights, database, keys; no index. Raises as ``open_service``."""
+    models = load_models(settings, progress=progress)
+    with open_admin(settings) as admin:
+        admission = Admission(settings.inference_threads, settings.queue_limit)
+        intake = intake_of(admin, models, admission, downloader_of(settings))
+        yield admin, Enrolment(admin.register, intake, keep_portraits=settings.keep_crops)
+
+
+def catalog_of(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> FaceSearch:
+    """Where faces are searched; empty yet."""
+    settings = admin.settings
+    source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
+    if settings.search_backend == "memory":
+        return _in_memory(stack, source, engine.dimension, exact=settings.search_exact)
+    try:
+        from service.search.milvus import MilvusCatalog  # noqa: PLC0415 (an extra, and slow to load)
+    except ModuleNotFoundError as error:
+        raise ServiceUnavailable(
+            f"the backend milvus needs {error.name}: pip install 'aipface-server[milvus]'"
+        ) from None
+    milvus = MilvusCatalog(
+        source,
+        engine.model_id,
+        engine.dimension,
+        uri=settings.milvus_uri,
+        token="" if settings.milvus_token is None else settings.milvus_token.get_secret_value(),
+        index_type=settings.milvus_index,
+    )
+    stack.callback(milvus.close)
+    return milvus
+
+
+def _in_memory(stack: contextlib.ExitStack, source: PostgresChangeSource, dimension: int, *, exact: bool) -> Catalog:
+    """An empty catalog whose large groups are reorganised by a thread of their own."""
+    maintenance = Maintenance()
+
+    def make(dimension: int, expected: int) -> TieredIndex:
+        return TieredIndex(dimension, expected, maintenance, exact=exact)
+
+    stack.callback(maintenance.stop)
+    maintenance.start()
+    return Catalog(source, dimension, make)
+
+
+def follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> None:
+    """Keep the index and the apps' cache current with what other processes do."""
+
+    def caught_up_and_forgotten() -> None:
+        catalog.catch_up_all()
+        admin.apps.forget()
+
+    def forget(app_pk: int) -> None:
+        del app_pk
+        admin.apps.forget()
+
+    listener = Listener(
+        admin.database.url,
+        on_change=catalog.catch_up,
+        on_app=forget,
+        on_connect=caught_up_and_forgotten,
+        on_lost=None if admin.embedded is None else admin.embedded.start,  # our own: bring it back
+    )
+    stack.callback(listener.stop)
+    listener.start()
+
+
+def authority_of(stack: contextlib.ExitStack, admin: Admin, intake: Intake) -> Authority:
+    """Who knows people: the operator's own service where there is one, else the register."""
+    settings = admin.settings
+    if settings.identity_url is None:
+        return LocalAuthority(admin.register, intake)
+    token = settings.identity_token
+    access = Access(
+        settings.identity_url,
+        None if token is None else token.get_secret_value(),
+        seconds=settings.identity_timeout,
+        attempts=settings.identity_attempts,
+        verify=_certificates(settings),
+    )
+    breaker = Breaker(settings.identity_breaker_failures, settings.identity_breaker_seconds)
+    remote = RemoteAuthority(access, breaker, intake, max_picture_bytes=settings.max_body_bytes)
+    stack.callback(remote.close)
+    return remote
+
+
+def _certificates(settings: Settings) -> ssl.SSLContext | bool:
+    """What vouches for the authority: the operator's own certificates, or with ``True`` those of public sites."""
+    if settings.identity_ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=settings.identity_ca_file)
+    except OSError as error:
+        raise SettingsError(
+            f"setting identity_ca_file (AIPFACE_IDENTITY_CA_FILE): no certificates can be read: {error}"
+        ) from None
+
+
+def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> Reporter | None:
+    """What reads attributes, quality and liveness; ``None`` for a pack that brings no networks for it."""
+    if pack.liveness is None or not Analyst.needs() <= files.keys():
+        return None
+    analyst = Analyst(files, engine.providers)
+    hashes = {name: file.sha256 for name, file in pack.files.items()}
+    return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
+
+
+def intake_of(admin: Admin, models: Models, admission: Admission, downloader: PictureDownloader) -> Intake:
+    settings = admin.settings
+    return Intake(
+        engine=models.engine,
+        reporter=models.reporter,
+        admission=admission,
+        database=admin.database,
+        keyring=admin.keyring,
+        download=downloader.fetch,
+        max_picture_bytes=settings.max_body_bytes,
+        max_picture_pixels=settings.max_picture_pixels,
+        token_lifetime=timedelta(seconds=settings.face_token_ttl),
+    )
+
+
+def downloader_of(settings: Settings) -> PictureDownloader:
+    return PictureDownloader(
+        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
+    )
+
+
+def risk_limits(settings: Settings) -> RiskLimits:
+    return RiskLimits(
+        people=settings.risk_people,
+        failures=settings.risk_failures,
+        clock=timedelta(seconds=settings.risk_clock),
+        window=timedelta(seconds=settings.risk_window),
+        history=timedelta(seconds=settings.risk_history),
+    )

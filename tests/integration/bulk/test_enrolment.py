@@ -1,0 +1,195 @@
+"""An import end to end in this process: real weights, real database, interruptions at every place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from service.bulk import enrolment, writing
+from service.bulk.doubles import DoubleSearch, Suspicion
+from service.bulk.enrolment import Enrolment
+from service.bulk.folder import FolderSource
+from service.bulk.journal import Journal
+from service.bulk.outcomes import Outcome, Result
+from service.bulk.pictures import Layout
+from service.errors import DatabaseUnavailable
+from service.parts import Models, Workbench, open_workbench
+from service.settings import load_settings
+from service.storage.faces import FaceWriter
+from service.values import App, Control
+from tests.fixtures.pictures import Pictures
+
+PEOPLE = {
+    "staff/ada/1.png": "astronaut.png",
+    "staff/barack/1.jpg": "obama.jpg",
+    "staff/barack/2.jpg": "obama2.jpg",
+    "staff/barack/same.jpg": "obama.jpg",
+    "staff/joe/1.jpg": "biden.jpg",
+    "staff/twin/1.jpg": "obama3.jpg",
+    "staff/mixed/1.jpg": "biden.jpg",
+    "staff/mixed/2.png": "astronaut.png",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """An app, and a folder of people to fill it with."""
+
+    bench: Workbench
+    app: App
+    folder: Path
+    journal: Path
+
+    def enrolment(self, quality: Control = Control.NONE, *, figures: bool = False) -> Enrolment:
+        return Enrolment(
+            app=self.app,
+            intake=self.bench.intake,
+            database=self.bench.admin.database,
+            journal=Journal(self.journal, self.bench.admin.keyring, self.app.app_id),
+            threads=1,
+            keep_crops=True,
+            quality=quality,
+            figures=figures,
+        )
+
+    def source(self) -> FolderSource:
+        return FolderSource(self.folder, Layout(), 2**24)
+
+    def run(self) -> dict[str, Result]:
+        return {result.place: result for result in self.enrolment().run(self.source())}
+
+    def enrolled(self) -> int:
+        with self.bench.admin.database.read() as reader:
+            return reader.faces.count_of_app(self.app.pk)
+
+    def head(self) -> int | None:
+        with self.bench.admin.database.read() as reader:
+            return reader.changes.head(self.app.pk)
+
+
+@pytest.fixture
+def place(database_url: str, models: Models, pictures: Pictures, tmp_path: Path) -> Iterator[Place]:
+    folder = tmp_path / "people"
+    for name, picture in PEOPLE.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pictures.path(picture), folder / name)
+    (folder / "staff" / "joe" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    settings = load_settings(home=tmp_path / "home", database_url=database_url)
+    with open_workbench(settings, models=models) as bench:
+        app = bench.admin.apps.by_app_id(bench.admin.apps.create("import").app_id)
+        assert app is not None
+        yield Place(bench, app, folder, tmp_path / "journal.txt")
+
+
+def test_everything_usable_is_enrolled_once(place: Place) -> None:
+    results = place.run()
+    assert results["staff/joe/broken.jpg"].reason == "picture_unreadable"
+    assert results["staff/barack/same.jpg"].outcome is Outcome.PRESENT
+    assert place.enrolled() == place.head() == 7
+    with place.bench.admin.database.read() as reader:
+        group = reader.groups.pk(place.app.pk, "staff")
+        assert group is not None
+        assert reader.groups.users(group, 0, 10) == ["ada", "barack", "joe", "mixed", "twin"]
+
+    again = place.run()
+    assert {name: result.outcome for name, result in again.items()} == {
+        name: Outcome.REFUSED if "broken" in name else Outcome.PRESENT for name in results
+    }
+    place.journal.unlink()  # without it pictures are looked at again, and recognised by their tokens
+    assert {result.outcome for name, result in place.run().items() if "broken" not in name} == {Outcome.PRESENT}
+    assert place.enrolled() == place.head() == 7
+
+    pairs = DoubleSearch(
+        place.bench.admin.database,
+        place.bench.models.engine.model_id,
+        place.bench.models.engine.dimension,
+        place.bench.models.scores,
+    ).run(place.app.pk)
+    told = {(named.pair.suspicion, *sorted(user.user_id for user in named.users)) for named in pairs}
+    assert told == {
+        (Suspicion.SAME_PERSON, "barack", "twin"),
+        (Suspicion.SAME_PERSON, "joe", "mixed"),
+        (Suspicion.SAME_PERSON, "ada", "mixed"),
+        (Suspicion.TWO_PEOPLE, "mixed", "mixed"),
+    }
+
+
+def test_a_deleted_user_comes_back_with_the_next_run(place: Place) -> None:
+    place.run()
+    with place.bench.admin.database.write(place.app.pk) as work:
+        (entry,) = work.users.entries(place.app.pk, "joe")
+        work.users.delete(entry.pk)
+    assert place.run()["staff/joe/1.jpg"].outcome is Outcome.ENROLLED
+    assert place.enrolled() == 7
+
+
+def test_an_interruption_loses_a_batch_at_most(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrolment, "BATCH_FACES", 2)
+    monkeypatch.setattr(enrolment, "BATCH_SECONDS", 600)
+    results = place.enrolment().run(place.source())
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert place.enrolled() == 2
+    place.run()
+    assert place.enrolled() == place.head() == 7
+
+
+def test_a_database_that_fails_leaves_no_half(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> list[int]:
+        raise DatabaseUnavailable("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FaceWriter, "insert_many", failing)
+        with pytest.raises(DatabaseUnavailable):
+            place.run()
+    assert place.enrolled() == place.head() == 0
+    assert not place.journal.exists()
+    with place.bench.admin.database.read() as reader:
+        assert reader.groups.names(place.app.pk, 0, 10) == []
+    place.run()
+    assert place.enrolled() == 7
+
+
+def test_quality_is_measured_and_controlled(place: Place) -> None:
+    results = {result.place: result for result in place.enrolment(Control.HIGH).run(place.source())}
+    turned = results["staff/barack/2.jpg"]
+    assert (turned.outcome, turned.reason) == (Outcome.REFUSED, "pose_too_large")
+    assert turned.quality is not None
+    assert turned.angles is not None
+    assert results["staff/barack/1.jpg"].outcome is Outcome.ENROLLED
+    again = {result.place: result for result in place.enrolment(Control.HIGH).run(place.source())}
+    assert again["staff/barack/2.jpg"].reason == "pose_too_large"
+    assert {name: result.outcome for name, result in again.items()} == {
+        name: Outcome.PRESENT if result.outcome is Outcome.ENROLLED else result.outcome
+        for name, result in results.items()
+    }
+
+
+def test_a_user_has_twenty_faces_at_most(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MAX_FACES_PER_USER", 1)
+    results = place.run()
+    assert results["staff/barack/2.jpg"].reason == "too_many_faces"
+    assert results["staff/barack/1.jpg"].outcome is Outcome.ENROLLED
+    assert place.enrolled() == 5
+
+
+def test_user_info_of_a_table_is_kept_current(place: Place) -> None:
+    running = place.enrolment()
+    pictures = [replace(picture, user_info="first") for picture in place.source().pictures()]
+
+    class Given:
+        remote = True
+
+        def count(self) -> int:
+            return len(pictures)
+
+        def pictures(self) -> Iterator[object]:
+            return iter(pictures)
+
+    list(running.run(Given()))  # type: ignore[arg-type]
+    with place.bench.admin.database.read() as reader:
+        assert {entry.user_info for entry in reader.users.entries(place.app.pk, "ada")} == {"first"}

@@ -1,0 +1,221 @@
+"""Folders, archives and tables, hostile ones too: each names its pictures, and none leads outside."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.bulk.archive import ArchiveSource
+from service.bulk.folder import FolderSource
+from service.bulk.pictures import Layout, Refusal, Source, SourceError
+from service.bulk.table import TableSource
+from service.errors import PictureDownloadFailed
+from service.library.names import is_identifier
+
+LIMIT = 1000
+
+
+def told(source: Source) -> dict[str, tuple[str, str, str | None, bytes | str]]:
+    """By place: group, user, info, and the content or the reason of the refusal."""
+    found = {}
+    for picture in source.pictures():
+        content: bytes | str
+        try:
+            content = picture.read()
+        except Refusal as refusal:
+            content = refusal.reason
+        found[picture.place] = (picture.group_id, picture.user_id, picture.user_info, content)
+    assert source.count() == len(found)
+    return found
+
+
+def write(path: Path, content: bytes = b"pixels") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_folder_names_groups_and_users(tmp_path: Path) -> None:
+    for name in ("g/ada.jpg", "g/bob/1.PNG", "g/bob/deep/2.webp", "g/bob/notes.txt", "g/.hidden.jpg", ".git/x/y.jpg"):
+        write(tmp_path / name)
+    write(tmp_path / "lonely.jpg")
+    found = told(FolderSource(tmp_path, Layout(), LIMIT))
+    assert found == {
+        "g/ada.jpg": ("g", "ada", None, b"pixels"),
+        "g/bob/1.PNG": ("g", "bob", None, b"pixels"),
+        "g/bob/deep/2.webp": ("g", "bob", None, b"pixels"),
+        "lonely.jpg": ("", "", None, "no_group"),
+    }
+    whole = told(FolderSource(tmp_path / "g", Layout(group="all"), LIMIT))
+    assert {name: entry[:2] for name, entry in whole.items()} == {
+        "ada.jpg": ("all", "ada"),
+        "bob/1.PNG": ("all", "bob"),
+        "bob/deep/2.webp": ("all", "bob"),
+    }
+
+
+def test_a_folder_is_not_left_and_no_pipe_is_waited_for(tmp_path: Path) -> None:
+    outside = write(tmp_path / "outside" / "secret.jpg")
+    inside = write(tmp_path / "in" / "g" / "ada" / "1.jpg")
+    user = inside.parent
+    (user / "out.jpg").symlink_to(outside)
+    (user / "own.jpg").symlink_to(inside)
+    (user / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (user / "loop.jpg").symlink_to(user / "loop.jpg")
+    (user.parent / "linked").symlink_to(outside.parent)
+    os.mkfifo(user / "pipe.jpg")
+    write(user / "large.jpg", bytes(LIMIT + 1))
+    found = {name: entry[3] for name, entry in told(FolderSource(tmp_path / "in", Layout(), LIMIT)).items()}
+    assert found == {
+        "g/ada/1.jpg": b"pixels",
+        "g/ada/own.jpg": b"pixels",
+        "g/ada/out.jpg": "outside",
+        "g/ada/gone.jpg": "unreadable",
+        "g/ada/loop.jpg": "unreadable",
+        "g/ada/pipe.jpg": "no_file",
+        "g/ada/large.jpg": "picture_too_large",
+        "g/linked": "linked_folder",
+    }
+
+
+def test_names_that_are_no_ids(tmp_path: Path) -> None:
+    write(tmp_path / "g" / "Ada Lovelace" / "1.jpg")
+    write(tmp_path / "g" / "张三" / "1.jpg")
+    os.makedirs(os.fsencode(tmp_path) + b"/g/caf\xe9")  # noqa: PTH103 (a name that is no UTF-8)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/g/caf\xe9/1.jpg")).write_bytes(b"pixels")
+    refused = told(FolderSource(tmp_path, Layout(), LIMIT))
+    assert {entry[3] for entry in refused.values()} == {"bad_user_id"}
+    assert "g/caf\\xe9/1.jpg" in refused
+    made = told(FolderSource(tmp_path, Layout(make_ids=True), LIMIT))
+    assert len({entry[1] for entry in made.values()}) == 3
+    assert all(is_identifier(entry[1]) for entry in made.values())
+    assert {entry[2] for entry in made.values()} == {"Ada Lovelace", "张三", "caf\\xe9"}
+    assert made["g/Ada Lovelace/1.jpg"][1].startswith("Ada_Lovelace_")
+
+
+def archive(path: Path, build: Callable[[zipfile.ZipFile], None]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        build(made)
+    return path
+
+
+def test_an_archive_is_read_like_a_folder(tmp_path: Path) -> None:
+    def build(made: zipfile.ZipFile) -> None:
+        made.writestr("g/ada.jpg", b"pixels")
+        made.writestr("g/bob/1.png", b"more")
+        made.writestr("g/bob/readme.md", b"-")
+        made.writestr("__MACOSX/g/bob/1.png", b"-")
+        made.writestr("g/bob/._1.png", b"-")
+
+    source = ArchiveSource(archive(tmp_path / "a.zip", build), Layout(), LIMIT)
+    assert told(source) == {"g/ada.jpg": ("g", "ada", None, b"pixels"), "g/bob/1.png": ("g", "bob", None, b"more")}
+
+
+def test_a_hostile_archive_does_no_harm(tmp_path: Path) -> None:
+    def build(made: zipfile.ZipFile) -> None:
+        for name in ("../g/up.jpg", "/etc/root.jpg", "g/../../x/y.jpg", "c:/g/u.jpg"):
+            made.writestr(name, b"pixels")
+        made.writestr("g/ada/bomb.jpg", bytes(50_000_000))
+        link = zipfile.ZipInfo("g/ada/link.jpg")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        made.writestr(link, "/etc/passwd")
+        made.writestr("g/ada/good.jpg", b"pixels")
+
+    path = archive(tmp_path / "a.zip", build)
+    found = {name: entry[3] for name, entry in told(ArchiveSource(path, Layout(), LIMIT)).items()}
+    assert found == {
+        "../g/up.jpg": "outside",
+        "/etc/root.jpg": "outside",
+        "g/../../x/y.jpg": "outside",
+        "c:/g/u.jpg": "outside",
+        "g/ada/bomb.jpg": "picture_too_large",
+        "g/ada/link.jpg": "outside",
+        "g/ada/good.jpg": b"pixels",
+    }
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_a_member_that_lies_about_its_size_is_cut(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", lambda made: made.writestr("g/ada.jpg", bytes(100_000)))
+    data = bytearray(path.read_bytes())
+    central = data.index(b"PK\x01\x02")
+    data[central + 24 : central + 28] = (500).to_bytes(4, "little")
+    path.write_bytes(data)
+    ((_, _, _, reason),) = told(ArchiveSource(path, Layout(), LIMIT)).values()
+    assert reason in {"unreadable", "picture_too_large"}
+
+
+def test_damage_and_foreign_names_in_an_archive(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", lambda made: made.writestr("g/zhang/1.jpg", b"pixels" * 50))
+    data = bytearray(path.read_bytes())
+    data[45] ^= 0xFF
+    path.write_bytes(data)
+    ((_, user, _, reason),) = told(ArchiveSource(path, Layout(), LIMIT)).values()
+    assert (user, reason) == ("zhang", "unreadable")
+
+    old = archive(tmp_path / "b.zip", lambda made: made.writestr("g/XX/1.jpg", b"pixels"))
+    gbk = old.read_bytes().replace(b"g/XX/1.jpg", b"g/\xd5\xc5/1.jpg")  # as Chinese Windows writes it
+    old.write_bytes(gbk)
+    assert "g/张/1.jpg" in told(ArchiveSource(old, Layout(), LIMIT))
+    with pytest.raises(SourceError):
+        ArchiveSource(write(tmp_path / "c.zip", b"no archive"), Layout(), LIMIT)
+
+
+def test_a_table_names_paths_and_addresses(tmp_path: Path) -> None:
+    write(tmp_path / "p" / "1.jpg")
+    outside = write(tmp_path.parent / f"{tmp_path.name}.jpg")
+    rows = [
+        "group_id,user_id,picture,user_info",
+        "g,ada,p/1.jpg,工程师张三女士",
+        f"g,ada,{outside},",
+        "g,ada,../x.jpg,",
+        "g,ada,http://pictures/1.jpg,",
+        "g,ada,http://pictures/2.jpg,",
+        f"g,eve,p/./1.jpg,{'x' * 300}",
+        "g,b b,p/2.jpg,",
+        "g,bob,,",
+    ]
+
+    def download(address: str) -> bytes:
+        if "2" in address:
+            raise PictureDownloadFailed("gone")
+        return b"fetched"
+
+    for encoding in ("utf-8", "utf-8-sig", "gb18030"):
+        table = write(tmp_path / "t.csv", "\r\n".join(rows).encode(encoding))
+        source = TableSource(table, tmp_path, Layout(), LIMIT, download)
+        assert source.remote
+        assert [entry[3] for entry in told(source).values()] == [
+            *(b"pixels", "outside", "outside", b"fetched", "download_failed"),
+            *("bad_user_info", "bad_user_id", "no_picture"),
+        ]
+        assert told(source)["p/1.jpg"][:3] == ("g", "ada", "工程师张三女士")
+    outside.unlink()
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2", "user_id,picture\na,b"])
+def test_what_is_no_table_is_told(tmp_path: Path, text: str) -> None:
+    table = write(tmp_path / "t.csv", text.encode())
+    with pytest.raises(SourceError, match="first line"):
+        TableSource(table, tmp_path, Layout(), LIMIT)
+
+
+def test_a_table_that_breaks_off_costs_its_last_row(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", b'group_id,user_id,picture\n"g')
+    assert [entry[3] for entry in told(TableSource(table, tmp_path, Layout(), LIMIT)).values()] == ["bad_user_id"]
+    table = write(tmp_path / "t.csv", b"group_id,user_id,picture\ng,a," + b"x" * 200_000)
+    with pytest.raises(SourceError, match="line 2"):
+        TableSource(table, tmp_path, Layout(), LIMIT).count()
+
+
+def test_a_group_for_everybody_spares_the_column(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", b"user_id;image\nada;1.jpg\n")
+    write(tmp_path / "1.jpg")
+    source = TableSource(table, tmp_path, Layout(group="all"), LIMIT)
+    assert told(source) == {"1.jpg": ("all", "ada", None, b"pixels")}
+    assert not source.remote
