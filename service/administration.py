@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from service.access import keys
 from service.access.keys import Keyring
 from service.library.apps import Apps
+from service.library.quotas import Quotas
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
+from service.values import Limits
 
 if TYPE_CHECKING:
     from service.capture.keys import EnvelopeKeys
@@ -30,6 +32,7 @@ class Admin:
     embedded: EmbeddedPostgres | None
     keyring: Keyring
     apps: Apps
+    quotas: Quotas
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
@@ -53,7 +56,10 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         database = Database(url, pool_size=settings.database_pool_size)
         stack.callback(database.close)
-        yield Admin(settings, database, embedded, keyring, Apps(database, keyring))
+        limits = Limits(settings.quota_qps, settings.quota_daily, settings.quota_total, settings.quota_concurrent)
+        apps = Apps(database, keyring, limits=limits)
+        quotas = Quotas(database, zone=settings.quota_time_zone, on_change=apps.forget)
+        yield Admin(settings, database, embedded, keyring, apps, quotas)
 
 
 @contextlib.contextmanager

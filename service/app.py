@@ -17,6 +17,7 @@ import cv2
 from models import fetch
 from models.manifest import PackManifest, load_pack
 from models.progress import Progress
+from service.access.attempts import Attempts
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
 from service.api.application import build_api
@@ -40,6 +41,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.quotas import Quotas
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
@@ -84,6 +86,8 @@ class Service:
     admission: Admission
     apps: Apps
     tokens: Tokens
+    attempts: Attempts
+    quotas: Quotas
     detect: DetectFaces
     compare: CompareFaces
     liveness: VerifyLiveness
@@ -146,6 +150,8 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep = Upkeep(admin.database, _risk_limits(settings))
         stack.callback(upkeep.stop)
         upkeep.start()
+        stack.callback(admin.quotas.stop)
+        admin.quotas.start()
         yield _compose(admin, models, catalog)
 
 
@@ -266,6 +272,8 @@ def _compose(admin: Admin, models: Models, catalog: FaceSearch) -> Service:
         admission=admission,
         apps=admin.apps,
         tokens=Tokens(admin.keyring),
+        attempts=Attempts(settings.login_failures, settings.login_window),
+        quotas=admin.quotas,
         detect=DetectFaces(intake),
         compare=compare,
         liveness=VerifyLiveness(intake),

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from service.access.keys import Keyring
 from service.errors import AppUnavailable
 from service.storage.engine import Database
-from service.values import App, AppCredentials
+from service.values import NO_LIMITS, App, AppCredentials, Limits
 
 CACHE_SECONDS = 30.0
 """Upper bound on how long a change of an app goes unnoticed when no notification arrives."""
@@ -29,9 +29,11 @@ _ALPHABET = string.ascii_letters + string.digits
 class Apps:
     """Creation and rotation of apps, and a cached, thread-safe lookup by API key and by app id."""
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, limits: Limits = NO_LIMITS) -> None:
+        """``limits`` are those of new apps."""
         self._database = database
         self._keyring = keyring
+        self._limits = limits
         self._lock = threading.Lock()
         self._by_api_key: dict[str, App] = {}
         self._by_app_id: dict[str, App] = {}
@@ -46,7 +48,7 @@ class Apps:
         with self._database.admin() as work:
             app_id = work.apps.next_app_id()
             sealed = self._keyring.seal(secret_key.encode(), _context(app_id))
-            work.apps.insert(app_id, name, api_key, sealed, permissions)
+            work.apps.insert(app_id, name, api_key, sealed, permissions, self._limits)
         self.forget()
         return AppCredentials(app_id, api_key, secret_key)
 

@@ -19,6 +19,7 @@ from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
+from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
@@ -48,6 +49,7 @@ class Reader:
         self.feedback = FeedbackReader(execution)
         self.searching = SearchReader(execution)
         self.envelopes = EnvelopeReader(execution)
+        self.quotas = QuotaReader(execution)
 
 
 class UnitOfWork:
@@ -83,6 +85,7 @@ class Administration:
         self.feedback = FeedbackWriter(execution)
         self.envelopes = EnvelopeWriter(execution)
         self.captures = CaptureWriter(execution)
+        self.quotas = QuotaWriter(execution)
 
 
 class Database:
@@ -144,6 +147,12 @@ class Database:
         """Change face tokens without a transaction: each statement stands alone, and costs one round trip."""
         with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
             yield TokenWriter(execution)
+
+    @contextlib.contextmanager
+    def metering(self) -> Iterator[QuotaWriter]:
+        """Take from quotas and count without a transaction: each statement stands alone, and costs one round trip."""
+        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+            yield QuotaWriter(execution)
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

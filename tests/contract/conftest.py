@@ -52,6 +52,7 @@ def service(model_dir: Path, contract_database_url: str, tmp_path_factory: pytes
         inference_threads=2,
         risk_people=3,
         risk_failures=3,
+        login_failures=1000,  # all tests come from one address, and many of them fail on purpose
     )
     with open_service(settings) as running:
         yield running
