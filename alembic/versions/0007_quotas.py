@@ -49,8 +49,11 @@ _MAKE_APP = """
 _OF_APPS = """
     SELECT DISTINCT relation.relname FROM pg_class relation
     JOIN pg_attribute attribute ON attribute.attrelid = relation.oid AND attribute.attname = 'app_pk'
-    WHERE relation.relkind = 'r' AND relation.relnamespace = 'public'::regnamespace ORDER BY relation.relname
+    WHERE relation.relkind = 'r' AND relation.relnamespace = 'public'::regnamespace
+        AND relation.relname <> 'change_heads'
+    ORDER BY relation.relname
 """
+# The head of an app's log is what a unit of work begins with, before it acts for the app: it is left unguarded.
 
 _OF_DEVICES = ("capture_failures", "capture_people")
 _THROUGH_DEVICE = "EXISTS (SELECT FROM capture_devices WHERE capture_devices.pk = capture_device_pk)"
@@ -157,3 +160,6 @@ def _guards() -> None:
     for table in _OF_DEVICES:
         op.execute(f"SELECT aipface_guard('{table}', '{_THROUGH_DEVICE}')")
     op.execute("SELECT aipface_guard('apps', 'pk = aipface_app()')")
+    role = connection.execute(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": ROLE}).scalar()
+    if role:
+        op.execute(f"GRANT SELECT, UPDATE ON change_heads TO {ROLE}")

@@ -36,13 +36,13 @@ class EnvelopeKeys:
 
     def published(self, app: App) -> list[Mapping[str, Any]]:
         """The public keys to seal envelopes for this app with, as JWKs; any of them will do."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             known = reader.envelopes.current_keys(app.pk)
         if len(known) < len(jose.ALGORITHMS):
             made = self._made(app, set(jose.ALGORITHMS) - {key.algorithm for key in known})
             with self._database.admin() as work:
                 work.envelopes.add_keys(app.pk, made)
-            with self._database.read() as reader:  # another process may have been quicker
+            with self._database.read(app.pk) as reader:  # another process may have been quicker
                 known = reader.envelopes.current_keys(app.pk)
         return [key.public for key in known]
 
@@ -56,7 +56,7 @@ class EnvelopeKeys:
 
     def private(self, app: App, kid: str, algorithm: str) -> PrivateKey:
         """The private key that ``kid`` names. Raises ``EnvelopeNotOpened`` for none of this app and algorithm."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             key = reader.envelopes.accepted_key(app.pk, kid)
         if key is None or key.algorithm != algorithm:
             raise EnvelopeNotOpened("no key of this app has that id")

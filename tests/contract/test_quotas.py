@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.application import build_api
 from service.api.linkface import routes as linkface
 from service.api.oauth import routes as oauth
-from service.api.application import build_api
 from service.app import Service
 from service.values import Limits
 from tests.contract.conftest import caller, listening

@@ -1,0 +1,212 @@
+"""What each call is asked about somebody else's belongings; ``test_tenants`` asks it.
+
+A call without a case fails the tests: add one to ``CASES`` that names everything of another app that it could reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from service.api import capture_keys, editing, feedback
+from service.api.v2 import routes as v2
+from service.api.v3 import private, routes, scene
+from service.api.v4 import routes as v4
+from tests.fixtures.envelopes import content, seal
+
+JsonWebKey: TypeAlias = Mapping[str, object]
+Body: TypeAlias = Mapping[str, object] | Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Every identifier that an app has, or, for comparison, that nobody has."""
+
+    group: str
+    scene_group: str
+    user: str
+    token: str
+    """Of an enrolled face."""
+    seen: str
+    """Of a face that was only detected."""
+    log_id: int
+    nonce: str
+    device: str
+    key: JsonWebKey
+    """Of its capture envelopes."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """What a case needs of the app that asks: a picture of the person that is enrolled, and its own key."""
+
+    picture: str
+    key: JsonWebKey
+
+
+Case = Callable[[Names, Asker], Sequence[Body]]
+
+
+def _tokens(names: Names) -> list[dict[str, object]]:
+    return [{"image": token, "image_type": "FACE_TOKEN"} for token in (names.token, names.seen)]
+
+
+def _pictures(names: Names, asker: Asker) -> list[dict[str, object]]:
+    return [*_tokens(names), {"image": asker.picture, "image_type": "BASE64"}]
+
+
+def _in_group(names: Names) -> dict[str, object]:
+    return {"group_id": names.group, "user_id": names.user}
+
+
+def _in_any_group(names: Names) -> list[Body]:
+    return [_in_group(names), {**_in_group(names), "group_id": "@ALL"}]
+
+
+def _match(names: Names, asker: Asker) -> list[Body]:
+    known = {"image": asker.picture, "image_type": "BASE64"}
+    return [[known, token] for token in _tokens(names)]
+
+
+def _search(names: Names, asker: Asker) -> list[Body]:
+    pictures = _pictures(names, asker)
+    anybody: list[Body] = [{**picture, "group_id_list": names.group} for picture in pictures]
+    return [*anybody, {**pictures[-1], "group_id_list": names.group, "user_id": names.user}]
+
+
+def _multi_search(names: Names, asker: Asker) -> list[Body]:
+    return [{**picture, "group_id_list": names.group} for picture in _pictures(names, asker)]
+
+
+def _enrol(names: Names, asker: Asker) -> list[Body]:
+    return [{**picture, **_in_group(names), "user_info": "taken over"} for picture in _pictures(names, asker)]
+
+
+def _copy(names: Names, _: Asker) -> list[Body]:
+    copy: dict[str, object] = {"user_id": names.user, "src_group_id": names.group, "dst_group_id": "mine"}
+    return [copy, {**copy, "src_group_id": "mine", "dst_group_id": names.group}]
+
+
+def _delete_face(names: Names, _: Asker) -> list[Body]:
+    return [{**_in_group(names), "face_token": names.token}, {**_in_group(names), "face_token": names.seen}]
+
+
+def _group(names: Names, _: Asker) -> list[Body]:
+    return [{"group_id": names.group}, {"group_id": names.scene_group}]
+
+
+V3: Mapping[str, Case] = {
+    "detect": lambda names, _: _tokens(names),
+    "match": _match,
+    "faceverify": lambda names, _: [[token] for token in _tokens(names)],
+    "search": _search,
+    "multiSearch": _multi_search,
+    "addUser": _enrol,
+    "updateUser": _enrol,
+    "getUser": lambda names, _: _in_any_group(names),
+    "userCopy": _copy,
+    "deleteUser": lambda names, _: _in_any_group(names),
+    "faceDelete": _delete_face,
+    "faceGetlist": lambda names, _: _in_any_group(names),
+    "groupAdd": _group,
+    "groupDelete": _group,
+    "getGroupList": lambda _, __: [{}, {"start": 0, "length": 1000}],
+    "getGroupUsers": _group,
+}
+
+SCENES: Mapping[str, Case] = {
+    name: lambda names, asker, more=more, named=named: [
+        {**picture, named: names.scene_group, **more, **({"user_id": names.user} if "scene_type" in more else {})}
+        for picture in _pictures(names, asker)
+    ]
+    for name, named, more in (
+        ("faceSceneFacesetUserAdd", "group_id", {"scene_type": "VIDEO"}),
+        ("faceSceneFacesetUserUpdate", "group_id", {"scene_type": "VIDEO"}),
+        ("faceSceneFacesetGroupAdd", "group_id", {"scene_type": "VIDEO"}),
+        ("faceCaptureSearch", "group_id_list", {}),
+    )
+}
+
+
+def _v2(**more: Callable[[Names], str]) -> Case:
+    def bodies(names: Names, asker: Asker) -> list[Body]:
+        return [{"image": asker.picture, **{name: value(names) for name, value in more.items()}}]
+
+    return bodies
+
+
+def _uid(names: Names) -> str:
+    return names.user
+
+
+def _gid(names: Names) -> str:
+    return names.group
+
+
+V2: Mapping[str, Case] = {
+    "detect": _v2(),
+    "match": lambda _, asker: [{"images": f"{asker.picture},{asker.picture}"}],
+    "identify": _v2(group_id=_gid),
+    "verify": _v2(group_id=_gid, uid=_uid),
+    "multiIdentify": _v2(group_id=_gid),
+    "addUser": _v2(group_id=_gid, uid=_uid, user_info=_uid),
+    "updateUser": _v2(group_id=_gid, uid=_uid, user_info=_uid),
+    "deleteUser": lambda names, _: [{"uid": names.user, "group_id": names.group}, {"uid": names.user}],
+    "getUser": lambda names, _: [{"uid": names.user, "group_id": names.group}, {"uid": names.user}],
+    "getGroupList": lambda _, __: [{}],
+    "getGroupUsers": lambda names, _: [{"group_id": names.group}, {"group_id": names.scene_group}],
+    "addGroupUser": lambda names, _: [
+        {"uid": names.user, "src_group_id": names.group, "group_id": "mine"},
+        {"uid": names.user, "src_group_id": "mine", "group_id": names.group},
+    ],
+    "deleteGroupUser": lambda names, _: [{"uid": names.user, "group_id": names.group}],
+}
+
+
+def _envelopes(names: Names, asker: Asker) -> list[dict[str, object]]:
+    """One for the other's key; one with a nonce and a device of the other's."""
+    used = {"nonce": names.nonce, "device_id": names.device}
+    sealed = (seal(names.key, content(asker.picture)), seal(asker.key, content(asker.picture, **used)))
+    return [{"app": "android", "sdk_version": "4", "data": data, "risk_identify": "true"} for data in sealed]
+
+
+def _captured_match(names: Names, asker: Asker) -> list[Body]:
+    register = {"register_image": asker.picture, "register_image_type": "BASE64"}
+    plain = [{**token, **register} for token in _tokens(names)]
+    known = [{"register_image": token["image"], "register_image_type": "FACE_TOKEN"} for token in _tokens(names)]
+    return [
+        *plain,
+        *({"image": asker.picture, "image_type": "BASE64", **each} for each in known),
+        *({**each, **register} for each in _envelopes(names, asker)),
+    ]
+
+
+V4: Mapping[str, Case] = {
+    "onlinePictureLiveV4": lambda names, asker: [{"image_list": [names.seen]}, *_envelopes(names, asker)],
+    "faceMingJingMatch": _captured_match,
+}
+
+OTHERS: Mapping[str, Case] = {
+    **dict.fromkeys((call.path for call in editing.CALLS), lambda names, _: _tokens(names)),
+    feedback.PATH: lambda names, _: [{"feedback": [{"log_id": names.log_id, "api_url": "x", "correct": 0}]}],
+    capture_keys.PATH: lambda _, __: [{}],
+}
+
+
+def _cases() -> Iterator[tuple[str, Case]]:
+    """Every path with its case; a table that has a call more or a call less than its cases is an error."""
+    yield from OTHERS.items()
+    for calls, cases in ((routes.CALLS, V3), (v2.CALLS, V2), (v4.CALLS, V4), (scene.CALLS, SCENES)):
+        for call in calls:
+            if call.name in cases:
+                yield call.path, cases[call.name]
+    for call in routes.CALLS:
+        if call.name in V3:
+            yield private.PREFIX + call.path.removeprefix(routes.PREFIX), V3[call.name]
+            if call.name in private.SHORT_PATHS:
+                yield f"{private.PREFIX}/{private.SHORT_PATHS[call.name]}", V3[call.name]
+
+
+CASES: Mapping[str, Case] = dict(_cases())
+"""By path."""
