@@ -41,7 +41,8 @@ class Keyring:
             raise KeyringError(f"a master key must be {MASTER_KEY_BYTES} bytes long")
         self._masters = masters
         self._sealing = [(_key_id(master), AESGCM(_derive(master, "secrets"))) for master in masters]
-        self._face_tokens = _derive(masters[0], "face-tokens")
+        # By the oldest key: a face keeps its name when the keys change, as long as that one is kept.
+        self._face_tokens = _derive(masters[-1], "face-tokens")
 
     def derive(self, purpose: str) -> list[bytes]:
         """32-byte keys of one purpose: sign with the first, verify with any."""

@@ -11,6 +11,7 @@ from service.cli.database import database
 from service.cli.doctor import doctor
 from service.cli.failures import one_sentence
 from service.cli.inspect_picture import inspect_picture
+from service.cli.keys import keys
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
@@ -27,6 +28,7 @@ application.command()(serve)
 application.add_typer(apps, name="app")
 application.add_typer(packs, name="models")
 application.add_typer(database, name="db")
+application.add_typer(keys, name="key")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)

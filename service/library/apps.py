@@ -47,7 +47,7 @@ class Apps:
         api_key = _random_text(API_KEY_LENGTH)
         with self._database.admin() as work:
             app_id = work.apps.next_app_id()
-            sealed = self._keyring.seal(secret_key.encode(), _context(app_id))
+            sealed = self._keyring.seal(secret_key.encode(), secret_context(app_id))
             work.apps.insert(app_id, name, api_key, sealed, permissions, self._limits)
         self.forget()
         return AppCredentials(app_id, api_key, secret_key)
@@ -64,7 +64,7 @@ class Apps:
             app = work.apps.by_app_id(app_id)
             if app is None:
                 raise AppUnavailable(app_id)
-            work.apps.rotate(app.pk, self._keyring.seal(secret_key.encode(), _context(app_id)))
+            work.apps.rotate(app.pk, self._keyring.seal(secret_key.encode(), secret_context(app_id)))
         self.forget()
         return AppCredentials(app_id, app.api_key, secret_key)
 
@@ -100,7 +100,7 @@ class Apps:
                 sealed = reader.apps.sealed_secret(app.pk)
             if sealed is None:
                 raise AppUnavailable(app.app_id)
-            secret = self._keyring.open(sealed, _context(app.app_id)).decode()
+            secret = self._keyring.open(sealed, secret_context(app.app_id)).decode()
             with self._lock:
                 self._secrets[key] = secret
         return secret
@@ -129,6 +129,6 @@ def _random_text(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def _context(app_id: str) -> bytes:
+def secret_context(app_id: str) -> bytes:
     """Binds a sealed secret to its app: it cannot be moved to another row."""
     return f"app-secret:{app_id}".encode()

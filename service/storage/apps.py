@@ -92,10 +92,6 @@ class AppWriter(AppReader):
         """Change how much the app may ask. Raises :class:`AppUnavailable`."""
         return self._update(pk, **asdict(limits))
 
-    def reseal(self, pk: int, sealed_secret: bytes) -> None:
-        """Replace the sealed secret by another sealing of the same one: tokens stay good."""
-        self._execution.run(apps.update().where(apps.c.pk == pk).values(secret=sealed_secret))
-
     def delete(self, pk: int) -> None:
         """Delete the app with everything that belongs to it. Raises :class:`AppUnavailable`.
 

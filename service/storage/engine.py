@@ -22,6 +22,7 @@ from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
+from service.storage.sealed import SealedWriter
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
 from service.storage.urls import driver_address, normalised
@@ -87,6 +88,7 @@ class Administration:
         self.envelopes = EnvelopeWriter(execution)
         self.captures = CaptureWriter(execution)
         self.quotas = QuotaWriter(execution)
+        self.sealed = SealedWriter(execution)
 
 
 class Database:
