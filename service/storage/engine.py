@@ -115,6 +115,7 @@ class Database:
             pool_timeout=checkout_seconds,
             pool_recycle=RECYCLE_SECONDS,
             connect_args=connect_arguments(),
+            hide_parameters=True,  # they are names, pictures and embeddings, and an error's text may reach a log
         )
         self._limits = tuple(f"{int(1000 * seconds)}ms" for seconds in (statement_seconds, lock_seconds))
         sa.event.listen(self._engine, "connect", self._limit_waiting)
