@@ -184,7 +184,8 @@ class QuotaReader:
         columns = usage_counts.c
         query = sa.select(columns.day, columns.call, columns.requests, columns.errors, columns.refused)
         query = query.where(columns.app_pk == app_pk).order_by(columns.day.desc(), columns.call)
-        return [Usage(*row) for row in self._execution.run(query)]
+        rows = self._execution.run(query)
+        return [Usage(row.day, row.call, row.requests, row.errors, row.refused) for row in rows]
 
     def standing(self, app_pk: int, zone: str) -> Standing:
         """What is taken. Raises :class:`AppUnavailable`."""

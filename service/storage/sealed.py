@@ -60,7 +60,7 @@ class SealedWriter:
         count = 0
         for rows in self._blocks(sealed):
             self._execution.run(
-                statement, [{"row": pk, "new": reseal(bytes(value), tuple(names))} for pk, value, *names in rows]
+                statement, [{"row": row[0], "new": reseal(bytes(row[1]), tuple(row[2:]))} for row in rows]
             )
             count += len(rows)
         return count
