@@ -59,17 +59,16 @@ class SealedWriter:
         )
         count = 0
         for rows in self._blocks(sealed):
-            self._execution.run(
-                statement, [{"row": row[0], "new": reseal(bytes(row[1]), tuple(row[2:]))} for row in rows]
-            )
+            new = [{"row": pk, "new": reseal(bytes(value), tuple(names))} for pk, value, *names in rows]
+            self._execution.run(statement, new)
             count += len(rows)
         return count
 
-    def _blocks(self, sealed: SealedColumn) -> Iterator[list[sa.Row[Any]]]:
+    def _blocks(self, sealed: SealedColumn) -> Iterator[list[list[Any]]]:
         table, last = sealed.column.table, 0
         while True:
             query = sealed.query.where(table.c.pk > last).order_by(table.c.pk).limit(ROWS_AT_ONCE)
-            rows = list(self._execution.run(query.with_for_update(of=table)))
+            rows = [list(row) for row in self._execution.run(query.with_for_update(of=table))]
             if not rows:
                 return
             yield rows

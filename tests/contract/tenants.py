@@ -115,17 +115,21 @@ V3: Mapping[str, Case] = {
     "getGroupUsers": _group,
 }
 
+
+def _enrol_in_scene(names: Names, asker: Asker) -> list[Body]:
+    user = {"group_id": names.scene_group, "user_id": names.user, "scene_type": "VIDEO"}
+    return [{**picture, **user} for picture in _pictures(names, asker)]
+
+
+def _search_scene(names: Names, asker: Asker) -> list[Body]:
+    return [{**picture, "group_id_list": names.scene_group} for picture in _pictures(names, asker)]
+
+
 SCENES: Mapping[str, Case] = {
-    name: lambda names, asker, more=more, named=named: [
-        {**picture, named: names.scene_group, **more, **({"user_id": names.user} if "scene_type" in more else {})}
-        for picture in _pictures(names, asker)
-    ]
-    for name, named, more in (
-        ("faceSceneFacesetUserAdd", "group_id", {"scene_type": "VIDEO"}),
-        ("faceSceneFacesetUserUpdate", "group_id", {"scene_type": "VIDEO"}),
-        ("faceSceneFacesetGroupAdd", "group_id", {"scene_type": "VIDEO"}),
-        ("faceCaptureSearch", "group_id_list", {}),
-    )
+    "faceSceneFacesetUserAdd": _enrol_in_scene,
+    "faceSceneFacesetUserUpdate": _enrol_in_scene,
+    "faceSceneFacesetGroupAdd": _enrol_in_scene,
+    "faceCaptureSearch": _search_scene,
 }
 
 

@@ -40,12 +40,16 @@ def by_linkface(wire: Wire, secret: str, headers: dict[str, str]) -> httpx.Respo
     return wire.http.post(linkface.PATH, data=keys, headers=headers)
 
 
-WAYS = {
+WAYS: dict[Ask, tuple[int, bytes, int, bytes]] = {
     by_token: (401, b"Client authentication failed", 429, b"Too many failed attempts"),
     by_signature: (200, b'"error_code":14', 200, b'"error_code":18'),
     by_linkface: (401, b"UNAUTHORIZED", 403, b"RATE_LIMIT_EXCEEDED"),
 }
-LET_IN = {by_token: b"access_token", by_signature: b'"error_code":0', by_linkface: b"INVALID_ARGUMENT"}
+LET_IN: dict[Ask, bytes] = {
+    by_token: b"access_token",
+    by_signature: b'"error_code":0',
+    by_linkface: b"INVALID_ARGUMENT",
+}
 """What the right secret comes to: for Linkface a complaint about the files that are missing."""
 
 

@@ -64,12 +64,12 @@ def ask(quotas: Quotas, app: App) -> str:
 
 def many(several: Processes, app: App, each: int, threads: int = 4) -> Counter[str]:
     """Each process asks so often, in several threads."""
+
+    def work(quotas: Quotas) -> list[str]:
+        return [ask(quotas, app) for _ in range(each // threads)]
+
     with ThreadPoolExecutor(len(several) * threads) as pool:
-        asked = [
-            pool.submit(lambda quotas=quotas: [ask(quotas, app) for _ in range(each // threads)])
-            for quotas in several
-            for _ in range(threads)
-        ]
+        asked = [pool.submit(work, quotas) for quotas in several for _ in range(threads)]
         return Counter(answer for future in asked for answer in future.result())
 
 
