@@ -55,6 +55,9 @@ _OF_APPS = """
 """
 # The head of an app's log is what a unit of work begins with, before it acts for the app: it is left unguarded.
 
+_KNOWN_TO_ALL = "app_pk IS NULL OR app_pk = aipface_app()"
+"""People in the register may be known to every app."""
+
 _OF_DEVICES = ("capture_failures", "capture_people")
 _THROUGH_DEVICE = "EXISTS (SELECT FROM capture_devices WHERE capture_devices.pk = capture_device_pk)"
 
@@ -156,7 +159,8 @@ def _guards() -> None:
     op.execute(_MAKE_GUARD)
     connection = op.get_bind()
     for table in connection.execute(sa.text(_OF_APPS)).scalars().all():
-        op.execute(f"SELECT aipface_guard('\"{table}\"')")
+        condition = f", '{_KNOWN_TO_ALL}'" if table == "identities" else ""
+        op.execute(f"SELECT aipface_guard('\"{table}\"'{condition})")
     for table in _OF_DEVICES:
         op.execute(f"SELECT aipface_guard('{table}', '{_THROUGH_DEVICE}')")
     op.execute("SELECT aipface_guard('apps', 'pk = aipface_app()')")
