@@ -14,9 +14,11 @@ from service.access.keys import Keyring
 from service.identity.register import Register
 from service.library.apps import Apps
 from service.library.feedback import Feedback
+from service.library.quotas import Quotas
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
+from service.values import Limits
 
 if TYPE_CHECKING:
     from service.capture.keys import EnvelopeKeys
@@ -34,6 +36,7 @@ class Admin:
     apps: Apps
     register: Register
     feedback: Feedback
+    quotas: Quotas
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
@@ -57,14 +60,17 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         database = Database(url, pool_size=settings.database_pool_size)
         stack.callback(database.close)
+        limits = Limits(settings.quota_qps, settings.quota_daily, settings.quota_total, settings.quota_concurrent)
+        apps = Apps(database, keyring, limits=limits)
         yield Admin(
             settings,
             database,
             embedded,
             keyring,
-            apps=Apps(database, keyring),
+            apps=apps,
             register=Register(database, keyring),
             feedback=Feedback(database),
+            quotas=Quotas(database, zone=settings.quota_time_zone, on_change=apps.forget),
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from models.manifest import PackManifest
 from models.progress import Progress
+from service.access.attempts import Attempts
 from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
@@ -34,6 +35,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.quotas import Quotas
 from service.library.uploads import Uploads
 from service.library.users import Users
 from service.parts import (
@@ -78,6 +80,8 @@ class Service:
     admission: Admission
     apps: Apps
     tokens: Tokens
+    attempts: Attempts
+    quotas: Quotas
     detect: DetectFaces
     compare: CompareFaces
     liveness: VerifyLiveness
@@ -146,6 +150,8 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep = Upkeep(admin.database, risk_limits(settings))
         stack.callback(upkeep.stop)
         upkeep.start()
+        stack.callback(admin.quotas.stop)
+        admin.quotas.start()
         yield _compose(stack, admin, models, catalog)
 
 
@@ -188,6 +194,8 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         admission=admission,
         apps=admin.apps,
         tokens=Tokens(admin.keyring),
+        attempts=Attempts(settings.login_failures, settings.login_window),
+        quotas=admin.quotas,
         detect=DetectFaces(intake),
         compare=compare,
         liveness=VerifyLiveness(intake),

@@ -105,6 +105,26 @@ class AppUnavailable(AccessError):
     """The app was disabled or deleted by the operator."""
 
 
+class TooManyFailures(AccessError):
+    """Too many log-ins with these keys, or from this address, have failed: none is looked at for a while."""
+
+
+class QuotaExceeded(AccessError):
+    """The app has used up what the operator allows it."""
+
+
+class RateExceeded(QuotaExceeded):
+    """As many requests as the app may make have been made in this second, or are being answered now."""
+
+
+class DailyQuotaExceeded(QuotaExceeded):
+    """The app has made the requests of the day."""
+
+
+class TotalQuotaExceeded(QuotaExceeded):
+    """The app has made all requests that it may make."""
+
+
 # --- pictures and faces ---------------------------------------------------------------------------------------------
 
 

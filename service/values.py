@@ -164,6 +164,23 @@ class FaceField(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an app may ask; ``None`` is no limit."""
+
+    qps: int | None = None
+    """Requests a second."""
+    daily: int | None = None
+    """Requests a day."""
+    total: int | None = None
+    """Requests ever."""
+    concurrent: int | None = None
+    """Requests at once."""
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """A tenant. ``pk`` is the database's number, ``app_id`` the public one that also ends its tokens."""
 
@@ -176,6 +193,7 @@ class App:
     permissions: frozenset[str] | None
     """Names of the calls the app may make; ``None`` means all of them."""
     enabled: bool = True
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ class Keyring:
             raise KeyringError(f"a master key must be {MASTER_KEY_BYTES} bytes long")
         self._masters = masters
         self._sealing = self.sealer("secrets")
-        self._face_tokens = _derive(masters[0], "face-tokens")
+        # By the oldest key: a face keeps its name when the keys change, as long as that one is kept.
+        self._face_tokens = _derive(masters[-1], "face-tokens")
 
     def sealer(self, purpose: str) -> Sealer:
         """Encryption under keys of one purpose alone."""

@@ -27,6 +27,8 @@ class Head:
     token: str | None
     authorization: str | None
     signed: SignedRequest
+    address: str
+    """Where the request came from."""
 
     @classmethod
     def of(cls, request: Request) -> Head:
@@ -42,12 +44,18 @@ class Head:
             token=tokens[0] if tokens else None,
             authorization=headers.get("authorization"),
             signed=SignedRequest(request.method, path, query, headers),
+            address=address_of(request),
         )
 
     @property
     def has_credentials(self) -> bool:
         """Whether there is a token or a signature to check, right or wrong."""
         return self.token is not None or signatures.is_signed(self.authorization)
+
+
+def address_of(request: Request) -> str:
+    """The address that a request came from; "" over a socket of the file system."""
+    return "" if request.client is None else request.client.host
 
 
 def identify(service: UseCases, head: Head, received: Received) -> tuple[App, Parameters | None]:
@@ -63,12 +71,13 @@ def identify(service: UseCases, head: Head, received: Received) -> tuple[App, Pa
 def authenticate(service: UseCases, head: Head) -> App:
     """The app that sent a request: by the token of its query, else by its signature.
 
-    Raises ``TokenMissing``, ``TokenInvalid``, ``TokenExpired``, ``SignatureInvalid``, ``AppUnavailable``.
+    Raises ``TokenMissing``, ``TokenInvalid``, ``TokenExpired``, ``SignatureInvalid``, ``AppUnavailable``,
+    ``TooManyFailures``.
     """
     if head.token is not None:
         return service.tokens.verify(head.token, service.apps.by_app_id)
     if head.authorization is not None and signatures.is_signed(head.authorization):
-        return _by_signature(service, head.authorization, head.signed)
+        return _by_signature(service, head.authorization, head)
     raise TokenMissing
 
 
@@ -87,13 +96,14 @@ def authenticate_by_body(service: UseCases, received: Received) -> tuple[App, Pa
     return service.tokens.verify(token, service.apps.by_app_id), parameters
 
 
-def _by_signature(service: UseCases, header: str, request: SignedRequest) -> App:
+def _by_signature(service: UseCases, header: str, head: Head) -> App:
     authorization = signatures.parse(header)
-    app = service.apps.by_api_key(authorization.access_key)
-    secret = service.apps.secret(app) if app is not None else None
-    signatures.verify(authorization, request, secret, time.time())
-    if app is None:  # verify has refused already
-        raise SignatureInvalid
+    with service.attempts.attempt(authorization.access_key, head.address):
+        app = service.apps.by_api_key(authorization.access_key)
+        secret = service.apps.secret(app) if app is not None else None
+        signatures.verify(authorization, head.signed, secret, time.time())
+        if app is None:  # verify has refused already
+            raise SignatureInvalid
     if not app.enabled:
         raise AppUnavailable(app.app_id)
     return app

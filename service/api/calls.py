@@ -133,11 +133,12 @@ class Dispatcher:
         """In a worker thread."""
         app, parameters = identify(self._service, head, received)
         permissions.check(app, call.permission)
-        if parameters is None:
-            parameters = body.decode(received)
-        arguments = call.parse(parameters)
-        outcome = call.run(self._service, app, arguments)
-        return dialect.success(call.present(arguments, outcome), stamp)
+        with self._service.quotas.admitted(app, call.path):
+            if parameters is None:
+                parameters = body.decode(received)
+            arguments = call.parse(parameters)
+            outcome = call.run(self._service, app, arguments)
+            return dialect.success(call.present(arguments, outcome), stamp)
 
     @staticmethod
     def _log(call: Call[Any, Any], stamp: Stamp, error: ServiceError | None, seconds: float) -> None:

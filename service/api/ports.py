@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.access.attempts import Attempts
 from service.access.tokens import Tokens
 from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
@@ -15,6 +16,7 @@ from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
 from service.library.memberships import Memberships
+from service.library.quotas import Quotas
 from service.library.uploads import Uploads
 from service.library.users import Users
 from service.recognition.compare import CompareFaces
@@ -52,6 +54,12 @@ class UseCases(Protocol):
 
     @property
     def tokens(self) -> Tokens: ...
+
+    @property
+    def attempts(self) -> Attempts: ...
+
+    @property
+    def quotas(self) -> Quotas: ...
 
     @property
     def detect(self) -> DetectFaces: ...

@@ -42,9 +42,19 @@ _GATEWAY = (
         (errors.SignatureInvalid,),
     ),
     Code(15, "app not exsits or create failed", "the app was disabled", (errors.AppUnavailable,)),
-    Code(17, "Open api daily request limit reached", "reserved: there are no daily quotas"),
-    Code(18, "Open api qps request limit reached", "more requests wait than may wait", (errors.Overloaded,)),
-    Code(19, "Open api total request limit reached", "reserved: there are no total quotas"),
+    Code(
+        17,
+        "Open api daily request limit reached",
+        "the app's quota of a day is used up",
+        (errors.DailyQuotaExceeded,),
+    ),
+    Code(
+        18,
+        "Open api qps request limit reached",
+        "more requests a second or at once than the app may make, more wait than may wait, or too many failed log-ins",
+        (errors.Overloaded, errors.QuotaExceeded, errors.RateExceeded, errors.TooManyFailures),
+    ),
+    Code(19, "Open api total request limit reached", "the whole quota is used up", (errors.TotalQuotaExceeded,)),
     Code(
         100,
         "Invalid parameter",

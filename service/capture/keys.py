@@ -36,13 +36,13 @@ class EnvelopeKeys:
 
     def published(self, app: App) -> list[Mapping[str, Any]]:
         """The public keys to seal envelopes for this app with, as JWKs; any of them will do."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             known = reader.envelopes.current_keys(app.pk)
         if len(known) < len(jose.ALGORITHMS):
             made = self._made(app, set(jose.ALGORITHMS) - {key.algorithm for key in known})
             with self._database.admin() as work:
                 work.envelopes.add_keys(app.pk, made)
-            with self._database.read() as reader:  # another process may have been quicker
+            with self._database.read(app.pk) as reader:  # another process may have been quicker
                 known = reader.envelopes.current_keys(app.pk)
         return [key.public for key in known]
 
@@ -56,12 +56,12 @@ class EnvelopeKeys:
 
     def private(self, app: App, kid: str, algorithm: str) -> PrivateKey:
         """The private key that ``kid`` names. Raises ``EnvelopeNotOpened`` for none of this app and algorithm."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             key = reader.envelopes.accepted_key(app.pk, kid)
         if key is None or key.algorithm != algorithm:
             raise EnvelopeNotOpened("no key of this app has that id")
         try:
-            return self._loaded(algorithm, key.private, _context(app, kid))
+            return self._loaded(algorithm, key.private, key_context(app.app_id, kid))
         except KeyringError:  # the master key was replaced and the old one not kept
             logger.error(  # noqa: TRY400 (a trace would say nothing more)
                 "the envelope keys of app %s cannot be read; give it new ones: %s", app.app_id, _MEND
@@ -75,10 +75,10 @@ class EnvelopeKeys:
         return [self._sealed(app, jose.generate(algorithm)) for algorithm in sorted(algorithms)]
 
     def _sealed(self, app: App, pair: KeyPair) -> StoredKey:
-        private = self._keyring.seal(pair.private, _context(app, pair.kid))
+        private = self._keyring.seal(pair.private, key_context(app.app_id, pair.kid))
         return StoredKey(pair.kid, pair.algorithm, pair.public, private)
 
 
-def _context(app: App, kid: str) -> bytes:
+def key_context(app_id: str, kid: str) -> bytes:
     """Binds a sealed key to its app and its name."""
-    return f"envelope-key:{app.app_id}:{kid}".encode()
+    return f"envelope-key:{app_id}:{kid}".encode()

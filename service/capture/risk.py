@@ -77,12 +77,12 @@ class JudgeRisk:
             if float(np.dot(embedding, self._opened(app, person))) >= self._same_person:
                 notes.see_person_again(person.pk)
                 return len(known)
-        sealed = self._keyring.seal(embedding_bytes(embedding), _context(app))
+        sealed = self._keyring.seal(embedding_bytes(embedding), person_context(app.app_id))
         notes.add_person(device_pk, model_id, sealed, limits.people)
         return len(known) + 1
 
     def _opened(self, app: App, person: SeenPerson) -> Embedding:
-        embedding = embedding_of(self._keyring.open(person.embedding, _context(app)))
+        embedding = embedding_of(self._keyring.open(person.embedding, person_context(app.app_id)))
         if embedding is None:  # only for no bytes at all
             raise ValueError("an embedding was expected")
         return embedding
@@ -93,6 +93,6 @@ class JudgeRisk:
         return hmac.new(self._hash_key, message, hashlib.sha256).digest()[:_HASH_BYTES]
 
 
-def _context(app: App) -> bytes:
+def person_context(app_id: str) -> bytes:
     """Binds a sealed embedding to its app and its use."""
-    return f"capture-person:{app.app_id}".encode()
+    return f"capture-person:{app_id}".encode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +21,10 @@ apps.add_typer(envelope_keys, name="envelope-key")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 AppId = Annotated[str, typer.Argument(metavar="APP_ID", help="The app's id, as `aipface app list` shows it.")]
+
+
+_LIMIT = "N|none"
+_MOST = {"qps": 10**6, "daily": 10**15, "total": 10**15, "concurrent": 10**5}
 
 
 @apps.command("create")
@@ -75,6 +81,44 @@ def enable(app_id: AppId) -> None:
     _set_enabled(app_id, enabled=True)
 
 
+@apps.command("quota")
+def quota(
+    app_id: AppId,
+    *,
+    qps: Annotated[str | None, typer.Option(metavar=_LIMIT, help="Requests a second.")] = None,
+    daily: Annotated[str | None, typer.Option(metavar=_LIMIT, help="Requests a day.")] = None,
+    total: Annotated[str | None, typer.Option(metavar=_LIMIT, help="Requests ever.")] = None,
+    concurrent: Annotated[str | None, typer.Option(metavar=_LIMIT, help="Requests answered at once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set how much an app may ask, and print it; limits that are not named stay. `none` takes one away."""
+    asked = {"qps": qps, "daily": daily, "total": total, "concurrent": concurrent}
+    changes = {name: _limit(name, text) for name, text in asked.items() if text is not None}
+    with administration() as admin:
+        app = _known(admin, app_id)
+        limits = dataclasses.replace(app.limits, **changes)
+        if changes:
+            admin.quotas.set_limits(app, limits)
+    _show_limits(dataclasses.asdict(limits), as_json=as_json)
+
+
+@apps.command("usage")
+def usage(app_id: AppId, *, as_json: AsJson = False) -> None:
+    """Tell what an app asked: requests, errors among their answers, and requests refused, by day and call."""
+    with administration() as admin:
+        found = admin.quotas.usage(_known(admin, app_id))
+    limits, standing = dataclasses.asdict(found.limits), found.standing
+    if as_json:
+        calls = [{**dataclasses.asdict(each), "day": each.day.isoformat()} for each in found.calls]
+        taken = {"daily": standing.day_taken, "total": standing.total_taken}
+        print_json({"app_id": app_id, "limits": limits, "taken": taken, "calls": calls})
+        return
+    if not found.calls:
+        typer.echo("The app has asked nothing yet.", err=True)
+    for each in found.calls:
+        typer.echo(f"{each.day}  {each.requests:>10}  {each.errors:>8}  {each.refused:>8}  {each.call}")
+
+
 @envelope_keys.command("show")
 def show_envelope_keys(app_id: AppId) -> None:
     """Print the app's public keys as a JWK set; makes them when there are none yet."""
@@ -105,6 +149,22 @@ def show_credentials(credentials: AppCredentials, *, as_json: bool) -> None:
         return
     for key, value in content.items():
         typer.echo(f"{key:10} = {value}")
+
+
+def _limit(name: str, text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= _MOST[name]:
+        raise Failure(f"--{name} takes a whole number of 1 to {_MOST[name]}, or none", MISUSED)
+    return int(text)
+
+
+def _show_limits(limits: Mapping[str, int | None], *, as_json: bool) -> None:
+    if as_json:
+        print_json(limits)
+        return
+    for name, limit in limits.items():
+        typer.echo(f"{name:10} = {'none' if limit is None else limit}")
 
 
 def _set_enabled(app_id: str, *, enabled: bool) -> None:

@@ -16,6 +16,7 @@ from service.cli.failures import one_sentence
 from service.cli.feedback import feedback
 from service.cli.identity import identity
 from service.cli.inspect_picture import inspect_picture
+from service.cli.keys import keys
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
@@ -36,6 +37,7 @@ application.add_typer(packs, name="models")
 application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
 application.add_typer(tls, name="tls")
+application.add_typer(keys, name="key")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)

@@ -170,7 +170,9 @@ def _answer(
         access_log=False,  # the API logs its calls itself, with the log id and without the query
         ws="none",
         server_header=False,
-        proxy_headers=False,  # whoever terminates TLS before us is not trusted to say who is asking
+        # Anybody can write such a header: it is believed of those alone whom the operator names.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),

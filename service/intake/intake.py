@@ -172,7 +172,7 @@ class Intake:
 
     def remember(self, app: App, faces: Sequence[SeenFace]) -> None:
         """Keep the faces for a while, so that their tokens work as pictures from this moment, in every process."""
-        with self._database.remembering() as tokens:
+        with self._database.remembering(app.pk) as tokens:
             tokens.put(
                 app.pk,
                 [RememberedFace(face.stored, face.known_embedding) for face in faces],
@@ -212,7 +212,7 @@ class Intake:
         return self._keyring.face_token(app.app_id, hashlib.sha256(data).digest(), tuple(int(v) for v in box))
 
     def _recall(self, app: App, token: str) -> SeenFace:
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             known = reader.tokens.get(app.pk, token, self.model_id) or reader.faces.stored_by_token(
                 app.pk, token, self.model_id
             )

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from service.access.keys import Keyring
 from service.errors import AppUnavailable
 from service.storage.engine import Database
-from service.values import App, AppCredentials
+from service.values import NO_LIMITS, App, AppCredentials, Limits
 
 CACHE_SECONDS = 30.0
 """Upper bound on how long a change of an app goes unnoticed when no notification arrives."""
@@ -29,9 +29,11 @@ _ALPHABET = string.ascii_letters + string.digits
 class Apps:
     """Creation and rotation of apps, and a cached, thread-safe lookup by API key and by app id."""
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, *, limits: Limits = NO_LIMITS) -> None:
+        """``limits`` are those of new apps."""
         self._database = database
         self._keyring = keyring
+        self._limits = limits
         self._lock = threading.Lock()
         self._by_api_key: dict[str, App] = {}
         self._by_app_id: dict[str, App] = {}
@@ -45,8 +47,8 @@ class Apps:
         api_key = _random_text(API_KEY_LENGTH)
         with self._database.admin() as work:
             app_id = work.apps.next_app_id()
-            sealed = self._keyring.seal(secret_key.encode(), _context(app_id))
-            work.apps.insert(app_id, name, api_key, sealed, permissions)
+            sealed = self._keyring.seal(secret_key.encode(), secret_context(app_id))
+            work.apps.insert(app_id, name, api_key, sealed, permissions, self._limits)
         self.forget()
         return AppCredentials(app_id, api_key, secret_key)
 
@@ -62,7 +64,7 @@ class Apps:
             app = work.apps.by_app_id(app_id)
             if app is None:
                 raise AppUnavailable(app_id)
-            work.apps.rotate(app.pk, self._keyring.seal(secret_key.encode(), _context(app_id)))
+            work.apps.rotate(app.pk, self._keyring.seal(secret_key.encode(), secret_context(app_id)))
         self.forget()
         return AppCredentials(app_id, app.api_key, secret_key)
 
@@ -98,7 +100,7 @@ class Apps:
                 sealed = reader.apps.sealed_secret(app.pk)
             if sealed is None:
                 raise AppUnavailable(app.app_id)
-            secret = self._keyring.open(sealed, _context(app.app_id)).decode()
+            secret = self._keyring.open(sealed, secret_context(app.app_id)).decode()
             with self._lock:
                 self._secrets[key] = secret
         return secret
@@ -127,6 +129,6 @@ def _random_text(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def _context(app_id: str) -> bytes:
+def secret_context(app_id: str) -> bytes:
     """Binds a sealed secret to its app: it cannot be moved to another row."""
     return f"app-secret:{app_id}".encode()

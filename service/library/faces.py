@@ -19,7 +19,7 @@ class Faces:
 
     def list(self, app: App, group_id: str, user_id: str) -> FaceEntries:
         """A user's faces in order of enrolment. Raises ``GroupNotFound``, ``UserNotFound``."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             return reader.faces.entries(user_in_group(reader, app, group_id, user_id))
 
     def delete(self, app: App, group_id: str, user_id: str, face_token: str) -> None:

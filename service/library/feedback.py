@@ -29,5 +29,5 @@ class Feedback:
 
     def latest(self, app: App, limit: int) -> list[StoredFeedback]:
         """An app's feedback, newest first."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             return reader.feedback.latest(app.pk, limit)

@@ -38,12 +38,12 @@ class Groups:
 
     def list(self, app: App, start: int, length: int) -> Names:
         """Names of the app's groups in order of creation."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             return reader.groups.names(app.pk, start, length)
 
     def users(self, app: App, group_id: str, start: int, length: int) -> Names:
         """Ids of a group's users in order of enrolment. Raises ``GroupNotFound``."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             group = reader.groups.pk(app.pk, group_id)
             if group is None:
                 raise GroupNotFound

@@ -76,7 +76,7 @@ class Memberships:
 
         Raises ``UserNotFound`` unless the user is in each of the groups, and what the intake raises.
         """
-        with self._database.read() as reader:  # before the expensive part; looked at again below
+        with self._database.read(app.pk) as reader:  # before the expensive part; looked at again below
             self._groups_of(reader, app, group_ids, user_id)
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         with self._database.write(app.pk) as work:
@@ -87,7 +87,7 @@ class Memberships:
 
     def get(self, app: App, group_ids: GroupIds, user_id: str) -> Entries:
         """The user as enrolled in those of the groups that have the user. Raises ``UserNotFound`` when none has."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             return _entries(reader, app, group_ids, user_id)
 
     def delete(self, app: App, group_ids: GroupIds, user_id: str) -> None:
@@ -125,7 +125,7 @@ class Memberships:
 
     def list(self, app: App, group_id: str, start: int, length: int) -> Entries:
         """Users of a group with their info, in order of enrolment; none when the group is not there."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             group = reader.groups.pk(app.pk, group_id)
             return [] if group is None else reader.users.entries_in_group(group, start, length)
 

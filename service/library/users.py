@@ -103,7 +103,7 @@ class Users:
 
         Raises ``GroupNotFound``, ``UserNotFound``, and what the intake raises.
         """
-        with self._database.read() as reader:  # before the expensive part; looked at again below
+        with self._database.read(app.pk) as reader:  # before the expensive part; looked at again below
             _enrolled(reader, app, group_id, user_id, scene)
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
         with self._database.write(app.pk) as work:
@@ -117,7 +117,7 @@ class Users:
 
         Raises ``GroupNotFound``, ``UserNotFound``.
         """
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             if group_id == ALL_GROUPS:
                 entries = reader.users.entries(app.pk, user_id)
             else:

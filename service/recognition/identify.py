@@ -116,7 +116,7 @@ class IdentifyFaces:
         return self._describe(app, faces, hits, options)
 
     def _scope(self, app: App, group_ids: Sequence[str], options: SearchOptions) -> _Scope:
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             scope = reader.searching.scope(app.pk, group_ids, options.scene)
             groups = tuple(scope.groups[name] for name in group_ids if name in scope.groups)
             if not groups:
@@ -144,7 +144,7 @@ class IdentifyFaces:
         everything = [hit for found in hits for hit in found]
         if not everything:
             return [() for _ in faces]
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             known = reader.searching.found([hit.face_pk for hit in everything])
         described = []
         for face, found in zip(faces, hits, strict=True):

@@ -70,7 +70,7 @@ class RankFaces:
         if not users:
             raise UserNotFound
         face = self._intake.faces(app, source, embed=True, fields=fields)[0]
-        return Verification(face, self._best(face, users, limit))
+        return Verification(face, self._best(app, face, users, limit))
 
     def identify(
         self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions, faces_per_user: int
@@ -84,16 +84,16 @@ class RankFaces:
     def _ranked(self, app: App, found: Identification, match: Match, limit: int) -> RankedMatch:
         if limit == 1:
             return RankedMatch(match, (match.score,))
-        scores = self._best(found.face, self._users(app, [match.group_id], match.user_id), limit)
+        scores = self._best(app, found.face, self._users(app, [match.group_id], match.user_id), limit)
         return RankedMatch(match, scores or (match.score,))  # deleted meanwhile: what the index knew
 
     def _users(self, app: App, group_ids: Sequence[str], user_id: str) -> list[int]:
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             groups = list(reader.groups.pks_in_scene(app.pk, group_ids, None).values())
             return reader.users.pks(groups, user_id) if groups else []
 
-    def _best(self, face: SeenFace, users: Sequence[int], limit: int) -> tuple[float, ...]:
-        with self._database.read() as reader:
+    def _best(self, app: App, face: SeenFace, users: Sequence[int], limit: int) -> tuple[float, ...]:
+        with self._database.read(app.pk) as reader:
             enrolled = reader.faces.embeddings_of_users(users, self._intake.model_id)
         scores = [
             IDENTITY_SCORE if token == face.token else self._scores.score(float(np.dot(face.embedding, embedding)))

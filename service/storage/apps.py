@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
 from service.errors import AppUnavailable
 from service.storage.execution import Execution
-from service.storage.tables import app_ids, apps, change_heads
-from service.values import App
+from service.storage.tables import app_ids, apps, change_heads, quota_budgets
+from service.values import NO_LIMITS, App, Limits
 
 CHANNEL = "aipface_apps"
 """NOTIFY channel; the payload is the app's ``pk``."""
 
-_COLUMNS = (apps.c.pk, apps.c.app_id, apps.c.name, apps.c.api_key, apps.c.epoch, apps.c.permissions, apps.c.enabled)
+_LIMITS = ("qps", "daily", "total", "concurrent")
+_IDENTITY = (apps.c.pk, apps.c.app_id, apps.c.name, apps.c.api_key, apps.c.epoch, apps.c.permissions, apps.c.enabled)
+_COLUMNS = (*_IDENTITY, *(apps.c[name] for name in _LIMITS))
 
 
 class AppReader:
@@ -54,7 +57,13 @@ class AppWriter(AppReader):
         return str(self._execution.run(sa.select(app_ids.next_value())).scalar_one())
 
     def insert(
-        self, app_id: str, name: str, api_key: str, sealed_secret: bytes, permissions: Iterable[str] | None = None
+        self,
+        app_id: str,
+        name: str,
+        api_key: str,
+        sealed_secret: bytes,
+        permissions: Iterable[str] | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> App:
         """A new app with an empty library. ``app_id`` and ``api_key`` must be new: clashes are mistakes of ours."""
         values = {
@@ -63,9 +72,11 @@ class AppWriter(AppReader):
             "api_key": api_key,
             "secret": sealed_secret,
             "permissions": None if permissions is None else sorted(permissions),
+            **asdict(limits),
         }
         row = self._execution.run(apps.insert().values(values).returning(*_COLUMNS)).one()
         self._execution.run(change_heads.insert().values(app_pk=row.pk))
+        self._execution.run(quota_budgets.insert().values(app_pk=row.pk))
         self._tell(row.pk)
         return _app(row)
 
@@ -76,6 +87,10 @@ class AppWriter(AppReader):
     def set_enabled(self, pk: int, enabled: bool) -> App:
         """Suspend an app or let it work again. Raises :class:`AppUnavailable`."""
         return self._update(pk, enabled=enabled)
+
+    def set_limits(self, pk: int, limits: Limits) -> App:
+        """Change how much the app may ask. Raises :class:`AppUnavailable`."""
+        return self._update(pk, **asdict(limits))
 
     def delete(self, pk: int) -> None:
         """Delete the app with everything that belongs to it. Raises :class:`AppUnavailable`.
@@ -104,4 +119,5 @@ class AppWriter(AppReader):
 
 def _app(row: sa.Row[Any]) -> App:
     permissions = None if row.permissions is None else frozenset(row.permissions)
-    return App(row.pk, row.app_id, row.name, row.api_key, row.epoch, permissions, row.enabled)
+    limits = Limits(row.qps, row.daily, row.total, row.concurrent)
+    return App(row.pk, row.app_id, row.name, row.api_key, row.epoch, permissions, row.enabled, limits)

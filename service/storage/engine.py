@@ -10,6 +10,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
@@ -21,7 +22,9 @@ from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.liveness_sessions import LivenessSessionWriter
+from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
+from service.storage.sealed import SealedWriter
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
 from service.storage.uploads import UploadReader, UploadWriter
@@ -53,6 +56,7 @@ class Reader:
         self.envelopes = EnvelopeReader(execution)
         self.identities = IdentityReader(execution)
         self.uploads = UploadReader(execution)
+        self.quotas = QuotaReader(execution)
 
 
 class UnitOfWork:
@@ -94,6 +98,8 @@ class Administration:
         self.identities = IdentityWriter(execution)
         self.uploads = UploadWriter(execution)
         self.liveness_sessions = LivenessSessionWriter(execution)
+        self.quotas = QuotaWriter(execution)
+        self.sealed = SealedWriter(execution)
 
 
 class Database:
@@ -120,15 +126,17 @@ class Database:
             pool_timeout=checkout_seconds,
             pool_recycle=RECYCLE_SECONDS,
             connect_args=connect_arguments(),
+            hide_parameters=True,  # they are names, pictures and embeddings, and an error's text may reach a log
         )
         self._limits = tuple(f"{int(1000 * seconds)}ms" for seconds in (statement_seconds, lock_seconds))
         sa.event.listen(self._engine, "connect", self._limit_waiting)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[Reader]:
-        """Queries, without a transaction."""
-        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+    def read(self, app_pk: int | None = None) -> Iterator[Reader]:
+        """Queries, without a transaction: on one app's rows, nothing else can be seen, or (``None``) on all."""
+        act = guard.all_apps if app_pk is None else guard.OneApp(app_pk)
+        with translated(), contextlib.closing(Execution(self._autocommit, act)) as execution:
             yield Reader(execution)
 
     @contextlib.contextmanager
@@ -146,15 +154,22 @@ class Database:
     @contextlib.contextmanager
     def admin(self) -> Iterator[Administration]:
         """Change apps or face tokens: committed at the end of the block, undone when it raises."""
-        with translated(), contextlib.closing(Execution(self._engine)) as execution:
+        act = guard.all_apps_within_transaction
+        with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Administration(execution)
             execution.commit()
 
     @contextlib.contextmanager
-    def remembering(self) -> Iterator[TokenWriter]:
-        """Change face tokens without a transaction: each statement stands alone, and costs one round trip."""
-        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+    def remembering(self, app_pk: int) -> Iterator[TokenWriter]:
+        """Change an app's face tokens without a transaction: each statement stands alone and costs a round trip."""
+        with translated(), contextlib.closing(Execution(self._autocommit, guard.OneApp(app_pk))) as execution:
             yield TokenWriter(execution)
+
+    @contextlib.contextmanager
+    def metering(self) -> Iterator[QuotaWriter]:
+        """Take from quotas and count without a transaction: each statement stands alone, and costs one round trip."""
+        with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
+            yield QuotaWriter(execution)
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
@@ -173,6 +188,7 @@ class Database:
 
     def _limit_waiting(self, connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:
         with connection.cursor() as cursor:
+            cursor.execute(guard.PREPARE)
             cursor.execute(
                 "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
                 " set_config('idle_in_transaction_session_timeout', '60s', false)",

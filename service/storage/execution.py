@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 import sqlalchemy.exc
@@ -13,6 +13,9 @@ from service.storage.failures import disconnected
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
+Act: TypeAlias = Callable[[sa.Connection], None]
+
+
 class Execution:
     """A connection, checked out by the first statement.
 
@@ -20,8 +23,10 @@ class Execution:
     request, so the first statement is tried once more on a fresh connection instead: nothing was done before it.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, act: Act | None = None) -> None:
+        """``act`` readies a connection that was checked out, where the work is particular about whom it acts for."""
         self._engine = engine
+        self._act = act
         self._connection: sa.Connection | None = None
 
     def run(self, statement: sa.Executable, parameters: Parameters = None) -> sa.CursorResult[Any]:
@@ -29,6 +34,8 @@ class Execution:
         if self._connection is None:
             self._connection = self._engine.connect()
             try:
+                if self._act is not None:
+                    self._act(self._connection)
                 return self._connection.execute(statement, parameters)
             except sqlalchemy.exc.DBAPIError as error:
                 if not disconnected(error):
@@ -36,6 +43,8 @@ class Execution:
                 # SQLAlchemy has thrown away every connection of the pool that is as old as this one.
                 self._connection.close()
                 self._connection = self._engine.connect()
+                if self._act is not None:
+                    self._act(self._connection)
         return self._connection.execute(statement, parameters)
 
     def commit(self) -> None:

@@ -11,7 +11,11 @@ from service.values import ChangeKind
 CHANNEL = "aipface_changes"
 """NOTIFY channel; the payload is ``<app_pk>:<seq>``."""
 
-_LOCK_HEAD = sa.text("SELECT seq FROM change_heads WHERE app_pk = :app_pk FOR NO KEY UPDATE")
+# From here to the end of the transaction nothing of another app can be seen or changed (``service.storage.guard``).
+_LOCK_HEAD = sa.text("""
+    SELECT seq, set_config('aipface.app', :app, true), set_config('role', current_setting('aipface.role'), true)
+    FROM change_heads WHERE app_pk = :app_pk FOR NO KEY UPDATE
+""")
 
 _WRITE = sa.text("""
     WITH written AS (
@@ -37,10 +41,10 @@ class Recording:
         self.app_pk = app_pk
         self._execution = execution
         self._rows: list[tuple[ChangeKind, int, int, int]] = []
-        head = execution.run(_LOCK_HEAD, {"app_pk": app_pk}).scalar_one_or_none()
-        if head is None:
+        row = execution.run(_LOCK_HEAD, {"app_pk": app_pk, "app": str(app_pk)}).one_or_none()
+        if row is None:
             raise AppUnavailable(f"app {app_pk} does not exist")
-        self.seq: int = head
+        self.seq: int = row.seq
 
     def record(self, kind: ChangeKind, group_pk: int, user_pk: int = 0, face_pk: int = 0) -> None:
         """Note a change that has been made in the tables."""

@@ -40,6 +40,14 @@ def _created() -> sa.Column[object]:
     return sa.Column("created", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
 
 
+def _count(name: str, comment: str | None = None) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0", comment=comment)
+
+
+def _of_app() -> sa.Column[int]:
+    return sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True)
+
+
 def _last_seen() -> sa.Column[object]:
     return sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
 
@@ -56,6 +64,10 @@ apps = sa.Table(
     sa.Column("permissions", ARRAY(sa.Text)),
     sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
     _created(),
+    sa.Column("qps", sa.Integer, comment="most requests a second; null: no limit"),
+    sa.Column("daily", sa.BigInteger, comment="most requests a day; null: no limit"),
+    sa.Column("total", sa.BigInteger, comment="most requests ever; null: no limit"),
+    sa.Column("concurrent", sa.Integer, comment="most requests at once; null: no limit"),
 )
 
 groups = sa.Table(
@@ -272,4 +284,47 @@ liveness_sessions = sa.Table(
     sa.Index(None, "expires"),
     # Lost in a crash and not replicated: callers ask for another code.
     prefixes=["UNLOGGED"],
+)
+
+quota_budgets = sa.Table(
+    "quota_budgets",
+    metadata,
+    _of_app(),
+    sa.Column("day", sa.Date, nullable=False, server_default=sa.text("'1970-01-01'")),
+    _count("day_taken", "of the day's requests, by all processes"),
+    _count("total_taken"),
+    _count("granted", "to the process that asked last"),
+)
+
+quota_seconds = sa.Table(
+    "quota_seconds",
+    metadata,
+    _of_app(),
+    sa.Column("second", sa.BigInteger, nullable=False, comment="since 1970"),
+    _count("taken"),
+    _count("granted", "to the process that asked last"),
+    # Lost in a crash: what is counted lasts a second.
+    prefixes=["UNLOGGED"],
+)
+
+quota_slots = sa.Table(
+    "quota_slots",
+    metadata,
+    _of_app(),
+    sa.Column("process", sa.Uuid, primary_key=True),
+    sa.Column("slots", sa.Integer, nullable=False, comment="requests that the process may run at once"),
+    sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
+    # Lost in a crash: every process tells its slots anew every second.
+    prefixes=["UNLOGGED"],
+)
+
+usage_counts = sa.Table(
+    "usage_counts",
+    metadata,
+    _of_app(),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("call", sa.Text, primary_key=True),
+    _count("requests", "let through"),
+    _count("errors", "of these, answered with an error"),
+    _count("refused", "not let through"),
 )

@@ -53,6 +53,7 @@ def service(model_dir: Path, contract_database_url: str, tmp_path_factory: pytes
         risk_people=3,
         risk_failures=3,
         url_allow_hosts=["localhost"],  # by this name only: what comes as 127.0.0.1 must be refused
+        login_failures=1000,  # all tests come from one address, and many of them fail on purpose
     )
     with open_service(settings) as running:
         yield running

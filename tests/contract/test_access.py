@@ -100,17 +100,26 @@ def test_apps_do_not_see_each_other(wire: Wire, other_wire: Wire) -> None:
 # --- signatures -----------------------------------------------------------------------------------------------------
 
 
-def signed(wire: Wire, *, key: str | None = None, secret: str | None = None) -> httpx.Response:
-    """A call signed by the real Python SDK's code."""
-    client = AipFace("1", key or wire.credentials.api_key, secret or wire.credentials.secret_key)
+SIGNED = {"aipSdk": "python", "aipVersion": "4.15.13"}
+"""The query of a signed call."""
+
+
+def signed_headers(key: str, secret: str) -> dict[str, str]:
+    """Headers of a call signed by the real Python SDK's code."""
+    client = AipFace("1", key, secret)
     client._isCloudUser = True
-    parameters = {"aipSdk": "python", "aipVersion": "4.15.13"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        headers = client._getAuthHeaders(
-            "POST", f"https://aip.baidubce.com{LIST}", dict(parameters), {"Content-Type": "application/json"}
+        headers: dict[str, str] = client._getAuthHeaders(
+            "POST", f"https://aip.baidubce.com{LIST}", dict(SIGNED), {"Content-Type": "application/json"}
         )
-    return wire.http.post(f"{LIST}?{urlencode(parameters)}", content=b"{}", headers=headers)
+    return headers
+
+
+def signed(wire: Wire, *, key: str | None = None, secret: str | None = None) -> httpx.Response:
+    """A signed call."""
+    headers = signed_headers(key or wire.credentials.api_key, secret or wire.credentials.secret_key)
+    return wire.http.post(f"{LIST}?{urlencode(SIGNED)}", content=b"{}", headers=headers)
 
 
 def test_a_signed_call(wire: Wire) -> None:

@@ -40,9 +40,14 @@ STATUSES = (
     Status(400, "INVALID_ARGUMENT", "a parameter is missing, doubled or malformed", (errors.RequestError,)),
     Status(401, "UNAUTHORIZED", "unknown api_id or wrong api_secret", (errors.AccessError,)),
     Status(401, "KEY_EXPIRED", "the operator disabled the app", (errors.AppUnavailable,)),
-    Status(403, "RATE_LIMIT_EXCEEDED", "more requests wait than may wait", (errors.Overloaded,)),
+    Status(
+        403,
+        "RATE_LIMIT_EXCEEDED",
+        "more requests a second or at once than the app may make, more wait than may wait, or too many failed log-ins",
+        (errors.Overloaded, errors.RateExceeded, errors.TooManyFailures),
+    ),
     Status(403, "NO_PERMISSION", "the app lacks match or faceverify", (errors.PermissionDenied,)),
-    Status(403, "OUT_OF_QUOTA"),
+    Status(403, "OUT_OF_QUOTA", "the day's quota or the whole quota is used up", (errors.QuotaExceeded,)),
     Status(404, "NOT_FOUND", "another path below /identity/, or another method", (errors.UnknownCall,)),
     Status(500, "INTERNAL_ERROR", "anything else; the log has it", (errors.ServiceError,)),
 )

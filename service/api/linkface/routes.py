@@ -18,6 +18,7 @@ from service.access import permissions
 from service.access.sealed_data import SealedDataError
 from service.api import body
 from service.api.body import Received
+from service.api.caller import address_of
 from service.api.calls import JSON, Dispatcher
 from service.api.envelope import dump, rounded
 from service.api.linkface import codes, liveness_data, requests
@@ -68,7 +69,8 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         try:
             received = await body.receive(request, max_body_bytes)
             content_type = request.headers.get("content-type", "")
-            work = partial(_verify, service, request.scope["query_string"], content_type, received)
+            query, address = request.scope["query_string"], address_of(request)
+            work = partial(_verify, service, query, content_type, received, address)
             answer = await dispatcher.in_thread(work)
             response = Response(dump({"request_id": request_id, "status": outcome, **answer}), media_type=JSON)
         except ClientDisconnect:
@@ -104,14 +106,15 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
     return routes
 
 
-def authenticate(service: UseCases, api_id: str, api_secret: str) -> App:
+def authenticate(service: UseCases, api_id: str, api_secret: str, address: str) -> App:
     """The app with these keys, allowed to make the call. Raises an ``AccessError``."""
-    app = service.apps.by_api_key(api_id)
-    # Compared in any case, so that the time taken does not tell whether the key is known.
-    secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
-    same = hmac.compare_digest(secret.encode(), api_secret.encode())
-    if app is None or not same:
-        raise AccessError("unknown api_id or wrong api_secret")
+    with service.attempts.attempt(api_id, address):
+        app = service.apps.by_api_key(api_id)
+        # Compared in any case, so that the time taken does not tell whether the key is known.
+        secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
+        same = hmac.compare_digest(secret.encode(), api_secret.encode())
+        if app is None or not same:
+            raise AccessError("unknown api_id or wrong api_secret")
     for permission in PERMISSIONS:
         permissions.check(app, permission)
     return app
@@ -151,10 +154,15 @@ _WRONG_DATA = (
 )
 
 
-def _verify(service: UseCases, query: bytes, content_type: str, received: Received) -> dict[str, object]:
+def _verify(service: UseCases, query: bytes, content_type: str, received: Received, address: str) -> dict[str, object]:
     """In a worker thread."""
     sent: Values = requests.values(query, content_type, received)
-    app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"))
+    app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"), address)
+    with service.quotas.admitted(app, PATH):
+        return _answer(service, app, sent)
+
+
+def _answer(service: UseCases, app: App, sent: Values) -> dict[str, object]:
     asked = requests.selfie_request(sent)
     selfie = _content(service, app, asked.selfie, SELFIE)
     check_selfie(selfie, asked.selfie.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import logging
+import secrets
 from collections.abc import Mapping
 from functools import partial
 from urllib.parse import parse_qsl
@@ -16,10 +17,11 @@ from starlette.responses import Response
 from service.access.tokens import TokenGrant
 from service.api import body
 from service.api.body import Received
+from service.api.caller import address_of
 from service.api.calls import JSON, Dispatcher
 from service.api.envelope import dump
 from service.api.ports import UseCases
-from service.errors import ParameterMalformed, RequestError, ServiceError, UnknownClient, WrongSecret
+from service.errors import ParameterMalformed, RequestError, ServiceError, TooManyFailures, UnknownClient, WrongSecret
 
 PATH = "/oauth/2.0/token"
 GRANT_TYPE = "client_credentials"
@@ -43,7 +45,8 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
     async def token(request: Request) -> Response:
         try:
             received = await body.receive(request, MAX_BODY_BYTES)
-            work = partial(_grant, service, request.scope["query_string"].decode("latin-1"), received)
+            query = request.scope["query_string"].decode("latin-1")
+            work = partial(_grant, service, query, received, address_of(request))
             content, status = await dispatcher.in_thread(work)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
@@ -65,6 +68,7 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
             responses={
                 200: {"description": "A token for 30 days.", "content": {JSON: {}}},
                 401: {"description": "Unknown API key or wrong secret key.", "content": {JSON: {}}},
+                429: {"description": "Too many failed attempts from this address.", "content": {JSON: {}}},
             },
             openapi_extra={
                 "parameters": [
@@ -76,7 +80,7 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
     return routes
 
 
-def _grant(service: UseCases, query: str, received: Received) -> tuple[bytes, int]:
+def _grant(service: UseCases, query: str, received: Received, address: str) -> tuple[bytes, int]:
     """In a worker thread."""
     parameters: dict[str, object] = dict(parse_qsl(query))
     sent = body.decode(received)
@@ -84,17 +88,25 @@ def _grant(service: UseCases, query: str, received: Received) -> tuple[bytes, in
         parameters.update(sent)
     if _text(parameters, "grant_type") != GRANT_TYPE:
         raise UnsupportedGrant
-    grant = authorize(service, _text(parameters, "client_id"), _text(parameters, "client_secret"))
+    grant = authorize(service, _text(parameters, "client_id"), _text(parameters, "client_secret"), address)
     return dump(dataclasses.asdict(grant)), 200
 
 
-def authorize(service: UseCases, api_key: str, secret_key: str) -> TokenGrant:
-    """A token for the app with these keys. Raises ``UnknownClient`` (also for a disabled app) and ``WrongSecret``."""
-    app = service.apps.by_api_key(api_key)
-    if app is None or not app.enabled:
-        raise UnknownClient
-    if not hmac.compare_digest(service.apps.secret(app).encode(), secret_key.encode()):
-        raise WrongSecret
+def authorize(service: UseCases, api_key: str, secret_key: str, address: str) -> TokenGrant:
+    """A token for the app with these keys, asked for by ``address``.
+
+    Raises ``UnknownClient`` (also for a disabled app), ``WrongSecret`` and ``TooManyFailures``.
+    """
+    with service.attempts.attempt(api_key, address):
+        app = service.apps.by_api_key(api_key)
+        known = app is not None and app.enabled
+        # Compared in any case, so that the time taken does not tell more than the answer.
+        secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
+        same = hmac.compare_digest(secret.encode(), secret_key.encode(errors="surrogatepass"))
+        if app is None or not known:
+            raise UnknownClient
+        if not same:
+            raise WrongSecret
     return service.tokens.issue(app)
 
 
@@ -113,6 +125,8 @@ def _refusal(error: ServiceError) -> tuple[bytes, int]:
         return _error("unsupported_grant_type", "The authorization grant type is not supported"), 400
     if isinstance(error, ParameterMalformed):
         return _error("invalid_request", "The request body cannot be read"), 400
+    if isinstance(error, TooManyFailures):
+        return _error("temporarily_unavailable", "Too many failed attempts, try again later"), 429
     return _error("temporarily_unavailable", "The service cannot answer now"), 503
 
 

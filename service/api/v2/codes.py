@@ -9,13 +9,12 @@ from __future__ import annotations
 from service import errors
 from service.api.codes import Code, CodeTable
 
-_QUOTA = "reserved: there are no quotas of this kind"
 _INTERNAL = "reserved: one of the cloud's internal services"
 
 _GATEWAY = (
     Code(2, "Service temporarily unavailable", "the service cannot answer now", (errors.ServiceUnavailable,)),
     Code(3, "Unsupported openapi method", "no call lives at this path", (errors.UnknownCall,)),
-    Code(4, "Open api request limit reached", _QUOTA),
+    Code(4, "Open api request limit reached", "reserved: there is no cluster whose quota could be used up"),
     Code(
         6,
         "No permission to access data",
@@ -34,9 +33,19 @@ _GATEWAY = (
         "a signature that does not verify, an unknown key, or a clock outside the signature's window",
         (errors.SignatureInvalid,),
     ),
-    Code(17, "Open api daily request limit reached", _QUOTA),
-    Code(18, "Open api qps request limit reached", "more requests wait than may wait", (errors.Overloaded,)),
-    Code(19, "Open api total request limit reached", _QUOTA),
+    Code(
+        17,
+        "Open api daily request limit reached",
+        "the app's quota of a day is used up",
+        (errors.DailyQuotaExceeded,),
+    ),
+    Code(
+        18,
+        "Open api qps request limit reached",
+        "more requests a second or at once than the app may make, more wait than may wait, or too many failed log-ins",
+        (errors.Overloaded, errors.QuotaExceeded, errors.RateExceeded, errors.TooManyFailures),
+    ),
+    Code(19, "Open api total request limit reached", "the whole quota is used up", (errors.TotalQuotaExceeded,)),
     Code(
         100,
         "Invalid parameter",

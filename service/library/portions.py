@@ -1,0 +1,154 @@
+"""What one process may let through of an app's quotas without asking the database.
+
+A portion is asked for when the one before is used up. It begins with one request and doubles while requests keep
+coming, so that a busy process asks seldom and an idle one keeps little from the others; near the limit the database
+grants one at a time. None of these classes locks: a ``Meter`` is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from uuid import UUID
+
+from service.errors import DailyQuotaExceeded, QuotaExceeded, RateExceeded, TotalQuotaExceeded
+from service.storage.engine import Database
+
+MOST_AT_ONCE = 1024
+"""Most requests of a day's quota that a process holds."""
+
+GROWTH_SECONDS = 1.0
+"""A portion of a day's quota that lasts shorter is followed by one twice as large, one that lasts longer by a half."""
+
+ASK_AGAIN_SECONDS = 0.1
+"""How long a process takes the database's "no" for an answer, where it is not told."""
+
+
+class Seconds:
+    """Requests a second, by the seconds of the database's clock."""
+
+    def __init__(self, database: Database, app_pk: int) -> None:
+        self._database = database
+        self._app_pk = app_pk
+        self._left = 0
+        self._used = 0
+        self._ends = 0.0
+        self._spent = False
+
+    def take(self, qps: int) -> None:
+        """Let one request through. Raises ``RateExceeded``, and ``DatabaseUnavailable``."""
+        now = time.monotonic()
+        wanted = self._used
+        if now >= self._ends:
+            # As many as in the second before will come again, more or less: ask for half of them.
+            wanted, self._used, self._left, self._spent = self._used // 2, 0, 0, False
+        if self._left == 0 and not self._spent:
+            with self._database.metering() as ledger:
+                second = ledger.take_second(self._app_pk, qps, max(1, wanted))
+            self._ends, self._left, self._spent = now + second.seconds, second.granted, second.granted == 0
+        if self._left == 0:
+            raise RateExceeded
+        self._left -= 1
+        self._used += 1
+
+    def put_back(self) -> None:
+        """One that was taken is not used after all."""
+        if time.monotonic() < self._ends:
+            self._left += 1
+            self._used -= 1
+
+
+class Budgets:
+    """Requests a day, and ever."""
+
+    def __init__(self, database: Database, app_pk: int, zone: str) -> None:
+        self._database = database
+        self._app_pk = app_pk
+        self._zone = zone
+        self._day = date.min
+        self._left = 0
+        self._wanted = 1
+        self._taken_at = float("-inf")
+        self._used_at = float("-inf")
+        self._ends = 0.0
+        self._refusal: type[QuotaExceeded] | None = None
+        self._refused_until = float("-inf")
+
+    def take(self) -> None:
+        """Let one request through. Raises ``DailyQuotaExceeded``, ``TotalQuotaExceeded``, ``DatabaseUnavailable``."""
+        now = time.monotonic()
+        if now >= self._ends:
+            self.give_back()
+        if self._left == 0:
+            self._take_portion(now)
+        self._left -= 1
+        self._used_at = now
+
+    def put_back(self) -> None:
+        """One that was taken is not used after all."""
+        self._left += 1
+
+    def give_back(self, *, idle_since: float | None = None) -> None:
+        """Return what is left to the database; with ``idle_since``, only if nothing was let through since then."""
+        if self._left == 0 or (idle_since is not None and self._used_at >= idle_since):
+            return
+        with self._database.metering() as ledger:
+            ledger.give_back(self._app_pk, self._day, self._left)
+        self._left = 0
+        self._wanted = 1
+
+    def _take_portion(self, now: float) -> None:
+        if self._refusal is not None and now < self._refused_until:
+            raise self._refusal
+        busy = now - self._taken_at < GROWTH_SECONDS
+        self._wanted = min(MOST_AT_ONCE, 2 * self._wanted) if busy else max(1, self._wanted // 2)
+        with self._database.metering() as ledger:
+            portion = ledger.take_budget(self._app_pk, self._wanted, self._zone)
+        self._taken_at, self._day, self._left, self._ends = now, portion.day, portion.granted, now + portion.seconds
+        self._refusal = None
+        if not portion.granted:
+            self._refusal = TotalQuotaExceeded if portion.spent else DailyQuotaExceeded
+            self._refused_until = now + ASK_AGAIN_SECONDS
+            raise self._refusal
+
+
+class Slots:
+    """Requests at once."""
+
+    def __init__(self, database: Database, app_pk: int, process: UUID) -> None:
+        self._database = database
+        self._app_pk = app_pk
+        self._process = process
+        self._held = 0
+        self._busy = 0
+        self._busiest = 0
+        self._refused_until = float("-inf")
+
+    def enter(self, most: int) -> None:
+        """Take a slot. Raises ``RateExceeded`` and ``DatabaseUnavailable``."""
+        if self._busy >= self._held:
+            now = time.monotonic()
+            if now < self._refused_until:
+                raise RateExceeded
+            with self._database.admin() as work:
+                wanted = max(1, self._held)
+                held = work.quotas.take_slots(self._app_pk, self._process, held=self._held, most=most, wanted=wanted)
+            self._held = held
+            if self._busy >= held:
+                self._refused_until = now + ASK_AGAIN_SECONDS
+                raise RateExceeded
+        self._busy += 1
+        self._busiest = max(self._busiest, self._busy)
+
+    def leave(self) -> None:
+        """Free a slot; it stays with the process."""
+        self._busy -= 1
+
+    def tell(self) -> None:
+        """Say that the process lives, and give back the slots that stood empty since the last time."""
+        if self._held == 0:
+            return
+        needed = min(self._held, self._busiest)
+        with self._database.metering() as ledger:
+            ledger.tell_slots(self._app_pk, self._process, needed)
+        self._held, self._busiest = needed, self._busy

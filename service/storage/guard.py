@@ -1,0 +1,57 @@
+"""The second wall between apps: row-level security, for a query that forgot whose rows it may touch.
+
+Migration 0007 makes a role that sees, of every table with an ``app_pk``, only the rows of the app that the setting
+``aipface.app`` names, and none where it names none. Work for one app acts as that role; work on all apps (migrations,
+upkeep, administration) as the account of the database's address. An account that may not make roles is told so in a
+warning of the migration, and goes without the wall.
+
+A transaction takes role and setting with its first statement and loses them at its end. Reading has no transactions:
+there a connection keeps both until work for another app, or for none, wants it, which costs that work a round trip.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+PREPARE = """
+    SELECT set_config('aipface.role', coalesce(
+        (SELECT rolname FROM pg_roles WHERE rolname = 'aipface_tenant' AND pg_has_role(oid, 'MEMBER')), 'none'
+    ), false)
+"""
+"""Once a connection: which role there is to act as."""
+
+_FOR_APP = sa.text(
+    "SELECT set_config('aipface.app', :app, false), set_config('role', current_setting('aipface.role'), false)"
+)
+_FOR_ALL = sa.text("SELECT set_config('aipface.app', '', false), set_config('role', 'none', false)")
+_FOR_ALL_WITHIN_TRANSACTION = sa.text("SELECT set_config('aipface.app', '', true), set_config('role', 'none', true)")
+
+_ACTING_FOR = "aipface.app"
+"""Where a pooled connection notes which app it acts for; nothing there says all of them."""
+
+
+class OneApp:
+    """Readies a connection without transactions for reading one app's rows."""
+
+    def __init__(self, app_pk: int) -> None:
+        self._app_pk = app_pk
+
+    def __call__(self, connection: sa.Connection) -> None:
+        if connection.info.get(_ACTING_FOR) == self._app_pk:
+            return
+        connection.info[_ACTING_FOR] = None  # neither this nor that, should the statement fail
+        connection.execute(_FOR_APP, {"app": str(self._app_pk)})
+        connection.info[_ACTING_FOR] = self._app_pk
+
+
+def all_apps(connection: sa.Connection) -> None:
+    """Ready a connection without transactions for work on all apps."""
+    if _ACTING_FOR in connection.info:
+        connection.execute(_FOR_ALL)
+        del connection.info[_ACTING_FOR]
+
+
+def all_apps_within_transaction(connection: sa.Connection) -> None:
+    """Ready a transaction for work on all apps; the connection goes back to its app with the end of it."""
+    if _ACTING_FOR in connection.info:
+        connection.execute(_FOR_ALL_WITHIN_TRANSACTION)

@@ -1,0 +1,81 @@
+"""Every column that holds something sealed, for sealing it anew under another master key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.storage.execution import Execution
+from service.storage.tables import apps, capture_devices, capture_people, envelope_keys, identities, uploads
+
+Reseal = Callable[[bytes, tuple[str, ...]], bytes]
+"""Makes a new sealing of one; the texts are what its context is made of."""
+
+ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """A column, and a query of ``pk``, the sealed value, and the texts that its context is made of."""
+
+    column: sa.Column[Any]
+    query: sa.Select[Any]
+
+
+_PEOPLE = capture_people.join(capture_devices, capture_devices.c.pk == capture_people.c.capture_device_pk)
+
+SEALED: dict[str, SealedColumn] = {
+    "app secrets": SealedColumn(apps.c.secret, sa.select(apps.c.pk, apps.c.secret, apps.c.app_id)),
+    "envelope keys": SealedColumn(
+        envelope_keys.c.private,
+        sa.select(envelope_keys.c.pk, envelope_keys.c.private, apps.c.app_id, envelope_keys.c.kid).join(apps),
+    ),
+    "people seen by devices": SealedColumn(
+        capture_people.c.embedding,
+        sa.select(capture_people.c.pk, capture_people.c.embedding, apps.c.app_id).select_from(
+            _PEOPLE.join(apps, apps.c.pk == capture_devices.c.app_pk)
+        ),
+    ),
+}
+"""By what they hold."""
+
+ELSEWHERE: frozenset[sa.Column[Any]] = frozenset(
+    {identities.c.person, identities.c.embedding, identities.c.portrait, uploads.c.content}
+)
+"""The register of people is sealed anew by its own room, since its rows are also named by the key; uploads live for a
+day and are left to end with the key."""
+
+
+class SealedWriter:
+    """Replacing what is sealed, within one transaction: all of it or nothing."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def replace(self, kind: str, reseal: Reseal) -> int:
+        """Seal every value of a kind anew; returns how many there were. What ``reseal`` raises undoes everything."""
+        sealed = SEALED[kind]
+        self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
+        table = sealed.column.table
+        statement = (
+            sa.update(table).where(table.c.pk == sa.bindparam("row")).values({sealed.column: sa.bindparam("new")})
+        )
+        count = 0
+        for rows in self._blocks(sealed):
+            new = [{"row": pk, "new": reseal(bytes(value), tuple(names))} for pk, value, *names in rows]
+            self._execution.run(statement, new)
+            count += len(rows)
+        return count
+
+    def _blocks(self, sealed: SealedColumn) -> Iterator[list[list[Any]]]:
+        table, last = sealed.column.table, 0
+        while True:
+            query = sealed.query.where(table.c.pk > last).order_by(table.c.pk).limit(ROWS_AT_ONCE)
+            rows = [list(row) for row in self._execution.run(query.with_for_update(of=table))]
+            if not rows:
+                return
+            yield rows
+            last = rows[-1][0]

@@ -1,0 +1,68 @@
+"""The commands around quotas and the master key, against a real database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from service.cli.failures import FAILED, MISUSED
+from tests.fixtures.server import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str) -> Home:
+    return Home(tmp_path, {"DATABASE_URL": database_url, "QUOTA_DAILY": "1000"})
+
+
+def test_quotas_are_set_shown_and_taken_away(home: Home) -> None:
+    app_id = home.create_app("limited").app_id
+    nothing = {"qps": None, "daily": 1000, "total": None, "concurrent": None}
+    assert json.loads(home.run("app", "quota", app_id, "--json").stdout) == nothing
+    done = home.run("app", "quota", app_id, "--qps", "5", "--concurrent", "2", "--daily", "none")
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["qps", "=", "5"],
+        ["daily", "=", "none"],
+        ["total", "=", "none"],
+        ["concurrent", "=", "2"],
+    ]
+    usage = json.loads(home.run("app", "usage", app_id, "--json").stdout)
+    assert usage["limits"] == {"qps": 5, "daily": None, "total": None, "concurrent": 2}
+    assert (usage["taken"], usage["calls"]) == ({"daily": 0, "total": 0}, [])
+    for arguments in (("--qps", "0"), ("--qps", "many"), ("--concurrent", "100001"), ("--daily", "１")):
+        refused = home.run("app", "quota", app_id, *arguments)
+        assert refused.returncode == MISUSED
+        assert arguments[0] in refused.stderr
+    assert home.run("app", "quota", "1", "--qps", "1").returncode == FAILED
+
+
+def test_the_master_key_is_changed_and_the_old_one_dropped(home: Home) -> None:
+    made = home.create_app("one")
+    key_file = home.folder / "secret.key"
+    (first,) = key_file.read_text().split()
+    done = home.run("key", "rotate")
+    assert done.returncode == 0, done.stderr
+    assert "1  app secrets" in done.stdout
+    new, old = key_file.read_text().split()
+    assert (old, new != first) == (first, True)
+    assert first not in done.stdout + done.stderr
+    assert new not in done.stdout + done.stderr
+    done = home.run("key", "drop-old")
+    assert done.returncode == 0, done.stderr
+    assert key_file.read_text().split() == [new]
+    assert home.run("key", "reseal").returncode == 0
+    assert home.run("app", "rotate", made.app_id, "--json").returncode == 0
+
+
+def test_a_key_in_the_environment_is_the_operator_s_to_change(home: Home) -> None:
+    in_environment = Home(home.folder, {**home.settings, "SECRET_KEY": "ab" * 32})
+    in_environment.create_app("one")
+    done = in_environment.run("key", "rotate")
+    assert done.returncode == FAILED
+    assert "AIPFACE_SECRET_KEY" in done.stderr
+    renewed = Home(home.folder, {**home.settings, "SECRET_KEY": f"{'cd' * 32} {'ab' * 32}"})
+    assert "1  app secrets" in renewed.run("key", "reseal").stdout
+    lost = Home(home.folder, {**home.settings, "SECRET_KEY": "ab" * 32}).run("key", "reseal")
+    assert lost.returncode == FAILED
+    assert "Traceback" not in lost.stderr

@@ -1,0 +1,106 @@
+"""Another master key: what was sealed is opened with it, and with nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service import rotation
+from service.access import key_file
+from service.access.keys import Keyring, KeyringError, load_or_create
+from service.access.tokens import Tokens
+from service.capture.keys import EnvelopeKeys
+from service.capture.risk import person_context
+from service.identity.register import Person, Register
+from service.library.apps import Apps
+from service.storage.engine import Database
+from service.storage.sealed import ELSEWHERE, SEALED
+from service.storage.tables import metadata
+from tests.fixtures.people import claim
+
+OLD, NEW = b"o" * 32, b"n" * 32
+GRACE = timedelta(days=1)
+
+
+def test_every_sealed_column_is_known() -> None:
+    """Columns say in their comment that they hold something sealed: none may be left behind under an old key."""
+    told = {column for table in metadata.tables.values() for column in table.c if "sealed" in (column.comment or "")}
+    assert {sealed.column for sealed in SEALED.values()} == told - ELSEWHERE
+    assert SEALED.keys() == rotation.CONTEXTS.keys()
+
+
+def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None:
+    before = Keyring(OLD)
+    apps = Apps(database, before)
+    credentials = [apps.create(f"app {number}") for number in range(3)]
+    app = apps.by_app_id(credentials[0].app_id)
+    assert app is not None
+    published = EnvelopeKeys(database, before, grace=GRACE).published(app)
+    sealed = before.seal(np.ones(4, np.float32).tobytes(), person_context(app.app_id))
+    with database.admin() as work:
+        device = work.captures.see_device(app.pk, b"device", passed=True, history=GRACE)
+        work.captures.add_person(device.pk, "model", sealed, 5)
+    token = Tokens(before).issue(app).access_token
+    known = Register(database, before)
+    for owner in (None, app):
+        known.put(Person(claim(1), None, None), b"handed in", owner)
+
+    both = Keyring(NEW, OLD)
+    assert rotation.reseal(database, both) == {
+        "app secrets": 3,
+        "envelope keys": 2,
+        "people seen by devices": 1,
+        "people of the register": 2,
+    }
+
+    alone = Keyring(NEW)
+    renewed = Apps(database, alone)
+    for each in credentials:
+        found = renewed.by_app_id(each.app_id)
+        assert found is not None
+        assert renewed.secret(found) == each.secret_key
+    keys = EnvelopeKeys(database, alone, grace=GRACE)
+    assert keys.published(app) == published
+    for key in published:
+        keys.private(app, key["kid"], key["alg"])
+    for owner in (None, app):
+        entry = Register(database, alone).find(claim(1).number, owner)
+        assert entry is not None
+        assert (entry.person.claim, entry.common) == (claim(1), owner is None)
+        assert Register(database, alone).fingerprint_of(claim(1).number, owner) == b"handed in"
+    with database.admin() as work:
+        (person,) = work.captures.people(device.pk, "model", GRACE)
+    assert alone.open(person.embedding, person_context(app.app_id)) == np.ones(4, np.float32).tobytes()
+    with pytest.raises(KeyringError):
+        before.open(person.embedding, person_context(app.app_id))
+    # Tokens and names of faces last as long as the old key is kept.
+    assert Tokens(both).verify(token, renewed.by_app_id) == app
+    assert both.face_token("1", b"p", (1, 2, 3, 4)) == before.face_token("1", b"p", (1, 2, 3, 4))
+
+
+def test_a_value_that_no_key_opens_changes_nothing(database: Database) -> None:
+    credentials = Apps(database, Keyring(OLD)).create("one")
+    Apps(database, Keyring(b"?" * 32)).create("two")
+    with pytest.raises(KeyringError):
+        rotation.reseal(database, Keyring(NEW, OLD))
+    apps = Apps(database, Keyring(OLD))
+    app = apps.by_app_id(credentials.app_id)
+    assert app is not None
+    assert apps.secret(app) == credentials.secret_key
+
+
+def test_the_key_file_grows_in_front_and_loses_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    load_or_create(path)
+    first = path.read_text().split()
+    key_file.add(path)
+    key_file.add(path)
+    grown = path.read_text().split()
+    assert (len(grown), grown[2:]) == (3, first)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert key_file.drop_old(path) == 2
+    assert path.read_text().split() == grown[:1]
+    assert list(tmp_path.iterdir()) == [path]
