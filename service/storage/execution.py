@@ -58,9 +58,7 @@ class Execution:
         return self._by_driver(self._connection, statement, parameters)
 
     @staticmethod
-    def _by_driver(
-        connection: sa.Connection, statement: str, parameters: Mapping[str, Any]
-    ) -> list[tuple[Any, ...]]:
+    def _by_driver(connection: sa.Connection, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         driver = _driver(connection)
         if not driver.autocommit and not connection.in_transaction():
             connection.begin()  # else SQLAlchemy would not know that there is something to commit

@@ -21,7 +21,7 @@ _IN_SCENE = _SCOPE.format(condition="groups.scene = %(scene)s")
 _FOUND = """
     SELECT faces.pk, faces.token, users.pk, groups.name, users.name, users.info
     FROM faces JOIN users ON users.pk = faces.user_pk JOIN groups ON groups.pk = users.group_pk
-    WHERE faces.pk = ANY (%(pks)s)
+    WHERE faces.pk = ANY (%(pks)s::bigint[])
 """
 
 
