@@ -73,6 +73,14 @@ class Engine:
         """Upright faces of at least a thirtieth of ``image``'s longer side, largest first; bounded work per picture."""
         return self._largest_first(self._finder.glance(image), image)
 
+    def prominent(self, image: Image, limit: int) -> tuple[list[Face], bool]:
+        """Faces that a single small look shows beyond doubt, largest first, each as ``detect`` gives it.
+
+        Also whether the ``limit`` first of them are what ``detect`` would answer.
+        """
+        found, settled = self._finder.prominent(image, limit)
+        return self._largest_first(found, image), settled
+
     def align(self, image: Image, points: Points) -> Image:
         """The 112x112 BGR crop in which the five ``points`` lie on the ArcFace template; black outside the picture."""
         return warp(image, crop_square(points), (CROP_SIDE, CROP_SIDE))

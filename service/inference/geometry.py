@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.values import Image, Location, Points
+from service.values import Face, Image, Location, Points
 
 Transform = NDArray[np.float64]
 """``(2, 3)`` affine map of the plane, applied to column vectors ``(x, y, 1)``."""
@@ -139,6 +140,29 @@ def shrunk(image: Image, size: tuple[int, int]) -> Image:
 def five_points(outline: Points) -> Points:
     """The five alignment points ``(5, 2)`` of a 68-point outline ``(68, 2)``."""
     return np.asarray(_FIVE_AS_MEANS @ outline, dtype=np.float32)
+
+
+def enlarged(face: Face, factor: float) -> Face:
+    """``face`` as it lies in a picture whose sides are ``factor`` times longer."""
+    place = face.location
+    location = Location(
+        place.left * factor, place.top * factor, place.width * factor, place.height * factor, place.rotation
+    )
+    x, y, width, height = face.box
+    return replace(
+        face,
+        box=(x * factor, y * factor, width * factor, height * factor),
+        points=face.points * np.float32(factor),
+        outline=face.outline * np.float32(factor),
+        location=location,
+    )
+
+
+def same_place(face: Face, other: Face) -> bool:
+    """Whether two faces of one picture are one: the centres of their boxes lie within half a side of each other."""
+    (x, y, width, height), (other_x, other_y, other_width, other_height) = face.box, other.box
+    apart = math.hypot(x + width / 2 - other_x - other_width / 2, y + height / 2 - other_y - other_height / 2)
+    return apart < max(width, height, other_width, other_height) / 2
 
 
 def eye_line_roll(points: Points) -> float:
