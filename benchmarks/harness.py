@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import psutil
 
 from models.fetch import ensure
@@ -32,6 +33,8 @@ from tests.fixtures.places import MODELS
 from tests.fixtures.server import Credentials, Server, temporary_home
 
 REQUEST_SECONDS = 60.0
+WARMING = 2
+"""Pieces that every worker does before it is measured."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -160,7 +163,7 @@ class Client:
 
     def _send(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
         self._connection.request(method, target, body, {"Content-Type": "application/json"})
-        content: dict[str, Any] = json.loads(self._connection.getresponse().read())
+        content: dict[str, Any] = orjson.loads(self._connection.getresponse().read())
         return content
 
     def close(self) -> None:
@@ -175,7 +178,18 @@ def picture_parameters(picture: bytes, **options: object) -> dict[str, object]:
 
 def encoded(content: object) -> bytes:
     """A JSON body."""
-    return json.dumps(content).encode()
+    return orjson.dumps(content)
+
+
+def processor_seconds(running: Running) -> tuple[float, float]:
+    """What the server's own process and its database's have taken of the processors so far."""
+    own = psutil.Process(running.server.process.pid)
+    database = 0.0
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"] == "postgres" and Path(process.cwd()).is_relative_to(running.server.home.folder):
+                database += sum(process.cpu_times()[:2])
+    return sum(own.cpu_times()[:2]), database
 
 
 Work = Callable[[int], None]
@@ -200,7 +214,7 @@ class Measured:
 def measure(
     make_worker: Callable[[], contextlib.AbstractContextManager[Work]], threads: int, seconds: float
 ) -> Measured:
-    """Let ``threads`` workers work side by side for ``seconds``; every worker is warmed by two pieces first.
+    """Let ``threads`` workers work side by side for ``seconds``; every worker is warmed by ``WARMING`` pieces first.
 
     The rate counts the pieces that all workers finished between the common start and the last one's end.
     """
@@ -218,7 +232,7 @@ def measure(
         own: list[float] = []
         try:
             with make_worker() as work:
-                for _ in range(2):
+                for _ in range(WARMING):
                     work(number())
                 barrier.wait()
                 end = time.perf_counter() + seconds

@@ -6,6 +6,7 @@ Commands that need weights and no server take their parts from here.
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
 from service.inference.engine import Engine
-from service.inference.providers import providers_for
+from service.inference.runtimes import runtime_for
+from service.inference.session import Runtime
 from service.intake.intake import Intake
 from service.intake.report import Reporter
 from service.search.catalog import Catalog
@@ -45,6 +47,9 @@ from service.storage.source import PostgresChangeSource
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,12 @@ def load_models(settings: Settings, *, progress: Progress | None = None) -> Mode
         progress=progress,
     )
     cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
-    engine = Engine(pack, files, providers_for(settings.device))
+    runtime = runtime_for(settings.device, settings.home)
+    engine = Engine(pack, files, runtime)
+    logger.info("networks loaded", extra={"device": settings.device, "runtimes": ", ".join(engine.providers)})
     own = settings.own_score_table(pack.model_id)
     scores = ScoreTable.load(own if own.exists() else pack.calibration, pack.model_id)
-    return Models(pack, engine, _reporter(pack, files, engine), scores)
+    return Models(pack, engine, _reporter(pack, files, runtime), scores)
 
 
 @contextlib.contextmanager
@@ -203,11 +210,11 @@ def _certificates(settings: Settings) -> ssl.SSLContext | bool:
         ) from None
 
 
-def _reporter(pack: PackManifest, files: Mapping[str, Path], engine: Engine) -> Reporter | None:
+def _reporter(pack: PackManifest, files: Mapping[str, Path], runtime: Runtime) -> Reporter | None:
     """What reads attributes, quality and liveness; ``None`` for a pack that brings no networks for it."""
     if pack.liveness is None or not Analyst.needs() <= files.keys():
         return None
-    analyst = Analyst(files, engine.providers)
+    analyst = Analyst(files, runtime)
     hashes = {name: file.sha256 for name, file in pack.files.items()}
     return Reporter(analyst, LivenessTable.load(pack.liveness, hashes))
 

@@ -126,8 +126,10 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     accept_noncommercial: bool = Field(
         default=False, description="Allow packs whose licence forbids commercial use (`buffalo_l`, `buffalo_s`)."
     )
-    device: Literal["auto", "cpu", "cuda", "openvino"] = Field(
-        default="auto", description="Where models run: `auto`, `cpu`, `cuda` or `openvino`."
+    device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = Field(
+        default="auto",
+        description="What computes networks: `cpu` (ONNX Runtime), `openvino`, `cuda`, `tensorrt`, or `auto`: of those "
+        "that are installed for the processor, for each network the one that measured fastest on this machine.",
     )
     inference_threads: int = Field(
         default_factory=available_cpus,

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
@@ -27,6 +28,7 @@ from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
 from service.errors import Overloaded, ServiceError
+from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
 JSON = "application/json"
@@ -93,8 +95,8 @@ class Dispatcher:
         try:
             received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
             work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp)
-            content = await self._in_thread(work)
-        except ClientDisconnect:
+            content = await self._in_thread(partial(_unless_left, request, work))
+        except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
             error = expected
@@ -114,7 +116,11 @@ class Dispatcher:
     async def _receive(request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
             return Received(request.scope["query_string"])
-        return await body.receive(request, max_body_bytes)
+        received = await body.receive(request, max_body_bytes)
+        # Asking makes uvicorn read on behind a large body; else it would not notice that the client hangs up.
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return received
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._limiter.statistics().tasks_waiting >= self._backlog:
@@ -151,6 +157,12 @@ class Dispatcher:
                 "milliseconds": round(seconds * 1000, 1),
             },
         )
+
+
+def _unless_left(request: Request, work: Callable[[], R]) -> R:
+    """In a worker thread: ``work``, which may find out whether the client is still there."""
+    caller_left.set(lambda: anyio.from_thread.run(request.is_disconnected))
+    return work()
 
 
 def router(

@@ -75,12 +75,19 @@ def _weights(settings: Settings, pack: PackManifest) -> Check:
 def _runtime(settings: Settings) -> Check:
     import onnxruntime
 
-    available = onnxruntime.get_available_providers()
-    wanted = {"cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}.get(
-        settings.device, "CPUExecutionProvider"
-    )
-    found = f"ONNX Runtime {onnxruntime.__version__} with {', '.join(available)}; device = {settings.device}"
-    return Check("runtime", wanted in available, found, f"install an ONNX Runtime with {wanted}, or set device = auto")
+    from service.inference.providers import openvino_installed, providers_for
+    from service.inference.runtimes import FILE, chosen
+    from service.inference.session import DeviceUnavailable
+
+    available = [*onnxruntime.get_available_providers(), *(["OpenVINO"] if openvino_installed() else [])]
+    found = f"ONNX Runtime {onnxruntime.__version__}, {', '.join(available)}; device = {settings.device}"
+    try:
+        providers_for(settings.device)
+    except DeviceUnavailable as error:
+        return Check("runtime", ok=False, found=found, mend=str(error))
+    measured = chosen(settings.home / FILE) if settings.device == "auto" else {}
+    told = ", ".join(f"{count} networks by {runtime}" for runtime, count in measured.items())
+    return Check("runtime", ok=True, found=f"{found}; measured: {told}" if told else found)
 
 
 def _secret_key(settings: Settings) -> Check:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from service.errors import Overloaded
+
+caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
+"""Tells, in the context of a request, whether whoever asked has hung up; asked after a wait and at no other time."""
+
+
+class Abandoned(Exception):
+    """The caller hung up while waiting for a turn, so that the work would be for nobody."""
 
 
 class Admission:
@@ -33,7 +41,10 @@ class Admission:
 
     @contextmanager
     def permit(self) -> Iterator[None]:
-        """Hold a permit for the block; waits for one, or raises :class:`Overloaded` when the queue is full."""
+        """Hold a permit for the block; waits for one, or raises :class:`Overloaded` when the queue is full.
+
+        Raises :class:`Abandoned` when the turn comes and the caller has left.
+        """
         self._enter()
         try:
             yield
@@ -54,6 +65,15 @@ class Admission:
         except BaseException:
             self._give_up(turn)
             raise
+        left = caller_left.get(None)
+        try:
+            gone = left is not None and left()
+        except BaseException:
+            self._leave()
+            raise
+        if gone:
+            self._leave()
+            raise Abandoned
 
     def _leave(self) -> None:
         with self._lock:

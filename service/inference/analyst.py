@@ -13,7 +13,7 @@ from service.inference.attributes import MODEL_FILES, AttributeModels, FaceReade
 from service.inference.liveness import RECIPES, LivenessMeter
 from service.inference.occlusion import OcclusionMeter
 from service.inference.quality import Quality, QualityMeter
-from service.inference.session import Provider, load_session
+from service.inference.session import Runtime, load_session
 from service.values import Face, Image
 
 OCCLUSION_FILE = "heads/occlusion.onnx"
@@ -23,14 +23,14 @@ OCCLUSION_FILE = "heads/occlusion.onnx"
 class Analyst:
     """The networks beside detector and embedder, loaded. Safe to share between threads."""
 
-    def __init__(self, files: Mapping[str, Path], providers: Sequence[Provider], threads: int = 1) -> None:
+    def __init__(self, files: Mapping[str, Path], runtime: Runtime, threads: int = 1) -> None:
         """``files`` are the pack's weights by short name; needs those of ``MODEL_FILES`` and one for liveness."""
-        self._models = AttributeModels.load(files, providers, threads)
+        self._models = AttributeModels.load(files, runtime, threads)
         with resources.as_file(resources.files("models") / OCCLUSION_FILE) as path:
-            occlusion = OcclusionMeter(load_session(path, providers, threads))
+            occlusion = OcclusionMeter(load_session(path, runtime, threads))
         self._quality = QualityMeter(occlusion)
         parts = [name for name in RECIPES if name in files]
-        self._liveness = LivenessMeter({name: load_session(files[name], providers, threads) for name in parts})
+        self._liveness = LivenessMeter({name: load_session(files[name], runtime, threads) for name in parts})
 
     @staticmethod
     def needs() -> frozenset[str]:

@@ -25,7 +25,7 @@ from service.inference.heads import Heads, load_heads, softmax
 from service.inference.landmark_map import landmarks_4, landmarks_150, refined_points
 from service.inference.lenses import lens_measures
 from service.inference.mesh import LEFT_EYE, RIGHT_EYE, Floats, Mesh, MeshModel, Network, load_canonical, square
-from service.inference.session import Provider, load_session
+from service.inference.session import Runtime, load_session
 from service.values import Angles, Face, Image, Points
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
@@ -91,9 +91,9 @@ class AttributeModels:
     heads: Heads
 
     @classmethod
-    def load(cls, files: Mapping[str, Path], providers: Sequence[Provider], threads: int = 1) -> AttributeModels:
+    def load(cls, files: Mapping[str, Path], runtime: Runtime, threads: int = 1) -> AttributeModels:
         """Load the networks named in ``MODEL_FILES`` from ``files`` (short name → path)."""
-        loaded = {name: load_session(files[name], providers, threads) for name in MODEL_FILES}
+        loaded = {name: load_session(files[name], runtime, threads) for name in MODEL_FILES}
         return cls(
             MeshModel(loaded["facemesh"]),
             EyeModel(loaded["iris"]),

@@ -28,7 +28,8 @@ from service.inference.landmarks import Landmarks
 from service.inference.orientation import LevelFace, Leveller
 from service.inference.portrait import portrait
 from service.inference.pose import HeadPose
-from service.inference.session import Provider, Session, load_session
+from service.inference.runtimes import in_use
+from service.inference.session import Runtime, Session, load_session
 from service.values import Embeddings, Face, Image, Points
 
 # Candidates below this confidence are not looked at. It is low, since every doubtful one is looked at twice.
@@ -38,22 +39,20 @@ _CANDIDATE_CONFIDENCE = 0.35
 class Engine:
     """The networks of one pack, loaded. Every method is synchronous and may be called from many threads at once."""
 
-    def __init__(
-        self, pack: PackManifest, files: Mapping[str, Path], providers: Sequence[Provider], threads: int = 1
-    ) -> None:
+    def __init__(self, pack: PackManifest, files: Mapping[str, Path], runtime: Runtime, threads: int = 1) -> None:
         """Load every network that detection, alignment and embedding need.
 
-        ``files`` says where the weights of the pack lie, by short name; ``providers`` and ``threads`` as in
+        ``files`` says where the weights of the pack lie, by short name; ``runtime`` and ``threads`` as in
         :func:`service.inference.session.load_session`.
         """
         names = {pack.detector.file, *(part.file for part in pack.embedder.parts)}
         names |= set() if pack.landmarks is None else {pack.landmarks.file}
-        sessions = {name: load_session(files[name], providers, threads) for name in sorted(names)}
+        sessions = {name: load_session(files[name], runtime, threads) for name in sorted(names)}
         detector = _detector(pack, sessions[pack.detector.file])
         landmarks = None if pack.landmarks is None else Landmarks(sessions[pack.landmarks.file], pack.landmarks)
         self.model_id = pack.model_id
         self.dimension = pack.embedder.dimension
-        self.providers = sessions[pack.embedder.parts[0].file].providers
+        self.providers = in_use(sessions.values())
         self._aligns_by_outline = pack.embedder.alignment == "outline"
         self._finder = FaceFinder(detector, Leveller(detector, landmarks))
         self._embedder = Embedder(sessions, pack.embedder)
@@ -72,6 +71,14 @@ class Engine:
     def glance(self, image: Image) -> list[Face]:
         """Upright faces of at least a thirtieth of ``image``'s longer side, largest first; bounded work per picture."""
         return self._largest_first(self._finder.glance(image), image)
+
+    def prominent(self, image: Image, limit: int) -> tuple[list[Face], bool]:
+        """Faces that a single small look shows beyond doubt, largest first, each as ``detect`` gives it.
+
+        Also whether the ``limit`` first of them are what ``detect`` would answer.
+        """
+        found, settled = self._finder.prominent(image, limit)
+        return self._largest_first(found, image), settled
 
     def align(self, image: Image, points: Points) -> Image:
         """The 112x112 BGR crop in which the five ``points`` lie on the ArcFace template; black outside the picture."""

@@ -111,6 +111,16 @@ class FaceFinder:
         """Upright faces that the smallest look shows, in no order: for frames of a video, of which there are many."""
         return self._climb(image, Pyramid(image), _MOST_CANDIDATES, _GLANCE)
 
+    def prominent(self, image: Image, limit: int) -> tuple[list[LevelFace], bool]:
+        """Faces beyond doubt that the smallest look shows, and whether ``find`` would look no further for ``limit``.
+
+        They are those that ``find`` gives, to the last digit.
+        """
+        clear: list[LevelFace] = []
+        vague: list[LevelFace] = []
+        self._look(image, Pyramid(image), limit, _PLANS[0], 0, clear, vague)
+        return clear, _settled(clear, vague, limit)
+
     def _climb(self, image: Image, pyramid: Pyramid, limit: int, plan: Plan) -> list[LevelFace]:
         """Faces of one plan. Those beyond doubt end the climb once there are ``limit`` of them.
 
@@ -118,22 +128,36 @@ class FaceFinder:
         """
         clear: list[LevelFace] = []
         vague: list[LevelFace] = []
-        looks = plan.looks(image)
-        for index, look in enumerate(looks):
-            effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
-            accepted = (_ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE) * max(image.shape[:2]) / look
-            for candidate in self._candidates(pyramid, look, plan.views):
-                if candidate.side < accepted or _shown(candidate, clear) or _outgrown(candidate, clear, limit):
-                    continue
-                face = self._leveller.level(image, candidate, effort)
-                if face is not None and not _shown(face, clear):
-                    (clear if self._leveller.beyond_doubt(face) else vague).append(face)
+        for index in range(len(plan.looks(image))):
+            self._look(image, pyramid, limit, plan, index, clear, vague)
             if _settled(clear, vague, limit):
                 return clear
         for face in vague:
             if not _shown(face, clear):
                 clear.append(face)
         return clear
+
+    def _look(
+        self,
+        image: Image,
+        pyramid: Pyramid,
+        limit: int,
+        plan: Plan,
+        index: int,
+        clear: list[LevelFace],
+        vague: list[LevelFace],
+    ) -> None:
+        """Take look number ``index`` of a plan, and add what it shows to ``clear`` and ``vague``."""
+        looks = plan.looks(image)
+        effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
+        least = _ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE
+        accepted = least * max(image.shape[:2]) / looks[index]
+        for candidate in self._candidates(pyramid, looks[index], plan.views):
+            if candidate.side < accepted or _shown(candidate, clear) or _outgrown(candidate, clear, limit):
+                continue
+            face = self._leveller.level(image, candidate, effort)
+            if face is not None and not _shown(face, clear):
+                (clear if self._leveller.beyond_doubt(face) else vague).append(face)
 
     def _candidates(self, pyramid: Pyramid, look: float, views: Sequence[View]) -> list[Detection]:
         """What the detector answers to every view, in pixels of the picture, most confident first."""

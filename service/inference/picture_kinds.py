@@ -29,6 +29,10 @@ _RINGS = 60
 _LARGEST_SIDE = 1600
 
 
+ALTERED = frozenset({PictureType.WATERMARK, PictureType.INFRARED})
+"""Kinds whose pictures ``prepare`` may change."""
+
+
 def prepare(image: Image, kind: PictureType) -> Image:
     """The picture to look at: the very ``image`` where nothing is to be done, else a new one of the same size.
 

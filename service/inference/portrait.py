@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from service.inference.geometry import shrunk
 from service.values import Face, Image, Points
 
 # Side of the crop in sides of the face's box: what liveness networks (MiniFASNet and its kin) look at.
@@ -27,7 +27,7 @@ def portrait(image: Image, face: Face) -> tuple[Image, Points]:
     scale = min(1.0, LARGEST_SIDE / max(crop.shape[:2]))
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
     if scale < 1:
-        crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        crop = shrunk(crop, size)
     zoom = np.array([size[0] / (right - left), size[1] / (bottom - top)])
     points = (np.concatenate([face.points, face.outline]) - (left, top)) * zoom
     return np.ascontiguousarray(crop), points.astype(np.float32)

@@ -7,6 +7,7 @@ Roll is the eye line's. Yaw and pitch come from a small quadratic regression on 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 
 import numpy as np
@@ -66,8 +67,15 @@ def residual(points: Points, shape: Points) -> NDArray[np.float64]:
 
 def features(components: NDArray[np.float64]) -> NDArray[np.float64]:
     """``components`` (k,) followed by their products (k(k+1)/2,)."""
-    rows, columns = np.triu_indices(len(components))
+    rows, columns = _pairs(len(components))
     return np.concatenate([components, components[rows] * components[columns]])
+
+
+@lru_cache(maxsize=4)
+def _pairs(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of an upper triangle; making them takes longer than using them."""
+    rows, columns = np.triu_indices(count)
+    return rows, columns
 
 
 class HeadPose:

@@ -1,31 +1,54 @@
-"""From the ``device`` setting to ONNX Runtime's execution providers; never a silent fallback."""
+"""From the ``device`` setting to what computes networks; never a silent fallback."""
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import dataclass
+
 import onnxruntime
 
-from service.errors import ServiceError
-from service.inference.session import Provider
+from service.inference.session import OPENVINO, DeviceUnavailable, Provider
 
-_PROVIDERS: dict[str, str] = {
-    "auto": "CPUExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
+__all__ = ["DEVICES", "DeviceUnavailable", "openvino_installed", "providers_for"]
+
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """Execution providers, the wanted one first, and the way to have them."""
+
+    providers: tuple[str, ...]
+    way: str
+
+
+_GPU_WAY = "replace the package onnxruntime by onnxruntime-gpu of the same version (docs/performance.md)"
+_DEVICES = {
+    "auto": _Device((_CPU,), "install onnxruntime"),
+    "cpu": _Device((_CPU,), "install onnxruntime"),
+    "openvino": _Device((OPENVINO,), "pip install 'aipface-server[openvino]'"),
+    "cuda": _Device(("CUDAExecutionProvider",), _GPU_WAY),
+    # What TensorRT cannot compute stays on the GPU.
+    "tensorrt": _Device(("TensorrtExecutionProvider", "CUDAExecutionProvider"), f"install TensorRT and {_GPU_WAY}"),
 }
+DEVICES = tuple(_DEVICES)
 
 
-class DeviceUnavailable(ServiceError):
-    """The runtime that is installed has no provider for the device that was asked for."""
+def openvino_installed() -> bool:
+    """Whether the extra ``openvino`` is there; nothing is loaded to find out."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def providers_for(device: str) -> list[Provider]:
-    """Providers for ``auto``, ``cpu``, ``cuda`` or ``openvino``. Raises ``DeviceUnavailable`` with the way out."""
-    wanted = _PROVIDERS[device]
-    available = onnxruntime.get_available_providers()
-    if wanted not in available:
+    """Providers for one of ``DEVICES``; ``auto`` without a measurement is ``cpu``.
+
+    Raises ``DeviceUnavailable`` with the way out.
+    """
+    wanted = _DEVICES[device]
+    available = {*onnxruntime.get_available_providers(), *([OPENVINO] if openvino_installed() else [])}
+    if not available.issuperset(wanted.providers):
         raise DeviceUnavailable(
-            f"device {device} needs {wanted}, and this onnxruntime offers {', '.join(available)}: "
-            "install the package of onnxruntime for it, or set AIPFACE_DEVICE=cpu"
+            f"device {device} needs {' and '.join(wanted.providers)}, and here are {', '.join(sorted(available))}: "
+            f"{wanted.way}, or set AIPFACE_DEVICE=cpu"
         )
-    return [wanted]
+    return list(wanted.providers)

@@ -1,36 +1,56 @@
-"""A loaded network: what ONNX Runtime gives, reduced to "arrays in, arrays out"."""
+"""A loaded network, reduced to "arrays in, arrays out", whichever runtime computes it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from service.errors import ServiceError
+
 Array = NDArray[np.float32]
 Provider = str | tuple[str, Mapping[str, Any]]
-"""An ONNX Runtime execution provider: its name, or its name with options. Chosen by the caller, opaque here."""
+"""What computes a network: an ONNX Runtime execution provider, by name or by name and options, or ``OPENVINO``.
+
+Chosen by the caller, opaque to the models.
+"""
+
+OPENVINO = "OpenVINO"
+"""The runtime of the package ``openvino`` itself; no execution provider, so it needs no other ONNX Runtime."""
 
 _ERRORS_ONLY = 3
 
 
-class Session:
+class DeviceUnavailable(ServiceError):
+    """What is installed cannot run networks on the device that was asked for."""
+
+
+class Chooser(Protocol):
+    """Knows what computes each network best; see ``service.inference.runtimes``."""
+
+    def providers(self, path: Path) -> Sequence[Provider]:
+        """For the network at ``path``."""
+
+
+Runtime = Sequence[Provider] | Chooser
+"""The same providers for every network, or a choice for each."""
+
+
+class Session(ABC):
     """One network with one input. ``run`` may be called from many threads at once."""
 
-    def __init__(self, inference: onnxruntime.InferenceSession) -> None:
-        self._inference = inference
-        (graph_input,) = inference.get_inputs()
-        self._input_name: str = graph_input.name
-        self.input_shape: tuple[int | str | None, ...] = tuple(graph_input.shape)
-        self.output_names: tuple[str, ...] = tuple(output.name for output in inference.get_outputs())
+    input_shape: tuple[int | str | None, ...]
+    output_names: tuple[str, ...]
 
     @property
+    @abstractmethod
     def providers(self) -> tuple[str, ...]:
-        """The execution providers in use, most preferred first."""
-        return tuple(self._inference.get_providers())
+        """What computes it, most preferred first."""
 
     def run(self, batch: Array) -> list[Array]:
         """Every output of the network for ``batch``, in the order of ``output_names``.
@@ -44,17 +64,40 @@ class Session:
         rows = [self._run(row[np.newaxis]) for row in batch]
         return [np.concatenate(outputs) for outputs in zip(*rows, strict=True)]
 
+    @abstractmethod
+    def _run(self, batch: Array) -> list[Array]: ...
+
+
+class OnnxSession(Session):
+    """By ONNX Runtime."""
+
+    def __init__(self, inference: onnxruntime.InferenceSession) -> None:
+        self._inference = inference
+        (graph_input,) = inference.get_inputs()
+        self._input_name: str = graph_input.name
+        self.input_shape = tuple(graph_input.shape)
+        self.output_names = tuple(output.name for output in inference.get_outputs())
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return tuple(self._inference.get_providers())
+
     def _run(self, batch: Array) -> list[Array]:
         outputs: list[Array] = self._inference.run(None, {self._input_name: batch})
         return outputs
 
 
-def load_session(path: Path, providers: Sequence[Provider], threads: int) -> Session:
-    """Load the network at ``path``.
+def load_session(path: Path, runtime: Runtime, threads: int) -> Session:
+    """Load the network at ``path``. Raises ``DeviceUnavailable`` where the provider that is asked for does not start.
 
     ``threads`` bounds the threads that one ``run`` uses. With many worker threads calling at once 1 is the fastest:
     the work is then spread over requests and not within one.
     """
+    providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path)
+    if tuple(providers) == (OPENVINO,):
+        from service.inference.openvino_session import OpenVinoSession  # noqa: PLC0415 (an extra, and slow to load)
+
+        return OpenVinoSession(path, threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -62,4 +105,10 @@ def load_session(path: Path, providers: Sequence[Provider], threads: int) -> Ses
     # Idle threads of one network would otherwise spin and take the cores from the next network in line.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen = [provider if isinstance(provider, str) else (provider[0], dict(provider[1])) for provider in providers]
-    return Session(onnxruntime.InferenceSession(str(path), options, providers=chosen))
+    inference = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    # ONNX Runtime goes on with the processor where a provider's libraries are missing, and says so on a stream only.
+    inference.disable_fallback()
+    wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
+    if wanted not in inference.get_providers():
+        raise DeviceUnavailable(f"{wanted} does not start: its driver or libraries are missing (AIPFACE_DEVICE)")
+    return OnnxSession(inference)

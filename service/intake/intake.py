@@ -13,9 +13,10 @@ import numpy as np
 
 from service.access.keys import Keyring
 from service.errors import FaceNotFound, FaceTokenNotFound, ServiceUnavailable
-from service.images.decode import decode_picture
+from service.images.decode import Picture, decode_picture
 from service.images.inline import decode_base64
-from service.inference.picture_kinds import prepare
+from service.inference.geometry import enlarged, same_place
+from service.inference.picture_kinds import ALTERED, prepare
 from service.intake import seen
 from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.order import FaceOrder, nearest_first
@@ -30,6 +31,11 @@ MOST_FACES = 10
 
 MOST_FACES_IN_SIGHT = 100
 """Faces among which the one nearest to the centre is sought: the largest of a crowd, so that the search ends."""
+
+
+LEAST_SKETCHED_SIDE = 160.0
+"""Side of a face's box in a sketch, in pixels, from which on the sketch serves as well as the picture: aligned crops,
+outlines and portraits show fewer pixels than it has."""
 
 
 class Admission(Protocol):
@@ -133,21 +139,44 @@ class Intake:
         return self._look(app, data, PictureType.LIVE, ask)
 
     def _look(self, app: App, data: bytes, kind: PictureType, ask: _Ask) -> list[SeenFace]:
-        image = decode_picture(data, self._max_picture_pixels)
-        prepared = prepare(image, kind)
-        found = self._found(prepared, ask)
-        if not found:
-            raise FaceNotFound
-        faces = [seen.found(self._engine, image, face, self._token(app, data, face), prepared) for face in found]
-        faces = self._examined(faces, ask)
+        picture = Picture(data, self._max_picture_pixels)
+        faces = self._examined(self._found(app, data, picture, kind, ask), ask)
         for face in faces:
             _ = face.stored
         return faces
 
-    def _found(self, image: Image, ask: _Ask) -> list[Face]:
+    def _found(self, app: App, data: bytes, picture: Picture, kind: PictureType, ask: _Ask) -> list[SeenFace]:
+        """The candidates among the faces of a picture; raises ``FaceNotFound`` when there are none.
+
+        A large face of a large picture is located in its sketch, always, so that its token depends on the picture
+        alone; what only a small part of the pixels is asked of is not decoded further.
+        """
+        large: list[Face] = []
+        if kind not in ALTERED and (sketch := picture.sketch) is not None:
+            seen_first, settled = self._engine.prominent(sketch.image, ask.candidates)
+            first = seen_first[: ask.candidates]
+            enough = settled and all(_is_large(face) for face in first) and ask.order is FaceOrder.AREA
+            if enough and not ask.fields and not ask.controls.any:
+                return [self._wrap(app, data, sketch.image, face, factor=sketch.factor) for face in first]
+            large = [enlarged(face, sketch.factor) for face in seen_first if _is_large(face)]
+            if enough:
+                return [self._wrap(app, data, picture.full, face) for face in large[: ask.candidates]]
+        image = picture.full
+        prepared = prepare(image, kind)
         if ask.order is FaceOrder.CENTRE:
-            return nearest_first(self._engine.detect(image, MOST_FACES_IN_SIGHT), image)[: ask.candidates]
-        return self._engine.detect(image, ask.candidates)
+            found = nearest_first(self._engine.detect(prepared, MOST_FACES_IN_SIGHT), image)[: ask.candidates]
+        else:
+            found = self._engine.detect(prepared, ask.candidates)
+        if not found:
+            raise FaceNotFound
+        found = [next((known for known in large if same_place(known, face)), face) for face in found]
+        return [self._wrap(app, data, image, face, prepared) for face in found]
+
+    def _wrap(
+        self, app: App, data: bytes, image: Image, face: Face, prepared: Image | None = None, factor: int = 1
+    ) -> SeenFace:
+        token = self._token(app, data, enlarged(face, factor))
+        return seen.found(self._engine, image, face, token, prepared, factor)
 
     def _examined(self, faces: Sequence[SeenFace], ask: _Ask) -> list[SeenFace]:
         """The faces that pass, examined and embedded."""
@@ -222,3 +251,7 @@ class Intake:
         if known.embedding is not None:
             face.embedding = known.embedding
         return face
+
+
+def _is_large(face: Face) -> bool:
+    return min(face.box[2:]) >= LEAST_SKETCHED_SIDE

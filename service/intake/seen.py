@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from service.errors import FaceTokenNotFound
+from service.inference.geometry import enlarged
 from service.inference.quality import completeness
 from service.intake.controls import Controls
 from service.intake.report import FaceReport, Look, Reporter
@@ -32,6 +33,10 @@ class FaceEngine(Protocol):
 
     def detect(self, image: Image, limit: int) -> list[Face]:
         """Find at most ``limit`` faces, largest first."""
+        ...
+
+    def prominent(self, image: Image, limit: int) -> tuple[list[Face], bool]:
+        """Find the faces that a small look shows; tell whether they are what ``detect`` would answer."""
         ...
 
     def align(self, image: Image, points: Points) -> Image:
@@ -104,19 +109,21 @@ class FoundFace:
     """Where a face of this request's picture comes from.
 
     ``image`` is the picture as sent, ``prepared`` what the recogniser looks at (the same but for kinds of photographs
-    that need it).
+    that need it); ``face`` lies in it. Its sides are ``factor`` times shorter than those of the picture.
     """
 
-    frame = (0.0, 0.0, 1.0)
-
-    def __init__(self, engine: FaceEngine, image: Image, face: Face, prepared: Image | None = None) -> None:
+    def __init__(
+        self, engine: FaceEngine, image: Image, face: Face, prepared: Image | None = None, factor: int = 1
+    ) -> None:
         self._engine = engine
         self._image = image
         self._prepared = image if prepared is None else prepared
         self._face = face
+        self._factor = factor
+        self.frame = (0.0, 0.0, 1 / factor)
 
     def embedding(self) -> Embedding:
-        """Align and embed from the full picture."""
+        """Align and embed from the picture."""
         return _only_row(self._engine.embed([self._engine.align(self._prepared, self._face.points)]))
 
     def look(self) -> Look:
@@ -126,13 +133,14 @@ class FoundFace:
     def stored(self, token: str) -> StoredFace:
         """The portrait with the face's geometry in it."""
         cut, points = self._engine.portrait(self._prepared, self._face)
-        left, top, scale = frame = frame_between(all_points(self._face), points)
-        x, y, width, height = self._face.box
+        face = enlarged(self._face, self._factor)
+        left, top, scale = frame = frame_between(all_points(face), points)
+        x, y, width, height = face.box
         return StoredFace(
             token=token,
-            location=self._face.location,
-            angles=self._face.angles,
-            confidence=self._face.confidence,
+            location=face.location,
+            angles=face.angles,
+            confidence=face.confidence,
             portrait=encode_jpeg(cut),
             points=tuple((float(across), float(down)) for across, down in points),
             frame=frame,
@@ -182,15 +190,21 @@ class RememberedFace:
         return self._stored
 
 
-def found(engine: FaceEngine, image: Image, face: Face, token: str, prepared: Image | None = None) -> SeenFace:
-    """Wrap a face that the detector found in this request's picture; for ``prepared`` see ``FoundFace``."""
+def found(
+    engine: FaceEngine, image: Image, face: Face, token: str, prepared: Image | None = None, factor: int = 1
+) -> SeenFace:
+    """Wrap a face that was found in ``image``, this request's picture or a sketch ``factor`` times smaller.
+
+    For ``prepared`` see ``FoundFace``.
+    """
+    whole = enlarged(face, factor)
     return SeenFace(
         token,
-        location=face.location,
-        angles=face.angles,
-        confidence=face.confidence,
-        points=all_points(face),
-        origin=FoundFace(engine, image, face, prepared),
+        location=whole.location,
+        angles=whole.angles,
+        confidence=whole.confidence,
+        points=all_points(whole),
+        origin=FoundFace(engine, image, face, prepared, factor),
     )
 
 

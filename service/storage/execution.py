@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import psycopg
 import sqlalchemy as sa
 import sqlalchemy.exc
 
@@ -47,6 +48,33 @@ class Execution:
                     self._act(self._connection)
         return self._connection.execute(statement, parameters)
 
+    def direct(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Execute one statement of the hot path by the driver itself; returns its rows, none where it gives none.
+
+        ``statement`` marks its ``parameters`` as ``%(name)s``. SQLAlchemy takes 0.3 ms of a processor to come to the
+        driver and back, four times as long as the driver takes.
+        """
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            try:
+                return self._by_driver(self._connection, statement, parameters)
+            except psycopg.OperationalError:
+                if not _driver(self._connection).closed:
+                    raise
+                self._connection.invalidate()
+                self.close()
+                self.run(sa.text("SELECT 1"))  # SQLAlchemy throws away what else is dead in the pool
+        return self._by_driver(self._connection, statement, parameters)
+
+    @staticmethod
+    def _by_driver(connection: sa.Connection, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        driver = _driver(connection)
+        if not driver.autocommit and not connection.in_transaction():
+            connection.begin()  # else SQLAlchemy would not know that there is something to commit
+        with driver.cursor(binary=True) as cursor:
+            cursor.execute(statement.encode(), parameters)
+            return [] if cursor.description is None else cursor.fetchall()
+
     def commit(self) -> None:
         if self._connection is not None:
             self._connection.commit()
@@ -56,3 +84,11 @@ class Execution:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _driver(connection: sa.Connection) -> psycopg.Connection[tuple[Any, ...]]:
+    """The driver's connection below SQLAlchemy's."""
+    driver: psycopg.Connection[tuple[Any, ...]] | None = connection.connection.driver_connection
+    if driver is None:  # pragma: no cover - only once it is given back
+        raise RuntimeError("the connection is closed")
+    return driver

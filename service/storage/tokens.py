@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from psycopg.types.json import Jsonb
 
 from service.storage.execution import Execution
 from service.storage.rows import RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
@@ -37,19 +37,19 @@ _PURGE = sa.text("""
 """)
 
 
-def _upsert() -> sa.Executable:
-    """One row; the expression is made once, because making it takes longer than running it."""
-    names = ("app_pk", "token", "location", "angles", "confidence", "points", "portrait", "model_id", "embedding")
-    values = {name: sa.bindparam(name, type_=face_tokens.c[name].type) for name in names}
-    expires = sa.func.now() + sa.bindparam("lifetime", type_=sa.Interval)
-    statement = insert(face_tokens).values(expires=expires, **values)
-    new = statement.excluded
-    same = {name: new[name] for name in ("location", "angles", "confidence", "points", "portrait", "expires")}
-    kept = {name: sa.func.coalesce(new[name], face_tokens.c[name]) for name in ("model_id", "embedding")}
-    return statement.on_conflict_do_update(index_elements=["app_pk", "token"], set_={**same, **kept})
-
-
-_UPSERT = _upsert()
+_UPSERT = """
+    INSERT INTO face_tokens AS known (
+        app_pk, token, location, angles, confidence, points, portrait, model_id, embedding, expires
+    ) VALUES (
+        %(app_pk)s, %(token)s, %(location)s, %(angles)s, %(confidence)s, %(points)s, %(portrait)s,
+        %(model_id)s, %(embedding)s, now() + %(lifetime)s
+    )
+    ON CONFLICT (app_pk, token) DO UPDATE SET
+        location = excluded.location, angles = excluded.angles, confidence = excluded.confidence,
+        points = excluded.points, portrait = excluded.portrait, expires = excluded.expires,
+        model_id = coalesce(excluded.model_id, known.model_id),
+        embedding = coalesce(excluded.embedding, known.embedding)
+"""
 
 
 class TokenWriter(TokenReader):
@@ -60,18 +60,19 @@ class TokenWriter(TokenReader):
         rows: dict[str, dict[str, Any]] = {}
         for known in faces:
             embedding = None if known.embedding is None else embedding_bytes(known.embedding)
+            columns = face_columns(known.face)
             rows[known.face.token] = {
                 "app_pk": app_pk,
-                **face_columns(known.face),
+                **columns,
+                "location": Jsonb(columns["location"]),
+                "angles": Jsonb(columns["angles"]),
                 "model_id": None if embedding is None else model_id,
                 "embedding": embedding,
                 "lifetime": lifetime,
             }
-        if len(rows) == 1:
-            self._execution.run(_UPSERT, *rows.values())  # as one row: cheaper than a list of one
-        elif rows:
-            # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
-            self._execution.run(_UPSERT, [rows[token] for token in sorted(rows)])
+        # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
+        for token in sorted(rows):
+            self._execution.direct(_UPSERT, rows[token])
 
     def remove(self, app_pk: int, tokens: Sequence[str]) -> int:
         """Forget faces; returns how many were known."""

@@ -16,7 +16,7 @@ from PIL import ImageOps
 from skimage import data
 
 from service.errors import PictureUnreadable
-from service.images.decode import decode_picture
+from service.images.decode import Picture, decode_picture
 from service.images.headers import HeaderError, read_header
 from service.values import Image
 
@@ -269,3 +269,43 @@ def test_headers_of_noise_never_raise_anything_else(magic: bytes, noise: bytes) 
     assert header.width > 0
     assert header.height > 0
     assert 1 <= header.orientation <= 8
+
+
+# --- sketches ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "factor"), [(2560, 2), (5120, 4), (3000, 2)])
+def test_sketch_is_the_picture_made_smaller(side: int, factor: int) -> None:
+    photo = ASTRONAUT.resize((side, side // 4))
+    sketch = Picture(saved(photo, "JPEG", quality=95)).sketch
+    assert sketch is not None
+    assert sketch.factor == factor
+    expected = np.asarray(photo.reduce(factor), dtype=np.uint8)[..., ::-1]
+    assert distance(sketch.image, expected) < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sketch_stands_upright(orientation: int) -> None:
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = orientation
+    picture = Picture(saved(ASTRONAUT.resize((2560, 640)), "JPEG", quality=95, exif=exif))
+    assert picture.sketch is not None
+    halved = cv2.resize(picture.full, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    assert distance(picture.sketch.image, np.asarray(halved, dtype=np.uint8)) < 3
+
+
+def test_there_is_no_sketch_where_it_would_not_help() -> None:
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = 3
+    for picture in (
+        saved(ASTRONAUT.resize((2559, 640)), "JPEG"),
+        saved(ASTRONAUT.resize((2560, 640)), "PNG"),
+        saved(ASTRONAUT.resize((2561, 640)), "JPEG", exif=exif),  # turning would move the last column
+    ):
+        assert Picture(picture).sketch is None
+
+
+def test_sketch_of_a_jpeg_that_is_cut_off() -> None:
+    data = saved(ASTRONAUT.resize((2560, 2560)), "JPEG")
+    with pytest.raises(PictureUnreadable):
+        _ = Picture(data[: len(data) // 2]).sketch

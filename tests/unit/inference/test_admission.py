@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from service.errors import Overloaded
-from service.inference.admission import Admission
+from service.inference.admission import Abandoned, Admission, caller_left
 
 
 def wait_until(admission: Admission, waiting: int) -> None:
@@ -76,3 +77,28 @@ def test_without_a_queue_the_second_is_refused() -> None:
 def test_senseless_bounds_are_refused(permits: int, queue_limit: int) -> None:
     with pytest.raises(ValueError, match="permits"):
         Admission(permits, queue_limit)
+
+
+def test_turn_of_a_caller_who_left_goes_to_the_next() -> None:
+    admission = Admission(permits=1, queue_limit=2)
+    outcomes: list[str] = []
+
+    def ask(name: str, *, left: bool) -> None:
+        caller_left.set(lambda: left)
+        try:
+            with admission.permit():
+                outcomes.append(name)
+        except Abandoned:
+            outcomes.append(f"{name} left")
+
+    threads = []
+    with admission.permit():
+        for number, (name, left) in enumerate((("first", True), ("second", False))):
+            threads.append(threading.Thread(target=ask, args=(name,), kwargs={"left": left}))
+            threads[-1].start()
+            while admission.waiting <= number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert outcomes == ["first left", "second"]
+    assert admission.inside == 0

@@ -188,3 +188,13 @@ def test_engine_names_its_weights(engine: Engine) -> None:
     assert engine.model_id.startswith("core-192-")
     assert engine.dimension == 192
     assert engine.providers == ("CPUExecutionProvider",)
+
+
+def test_prominent_faces_are_those_of_detection(engine: Engine, astronaut: Image, crowd: Image) -> None:
+    large = np.asarray(cv2.resize(astronaut, (1400, 1400)), np.uint8)
+    (face,), settled = engine.prominent(large, 1)
+    (detected,) = engine.detect(large, 1)
+    assert settled
+    assert face.box == detected.box
+    np.testing.assert_array_equal(face.outline, detected.outline)
+    assert not engine.prominent(crowd, 10)[1]

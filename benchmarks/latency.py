@@ -1,0 +1,202 @@
+"""How long one request takes: on an idle server, near saturation, under overload, of a large photograph, by stage.
+
+    python -m benchmarks.latency [--quick] [--json] [--pack core] [--threads N]
+
+Requests under load come at a fixed rate whether or not earlier ones were answered, and time counts from the moment a
+request was due: a server that stalls cannot hide it.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from benchmarks.harness import Report, Running, encoded, parser, running_server, weights
+from benchmarks.throughput import Bench, camera_pictures, decode, served
+from models.manifest import load_pack
+from service.images.decode import Picture
+from service.inference.engine import Engine
+from service.intake.seen import encode_jpeg
+from service.search.flat import FlatIndex
+from service.settings import available_cpus
+from service.values import Image
+from tests.fixtures.pictures import fetch_pictures
+
+BUSY = 18
+SENDERS = 96
+LARGE_SIDE, COPY_SIDE = 4000, 1280
+PHOTOGRAPH = "astronaut.png"
+MOST_ADDED = 2.0
+"""Milliseconds that the server may add to a bare single shot."""
+
+MOST_TAIL = 3.0
+MOST_FOR_LARGE = 1.5
+LEAST_UNDER_OVERLOAD = 0.9
+
+
+@dataclass(frozen=True)
+class Paced:
+    """What came of requests at a fixed rate; milliseconds of those that were accepted."""
+
+    accepted: Sequence[float]
+    busy: int
+    seconds: float
+
+    def figures(self) -> dict[str, object]:
+        """For the report."""
+        p50, p99 = np.percentile(np.array(self.accepted), [50, 99]) if self.accepted else (np.nan, np.nan)
+        rate = len(self.accepted) / self.seconds
+        return {"accepted a second": rate, "p50": float(p50), "p99": float(p99), "refused": self.busy}
+
+
+def paced(running: Running, body: Callable[[int], bytes], rate: float, seconds: float) -> Paced:
+    """``detect`` at ``rate`` a second, for ``seconds``, by as many connections as needed up to ``SENDERS``."""
+    lock = threading.Lock()
+    accepted: list[float] = []
+    refused = 0
+    numbers = iter(range(int(rate * seconds)))
+    begun = time.perf_counter() + 0.5
+
+    def send() -> None:
+        nonlocal refused
+        client = running.client()
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                break
+            content, due = body(number), begun + number / rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            code = client.call("detect", content)["error_code"]
+            taken = 1000 * (time.perf_counter() - due)
+            with lock:
+                if code == 0:
+                    accepted.append(taken)
+                elif code == BUSY:
+                    refused += 1
+                else:
+                    raise RuntimeError(f"detect answered {code}")
+        client.close()
+
+    senders = [threading.Thread(target=send) for _ in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    return Paced(accepted, refused, time.perf_counter() - begun)
+
+
+def best(work: Callable[[], object], rounds: int) -> float:
+    """Median milliseconds of a piece of work."""
+    times = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - begun))
+    return float(np.median(times))
+
+
+def spent(work: Callable[[], object], rounds: int) -> float:
+    """Least milliseconds of this thread's processor time: what a quiet machine would take."""
+    times = []
+    for _ in range(rounds):
+        begun = time.thread_time()
+        work()
+        times.append(1000 * (time.thread_time() - begun))
+    return min(times)
+
+
+def idle(report: Report, bench: Bench, running: Running, rounds: int) -> None:
+    """One request at a time."""
+    client, engine = running.client(), bench.engine
+    bodies = [encoded({"image": bench.text(number), "image_type": "BASE64"}) for number in range(rounds)]
+    whole = iter(bodies)
+    over_http = best(lambda: client.call("detect", next(whole)), rounds)
+    files = iter([bench.picture(number) for number in range(rounds)])
+    alone = best(lambda: engine.detect(decode(next(files)), 1), rounds)
+    client.close()
+    report.figure("detect, idle, p50 ms", {"bare": alone, "server": over_http})
+    report.at_most("added to a bare single shot, ms", round(over_http - alone, 2), MOST_ADDED)
+
+
+def loaded(report: Report, bench: Bench, running: Running, seconds: float) -> None:
+    """At 80 % of what the server can do, and at three times as much."""
+
+    def body(number: int) -> bytes:
+        return encoded({"image": bench.text(number), "image_type": "BASE64"})
+
+    peak = served(bench, running, "detect")
+    report.figure("detect, saturated", peak.figures())
+    steady = paced(running, body, 0.8 * peak.per_second, seconds)
+    figures = steady.figures()
+    report.figure("detect at 80 %", figures)
+    report.at_most("p99 / p50 at 80 %", round(float(str(figures["p99"])) / float(str(figures["p50"])), 2), MOST_TAIL)
+    flood = paced(running, body, 3 * peak.per_second, seconds)
+    figures = flood.figures()
+    report.figure("detect at 300 %", figures)
+    kept = float(str(figures["accepted a second"])) / peak.per_second
+    report.at_least("throughput under overload / peak", round(kept, 3), LEAST_UNDER_OVERLOAD)
+
+
+def resized(image: Image, side: int) -> bytes:
+    """A JPEG whose longer side is ``side`` pixels."""
+    zoom = side / max(image.shape[:2])
+    made = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)
+    return cv2.imencode(".jpg", made, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+def stages(report: Report, engine: Engine, photograph: Image, rounds: int) -> None:
+    """Processor time of each stage, of a 640-pixel picture and of a phone's photograph."""
+
+    def recognised(data: bytes) -> None:
+        picture = Picture(data)
+        image = picture.full if picture.sketch is None else picture.sketch.image
+        faces, _ = engine.prominent(image, 1)
+        engine.embed([engine.align(image, faces[0].points)])
+
+    camera = resized(photograph, 640)
+    image = Picture(camera).full
+    (face,) = engine.detect(image, 1)
+    crop, text = engine.align(image, face.points), base64.b64encode(camera)
+    pieces: dict[str, Callable[[], object]] = {
+        "base64": lambda: base64.b64decode(text),
+        "decode": lambda: Picture(camera).full,
+        "detect": lambda: engine.detect(image, 1),
+        "align": lambda: engine.align(image, face.points),
+        "embed": lambda: engine.embed([crop]),
+        "portrait": lambda: encode_jpeg(engine.portrait(image, face)[0]),
+    }
+    report.figure("stages, processor ms", {name: round(spent(work, rounds), 2) for name, work in pieces.items()})
+    large, copy = resized(photograph, LARGE_SIDE), resized(photograph, COPY_SIDE)
+    costs = {"12 megapixels": spent(lambda: recognised(large), rounds), "1280": spent(lambda: recognised(copy), rounds)}
+    report.figure("photograph, processor ms", {name: round(cost, 1) for name, cost in costs.items()})
+    report.at_most("12 megapixels / 1280 pixels", round(costs["12 megapixels"] / costs["1280"], 2), MOST_FOR_LARGE)
+
+
+def main() -> int:
+    """Run, report, and say by the exit status whether the targets were met."""
+    options = parser(__doc__)
+    options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
+    chosen = options.parse_args()
+    report = Report("latency", chosen.json)
+    engine = Engine(load_pack(chosen.pack), weights(chosen.pack), ["CPUExecutionProvider"])
+    engine.warm_up()
+    pictures = fetch_pictures()
+    seconds, rounds = (4.0, 20) if chosen.quick else (20.0, 200)
+    bench = Bench(engine, camera_pictures(pictures), FlatIndex(engine.dimension), chosen.threads, seconds)
+    stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 4))
+    with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:
+        idle(report, bench, running, rounds)
+        loaded(report, bench, running, seconds)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

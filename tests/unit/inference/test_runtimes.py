@@ -1,0 +1,104 @@
+"""Which runtime computes a network: by setting, by measurement, and never silently another one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from models.manifest import load_pack
+from service.inference import runtimes
+from service.inference.providers import DEVICES, openvino_installed, providers_for
+from service.inference.runtimes import FILE, MeasuredRuntimes, chosen, runtime_for
+from service.inference.session import OPENVINO, DeviceUnavailable, load_session
+
+CPU = "CPUExecutionProvider"
+NEEDS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider", "openvino": OPENVINO}
+
+openvino_only = pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
+
+
+@pytest.fixture
+def network(model_dir: Path) -> Path:
+    return load_pack("core").files["fr_landmark"].path(model_dir)
+
+
+def test_processor_is_the_default() -> None:
+    assert providers_for("auto") == providers_for("cpu") == [CPU]
+
+
+@pytest.mark.parametrize("device", [device for device in DEVICES if device in NEEDS])
+def test_device_that_is_not_there_is_refused_with_the_way_out(device: str, tmp_path: Path) -> None:
+    if NEEDS[device] in onnxruntime.get_available_providers() or (device == "openvino" and openvino_installed()):
+        pytest.skip("it is there")
+    with pytest.raises(DeviceUnavailable, match=f"{NEEDS[device]}.*AIPFACE_DEVICE=cpu"):
+        runtime_for(device, tmp_path)
+
+
+def test_provider_that_does_not_start_is_no_silent_processor(network: Path) -> None:
+    # Known to this ONNX Runtime by name or not: what matters is that nothing else takes its place.
+    with (
+        pytest.warns(UserWarning, match="not in available provider names"),
+        pytest.raises(DeviceUnavailable, match="CUDA"),
+    ):
+        load_session(network, ["CUDAExecutionProvider"], 1)
+
+
+def test_measurement_is_remembered_with_its_evidence(network: Path, tmp_path: Path) -> None:
+    store = tmp_path / FILE
+    assert MeasuredRuntimes(store, [CPU]).providers(network) == [CPU]
+    (entry,) = json.loads(store.read_text())["networks"].values()
+    assert entry["runtime"] == CPU
+    assert entry["milliseconds"][CPU] > 0
+    assert chosen(store) == {CPU: 1}
+    before = store.stat().st_mtime_ns
+    assert MeasuredRuntimes(store, [CPU]).providers(network) == [CPU]
+    assert store.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["machine", "candidates", "text", "runtime"])
+def test_measurement_of_something_else_is_not_believed(network: Path, tmp_path: Path, damage: str) -> None:
+    store = tmp_path / FILE
+    MeasuredRuntimes(store, [CPU]).providers(network)
+    content = json.loads(store.read_text())
+    if damage == "runtime":
+        for entry in content["networks"].values():
+            entry["runtime"] = "abacus"
+    else:
+        content[damage] = "another"
+    store.write_text("{" if damage == "text" else json.dumps(content))
+    assert MeasuredRuntimes(store, [CPU]).providers(network) == [CPU]
+    assert json.loads(store.read_text())["candidates"] == [CPU]
+
+
+def test_home_that_cannot_be_written_costs_only_the_memory(network: Path, tmp_path: Path) -> None:
+    assert MeasuredRuntimes(tmp_path / "absent" / FILE, [CPU]).providers(network) == [CPU]
+
+
+def test_agreement_tells_other_answers() -> None:
+    one = np.array([[1.0, 2.0]], np.float32)
+    assert runtimes._agreement([one], [one]) == pytest.approx(1)
+    assert runtimes._agreement([one], [one[:, ::-1]]) < 0.9
+    assert runtimes._agreement([one], [one[0]]) == 0
+
+
+@openvino_only
+def test_openvino_gives_the_same_numbers(network: Path) -> None:
+    pixels = np.random.default_rng(1).uniform(0, 1, (3, 1, 64, 64)).astype(np.float32)
+    plain, other = (load_session(network, [name], 1) for name in (CPU, OPENVINO))
+    assert other.providers == (OPENVINO,)
+    assert other.output_names == plain.output_names
+    for expected, answered in zip(plain.run(pixels), other.run(pixels), strict=True):
+        np.testing.assert_allclose(answered, expected, atol=1e-3)
+
+
+@openvino_only
+def test_auto_measures_every_network(network: Path, tmp_path: Path) -> None:
+    runtime = runtime_for("auto", tmp_path)
+    assert isinstance(runtime, MeasuredRuntimes)
+    assert runtime.providers(network)[0] in {CPU, OPENVINO}
+    (entry,) = json.loads((tmp_path / FILE).read_text())["networks"].values()
+    assert set(entry["milliseconds"]) == {CPU, OPENVINO}
