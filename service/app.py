@@ -37,6 +37,7 @@ from service.identity.local import LocalAuthority
 from service.identity.register import Register
 from service.identity.remote import Access, RemoteAuthority
 from service.identity.verification import VerifyPerson
+from service.images.proxies import Proxies
 from service.images.remote import PictureDownloader
 from service.images.video import VideoLimits
 from service.inference.admission import Admission
@@ -318,8 +319,12 @@ def _intake(
 
 
 def _downloader(settings: Settings) -> PictureDownloader:
+    proxies = Proxies.from_setting(None if settings.url_proxy is None else settings.url_proxy.get_secret_value())
     return PictureDownloader(
-        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
+        time_limit=settings.url_timeout,
+        size_limit=settings.max_body_bytes,
+        allowed=settings.url_allow_hosts,
+        proxies=proxies,
     )
 
 

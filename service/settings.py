@@ -151,6 +151,14 @@ class Settings(BaseSettings):
         default=(),
         description="Hosts in private networks that pictures may be fetched from, comma separated; none by default.",
     )
+    url_proxy: SecretStr | None = Field(
+        default=None,
+        description=(
+            "HTTP proxy through which pictures are fetched, `http://[user:password@]host:port`; `environment` takes it "
+            "from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. Names are resolved and checked here all the same, and "
+            "the proxy is asked (CONNECT) for the checked address."
+        ),
+    )
     face_token_ttl: int = Field(
         default=3600, ge=1, le=366 * 86400, description="Seconds that the token of a detected face can be used."
     )
