@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fixtures.places import forget_settings
 
 pytest_plugins = [
@@ -15,3 +17,8 @@ pytest_plugins = [
 ]
 
 forget_settings()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make torture`` runs ``tests/torture`` with this option; without it the same experiments are short."""
+    parser.addoption("--torture", action="store_true", help="run the experiments of tests/torture in their long form")
