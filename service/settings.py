@@ -98,6 +98,21 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(
         default=15.0, ge=0, le=3600, description="Seconds that running requests get to finish when the server stops."
     )
+    shutdown_delay: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description=(
+            "Seconds between the stop signal and the end of listening, while `/readyz` says no and requests are still "
+            "answered: longer than a load balancer takes to notice, and nothing is refused. A second signal skips it."
+        ),
+    )
+    header_timeout: float = Field(
+        default=20.0, gt=0, le=3600, description="Seconds in which the head of a request must arrive."
+    )
+    body_timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="Seconds in which the body of a request must arrive."
+    )
     create_first_app: bool = Field(
         default=True, description="Create an app and print its keys when the server starts and no app exists."
     )

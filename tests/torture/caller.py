@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -17,7 +19,7 @@ BROKEN = -1
 
 @dataclass
 class Caller:
-    """One app's client; threads may share it, each closes its connections by a ``with`` of its own.
+    """One app's client; threads may share it, each closes its connections by ``connected``.
 
     ``base_url`` may change while it is used.
     """
@@ -30,15 +32,16 @@ class Caller:
     """Every HTTP status seen."""
     _clients: threading.local = field(default_factory=threading.local)
 
-    def __enter__(self) -> Caller:
-        return self
+    @contextmanager
+    def connected(self) -> Iterator[Caller]:
+        """Close the calling thread's connections at the end of the block."""
+        try:
+            yield self
+        finally:
+            self.client().close()
+            del self._clients.client
 
-    def __exit__(self, *_: object) -> None:
-        """Close the calling thread's connections."""
-        self.client().close()
-        del self._clients.client
-
-    def log_in(self) -> None:
+    def log_in(self) -> Caller:
         """Fetch a token; it works for every replica and after every restart."""
         wanted = {
             "grant_type": "client_credentials",
@@ -47,6 +50,7 @@ class Caller:
         }
         answer = httpx.get(f"{self.base_url}/oauth/2.0/token", params=wanted, timeout=30, trust_env=False)
         self.token = answer.json()["access_token"]
+        return self
 
     def call(self, name: str, content: object) -> tuple[int, dict[str, object]]:
         """Code and result of a V3 call; ``BROKEN`` where there was no answer."""

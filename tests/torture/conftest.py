@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.torture.figures import Figures
+
+FIGURES = pytest.StashKey[Figures]()
 
 
 @pytest.fixture(scope="session")
@@ -16,13 +16,14 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def figures(long: bool, request: pytest.FixtureRequest) -> Iterator[Figures]:
-    """Where experiments write what they counted; printed at the end of the long form."""
-    collected = Figures()
-    yield collected
-    if long:
-        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-        assert reporter is not None
-        reporter.write_line("")
-        for line in collected.lines:
-            reporter.write_line(line)
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Where experiments write what they counted."""
+    return request.config.stash.setdefault(FIGURES, Figures())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The counts, at the end of the long form."""
+    if config.getoption("--torture") and FIGURES in config.stash:
+        terminalreporter.section("figures")
+        for line in config.stash[FIGURES].lines:
+            terminalreporter.write_line(line)

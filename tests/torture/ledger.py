@@ -88,9 +88,9 @@ class Ledger:
             time.sleep(0.01)
 
     def _write(self, seed: int) -> None:
-        choice = random.Random(seed)
+        choice = random.Random(seed)  # noqa: S311 (a plan that repeats)
         mine: list[str] = []
-        with self.caller:
+        with self.caller.connected():
             self._write_until_stopped(choice, mine)
 
     def _write_until_stopped(self, choice: random.Random, mine: list[str]) -> None:

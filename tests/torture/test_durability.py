@@ -35,7 +35,7 @@ def server(model_dir: Path) -> Iterator[Server]:
 @pytest.fixture
 def ledger(server: Server, pictures: Pictures) -> Iterator[Ledger]:
     """An open book for a fresh app."""
-    with Caller(server.base_url, server.home.create_app("ledger")) as caller:
+    with Caller(server.base_url, server.home.create_app("ledger")).connected() as caller:
         caller.log_in()
         book = Ledger(caller, pictures)
         book.detect()
@@ -59,19 +59,19 @@ def postgres(home: Path) -> psutil.Process:
 
 def test_kills_of_the_server(model_dir: Path, pictures: Pictures, long: bool, figures: Figures) -> None:
     del model_dir
-    choice, kills = random.Random(7), 20 if long else 2
-    with temporary_home() as home, Caller("", home.create_app("ledger")) as caller:
+    choice, kills = random.Random(7), 20 if long else 2  # noqa: S311 (a plan that repeats)
+    with temporary_home() as home, Caller("", home.create_app("ledger")).connected() as caller:
         ledger = Ledger(caller, pictures)
         for _ in range(kills):
             server = home.start()
             try:
                 server.wait_until_ready()
                 caller.base_url = server.base_url
-                caller.token or caller.log_in()
+                caller.log_in()
                 ledger.detect()
                 ledger.audit(home.folder, everybody=False)
                 with ledger.writing():
-                    ledger.await_acknowledgements(choice.randint(10, 60 if long else 20))
+                    ledger.await_acknowledgements(choice.randint(*((50, 150) if long else (10, 20))))
                     server.kill()
             finally:
                 server.kill()
@@ -88,10 +88,10 @@ def test_kills_of_the_server(model_dir: Path, pictures: Pictures, long: bool, fi
 
 def test_kills_of_the_database(server: Server, ledger: Ledger, long: bool, figures: Figures) -> None:
     """The postmaster and, every other time, one of its connections: both end every connection."""
-    choice, kills, waits = random.Random(8), 20 if long else 2, []
+    choice, kills, waits = random.Random(8), 20 if long else 2, []  # noqa: S311
     for number in range(kills):
         with ledger.writing():
-            ledger.await_acknowledgements(choice.randint(10, 60 if long else 20))
+            ledger.await_acknowledgements(choice.randint(*((50, 150) if long else (10, 20))))
             victim = postgres(server.home.folder)
             if number % 2:
                 clients = [child for child in victim.children() if "idle" in " ".join(child.cmdline())]
@@ -115,7 +115,7 @@ def test_kills_of_the_database(server: Server, ledger: Ledger, long: bool, figur
 
 
 def test_a_database_that_stands_still(server: Server, ledger: Ledger, long: bool, figures: Figures) -> None:
-    """Stopped in the middle of its work, as a virtual machine is that moves: late answers or code 2, then all is well."""
+    """Stopped amid its work, like a virtual machine that moves: late answers or code 2, then all is well."""
     pause = 45.0 if long else 3.0
     family = [postgres(server.home.folder), *postgres(server.home.folder).children()]
     with ledger.writing():

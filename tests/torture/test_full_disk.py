@@ -53,7 +53,7 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk(small_home: Home, pictures: Pictures, long: bool, figures: Figures) -> None:
-    with small_home.serving() as server, Caller(server.base_url, small_home.create_app("full")) as caller:
+    with small_home.serving() as server, Caller(server.base_url, small_home.create_app("full")).connected() as caller:
         caller.log_in()
         ledger = Ledger(caller, pictures)
         ledger.detect()
