@@ -27,3 +27,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("figures")
         for line in config.stash[FIGURES].lines:
             terminalreporter.write_line(line)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long form may take as long as it takes: each experiment bounds itself."""
+    if config.getoption("--torture"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))

@@ -71,7 +71,7 @@ def test_kills_of_the_server(model_dir: Path, pictures: Pictures, long: bool, fi
                 ledger.detect()
                 ledger.audit(home.folder, everybody=False)
                 with ledger.writing():
-                    ledger.await_acknowledgements(choice.randint(*((50, 150) if long else (10, 20))))
+                    ledger.await_acknowledgements(choice.randint(*((40, 120) if long else (10, 20))))
                     server.kill()
             finally:
                 server.kill()
@@ -91,7 +91,7 @@ def test_kills_of_the_database(server: Server, ledger: Ledger, long: bool, figur
     choice, kills, waits = random.Random(8), 20 if long else 2, []  # noqa: S311
     for number in range(kills):
         with ledger.writing():
-            ledger.await_acknowledgements(choice.randint(*((50, 150) if long else (10, 20))))
+            ledger.await_acknowledgements(choice.randint(*((40, 120) if long else (10, 20))))
             victim = postgres(server.home.folder)
             if number % 2:
                 clients = [child for child in victim.children() if "idle" in " ".join(child.cmdline())]
