@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 import httpcore
 
 from service.images.addresses import Address
-from service.settings import SettingsError
 
 ENVIRONMENT = "environment"
 """Instead of an address: whatever ``http_proxy``, ``https_proxy`` and ``no_proxy`` say."""
@@ -20,6 +19,10 @@ _LONGEST_ANSWER = 8192
 """Bytes that the head of a proxy's answer may have."""
 _DEFAULT_PORT = 3128
 _MALFORMED = "setting url_proxy (AIPFACE_URL_PROXY): a proxy must be http://[user:password@]host:port"
+
+
+class ProxyError(Exception):
+    """The setting names no proxy; the text is one sentence for the operator."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class Proxy:
     def parse(cls, text: str) -> Proxy:
         """Read ``http://[user:password@]host[:port]``; the scheme may be missing.
 
-        Raises ``SettingsError`` with a text that quotes nothing, for the address may hold a password.
+        Raises ``ProxyError`` with a text that quotes nothing, for the address may hold a password.
         """
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
             port = parts.port or _DEFAULT_PORT
         except ValueError:
-            raise SettingsError(_MALFORMED) from None
+            raise ProxyError(_MALFORMED) from None
         if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
-            raise SettingsError(_MALFORMED)
+            raise ProxyError(_MALFORMED)
         authorization = None
         if parts.username is not None:
             words = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -82,7 +85,7 @@ class Proxies:
 
     @classmethod
     def from_setting(cls, setting: str | None) -> Proxies:
-        """``None`` is none, an address that proxy for everything; raises ``SettingsError`` as :meth:`Proxy.parse`."""
+        """``None`` is none, an address that proxy for everything; raises ``ProxyError`` as :meth:`Proxy.parse`."""
         if setting is None:
             return cls({})
         if setting != ENVIRONMENT:

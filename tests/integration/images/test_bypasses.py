@@ -14,9 +14,8 @@ import pytest
 
 from service.errors import ParameterMalformed, PictureDownloadFailed
 from service.images.addresses import Address
-from service.images.proxies import Proxies
+from service.images.proxies import Proxies, ProxyError
 from service.images.remote import PictureDownloader, resolve
-from service.settings import SettingsError
 from tests.integration.images.tricks import ADDRESSES, ANSWERS, HEAD, NAMES, REDIRECTS, ZIPPED
 
 PICTURE = b"\xff\xd8\xff picture"
@@ -243,5 +242,5 @@ def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["socks5://proxy.test", "http://", "http://[::1", "http://proxy.test:99999", "a b/c"])
 def test_addresses_that_are_no_proxy(text: str) -> None:
-    with pytest.raises(SettingsError, match="url_proxy"):
+    with pytest.raises(ProxyError, match="url_proxy"):
         Proxies.from_setting(text)
