@@ -126,7 +126,7 @@ REDIRECTS = {
     "redirect: address without a scheme": "//127.0.0.1:{port}/",
     "redirect: to a name inside": "http://inside.test:{port}/",
     "redirect: bracket left open": "http://[::1",
-    "redirect: backslashes": "\\\\127.0.0.1:{port}\\",
+    "redirect: no scheme, backslashes": "\\\\127.0.0.1:{port}\\",
     "redirect: other scheme, same host": "ftp:/picture",
 }
 
