@@ -6,6 +6,7 @@
 #   make format   let ruff rewrite the files
 #   make image    run the Dockerfile's install steps without a container engine
 #   make bench    first figures of accuracy and throughput
+#   make torture  the long experiments of docs/reliability.md: kills, hostile input, restarts, soak (about 50 minutes)
 #   make lock     resolve the dependencies anew and write the locks
 #   make clean    remove what these made; state in AIPFACE_HOME stays
 
@@ -18,7 +19,7 @@ UV := .cache/uv
 PYTHON_SOURCES := service models alembic benchmarks examples tests deploy
 
 .DEFAULT_GOAL := serve
-.PHONY: serve test check format image bench lock clean runtime dev
+.PHONY: serve test check format image bench torture lock clean runtime dev
 
 serve: runtime
 	@$(BIN)/aipface serve $(ARGS)
@@ -45,6 +46,10 @@ image:
 bench: dev
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+torture: dev
+	$(BIN)/python -m pytest tests/torture tests/integration/images --torture $(ARGS)
+	$(BIN)/python -m benchmarks.soak
 
 lock: $(UV)/bin/uv
 	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \

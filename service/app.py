@@ -144,6 +144,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     engine.warm_up()
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
+        admin.apps.check_master_key()
         catalog = catalog_of(stack, admin, engine)
         catalog.load()
         follow(stack, admin, catalog)

@@ -29,6 +29,7 @@ from service.identity.breaker import Breaker
 from service.identity.enrolment import Enrolment
 from service.identity.local import LocalAuthority
 from service.identity.remote import Access, RemoteAuthority
+from service.images.proxies import Proxies
 from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
@@ -235,8 +236,13 @@ def intake_of(admin: Admin, models: Models, admission: Admission, downloader: Pi
 
 
 def downloader_of(settings: Settings) -> PictureDownloader:
+    """What fetches pictures by their address."""
+    proxies = Proxies.from_setting(None if settings.url_proxy is None else settings.url_proxy.get_secret_value())
     return PictureDownloader(
-        time_limit=settings.url_timeout, size_limit=settings.max_body_bytes, allowed=settings.url_allow_hosts
+        time_limit=settings.url_timeout,
+        size_limit=settings.max_body_bytes,
+        allowed=settings.url_allow_hosts,
+        proxies=proxies,
     )
 
 

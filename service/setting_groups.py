@@ -17,6 +17,36 @@ def comma_separated(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+class SearchSettings(BaseModel):
+    """Where faces are searched."""
+
+    search_backend: Literal["memory", "milvus"] = Field(
+        default="memory",
+        description="Where faces are searched: in the memory of each process, or in Milvus (the extra `milvus`).",
+    )
+    milvus_uri: str = Field(
+        default="",
+        description="Address of Milvus (`http://host:19530`), or a file for milvus-lite; needed by its backend.",
+    )
+    milvus_token: SecretStr | None = Field(default=None, description="What Milvus asks for: `user:password`, or a key.")
+    milvus_index: str = Field(
+        default="AUTOINDEX",
+        pattern="^[A-Z0-9_]+$",
+        description="Milvus' index of the embeddings, made with the collection; `FLAT` is exact.",
+    )
+
+    @field_validator("search_backend", mode="before")
+    @classmethod
+    def _any_case_of_backend(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _milvus_has_an_address(self) -> SearchSettings:
+        if self.search_backend == "milvus" and not self.milvus_uri:
+            raise ValueError("the backend milvus needs milvus_uri")
+        return self
+
+
 class CaptureSettings(BaseModel):
     """Pictures sealed by the device that took them, and what is thought of the device."""
 

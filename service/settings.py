@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.setting_groups import CaptureSettings, IdentitySettings, VideoSettings, comma_separated
+from service.setting_groups import CaptureSettings, IdentitySettings, SearchSettings, VideoSettings, comma_separated
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,7 +67,7 @@ def _cgroup_quota(root: Path) -> float | None:
     return granted if granted > 0 else None  # version 1 writes -1 for no limit
 
 
-class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
+class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -105,6 +105,21 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     )
     shutdown_grace: float = Field(
         default=15.0, ge=0, le=3600, description="Seconds that running requests get to finish when the server stops."
+    )
+    shutdown_delay: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description=(
+            "Seconds between the stop signal and the end of listening, while `/readyz` says no and requests are still "
+            "answered: longer than a load balancer takes to notice, and nothing is refused. A second signal skips it."
+        ),
+    )
+    header_timeout: float = Field(
+        default=20.0, gt=0, le=3600, description="Seconds in which the head of a request must arrive."
+    )
+    body_timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="Seconds in which the body of a request must arrive."
     )
     create_first_app: bool = Field(
         default=True, description="Create an app and print its keys when the server starts and no app exists."
@@ -181,6 +196,14 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
         default=(),
         description="Hosts in private networks that pictures may be fetched from, comma separated; none by default.",
     )
+    url_proxy: SecretStr | None = Field(
+        default=None,
+        description=(
+            "HTTP proxy through which pictures are fetched, `http://[user:password@]host:port`; `environment` takes it "
+            "from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. Names are resolved and checked here all the same, and "
+            "the proxy is asked (CONNECT) for the checked address."
+        ),
+    )
     face_token_ttl: int = Field(
         default=3600, ge=1, le=366 * 86400, description="Seconds that the token of a detected face can be used."
     )
@@ -201,20 +224,6 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     )
 
     # --- data ---
-    search_backend: Literal["memory", "milvus"] = Field(
-        default="memory",
-        description="Where faces are searched: in the memory of each process, or in Milvus (the extra `milvus`).",
-    )
-    milvus_uri: str = Field(
-        default="",
-        description="Address of Milvus (`http://host:19530`), or a file for milvus-lite; needed by its backend.",
-    )
-    milvus_token: SecretStr | None = Field(default=None, description="What Milvus asks for: `user:password`, or a key.")
-    milvus_index: str = Field(
-        default="AUTOINDEX",
-        pattern="^[A-Z0-9_]+$",
-        description="Milvus' index of the embeddings, made with the collection; `FLAT` is exact.",
-    )
     database_url: SecretStr | None = Field(
         default=None,
         description="PostgreSQL to use, `postgresql://user:password@host/name`; without it an embedded one is run.",
@@ -281,7 +290,7 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
                 raise ValueError("there is no such time zone here") from None
         return value
 
-    @field_validator("log_level", "log_format", "device", "search_backend", mode="before")
+    @field_validator("log_level", "log_format", "device", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -296,12 +305,6 @@ class Settings(CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     def _certificate_has_a_key(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together")
-        return self
-
-    @model_validator(mode="after")
-    def _milvus_has_an_address(self) -> Settings:
-        if self.search_backend == "milvus" and not self.milvus_uri:
-            raise ValueError("the backend milvus needs milvus_uri")
         return self
 
     @classmethod

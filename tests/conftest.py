@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 from tests.fixtures.places import forget_settings
@@ -21,3 +22,8 @@ forget_settings()
 # A busy machine fails no test: nothing timed is asserted.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make torture`` runs ``tests/torture`` with this option; without it the same experiments are short."""
+    parser.addoption("--torture", action="store_true", help="run the experiments of tests/torture in their long form")

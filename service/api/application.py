@@ -93,7 +93,10 @@ def _add_health(api: FastAPI, service: UseCases) -> None:
 
     async def readyz() -> Response:
         try:
-            readiness = await anyio.to_thread.run_sync(service.readiness)
+            if getattr(api.state, "draining", False):  # set by who stops the server
+                readiness = Readiness(ready=False, checks=(Check("stopping", ok=False, detail="the server stops"),))
+            else:
+                readiness = await anyio.to_thread.run_sync(service.readiness)
         except Exception:
             logger.exception("the state of the service cannot be told")
             readiness = Readiness(ready=False, checks=(Check("readiness", ok=False, detail="failed; see the log"),))

@@ -44,11 +44,12 @@ def exit_status(error: Exception) -> int | None:
     from service.bulk.pictures import SourceError
     from service.calibration.errors import CalibrationError
     from service.errors import ServiceError
+    from service.images.proxies import ProxyError
     from service.settings import SettingsError
 
     if isinstance(error, Failure):
         return error.status
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | ProxyError):
         return MISUSED
     return (
         FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
@@ -170,11 +171,22 @@ def _settle_interpreter() -> None:
 def _answer(
     application: FastAPI, listener: socket.socket, settings: Settings, certificate: tuple[Path, Path] | None
 ) -> None:
-    """Listen and answer until a signal comes; running requests may finish within the grace."""
+    """Listen and answer until a signal comes and the delay is over; running requests may finish within the grace."""
     import uvicorn
 
+    from service.cli.connections import Patience, bounded_protocol
+
+    patience = Patience(settings.header_timeout, settings.body_timeout)
+
     class Announcing(uvicorn.Server):
-        """Says that it is ready when it is."""
+        """Says that it is ready when it is, and that it no longer is before it stops."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if settings.shutdown_delay == 0 or patience.draining:
+                super().handle_exit(sig, frame)
+                return
+            patience.draining = application.state.draining = True
+            asyncio.get_running_loop().call_later(settings.shutdown_delay, super().handle_exit, sig, frame)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
@@ -185,6 +197,7 @@ def _answer(
         application,
         log_config=None,  # service.logs has set it up
         access_log=False,  # the API logs its calls itself, with the log id and without the query
+        http=bounded_protocol(patience),
         ws="none",
         server_header=False,
         # Anybody can write such a header: it is believed of those alone whom the operator names.

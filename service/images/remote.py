@@ -16,6 +16,7 @@ import httpcore
 
 from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTimedOut
 from service.images.addresses import Address, AllowList
+from service.images.proxies import Proxies, Proxy
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -38,8 +39,9 @@ class PictureDownloader:
     """Fetches pictures over http and https.
 
     The name is resolved here, each address is checked, and the connection goes to a checked address: a second answer
-    of a hostile name server is never asked for. Redirects (at most 3) pass the same checks. Proxies named in the
-    environment are ignored. One deadline covers everything; the body is cut off at ``size_limit``.
+    of a hostile name server is never asked for. Redirects (at most 3) pass the same checks. A proxy is used where the
+    operator names one, and is told the checked address. One deadline covers everything; the body is cut off at
+    ``size_limit``.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class PictureDownloader:
         size_limit: int = 10 * 1024 * 1024,
         allowed: Sequence[str] = (),
         resolver: Resolver = resolve,
+        proxies: Proxies | None = None,
     ) -> None:
         self._time_limit = time_limit
+        self._proxies = Proxies({}) if proxies is None else proxies
         self._size_limit = size_limit
         self._allowed = AllowList(allowed)
         self._resolver = resolver
@@ -63,12 +67,14 @@ class PictureDownloader:
         if "://" not in url:
             raise ParameterMalformed("image", "is not an address")
         deadline = Deadline(self._time_limit)
-        backend = GuardedBackend(self._resolver, self._allowed, deadline)
         for _ in range(_MOST_REDIRECTS + 1):
-            answer = self._get(_split(url), backend, deadline)
+            parts = _split(url)
+            proxy = self._proxies.choose(parts.scheme, parts.hostname or "")
+            backend = GuardedBackend(self._resolver, self._allowed, deadline, proxy)
+            answer = self._get(parts, backend, deadline)
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer.location)
+            url = _joined(url, answer.location)
         raise PictureDownloadFailed("the address redirects too often")
 
     def _get(self, parts: SplitResult, backend: GuardedBackend, deadline: Deadline) -> bytes | _Redirect:
@@ -117,6 +123,13 @@ class _Redirect:
 
     def __init__(self, location: str) -> None:
         self.location = location
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise PictureDownloadFailed("the address redirects to a malformed one") from None
 
 
 def _split(url: str) -> SplitResult:
@@ -171,10 +184,11 @@ class Deadline:
 class GuardedBackend(httpcore.NetworkBackend):
     """Opens connections only to addresses that may be connected to, and gives them no longer than the deadline."""
 
-    def __init__(self, resolver: Resolver, allowed: AllowList, deadline: Deadline) -> None:
+    def __init__(self, resolver: Resolver, allowed: AllowList, deadline: Deadline, proxy: Proxy | None = None) -> None:
         self._resolver = resolver
         self._allowed = allowed
         self._deadline = deadline
+        self._proxy = proxy
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -191,14 +205,26 @@ class GuardedBackend(httpcore.NetworkBackend):
             if not self._allowed.permits(host, address):
                 continue
             try:
-                stream = self._plain.connect_tcp(
-                    str(address), port, self._deadline.left(), local_address, socket_options
-                )
+                return self._connect(address, port, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
-                continue
-            return _DeadlineStream(stream, self._deadline)
         raise failure
+
+    def _connect(
+        self, address: Address, port: int, local_address: str | None, socket_options: Iterable[Any] | None
+    ) -> httpcore.NetworkStream:
+        """A connection to a permitted address, through the proxy where there is one."""
+        proxy = self._proxy
+        host, at = (str(address), port) if proxy is None else (proxy.host, proxy.port)
+        plain = self._plain.connect_tcp(host, at, self._deadline.left(), local_address, socket_options)
+        stream = _DeadlineStream(plain, self._deadline)
+        if proxy is not None:
+            try:
+                proxy.tunnel(stream, address, port)
+            except BaseException:
+                stream.close()
+                raise
+        return stream
 
     def _resolve(self, host: str, port: int) -> Sequence[Address]:
         """Resolved in a thread of its own: the operating system's resolver takes no time limit."""
@@ -207,7 +233,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         def ask() -> None:
             try:
                 answer.put(self._resolver(host, port))
-            except (OSError, UnicodeError) as error:
+            except (OSError, ValueError) as error:  # a name that cannot be asked for is a ValueError
                 answer.put(OSError(f"{host} does not resolve: {error}"))
 
         threading.Thread(target=ask, name="resolve-picture-host", daemon=True).start()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Collection
 
-from service.access.keys import Keyring
+from service.access.keys import Keyring, KeyringError
 from service.errors import AppUnavailable
 from service.storage.engine import Database
 from service.values import NO_LIMITS, App, AppCredentials, Limits
@@ -104,6 +104,19 @@ class Apps:
             with self._lock:
                 self._secrets[key] = secret
         return secret
+
+    def check_master_key(self) -> None:
+        """Raise ``KeyringError`` when there are apps and the secret of none can be opened."""
+        failure: KeyringError | None = None
+        for app in self.list():
+            try:
+                self.secret(app)
+            except KeyringError as error:
+                failure = error
+            else:
+                return
+        if failure is not None:
+            raise failure
 
     def forget(self) -> None:
         """Drop what is cached; called when another process says that an app changed."""

@@ -1,0 +1,114 @@
+"""Connections that slow or silent clients cannot hold: uvicorn's protocol, with the deadlines that it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.events import TimerHandle
+from dataclasses import dataclass
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+HEADER_BYTES = 65_536
+"""Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
+
+_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@dataclass(slots=True)
+class Patience:
+    """What the connections of a server share; seconds."""
+
+    header_seconds: float
+    body_seconds: float
+    draining: bool = False
+    """The server is about to stop: answers ask their clients to come back over another connection."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, which ends when its request does not arrive in time.
+
+    The head of a request has ``header_seconds`` from the opening of the connection, or from its first byte on one that
+    was used before; the body has ``body_seconds`` from then on.
+    """
+
+    patience: ClassVar[Patience]
+    deadline: TimerHandle | None = None
+    head_bytes = 0
+    in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.await_within(self.patience.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.between_requests() and self.deadline is None:
+            self.head_bytes = 0
+            self.await_within(self.patience.header_seconds)
+        super().data_received(data)
+        if self.deadline is not None and not self.in_body:
+            self.head_bytes += len(data)
+            if self.head_bytes > HEADER_BYTES:
+                self.end(_TOO_LARGE)
+
+    def between_requests(self) -> bool:
+        cycle = self.latest()
+        return not self.in_body and (cycle is None or cycle.response_complete)
+
+    def latest(self) -> RequestResponseCycle | None:
+        """The request that arrived last; the attribute's declared type leaves out that there may be none."""
+        return self.cycle
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        cycle = self.latest()
+        if cycle is not None and self.patience.draining:
+            cycle.keep_alive = False
+        self.in_body = True
+        self.await_within(self.patience.body_seconds)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.in_body = False
+        self.head_bytes = 0
+        self.stop_waiting()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Also of a client that has not read its answer: closing would wait for it."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def await_within(self, seconds: float) -> None:
+        self.stop_waiting()
+        self.deadline = self.loop.call_later(seconds, self.end, _TIMEOUT)
+
+    def stop_waiting(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+    def end(self, answer: bytes) -> None:
+        """Hang up; ``answer`` is sent where no other one has begun."""
+        self.stop_waiting()
+        if self.transport.is_closing():
+            return
+        cycle = self.latest()
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.write(answer)
+        self.transport.close()
+
+
+def bounded_protocol(patience: Patience) -> type[BoundedProtocol]:
+    """The protocol of one server."""
+
+    class Bounded(BoundedProtocol):
+        """Of this server."""
+
+    Bounded.patience = patience
+    return Bounded

@@ -1,0 +1,242 @@
+"""Mutated pictures and bodies through a real server: answered in the API's words, soon, in little memory."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+
+from tests.fixtures.pictures import Pictures
+from tests.fixtures.server import Server, temporary_home
+from tests.torture.caller import Caller
+from tests.torture.figures import Figures
+from tests.torture.inputs import Hostile, Inputs
+
+CLIENTS = 4
+UNEXPECTED = 1
+"""Code of what nobody foresaw."""
+LONGEST_SECONDS = 30.0
+MOST_GROWTH = 300 * 2**20
+"""Bytes that the server may grow by while it reads what it must refuse: buffers of several threads."""
+
+
+@dataclass
+class Tally:
+    """What came back."""
+
+    asked: Counter[str] = field(default_factory=Counter)
+    codes: Counter[object] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    longest: float = 0.0
+    peak: int = 0
+
+
+@pytest.fixture(scope="module")
+def server(model_dir: object) -> Iterator[Server]:
+    """A server whose log and memory are this module's alone."""
+    del model_dir
+    with temporary_home() as home, home.serving(HEADER_TIMEOUT="2", BODY_TIMEOUT="3") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def caller(server: Server) -> Caller:
+    """An app with every permission."""
+    return Caller(server.base_url, server.home.create_app("hostile")).log_in()
+
+
+def send(token: str, connection: http.client.HTTPConnection, hostile: Hostile, tally: Tally) -> str | None:
+    """What is wrong with the answer, ``None`` for nothing."""
+    body = iter([hostile.body[:7], hostile.body[7:]]) if hostile.chunked else hostile.body
+    path = f"{hostile.path}?access_token={token}"
+    connection.request("POST", path, body, dict(hostile.headers), encode_chunked=hostile.chunked)
+    response = connection.getresponse()
+    content = response.read()
+    if response.status >= 500:
+        return f"{response.status}"
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return f"no JSON: {content[:80]!r}"
+    tally.codes[answer.get("error_code", answer.get("status"))] += 1
+    if answer.get("error_code") == UNEXPECTED or answer.get("status") == "INTERNAL_ERROR":
+        return f"unexpected: {answer}"
+    return None
+
+
+def bombard(server: Server, token: str, requests: Iterator[Hostile], tally: Tally) -> None:
+    """Send what ``requests`` yields, one after the other."""
+    process = psutil.Process(server.process.pid)
+    connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=LONGEST_SECONDS)
+    for hostile in requests:
+        began = time.monotonic()
+        try:
+            fault = send(token, connection, hostile, tally)
+        except (OSError, http.client.HTTPException) as error:
+            fault = f"{type(error).__name__}: {error}"
+            connection.close()
+        with tally.lock:
+            tally.asked[hostile.kind] += 1
+            tally.longest = max(tally.longest, time.monotonic() - began)
+            tally.peak = max(tally.peak, process.memory_info().rss)
+            if fault is not None:
+                tally.faults.append(f"{hostile.kind} to {hostile.path}: {fault}; {hostile.body[:120]!r}")
+    connection.close()
+
+
+def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool, figures: Figures) -> None:
+    number, tally = 20_000 if long else 2_000, Tally()
+    share = number // CLIENTS
+    warm_up(server, caller, pictures)
+    before = psutil.Process(server.process.pid).memory_info().rss
+    threads = [
+        threading.Thread(
+            target=bombard,
+            args=(server, caller.token, itertools.islice(Inputs(pictures, seed), share), tally),
+        )
+        for seed in range(CLIENTS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.faults == []
+    assert server.process.poll() is None
+    with caller.connected():
+        assert caller.ready()
+    assert len(tally.codes) > 20, "most inputs got no further than the same few checks"
+    assert "Traceback" not in server.output()
+    assert "unexpected failure" not in server.output()
+    assert tally.peak - before < MOST_GROWTH, f"grew by {(tally.peak - before) >> 20} MiB"
+    figures.add(
+        "hostile inputs",
+        inputs=sum(tally.asked.values()),
+        codes=len(tally.codes),
+        faults=0,
+        longest=f"{tally.longest:.1f} s",
+        growth_at_peak=f"{(tally.peak - before) >> 20} MiB",
+        kinds=dict(tally.asked),
+    )
+
+
+def warm_up(server: Server, caller: Caller, pictures: Pictures) -> None:
+    """Every network has run once: their buffers are no growth."""
+    with caller.connected():
+        content = {
+            "image": pictures.base64("obama.jpg"),
+            "image_type": "BASE64",
+            "face_field": "age,quality,landmark150",
+        }
+        assert caller.call("detect", content)[0] == 0
+    assert server.process.poll() is None
+
+
+CALL = b"POST /rest/2.0/face/v3/detect HTTP/1.1\r\n"
+HEADS = {
+    "no request": b"\r\n\r\n\r\n",
+    "other protocol": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/9": b"GET /healthz HTTP/9.9\r\n\r\n",
+    "no version": b"GET /healthz\r\n\r\n",
+    "negative length": CALL + b"Host: x\r\nContent-Length: -5\r\n\r\n",
+    "two lengths": CALL + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "length and chunks": CALL + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunk too large": CALL + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+    "chunk of nonsense": CALL + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "unknown coding": CALL + b"Transfer-Encoding: gzip\r\n\r\n",
+    "header without colon": b"GET /healthz HTTP/1.1\r\nnonsense\r\n\r\n",
+    "blank before colon": b"GET /healthz HTTP/1.1\r\nHost : x\r\n\r\n",
+    "folded header": b"GET /healthz HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+    "NUL in a header": b"GET /healthz HTTP/1.1\r\nX: a\0b\r\n\r\n",
+    "bytes in the path": b"GET /\xff\xfe HTTP/1.1\r\n\r\n",
+    "long path": b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\n\r\n",
+    "too long path": b"GET /" + b"a" * 400_000 + b" HTTP/1.1\r\n\r\n",
+    "too many headers": b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
+    "header without end": b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 400_000,
+    "up and out": b"GET /../../../etc/passwd HTTP/1.1\r\n\r\n",
+    "up, encoded": b"GET /docs/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\n\r\n",
+    "NUL in the path": b"POST /rest/2.0/face/v3/detect%00 HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "whole address": b"GET http://example.org/healthz HTTP/1.1\r\n\r\n",
+    "authority": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\n\r\n",
+    "star": b"OPTIONS * HTTP/1.1\r\n\r\n",
+    "strange method": b"BREW /rest/2.0/face/v3/detect HTTP/1.1\r\n\r\n",
+    "trace": b"TRACE /rest/2.0/face/v3/detect HTTP/1.1\r\n\r\n",
+    "upgrade": b"GET /healthz HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+    "many tokens": b"POST /rest/2.0/face/v3/detect?"
+    + b"access_token=x&" * 4000
+    + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "signature of nonsense": CALL + b"Authorization: bce-auth-v1/" + b"/" * 500 + b"\r\nContent-Length: 0\r\n\r\n",
+    "pipeline": b"GET /healthz HTTP/1.1\r\n\r\n" * 500,
+}
+
+
+@pytest.mark.parametrize("abuse", HEADS)
+def test_heads(server: Server, abuse: str) -> None:
+    """Answered with less than 500 or hung up on, and the next caller is served."""
+    host, port = server.base_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        try:
+            connection.sendall(HEADS[abuse])
+            connection.shutdown(socket.SHUT_WR)
+            answer = read(connection)
+        except ConnectionError:
+            answer = b""
+    assert not answer or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer[:100]
+    assert b"root:" not in answer
+
+
+def read(connection: socket.socket) -> bytes:
+    """Everything until the other side hangs up."""
+    answer = b""
+    while piece := connection.recv(65536):
+        answer += piece
+    return answer
+
+
+SLOW = {
+    "nothing at all": b"",
+    "half a head": CALL + b"Host: x\r\n",
+    "half a body": CALL + b"Host: x\r\nContent-Length: 1000\r\n\r\n{",
+    "half a chunk": CALL + b"Transfer-Encoding: chunked\r\n\r\n100\r\n{",
+    "blank lines after an answer": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("slowness", SLOW)
+def test_slow_clients_are_hung_up_on(server: Server, slowness: str) -> None:
+    """Also those that send a byte now and then; this server grants 2 and 3 seconds."""
+    host, port = server.base_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=15) as connection:
+        connection.sendall(SLOW[slowness])
+        stop = threading.Event()
+
+        def drip() -> None:
+            while not stop.wait(0.5):
+                try:
+                    connection.sendall(b"\n" if slowness.startswith("blank") else b"x")
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        if slowness != "nothing at all":
+            dripping.start()
+        began = time.monotonic()
+        try:
+            answer = read(connection)
+        except ConnectionError:
+            answer = b"HTTP/1.1 408"  # the answer was lost to a byte that came after it
+        stop.set()
+        if dripping.ident is not None:
+            dripping.join()
+    assert b"HTTP/1.1 4" in answer
+    assert time.monotonic() - began < 12
