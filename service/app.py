@@ -18,11 +18,12 @@ import cv2
 from models import fetch
 from models.manifest import PackManifest, load_pack
 from models.progress import Progress
+from service import state
 from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
 from service.api.application import build_api
-from service.api.ports import Check, Readiness
+from service.api.ports import Readiness
 from service.calibration.liveness import LivenessTable
 from service.calibration.scores import ScoreTable
 from service.capture.envelope import OpenEnvelopes
@@ -53,6 +54,7 @@ from service.library.groups import Groups
 from service.library.memberships import Memberships
 from service.library.uploads import Uploads
 from service.library.users import Users
+from service.metrics import State
 from service.recognition.actions import Action
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
@@ -65,7 +67,6 @@ from service.recognition.video import VerifyVideo
 from service.search.catalog import Catalog
 from service.search.protocol import FaceSearch
 from service.settings import SettingsError
-from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
@@ -123,32 +124,11 @@ class Service:
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
-        checks = (self._weights(), self._database_check(), self._index())
-        return Readiness(all(check.ok for check in checks), checks)
+        return state.readiness(self)
 
-    def _weights(self) -> Check:
-        return Check("weights", ok=True, detail=f"{self.engine.model_id} on {', '.join(self.engine.providers)}")
-
-    def _database_check(self) -> Check:
-        try:
-            current, head = migrations.current(self.database.url), migrations.head()
-        except ServiceUnavailable as error:
-            return Check("database", ok=False, detail=str(error))
-        if current != head:
-            return Check("database", ok=False, detail=f"schema {current}, needed {head}: aipface db upgrade")
-        return Check("database", ok=True, detail=f"schema {current}")
-
-    def _index(self) -> Check:
-        try:
-            with self.database.read() as reader:
-                heads = reader.changes.heads()
-        except ServiceUnavailable as error:
-            return Check("index", ok=False, detail=str(error))
-        # An app that has never written is not loaded before it is used; it has nothing to be behind with.
-        behind = sum(max(self.catalog.position(app), 0) < head for app, head in heads.items())
-        if behind:
-            return Check("index", ok=False, detail=f"{behind} apps are being replayed")
-        return Check("index", ok=True, detail=f"{self.catalog.faces()} faces")
+    def state(self) -> State:
+        """What goes up and down, in numbers."""
+        return state.look(self)
 
 
 @contextlib.contextmanager
@@ -211,6 +191,8 @@ def create_app(service: Service) -> FastAPI:
         max_body_bytes=settings.max_body_bytes,
         max_video_bytes=settings.max_video_bytes,
         private_alias=settings.private_alias,
+        slow_seconds=settings.slow_request_ms / 1000,
+        metrics_access=settings.metrics_access,
     )
 
 

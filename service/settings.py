@@ -280,6 +280,19 @@ class Settings(BaseSettings):
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="`text` for people, `json` for machines.")
+    slow_request_ms: int = Field(
+        default=2000,
+        ge=0,
+        le=3_600_000,
+        description="A call that takes more milliseconds is logged with what it spent where; 0 logs none.",
+    )
+    metrics_access: Literal["off", "loopback", "on"] = Field(
+        default="loopback",
+        description=(
+            "Who may read `/metrics`: nobody (`off`), programs on this machine that come through no proxy "
+            "(`loopback`), everybody who reaches the port (`on`)."
+        ),
+    )
 
     @property
     def secret_key_file(self) -> Path:
@@ -321,7 +334,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with https://, or with http:// for this very machine")
         return value
 
-    @field_validator("log_level", "log_format", "device", "search_backend", mode="before")
+    @field_validator("log_level", "log_format", "device", "search_backend", "metrics_access", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value

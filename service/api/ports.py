@@ -17,6 +17,7 @@ from service.library.groups import Groups
 from service.library.memberships import Memberships
 from service.library.uploads import Uploads
 from service.library.users import Users
+from service.metrics import State
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
@@ -109,4 +110,8 @@ class UseCases(Protocol):
 
     def readiness(self) -> Readiness:
         """The state of everything the service depends on; may ask the database."""
+        ...
+
+    def state(self) -> State:
+        """What goes up and down, in numbers; asks the database."""
         ...

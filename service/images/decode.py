@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.errors import PictureUnreadable
 from service.images.headers import UPRIGHT, Format, Header, HeaderError, read_header
+from service.metrics import measured
 from service.values import Image
 
 DEFAULT_PIXEL_LIMIT = 50_000_000
@@ -21,6 +22,7 @@ _JPEG_FILLER = 128
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
+@measured("decode")
 def decode_picture(data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Image:
     """The upright picture in ``data``, ``(height, width, 3)`` uint8 BGR.
 

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 import sqlalchemy.exc
 
+from service.metrics import measured
 from service.storage.failures import disconnected
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -24,6 +25,7 @@ class Execution:
         self._engine = engine
         self._connection: sa.Connection | None = None
 
+    @measured("database")
     def run(self, statement: sa.Executable, parameters: Parameters = None) -> sa.CursorResult[Any]:
         """Execute one statement. Driver errors pass through; the caller translates them."""
         if self._connection is None:
@@ -38,6 +40,7 @@ class Execution:
                 self._connection = self._engine.connect()
         return self._connection.execute(statement, parameters)
 
+    @measured("database")
     def commit(self) -> None:
         if self._connection is not None:
             self._connection.commit()
