@@ -30,6 +30,8 @@ from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.capture.rules import RiskLimits
+from service.console import application as console
+from service.console.ports import Operator
 from service.errors import ServiceUnavailable
 from service.identity.authority import Authority
 from service.identity.breaker import Breaker
@@ -121,6 +123,7 @@ class Service:
     open_envelope: OpenEnvelopes
     judge_risk: JudgeRisk
     uploads: Uploads
+    operator: Operator
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
@@ -185,7 +188,7 @@ def load_models(settings: Settings, *, progress: Progress | None = None) -> Mode
 def create_app(service: Service) -> FastAPI:
     """The ASGI application in front of a service."""
     settings = service.settings
-    return build_api(
+    api = build_api(
         service,
         threads=settings.request_threads,
         max_body_bytes=settings.max_body_bytes,
@@ -194,6 +197,9 @@ def create_app(service: Service) -> FastAPI:
         slow_seconds=settings.slow_request_ms / 1000,
         metrics_access=settings.metrics_access,
     )
+    api.add_route("/console", console.to_the_console)
+    api.mount("/console", console.build_console(service, api, max_body_bytes=settings.max_body_bytes))
+    return api
 
 
 def _catalog(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> FaceSearch:
@@ -361,6 +367,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
             max_age=timedelta(seconds=settings.envelope_max_age),
             max_picture_bytes=settings.max_body_bytes,
         ),
+        operator=Operator(settings.home, admin.keyring.derive("console")),
         judge_risk=JudgeRisk(intake, scores, database, admin.keyring, _risk_limits(settings)),
     )
 

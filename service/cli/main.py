@@ -7,6 +7,7 @@ import typer
 import service
 from service.cli.apps import apps
 from service.cli.calibrate import calibrate
+from service.cli.console import console
 from service.cli.database import database
 from service.cli.doctor import doctor
 from service.cli.failures import one_sentence
@@ -31,6 +32,7 @@ application.add_typer(identity, name="identity")
 application.add_typer(packs, name="models")
 application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
+application.add_typer(console, name="console")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
