@@ -31,7 +31,7 @@ from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.capture.rules import RiskLimits
 from service.console import application as console
-from service.console.ports import Operator
+from service.console.ports import AuditLog, Operator
 from service.errors import ServiceUnavailable
 from service.identity.authority import Authority
 from service.identity.breaker import Breaker
@@ -185,8 +185,8 @@ def load_models(settings: Settings, *, progress: Progress | None = None) -> Mode
     return Models(pack, engine, _reporter(pack, files, engine), scores)
 
 
-def create_app(service: Service) -> FastAPI:
-    """The ASGI application in front of a service."""
+def create_app(service: Service, *, audit: AuditLog | None = None) -> FastAPI:
+    """The ASGI application in front of a service; the console shows ``audit`` where there is one."""
     settings = service.settings
     api = build_api(
         service,
@@ -198,7 +198,8 @@ def create_app(service: Service) -> FastAPI:
         metrics_access=settings.metrics_access,
     )
     api.add_route("/console", console.to_the_console)
-    api.mount("/console", console.build_console(service, api, max_body_bytes=settings.max_body_bytes))
+    pages = console.build_console(service, api, max_body_bytes=settings.max_body_bytes, audit=audit)
+    api.mount("/console", pages)
     return api
 
 

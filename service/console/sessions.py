@@ -55,7 +55,7 @@ class Sessions:
         """The session of a cookie that we wrote, unless it has ended."""
         payload, _, signature = cookie.partition(".")
         genuine = [self._signature(key, payload, password_hash) for key in self._keys]
-        if not any(hmac.compare_digest(each.encode(), signature.encode()) for each in genuine):
+        if not any(hmac.compare_digest(each.encode(), signature.encode(errors="replace")) for each in genuine):
             return None
         try:
             session_id, born, seen = json.loads(base64.urlsafe_b64decode(payload))
@@ -79,11 +79,11 @@ class Sessions:
     def accepts(self, session: Session, token: str) -> bool:
         """Whether a form came from a page of this session."""
         genuine = [self._signature(key, f"form {session.session_id}", "") for key in self._keys]
-        return any(hmac.compare_digest(each.encode(), token.encode()) for each in genuine)
+        return any(hmac.compare_digest(each.encode(), token.encode(errors="replace")) for each in genuine)
 
     @staticmethod
     def _signature(key: bytes, text: str, password_hash: str) -> str:
-        message = f"{text}\0{password_hash}".encode("utf-8", "surrogateescape")
+        message = f"{text}\0{password_hash}".encode(errors="replace")
         return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 

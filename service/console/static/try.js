@@ -61,10 +61,18 @@ async function showPicture(blob, faces) {
   });
 }
 
-/** Name and value of everything in a face but its points. */
+function isPlain(value) {
+  return value === null || typeof value !== "object";
+}
+
+/** Name and value of everything in a face but its points; what belongs together stands in one row. */
 function rowsOf(value, name = "") {
-  if (value === null || typeof value !== "object") {
+  if (isPlain(value)) {
     return [[name, String(value)]];
+  }
+  if (name && Object.values(value).every(isPlain)) {
+    const parts = Object.entries(value).map(([key, inner]) => `${key} ${inner}`);
+    return [[name, parts.join(" · ")]];
   }
   return Object.entries(value)
     .filter(([key]) => !key.startsWith("landmark"))
@@ -107,8 +115,10 @@ async function show({ answer, milliseconds, samples }) {
   const faces = facesOf(answer.result);
   if (answer.result) {
     const rest = Object.fromEntries(Object.entries(answer.result).filter(([key]) => key !== "face_list" && key !== "location"));
-    tables.append(table("", rowsOf(rest)));
-    faces.forEach((face, place) => tables.append(table(`${place + 1}`, rowsOf(face))));
+    if (Object.keys(rest).length) {
+      tables.append(table("result", rowsOf(rest)));
+    }
+    faces.forEach((face, place) => tables.append(table(`face ${place + 1}`, rowsOf(face))));
   }
   document.getElementById("result").hidden = false;
   await showPicture(pictures[0], faces);
