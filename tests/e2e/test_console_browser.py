@@ -23,6 +23,12 @@ CHROMIUM = os.environ.get("AIPFACE_TEST_CHROMIUM") or next(
     (path for path in map(shutil.which, ("chromium", "google-chrome", "chromium-browser")) if path), None
 )
 SCREENS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+UNNAMED_CONTROLS = """() => {
+    const named = (each) => each.textContent.trim() || each.getAttribute("aria-label")
+        || (each.labels || []).length || each.querySelector("img[alt]:not([alt=''])");
+    const controls = "a, button, summary, input:not([type=hidden]):not([hidden]), select";
+    return [...document.querySelectorAll(controls)].filter((each) => !named(each)).map((each) => each.outerHTML);
+}"""
 PAGES = ("", "apps", "try", "live", "usage", "audit")
 
 pytestmark = pytest.mark.skipif(
@@ -137,12 +143,7 @@ def test_pages_are_accessible_and_fit_the_screen(page: playwright.Page) -> None:
         assert page.get_by_role("heading", level=1).count() == 1
         assert page.get_by_role("main").count() == 1
         assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"), name
-        unnamed = page.evaluate(
-            """() => [...document.querySelectorAll("a, button, summary, input:not([type=hidden]):not([hidden]), select")]
-                .filter((each) => !(each.textContent.trim() || each.getAttribute("aria-label") || (each.labels || []).length
-                    || each.querySelector("img[alt]:not([alt=''])")))
-                .map((each) => each.outerHTML)"""
-        )
+        unnamed = page.evaluate(UNNAMED_CONTROLS)
         assert unnamed == [], name
         assert page.evaluate("() => [...document.images].every((each) => each.hasAttribute('alt'))"), name
         page.keyboard.press("Tab")
