@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -57,7 +58,7 @@ def build_api(
     ``slow_seconds`` are logged with their stages (0: none); ``metrics_access`` says who may read ``/metrics``;
     ``lifespan`` starts and stops what the composition root made.
     """
-    api = FastAPI(
+    api = FastAPIOffline(  # its scripts come from this server, not from a public network
         title="aipface-server",
         version=__version__,
         summary="A self-hosted face recognition server that answers the Baidu AI face API.",
