@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 
@@ -13,8 +14,10 @@ from service.console.site import ROOT, SESSION_COOKIE, Page, Site, Visit, redire
 
 _OURS = re.compile(rf"{ROOT}/[\w./%-]*")
 
+PATIENCE_SECONDS = 2.0
+
 _one_at_a_time = threading.Lock()
-"""A password takes 32 MB to check: guessing must not take more of them."""
+"""A password takes 32 MB to check: guessing must not take more of them, nor all threads by waiting for a turn."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +34,17 @@ def login(site: Site) -> Page:
         operator = site.service.operator
         address = visit.request.client.host if visit.request.client else ""
         wanted = visit.form.get("next", "")
-        with _one_at_a_time:
-            wait = operator.throttle.wait(address)
-            if wait:
-                response = site.render(
-                    visit, "login.html", 429, wanted=wanted, problem="Too many wrong passwords. Try again later."
-                )
-                response.headers["Retry-After"] = str(wait)
-                return response
-            if not operator.password.accepts(visit.form.get("password", "")):
-                operator.throttle.failed(address)
-                logger.warning("a wrong password was given to the console", extra={"address": address})
-                return site.render(visit, "login.html", 401, wanted=wanted, problem="This is not the password.")
+        wait = operator.throttle.wait(address)
+        if wait or not _one_at_a_time.acquire(timeout=PATIENCE_SECONDS):
+            return _too_many(site, visit, wanted, wait or math.ceil(PATIENCE_SECONDS))
+        try:
+            accepted = operator.password.accepts(visit.form.get("password", ""))
+        finally:
+            _one_at_a_time.release()
+        if not accepted:
+            operator.throttle.failed(address)
+            logger.warning("a wrong password was given to the console", extra={"address": address})
+            return site.render(visit, "login.html", 401, wanted=wanted, problem="This is not the password.")
         operator.throttle.succeeded(address)
         logger.info("somebody logged in to the console", extra={"address": address})
         path = wanted.removeprefix(ROOT) if _OURS.fullmatch(wanted) else "/"
@@ -52,6 +54,13 @@ def login(site: Site) -> Page:
         return response
 
     return page
+
+
+def _too_many(site: Site, visit: Visit, wanted: str, wait: int) -> Response:
+    problem = "Too many wrong passwords. Try again later."
+    response = site.render(visit, "login.html", 429, wanted=wanted, problem=problem)
+    response.headers["Retry-After"] = str(wait)
+    return response
 
 
 def logout(site: Site) -> Page:

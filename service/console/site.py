@@ -213,6 +213,9 @@ def _to_login(request: Request) -> Response:
 
 def _same_site(request: Request) -> bool:
     """Whether the browser, where it tells, says that the form came from a page of ours."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:  # browsers send it over HTTPS, and no page can make it up
+        return site in {"same-origin", "none"}
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 

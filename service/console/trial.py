@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from service.console import samples
@@ -95,19 +96,24 @@ class Trials:
     async def answer(self, visit: Visit) -> Response:
         """Make the call that the script asks for; the answer, its time, and the request as code."""
         try:
-            trial, app_id, pictures, options = _read(visit.body)
+            trial, app, options, content = await run_in_threadpool(self._prepared, visit.body)
         except BadTrial:
             return JSONResponse({"problem": "malformed"}, status_code=400)
-        app = self._site.service.apps.by_app_id(app_id)
         if app is None or not app.enabled:
             return JSONResponse({"problem": "app"}, status_code=404)
-        answer = await self._door.call(app, trial.path, _request(trial, pictures, options))
+        answer = await self._door.call(app, trial.path, content)
         marks = [samples.mark(number) for number in range(trial.pictures)]
         shown = _request(trial, marks, options)
         base = str(visit.request.base_url).removesuffix("/").removesuffix("/console")
         arguments = trial.arguments(shown) if isinstance(shown, dict) else [shown]
         code = samples.all_samples(base, app.app_id, app.api_key, trial.path, shown, trial.method, arguments)
         return JSONResponse({"answer": answer.content, "milliseconds": round(answer.milliseconds, 1), "samples": code})
+
+    def _prepared(self, body: bytes) -> tuple[Trial, App | None, Options, bytes]:
+        """What to send, and for whom. Pictures are large: this is work for a thread. Raises ``BadTrial``."""
+        trial, app_id, pictures, options = _read(body)
+        content = json.dumps(_request(trial, pictures, options)).encode()
+        return trial, self._site.service.apps.by_app_id(app_id), options, content
 
     def _apps(self) -> list[App]:
         return [app for app in self._site.service.apps.list() if app.enabled]

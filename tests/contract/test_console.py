@@ -161,6 +161,15 @@ def test_a_session_ends_when_idle_when_logged_out_and_with_a_new_password(
     assert httpx.get(f"{operator.base_url}/", cookies=cookies, trust_env=False).status_code == 303
 
 
+def test_what_the_browser_says_of_a_form_counts_before_its_origin(visitor: httpx.Client) -> None:
+    """Behind a proxy that changes ``Host``, the origin is another."""
+    headers = {"Origin": "https://door.example.com", "Sec-Fetch-Site": "same-origin"}
+    assert visitor.post("/login", headers=headers, data={"password": PASSWORD}).status_code == 303
+    for site in ("cross-site", "same-site"):
+        refused = visitor.post("/login", headers={"Sec-Fetch-Site": site}, data={"password": PASSWORD})
+        assert refused.status_code == 403
+
+
 # --- every page -----------------------------------------------------------------------------------------------------
 
 

@@ -11,18 +11,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from service.console.password import FILE, PasswordFile
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import LiveServer
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 PASSWORD = "correct horse battery"
 CHROMIUM = os.environ.get("AIPFACE_TEST_CHROMIUM") or next(
     (path for path in map(shutil.which, ("chromium", "google-chrome", "chromium-browser")) if path), None
 )
-SCREENS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+SCREENS: dict[str, ViewportSize] = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 UNNAMED_CONTROLS = """() => {
     const named = (each) => each.textContent.trim() || each.getAttribute("aria-label")
         || (each.labels || []).length || each.querySelector("img[alt]:not([alt=''])");
@@ -53,14 +52,14 @@ def camera(pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def browser(camera: Path) -> Iterator[playwright.Browser]:
+def browser(camera: Path) -> Iterator[Browser]:
     options = [
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={camera}",
         "--no-sandbox",  # tests may run as root
     ]
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=options)
         yield started
         started.close()
@@ -75,9 +74,7 @@ def password(server: LiveServer) -> Iterator[str]:
 
 
 @pytest.fixture(params=SCREENS)
-def page(
-    browser: playwright.Browser, server: LiveServer, password: str, request: pytest.FixtureRequest
-) -> Iterator[playwright.Page]:
+def page(browser: Browser, server: LiveServer, password: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A tab of the operator's; it must not meet an error of a script or of the policy."""
     context = browser.new_context(base_url=server.base_url, viewport=SCREENS[request.param], locale="en-US")
     tab = context.new_page()
@@ -93,9 +90,8 @@ def page(
     context.close()
 
 
-def test_enrol_from_a_file_and_be_found_by_the_camera(
-    page: playwright.Page, server: LiveServer, pictures: Pictures
-) -> None:
+def test_enrol_from_a_file_and_be_found_by_the_camera(page: Page, server: LiveServer, pictures: Pictures) -> None:
+    assert page.viewport_size is not None
     group = f"browser_{page.viewport_size['width']}"
     page.goto("/console/try")
     page.get_by_label("App").select_option(server.credentials.app_id)
@@ -104,38 +100,40 @@ def test_enrol_from_a_file_and_be_found_by_the_camera(
     page.get_by_label("group_id", exact=True).fill(group)
     page.get_by_label("user_id").fill("obama")
     page.get_by_role("button", name="Send").click()
-    playwright.expect(page.locator("#code")).to_have_text("SUCCESS")
+    expect(page.locator("#code")).to_have_text("SUCCESS")
     assert "addUser" in (page.locator("#sample-python").text_content() or "")
-    assert page.locator("#canvas").bounding_box()["width"] > 100
+    drawn = page.locator("#canvas").bounding_box()
+    assert drawn is not None
+    assert drawn["width"] > 100
 
     page.goto(f"/console/library/{server.credentials.app_id}/{group}")
     thumbnail = page.locator("ul.faces img")
-    playwright.expect(thumbnail).to_be_visible()
+    expect(thumbnail).to_be_visible()
     assert thumbnail.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 50
 
     page.goto("/console/live")
     page.get_by_label("App").select_option(server.credentials.app_id)
     page.get_by_label("Groups, comma separated").fill(group)
     page.get_by_role("button", name="Start").click()
-    playwright.expect(page.locator("#people")).to_have_text("obama", timeout=30_000)
+    expect(page.locator("#people")).to_have_text("obama", timeout=30_000)
     page.get_by_role("button", name="Stop").click()
-    playwright.expect(page.locator("#people")).to_have_text("")
+    expect(page.locator("#people")).to_have_text("")
 
 
-def test_a_picture_of_the_camera_is_described(page: playwright.Page, server: LiveServer) -> None:
+def test_a_picture_of_the_camera_is_described(page: Page, server: LiveServer) -> None:
     page.goto("/console/try")
     page.get_by_label("App").select_option(server.credentials.app_id)
     page.get_by_role("button", name="Send").click()
-    playwright.expect(page.locator("#state")).to_have_text("Choose a picture first.")
+    expect(page.locator("#state")).to_have_text("Choose a picture first.")
     page.get_by_role("button", name="From the camera").first.click()
     page.get_by_role("button", name="Take the picture").click()
-    playwright.expect(page.locator("#canvas")).to_be_visible()
+    expect(page.locator("#canvas")).to_be_visible()
     page.get_by_role("button", name="Send").click()
-    playwright.expect(page.locator("#code")).to_have_text("SUCCESS")
-    playwright.expect(page.locator("#tables")).to_contain_text(re.compile(r"age\d+"))
+    expect(page.locator("#code")).to_have_text("SUCCESS")
+    expect(page.locator("#tables")).to_contain_text(re.compile(r"age\d+"))
 
 
-def test_pages_are_accessible_and_fit_the_screen(page: playwright.Page) -> None:
+def test_pages_are_accessible_and_fit_the_screen(page: Page) -> None:
     """The basics: a title and one main heading, every control has a name, nothing is wider than the screen."""
     for name in PAGES:
         page.goto(f"/console/{name}")
@@ -150,22 +148,22 @@ def test_pages_are_accessible_and_fit_the_screen(page: playwright.Page) -> None:
         assert page.evaluate("() => document.activeElement.className") == "skip", name
 
 
-def test_a_key_is_made_and_shown_once(page: playwright.Page) -> None:
+def test_a_key_is_made_and_shown_once(page: Page) -> None:
     page.goto("/console/apps")
     page.get_by_label("Name").fill("door")
     page.get_by_role("button", name="Create").click()
-    playwright.expect(page.locator("#secret")).to_have_text(re.compile(r"^\w{32}$"))
+    expect(page.locator("#secret")).to_have_text(re.compile(r"^\w{32}$"))
     page.get_by_role("link", name="Apps").click()
-    playwright.expect(page.locator("#secret")).to_have_count(0)
+    expect(page.locator("#secret")).to_have_count(0)
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/console/login")
     page.goto("/console/apps")
     page.wait_for_url("**/console/login?next=/console/apps")
 
 
-def test_the_pages_speak_chinese(page: playwright.Page) -> None:
+def test_the_pages_speak_chinese(page: Page) -> None:
     page.goto("/console/")
     page.get_by_role("link", name="中文").click()
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("概览")
+    expect(page.get_by_role("heading", level=1)).to_have_text("概览")
     page.goto("/console/usage")
-    playwright.expect(page.get_by_role("heading", level=1)).to_have_text("用量")
+    expect(page.get_by_role("heading", level=1)).to_have_text("用量")

@@ -27,7 +27,7 @@ def of_templates() -> set[str]:
 
 def of_programs() -> set[str]:
     """Sentences that pages pass to the templates: all that end with a full stop."""
-    found = set()
+    found: set[str] = set()
     for path in ROOM.glob("*.py"):
         if path.name in {"texts.py", "password.py"}:
             continue
@@ -40,13 +40,12 @@ def of_programs() -> set[str]:
         found |= {
             node.value
             for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and id(node) not in documentation and _is_sentence(node.value)
+            if isinstance(node, ast.Constant)
+            and id(node) not in documentation
+            and isinstance(node.value, str)
+            and re.match(r"[A-Z].* .*\.$", node.value)
         }
     return found
-
-
-def _is_sentence(value: object) -> bool:
-    return isinstance(value, str) and bool(re.match(r"[A-Z].* .*\.$", value))
 
 
 def test_every_sentence_is_translated_and_no_other() -> None:
