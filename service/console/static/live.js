@@ -14,6 +14,7 @@ const canvas = document.querySelector(".stage canvas");
 const start = document.getElementById("start");
 const stop = document.getElementById("stop");
 let close = null;
+let run = 0; // counts starts: what an earlier one still waits for is not shown
 
 function draw(faces, scale) {
   canvas.width = video.videoWidth;
@@ -35,7 +36,7 @@ function draw(faces, scale) {
   }
 }
 
-async function look() {
+async function look(mine) {
   const { blob, scale } = await snapshot(video, LONGEST);
   const { answer, milliseconds } = await ask(form.dataset.token, {
     app_id: document.getElementById("app").value,
@@ -48,17 +49,22 @@ async function look() {
       max_user_num: "1",
     },
   });
+  if (mine !== run) {
+    return;
+  }
   const good = answer.error_code === 0;
   state.textContent = good || answer.error_code === NO_MATCH ? `${milliseconds} ms` : answer.error_msg;
   draw(good ? answer.result.face_list : [], scale);
 }
 
-async function run() {
-  while (close) {
+async function keepLooking(mine) {
+  while (mine === run) {
     try {
-      await look();
+      await look(mine);
     } catch {
-      state.textContent = state.dataset.failed;
+      if (mine === run) {
+        state.textContent = state.dataset.failed;
+      }
     }
     await new Promise((done) => setTimeout(done, PAUSE));
   }
@@ -66,20 +72,22 @@ async function run() {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  start.disabled = true;
   try {
     close = await openCamera(video);
   } catch {
+    start.disabled = false;
     state.textContent = state.dataset.camera;
     return;
   }
-  start.disabled = true;
   stop.disabled = false;
-  run();
+  run += 1;
+  keepLooking(run);
 });
 
 stop.addEventListener("click", () => {
+  run += 1;
   close();
-  close = null;
   start.disabled = false;
   stop.disabled = true;
   canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
