@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 
 from models.manifest import PackManifest
 from models.progress import Progress
+from service import state
 from service.access.attempts import Attempts
 from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
 from service.api.application import build_api
-from service.api.ports import Check, Readiness
+from service.api.ports import Readiness
 from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
-from service.errors import ServiceUnavailable
+from service.console import application as console
+from service.console.ports import AuditLog, Operator
 from service.identity.enrolment import Enrolment
 from service.identity.register import Register
 from service.identity.verification import VerifyPerson
@@ -38,6 +40,7 @@ from service.library.memberships import Memberships
 from service.library.quotas import Quotas
 from service.library.uploads import Uploads
 from service.library.users import Users
+from service.metrics import State
 from service.parts import (
     Models,
     authority_of,
@@ -58,7 +61,6 @@ from service.recognition.ranking import RankFaces
 from service.recognition.selfie import VerifySelfie
 from service.recognition.video import VerifyVideo
 from service.search.protocol import FaceSearch
-from service.storage import migrations
 from service.storage.engine import Database
 from service.upkeep import Upkeep
 
@@ -102,35 +104,15 @@ class Service:
     open_envelope: OpenEnvelopes
     judge_risk: JudgeRisk
     uploads: Uploads
+    operator: Operator
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
-        checks = (self._weights(), self._database_check(), self._index())
-        return Readiness(all(check.ok for check in checks), checks)
+        return state.readiness(self)
 
-    def _weights(self) -> Check:
-        return Check("weights", ok=True, detail=f"{self.engine.model_id} on {', '.join(self.engine.providers)}")
-
-    def _database_check(self) -> Check:
-        try:
-            current, head = migrations.current(self.database.url), migrations.head()
-        except ServiceUnavailable as error:
-            return Check("database", ok=False, detail=str(error))
-        if current != head:
-            return Check("database", ok=False, detail=f"schema {current}, needed {head}: aipface db upgrade")
-        return Check("database", ok=True, detail=f"schema {current}")
-
-    def _index(self) -> Check:
-        try:
-            with self.database.read() as reader:
-                heads = reader.changes.heads()
-        except ServiceUnavailable as error:
-            return Check("index", ok=False, detail=str(error))
-        # An app that has never written is not loaded before it is used; it has nothing to be behind with.
-        behind = sum(max(self.catalog.position(app), 0) < head for app, head in heads.items())
-        if behind:
-            return Check("index", ok=False, detail=f"{behind} apps are being replayed")
-        return Check("index", ok=True, detail=f"{self.catalog.faces()} faces")
+    def state(self) -> State:
+        """What goes up and down, in numbers."""
+        return state.look(self)
 
 
 @contextlib.contextmanager
@@ -156,16 +138,22 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         yield _compose(stack, admin, models, catalog)
 
 
-def create_app(service: Service) -> FastAPI:
-    """The ASGI application in front of a service."""
+def create_app(service: Service, *, audit: AuditLog | None = None) -> FastAPI:
+    """The ASGI application in front of a service; the console shows ``audit`` where there is one."""
     settings = service.settings
-    return build_api(
+    api = build_api(
         service,
         threads=settings.request_threads,
         max_body_bytes=settings.max_body_bytes,
         max_video_bytes=settings.max_video_bytes,
         private_alias=settings.private_alias,
+        slow_seconds=settings.slow_request_ms / 1000,
+        metrics_access=settings.metrics_access,
     )
+    api.add_route("/console", console.to_the_console)
+    pages = console.build_console(service, api, max_body_bytes=settings.max_body_bytes, audit=audit)
+    api.mount("/console", pages)
+    return api
 
 
 def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog: FaceSearch) -> Service:
@@ -226,5 +214,6 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
             max_age=timedelta(seconds=settings.envelope_max_age),
             max_picture_bytes=settings.max_body_bytes,
         ),
+        operator=Operator(settings.home, admin.keyring.derive("console")),
         judge_risk=JudgeRisk(intake, scores, database, admin.keyring, risk_limits(settings)),
     )

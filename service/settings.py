@@ -248,6 +248,19 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="`text` for people, `json` for machines.")
+    slow_request_ms: int = Field(
+        default=2000,
+        ge=0,
+        le=3_600_000,
+        description="A call that takes more milliseconds is logged with what it spent where; 0 logs none.",
+    )
+    metrics_access: Literal["off", "loopback", "on"] = Field(
+        default="loopback",
+        description=(
+            "Who may read `/metrics`: nobody (`off`), programs on this machine that come through no proxy "
+            "(`loopback`), everybody who reaches the port (`on`)."
+        ),
+    )
 
     @property
     def secret_key_file(self) -> Path:
@@ -290,7 +303,7 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
                 raise ValueError("there is no such time zone here") from None
         return value
 
-    @field_validator("log_level", "log_format", "device", mode="before")
+    @field_validator("log_level", "log_format", "device", "metrics_access", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value

@@ -6,14 +6,16 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import __version__
-from service.api import capture_keys, editing, feedback
+from service.api import capture_keys, editing, feedback, metrics
 from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
@@ -45,15 +47,18 @@ def build_api(
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES,
     private_alias: bool = False,
+    slow_seconds: float = 0.0,
+    metrics_access: metrics.Exposure = "loopback",
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """Put the routes in front of the use cases.
 
     ``threads`` is how many requests are worked on at once, ``backlog`` how many more may wait for a thread before
-    the next is answered "busy"; ``private_alias`` adds the routes that ask for no token; ``lifespan`` starts and stops
-    what the composition root made.
+    the next is answered "busy"; ``private_alias`` adds the routes that ask for no token; calls longer than
+    ``slow_seconds`` are logged with their stages (0: none); ``metrics_access`` says who may read ``/metrics``;
+    ``lifespan`` starts and stops what the composition root made.
     """
-    api = FastAPI(
+    api = FastAPIOffline(  # its scripts come from this server, not from a public network
         title="aipface-server",
         version=__version__,
         summary="A self-hosted face recognition server that answers the Baidu AI face API.",
@@ -61,7 +66,9 @@ def build_api(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    dispatcher = Dispatcher(service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes)
+    dispatcher = Dispatcher(
+        service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes, slow_seconds=slow_seconds
+    )
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))
@@ -76,6 +83,7 @@ def build_api(
     api.include_router(oauth_routes.router(service, dispatcher))
     api.include_router(linkface_routes.router(service, dispatcher, max_body_bytes))
     _add_health(api, service)
+    metrics.add(api, service, metrics_access, partial(_failure, UnknownCall("no call lives at this path")))
     for status in (404, 405):
         api.add_exception_handler(status, _no_such_call)
     api.add_exception_handler(Exception, _unexpected)

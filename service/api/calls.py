@@ -21,6 +21,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service import metrics
 from service.access import permissions
 from service.api import body, caller
 from service.api.body import Parameters, Received
@@ -76,15 +77,23 @@ class Dialect(Protocol):
         """The body that tells of an error."""
         ...
 
+    def code(self, error: ServiceError) -> int:
+        """The number by which that body tells it."""
+        ...
+
 
 class Dispatcher:
     """Runs calls in worker threads, at most ``threads`` at once with ``backlog`` waiting for one."""
 
-    def __init__(self, service: UseCases, *, threads: int, backlog: int, max_body_bytes: int) -> None:
+    def __init__(
+        self, service: UseCases, *, threads: int, backlog: int, max_body_bytes: int, slow_seconds: float = 0.0
+    ) -> None:
+        """A call that takes longer than ``slow_seconds`` is logged with what it spent where; 0 logs none."""
         self._service = service
         self._limiter = anyio.CapacityLimiter(threads)
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
+        self._slow_seconds = slow_seconds
 
     async def answer(
         self, request: Request, call: Call[Any, Any], dialect: Dialect, identify: Identify = caller.identify
@@ -92,9 +101,10 @@ class Dispatcher:
         """Answer a request. Always HTTP 200: clients take any other status for a broken connection."""
         stamp, started = Stamp.now(), time.perf_counter()
         error: ServiceError | None = None
+        spent: dict[str, float] = {}
         try:
             received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
-            work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp)
+            work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp, spent)
             content = await self._in_thread(partial(_unless_left, request, work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
@@ -105,7 +115,11 @@ class Dispatcher:
             error = ServiceError("unexpected")
             logger.exception("unexpected failure of a call", extra={"call": call.name, "log_id": stamp.log_id})
             content = dialect.failure(error, stamp)
-        self._log(call, stamp, error, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        code = 0 if error is None else dialect.code(error)
+        metrics.observe_call(metrics.call_label(call.path), code, seconds, failed=error is not None)
+        self._log(call, stamp, error, seconds)
+        self._log_slow(call, stamp, seconds, spent)
         return Response(content, media_type=JSON, headers={LOG_ID_HEADER: str(stamp.log_id)})
 
     async def in_thread(self, work: Callable[[], R]) -> R:
@@ -135,16 +149,18 @@ class Dispatcher:
         head: Head,
         received: Received,
         stamp: Stamp,
+        spent: dict[str, float],
     ) -> bytes:
         """In a worker thread."""
-        app, parameters = identify(self._service, head, received)
-        permissions.check(app, call.permission)
-        with self._service.quotas.admitted(app, call.path):
-            if parameters is None:
-                parameters = body.decode(received)
-            arguments = call.parse(parameters)
-            outcome = call.run(self._service, app, arguments)
-            return dialect.success(call.present(arguments, outcome), stamp)
+        with metrics.RUNNING.track_inprogress(), metrics.spent_in_stages(spent):
+            app, parameters = identify(self._service, head, received)
+            permissions.check(app, call.permission)
+            with self._service.quotas.admitted(app, call.path):
+                if parameters is None:
+                    parameters = body.decode(received)
+                arguments = call.parse(parameters)
+                outcome = call.run(self._service, app, arguments)
+                return dialect.success(call.present(arguments, outcome), stamp)
 
     @staticmethod
     def _log(call: Call[Any, Any], stamp: Stamp, error: ServiceError | None, seconds: float) -> None:
@@ -156,6 +172,17 @@ class Dispatcher:
                 "outcome": "success" if error is None else type(error).__name__,
                 "milliseconds": round(seconds * 1000, 1),
             },
+        )
+
+    def _log_slow(self, call: Call[Any, Any], stamp: Stamp, seconds: float, spent: dict[str, float]) -> None:
+        """Where a slow call's time went; what no stage accounts for was spent waiting for a thread, or on Python."""
+        if not 0 < self._slow_seconds < seconds:
+            return
+        metrics.SLOW.inc()
+        stages = {f"{stage}_ms": round(time * 1000, 1) for stage, time in spent.items()}
+        milliseconds = round(seconds * 1000, 1)
+        logger.warning(
+            "slow call", extra={"call": call.name, "log_id": stamp.log_id, "milliseconds": milliseconds, **stages}
         )
 
 

@@ -39,6 +39,10 @@ class Enveloped:
             return dump({"error_code": code.number, "error_msg": code.text})
         return _envelope(code.number, code.text, stamp, None)
 
+    def code(self, error: ServiceError) -> int:
+        """Its number."""
+        return self._codes.of(error).number
+
 
 def _envelope(code: int, text: str, stamp: Stamp, result: object, **beside: object) -> bytes:
     return dump(

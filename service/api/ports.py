@@ -19,6 +19,7 @@ from service.library.memberships import Memberships
 from service.library.quotas import Quotas
 from service.library.uploads import Uploads
 from service.library.users import Users
+from service.metrics import State
 from service.recognition.compare import CompareFaces
 from service.recognition.detect import DetectFaces
 from service.recognition.identify import IdentifyFaces
@@ -117,4 +118,8 @@ class UseCases(Protocol):
 
     def readiness(self) -> Readiness:
         """The state of everything the service depends on; may ask the database."""
+        ...
+
+    def state(self) -> State:
+        """What goes up and down, in numbers; asks the database."""
         ...

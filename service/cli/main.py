@@ -10,6 +10,7 @@ from service.cli.bulk_copy import copy
 from service.cli.bulk_export import export
 from service.cli.bulk_import import import_pictures
 from service.cli.calibrate import calibrate
+from service.cli.console import console
 from service.cli.database import database
 from service.cli.doctor import doctor
 from service.cli.failures import one_sentence
@@ -38,6 +39,7 @@ application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
 application.add_typer(tls, name="tls")
 application.add_typer(keys, name="key")
+application.add_typer(console, name="console")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.errors import PictureUnreadable
 from service.images.headers import UPRIGHT, Format, Header, HeaderError, read_header
+from service.metrics import measured
 from service.values import Image
 
 DEFAULT_PIXEL_LIMIT = 50_000_000
@@ -34,6 +35,7 @@ _REDUCED = {
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
+@measured("decode")
 def decode_picture(data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Image:
     """The upright picture in ``data``, ``(height, width, 3)`` uint8 BGR.
 

@@ -17,6 +17,7 @@ import httpcore
 from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTimedOut
 from service.images.addresses import Address, AllowList
 from service.images.proxies import Proxies, Proxy
+from service.metrics import measured
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -58,6 +59,7 @@ class PictureDownloader:
         self._allowed = AllowList(allowed)
         self._resolver = resolver
 
+    @measured("download")
     def fetch(self, url: str) -> bytes:
         """The bytes behind ``url``, at most ``size_limit``, whatever type the server claims.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from service.errors import Overloaded
+from service.metrics import observe_stage
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
 """Tells, in the context of a request, whether whoever asked has hung up; asked after a wait and at no other time."""
@@ -23,8 +25,8 @@ class Admission:
     def __init__(self, permits: int, queue_limit: int) -> None:
         if permits < 1 or queue_limit < 0:
             raise ValueError("permits must be at least 1 and the queue's limit at least 0")
-        self._permits = permits
-        self._queue_limit = queue_limit
+        self.permits = permits
+        self.queue_limit = queue_limit
         self._lock = threading.Lock()
         self._inside = 0
         self._queue: list[threading.Event] = []
@@ -45,7 +47,9 @@ class Admission:
 
         Raises :class:`Abandoned` when the turn comes and the caller has left.
         """
+        started = time.perf_counter()
         self._enter()
+        observe_stage("wait", time.perf_counter() - started)
         try:
             yield
         finally:
@@ -53,10 +57,10 @@ class Admission:
 
     def _enter(self) -> None:
         with self._lock:
-            if self._inside < self._permits:
+            if self._inside < self.permits:
                 self._inside += 1
                 return
-            if len(self._queue) >= self._queue_limit:
+            if len(self._queue) >= self.queue_limit:
                 raise Overloaded(f"{self._inside} requests are being worked on and {len(self._queue)} wait")
             turn = threading.Event()
             self._queue.append(turn)

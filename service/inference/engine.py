@@ -30,6 +30,7 @@ from service.inference.portrait import portrait
 from service.inference.pose import HeadPose
 from service.inference.runtimes import in_use
 from service.inference.session import Runtime, Session, load_session
+from service.metrics import measured
 from service.values import Embeddings, Face, Image, Points
 
 # Candidates below this confidence are not looked at. It is low, since every doubtful one is looked at twice.
@@ -58,6 +59,7 @@ class Engine:
         self._embedder = Embedder(sessions, pack.embedder)
         self._pose = HeadPose.load()
 
+    @measured("detect")
     def detect(self, image: Image, limit: int) -> list[Face]:
         """At most ``limit`` faces of ``image``, largest first. What is said of a face does not depend on ``limit``.
 
@@ -68,6 +70,7 @@ class Engine:
         """
         return self._largest_first(self._finder.find(image, limit), image)[:limit]
 
+    @measured("detect")
     def glance(self, image: Image) -> list[Face]:
         """Upright faces of at least a thirtieth of ``image``'s longer side, largest first; bounded work per picture."""
         return self._largest_first(self._finder.glance(image), image)
@@ -84,6 +87,7 @@ class Engine:
         """The 112x112 BGR crop in which the five ``points`` lie on the ArcFace template; black outside the picture."""
         return warp(image, crop_square(points), (CROP_SIDE, CROP_SIDE))
 
+    @measured("embed")
     def embed(self, crops: Sequence[Image]) -> Embeddings:
         """``(n, dimension)`` float32 of unit length for aligned crops."""
         return self._embedder.embed(crops)

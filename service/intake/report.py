@@ -14,6 +14,7 @@ from service.inference.attributes import EyeStatus, FaceReader, Typed
 from service.inference.quality import Quality
 from service.intake.acceptance import check_liveness, check_quality, check_spoofing
 from service.intake.controls import Controls
+from service.metrics import measured
 from service.values import Angles, Control, Face, FaceField, Image, Points
 
 _OF_THE_MESH = frozenset(
@@ -70,6 +71,7 @@ class Reporter:
         """The networks that reports are made with."""
         return self._analyst
 
+    @measured("analyse")
     def report(self, look: Look, fields: frozenset[FaceField], controls: Controls) -> FaceReport:
         """Compute what was asked for, in the order quality, liveness, spoofing, the rest.
 

@@ -22,6 +22,17 @@ class Faces:
         with self._database.read(app.pk) as reader:
             return reader.faces.entries(user_in_group(reader, app, group_id, user_id))
 
+    def portrait(self, app: App, group_id: str, user_id: str, face_token: str) -> bytes | None:
+        """The stored crop of a face as JPEG; ``None`` where none was kept.
+
+        Raises ``GroupNotFound``, ``UserNotFound``, ``EnrolledFaceNotFound``.
+        """
+        with self._database.read() as reader:
+            face = reader.faces.pk_by_token(user_in_group(reader, app, group_id, user_id), face_token)
+            if face is None:
+                raise EnrolledFaceNotFound
+            return reader.faces.portrait(face)
+
     def delete(self, app: App, group_id: str, user_id: str, face_token: str) -> None:
         """Delete one face with its embedding and crop; with the last face goes the user.
 

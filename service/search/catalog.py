@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from service.metrics import measured
 from service.search.flat import FlatIndex
-from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory
+from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
 from service.search.replay import apply_changes, fill
 from service.values import Embedding, Hit
 
@@ -108,6 +109,7 @@ class Catalog:
 
     # --- searching ---
 
+    @measured("search")
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
     ) -> list[Hit]:
@@ -119,6 +121,7 @@ class Catalog:
         ]
         return _ranked(hits)[:limit]
 
+    @measured("search")
     def search_user(
         self, app_pk: int, group_pks: Sequence[int], user_pks: Sequence[int], probe: Embedding
     ) -> list[Hit]:
@@ -134,6 +137,11 @@ class Catalog:
     def faces(self) -> int:
         """How many faces are searchable."""
         return self.stats().faces
+
+    def size(self) -> IndexSize:
+        """How much there is, and the memory that it takes."""
+        stats = self.stats()
+        return IndexSize(stats.faces, stats.groups, stats.nbytes)
 
     def stats(self) -> CatalogStats:
         libraries = list(self._libraries.values())

@@ -19,7 +19,8 @@ import numpy as np
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from service.errors import ServiceUnavailable
-from service.search.protocol import NEVER, Block, ChangeSource
+from service.metrics import measured
+from service.search.protocol import NEVER, Block, ChangeSource, IndexSize
 from service.search.replay import surviving_additions
 from service.search.similarity import best_of_users, exact, rounded
 from service.values import Change, ChangeKind, Embedding, Embeddings, Hit
@@ -127,6 +128,7 @@ class MilvusCatalog:
 
     # --- searching ---
 
+    @measured("search")
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
     ) -> list[Hit]:
@@ -152,6 +154,7 @@ class MilvusCatalog:
         users = [int(hit["entity"]["user_pk"]) for hit in found]
         return self._settled(f"{scope} and user_pk in", users, probe, limit, min_similarity)
 
+    @measured("search")
     def search_user(
         self, app_pk: int, group_pks: Sequence[int], user_pks: Sequence[int], probe: Embedding
     ) -> list[Hit]:
@@ -168,6 +171,10 @@ class MilvusCatalog:
                 self._faces, filter="app_pk >= 0", output_fields=["count(*)"], consistency_level=_STRONG
             )
         return int(row["count(*)"])
+
+    def size(self) -> IndexSize:
+        """Milvus keeps the memory it takes to itself."""
+        return IndexSize(self.faces(), None, None)
 
     # --- inside: searching ---
 

@@ -27,6 +27,15 @@ class Candidate:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class IndexSize:
+    """How much is searchable; ``groups`` and ``nbytes`` (memory) are ``None`` where another program holds the index."""
+
+    faces: int
+    groups: int | None
+    nbytes: int | None
+
+
 NEVER = -1
 """Position of an app that has not been loaded yet."""
 
@@ -127,3 +136,6 @@ class FaceSearch(Protocol):
 
     def faces(self) -> int:
         """How many faces are searchable."""
+
+    def size(self) -> IndexSize:
+        """The same, and what it takes."""

@@ -177,6 +177,11 @@ class Database:
         with translated(), psycopg.connect(driver_address(self.url), connect_timeout=CONNECT_SECONDS) as connection:
             yield connection
 
+    def connections(self) -> int:
+        """Connections of the pool in use now."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
+
     def ping(self) -> None:
         """Ask for a sign of life."""
         with translated(), contextlib.closing(Execution(self._autocommit)) as execution:

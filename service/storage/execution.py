@@ -9,6 +9,7 @@ import psycopg
 import sqlalchemy as sa
 import sqlalchemy.exc
 
+from service.metrics import measured
 from service.storage.failures import disconnected
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -30,24 +31,22 @@ class Execution:
         self._act = act
         self._connection: sa.Connection | None = None
 
+    @measured("database")
     def run(self, statement: sa.Executable, parameters: Parameters = None) -> sa.CursorResult[Any]:
         """Execute one statement. Driver errors pass through; the caller translates them."""
         if self._connection is None:
-            self._connection = self._engine.connect()
+            self._connection = self._checked_out()
             try:
-                if self._act is not None:
-                    self._act(self._connection)
                 return self._connection.execute(statement, parameters)
             except sqlalchemy.exc.DBAPIError as error:
                 if not disconnected(error):
                     raise
                 # SQLAlchemy has thrown away every connection of the pool that is as old as this one.
-                self._connection.close()
-                self._connection = self._engine.connect()
-                if self._act is not None:
-                    self._act(self._connection)
+                self.close()
+                self._connection = self._checked_out()
         return self._connection.execute(statement, parameters)
 
+    @measured("database")
     def direct(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Execute one statement of the hot path by the driver itself; returns its rows, none where it gives none.
 
@@ -55,7 +54,7 @@ class Execution:
         driver and back, four times as long as the driver takes.
         """
         if self._connection is None:
-            self._connection = self._engine.connect()
+            self._connection = self._checked_out()
             try:
                 return self._by_driver(self._connection, statement, parameters)
             except psycopg.OperationalError:
@@ -66,6 +65,21 @@ class Execution:
                 self.run(sa.text("SELECT 1"))  # SQLAlchemy throws away what else is dead in the pool
         return self._by_driver(self._connection, statement, parameters)
 
+    def _checked_out(self) -> sa.Connection:
+        """A connection that acts for whom the work is for; one that turns out to be dead is replaced once."""
+        connection = self._engine.connect()
+        if self._act is None:
+            return connection
+        try:
+            self._act(connection)
+        except sqlalchemy.exc.DBAPIError as error:
+            connection.close()
+            if not disconnected(error):
+                raise
+            connection = self._engine.connect()
+            self._act(connection)
+        return connection
+
     @staticmethod
     def _by_driver(connection: sa.Connection, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         driver = _driver(connection)
@@ -75,6 +89,7 @@ class Execution:
             cursor.execute(statement.encode(), parameters)
             return [] if cursor.description is None else cursor.fetchall()
 
+    @measured("database")
     def commit(self) -> None:
         if self._connection is not None:
             self._connection.commit()

@@ -82,6 +82,11 @@ class FaceReader:
         query = sa.select(faces.c.pk, faces.c.portrait).where(faces.c.pk == sa.any_(wanted))
         return {row.pk: bytes(row.portrait) for row in self._execution.run(query) if row.portrait is not None}
 
+    def portrait(self, pk: int) -> bytes | None:
+        """The crop of a face as JPEG, if one was kept and the face is there."""
+        portrait = self._execution.run(sa.select(faces.c.portrait).where(faces.c.pk == pk)).scalar_one_or_none()
+        return None if portrait is None else bytes(portrait)
+
     def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
         """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
         query = sa.select(faces.c.token, faces.c.embedding).where(

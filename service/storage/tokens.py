@@ -29,6 +29,16 @@ class TokenReader:
         row = self._execution.run(query).one_or_none()
         return None if row is None else RememberedFace(stored_face(row), embedding_of(row.usable))
 
+    def size(self) -> tuple[int, int]:
+        """Rows, as PostgreSQL's statistics estimate them, and bytes on disk: what counting would not be worth."""
+        row = self._execution.run(_SIZE).one()
+        return int(row.rows), int(row.bytes)
+
+
+_SIZE = sa.text("""
+    SELECT COALESCE(pg_stat_get_live_tuples('face_tokens'::regclass), 0) AS rows,
+           pg_total_relation_size('face_tokens'::regclass) AS bytes
+""")
 
 _PURGE = sa.text("""
     DELETE FROM face_tokens WHERE ctid = ANY (ARRAY(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
 from service.api.v3.routes import CALLS
@@ -26,7 +28,13 @@ def test_ready(http: httpx.Client, wire: Wire) -> None:
 
 
 def test_documentation(http: httpx.Client) -> None:
-    assert "swagger" in http.get("/docs").text.lower()
+    page = http.get("/docs").text
+    assert "swagger" in page.lower()
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    for asset in loaded:  # of this server, not of a public network
+        assert asset.startswith("/")
+        assert http.get(asset).status_code == 200
     described = http.get("/openapi.json").json()["paths"]
     for call in CALLS:
         operation = described[call.path]["post"]

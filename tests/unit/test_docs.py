@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from service.api.application import build_api
+from service.api.metrics import markdown
 from service.api.ports import UseCases
 from service.api.v1.codes import VIDEO_CODES
 from service.api.v3.codes import CODES
@@ -43,6 +45,25 @@ def test_every_code_of_videos_is_documented() -> None:
     assert VIDEO_CODES.markdown() in text
 
 
+def test_every_metric_is_documented() -> None:
+    """Mend it with: python -c "from service.api.metrics import markdown; print(markdown())"."""
+    assert f"\n\n{markdown()}\n\n" in (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    known = set(re.findall(r"^\| `(\w+)`", markdown(), re.MULTILINE))
+    known |= {f"{name}{suffix}" for name in known for suffix in ("_bucket", "_count", "_sum")}
+    dashboard = (ROOT / "deploy" / "grafana" / "aipface.json").read_text(encoding="utf-8")
+    asked = {name for panel in json.loads(dashboard)["panels"] for name in metric_names(panel)}
+    assert asked
+    assert asked <= known
+
+
+def metric_names(panel: dict[str, Any]) -> set[str]:
+    """Our metrics in the queries of a dashboard's panel."""
+    return {name for target in panel.get("targets", ()) for name in re.findall(r"aipface_\w+", target["expr"])}
+
+
 def documented_paths(text: str) -> set[str]:
     """Paths in code spans of the README's table rows."""
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -70,6 +91,6 @@ def test_the_table_of_calls_and_clients_is_current() -> None:
 
 
 def test_every_route_of_a_client_stands_in_the_table_of_calls() -> None:
-    own = {"/envelope/v1/keys", "/healthz", "/readyz", "/oauth/2.0/token"}
+    own = {"/envelope/v1/keys", "/healthz", "/metrics", "/readyz", "/oauth/2.0/token"}
     answered = {call.path for call in data.calls() if call.name not in data.missing().calls}
     assert answered == served_paths() - own

@@ -14,6 +14,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service import metrics
 from service.access import permissions
 from service.access.sealed_data import SealedDataError
 from service.api import body
@@ -82,7 +83,9 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
             logger.exception("unexpected failure of a call", extra={"call": CALL, "request_id": request_id})
             outcome = "INTERNAL_ERROR"
             response = _failed(ServiceError("unexpected"), request_id)
-        _log(request_id, outcome, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        metrics.observe_call(metrics.call_label(PATH), outcome, seconds, failed=outcome != codes.OK)
+        _log(request_id, outcome, seconds)
         return response
 
     async def nothing(_request: Request) -> Response:

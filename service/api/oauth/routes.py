@@ -6,6 +6,7 @@ import dataclasses
 import hmac
 import logging
 import secrets
+import time
 from collections.abc import Mapping
 from functools import partial
 from urllib.parse import parse_qsl
@@ -14,6 +15,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service import metrics
 from service.access.tokens import TokenGrant
 from service.api import body
 from service.api.body import Received
@@ -27,6 +29,7 @@ PATH = "/oauth/2.0/token"
 GRANT_TYPE = "client_credentials"
 
 MAX_BODY_BYTES = 65_536
+HTTP_OK = 200
 
 _INVALID_CLIENT = "invalid_client"
 _HEADERS = {"Cache-Control": "no-store"}
@@ -43,6 +46,7 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
     routes = APIRouter(tags=["oauth"])
 
     async def token(request: Request) -> Response:
+        started = time.perf_counter()
         try:
             received = await body.receive(request, MAX_BODY_BYTES)
             query = request.scope["query_string"].decode("latin-1")
@@ -55,6 +59,8 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
         except Exception:
             logger.exception("unexpected failure of the token endpoint")
             content, status = _refusal(ServiceError("unexpected"))
+        seconds = time.perf_counter() - started
+        metrics.observe_call(metrics.call_label(PATH), status, seconds, failed=status != HTTP_OK)
         return Response(content, status_code=status, media_type=JSON, headers=_HEADERS)
 
     for method in ("GET", "POST"):

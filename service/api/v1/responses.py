@@ -44,6 +44,10 @@ class OldEnvelope:
             return dump({"error_code": code.number, "error_msg": code.text})
         return _old(code.number, code.text, stamp, None)
 
+    def code(self, error: ServiceError) -> int:
+        """Its number."""
+        return VIDEO_CODES.of(error).number
+
 
 def _old(code: int, text: str, stamp: Stamp, result: object) -> bytes:
     return dump(

@@ -38,6 +38,10 @@ class Plain:
             return dump({"error_code": code.number, "error_msg": code.text})
         return dump({"error_code": code.number, _LOG_ID: stamp.log_id, "error_msg": code.text})
 
+    def code(self, error: ServiceError) -> int:
+        """Its number."""
+        return CODES.of(error).number
+
 
 def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
     """Of ``detect``. A field that was asked for and is not known of this face is left out."""

@@ -1,0 +1,117 @@
+"""What the console needs of the rest: the use cases, as ``service.app`` composes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from service.access.tokens import Tokens
+from service.console.password import FILE, PasswordFile
+from service.console.sessions import LoginThrottle, Sessions
+from service.library.apps import Apps
+from service.library.faces import Faces
+from service.library.groups import Groups
+from service.library.users import Users
+from service.metrics import State
+
+
+class Check(Protocol):
+    """One thing that must be in order."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ok(self) -> bool: ...
+
+    @property
+    def detail(self) -> str: ...
+
+
+class Readiness(Protocol):
+    """Whether the service can answer."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def checks(self) -> Sequence[Check]: ...
+
+
+class Operator:
+    """The one account of the console: its password, its sessions, and how often somebody may guess."""
+
+    def __init__(self, home: Path, keys: Sequence[bytes]) -> None:
+        """``keys`` of 32 bytes sign the sessions."""
+        self.password = PasswordFile(home / FILE)
+        self.sessions = Sessions(keys)
+        self.throttle = LoginThrottle()
+
+
+class AuditDraft(Protocol):
+    """What was done; groups and users by the names that the caller gave."""
+
+    @property
+    def time(self) -> datetime: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def call(self) -> str: ...
+
+    @property
+    def outcome(self) -> str: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
+
+    @property
+    def users(self) -> Sequence[str]: ...
+
+
+class AuditEntry(Protocol):
+    """One entry of the audit log."""
+
+    @property
+    def draft(self) -> AuditDraft: ...
+
+
+class AuditLog(Protocol):
+    """Where what was done is written down."""
+
+    def latest(self, limit: int) -> Sequence[AuditEntry]:
+        """The newest entries."""
+        ...
+
+
+class UseCases(Protocol):
+    """The use cases behind the pages. All are synchronous and thread-safe."""
+
+    @property
+    def operator(self) -> Operator: ...
+
+    @property
+    def apps(self) -> Apps: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+    @property
+    def groups(self) -> Groups: ...
+
+    @property
+    def users(self) -> Users: ...
+
+    @property
+    def faces(self) -> Faces: ...
+
+    def readiness(self) -> Readiness:
+        """The state of everything the service depends on."""
+        ...
+
+    def state(self) -> State:
+        """What goes up and down, in numbers."""
+        ...

@@ -1,0 +1,242 @@
+"""What is measured, and how: Prometheus instruments on a registry of our own, and the minutes behind the charts.
+
+Instruments belong to the process, as what they measure does. Rooms mark their stages with ``measured``; it costs a few
+microseconds. The state of the service (queue, faces, index) is not kept here: it is asked for when somebody looks.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+CALLS = Counter(
+    "aipface_requests",
+    "Answered requests, by call and by the code in the answer (0: success).",
+    ("call", "code"),
+    registry=REGISTRY,
+)
+CALL_TIME = Histogram(
+    "aipface_request_seconds",
+    "Time from a request's first byte read to its answer, by call.",
+    ("call",),
+    buckets=CALL_SECONDS,
+    registry=REGISTRY,
+)
+RUNNING = Gauge("aipface_requests_running", "Requests that are being answered now.", registry=REGISTRY)
+STAGE_TIME = Histogram(
+    "aipface_stage_seconds",
+    "Time of one run of a stage: wait (for a permit to compute), download, decode, detect, embed, analyse (attributes, "
+    "quality, liveness), search, database (one statement).",
+    ("stage",),
+    buckets=STAGE_SECONDS,
+    registry=REGISTRY,
+)
+SLOW = Counter("aipface_slow_requests", "Requests that took longer than `slow_request_ms`.", registry=REGISTRY)
+
+STAGES = ("wait", "download", "decode", "detect", "embed", "analyse", "search", "database")
+
+_stages = {stage: STAGE_TIME.labels(stage) for stage in STAGES}
+_of_thread = threading.local()
+
+
+def observe_stage(stage: str, seconds: float) -> None:
+    """Count one run of a stage, also for the request that this thread works on."""
+    _stages[stage].observe(seconds)
+    spent: dict[str, float] | None = getattr(_of_thread, "spent", None)
+    if spent is not None:
+        spent[stage] = spent.get(stage, 0.0) + seconds
+
+
+def measured(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator: every run of the function, failing ones too, counts as one run of the stage."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                observe_stage(stage, time.perf_counter() - started)
+
+        return timed
+
+    return decorate
+
+
+@contextmanager
+def spent_in_stages(spent: dict[str, float]) -> Iterator[None]:
+    """Inside the block, what this thread spends in each stage is added up in ``spent``, in seconds by stage."""
+    _of_thread.spent = spent
+    try:
+        yield
+    finally:
+        _of_thread.spent = None
+
+
+# --- calls --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Minute:
+    """What happened within one minute; ``buckets`` count latencies up to each of ``CALL_SECONDS``, and above."""
+
+    number: int
+    calls: int = 0
+    failures: int = 0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(CALL_SECONDS) + 1))
+
+
+class RecentMinutes:
+    """The last hours of this process by the minute, for charts without a Prometheus beside it. Thread-safe."""
+
+    def __init__(self, minutes: int = 180) -> None:
+        self._lock = threading.Lock()
+        self._minutes: deque[Minute] = deque(maxlen=minutes)
+
+    def observe(self, seconds: float, *, failed: bool, now: float | None = None) -> None:
+        """Count one request that took ``seconds``; ``now`` in seconds since the epoch."""
+        number = int((time.time() if now is None else now) // 60)
+        bucket = next((place for place, bound in enumerate(CALL_SECONDS) if seconds <= bound), len(CALL_SECONDS))
+        with self._lock:
+            if not self._minutes or self._minutes[-1].number < number:
+                self._minutes.append(Minute(number))
+            minute = self._minutes[-1]
+            minute.calls += 1
+            minute.failures += failed
+            minute.buckets[bucket] += 1
+
+    def last(self, minutes: int, now: float | None = None) -> list[Minute]:
+        """The last ``minutes`` ones, oldest first; those in which nothing happened are empty."""
+        newest = int((time.time() if now is None else now) // 60)
+        with self._lock:
+            known = {
+                minute.number: Minute(minute.number, minute.calls, minute.failures, list(minute.buckets))
+                for minute in self._minutes
+            }
+        return [known.get(number) or Minute(number) for number in range(newest - minutes + 1, newest + 1)]
+
+
+RECENT = RecentMinutes()
+
+
+def observe_call(call: str, code: int | str, seconds: float, *, failed: bool) -> None:
+    """Count an answered request; ``call`` as ``call_label`` makes it."""
+    CALLS.labels(call, str(code)).inc()
+    CALL_TIME.labels(call).observe(seconds)
+    RECENT.observe(seconds, failed=failed)
+
+
+def call_label(path: str) -> str:
+    """How a call's path stands in the label ``call``: without the part that most have in common."""
+    return path.removeprefix("/rest/2.0/face/").removeprefix("/")
+
+
+def quantile(buckets: list[int], part: float) -> float | None:
+    """The latency that ``part`` (0..1) of the requests stayed below, in seconds; ``None`` without requests.
+
+    Interpolated within the bucket, as Prometheus' ``histogram_quantile`` does; the last bucket counts as its bound.
+    """
+    total = sum(buckets)
+    if not total:
+        return None
+    wanted, below = part * total, 0
+    for place, count in enumerate(buckets):
+        if count and below + count >= wanted:
+            if place == len(CALL_SECONDS):
+                break
+            lower = CALL_SECONDS[place - 1] if place else 0.0
+            return lower + (CALL_SECONDS[place] - lower) * (wanted - below) / count
+        below += count
+    return CALL_SECONDS[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class CallFigures:
+    """One call since the process started; times in seconds."""
+
+    call: str
+    calls: int
+    failures: int
+    mean: float
+    median: float
+    p95: float
+
+
+def call_figures() -> list[CallFigures]:
+    """Every call that was made, most frequent first."""
+    failures: dict[str, int] = {}
+    for sample in (sample for family in CALLS.collect() for sample in family.samples):
+        if sample.name.endswith("_total") and sample.labels["code"] not in SUCCESSES:
+            name = sample.labels["call"]
+            failures[name] = failures.get(name, 0) + int(sample.value)
+    sums: dict[str, float] = {}
+    cumulative: dict[str, list[int]] = {}
+    for sample in (sample for family in CALL_TIME.collect() for sample in family.samples):
+        if sample.name.endswith("_bucket"):
+            cumulative.setdefault(sample.labels["call"], []).append(int(sample.value))
+        elif sample.name.endswith("_sum"):
+            sums[sample.labels["call"]] = sample.value
+    figures = []
+    for call, counts in cumulative.items():
+        buckets = [count - before for before, count in zip([0, *counts], counts, strict=False)]
+        mean = sums[call] / max(1, counts[-1])
+        median, p95 = quantile(buckets, 0.5) or 0.0, quantile(buckets, 0.95) or 0.0
+        figures.append(CallFigures(call, counts[-1], failures.get(call, 0), mean, median, p95))
+    return sorted(figures, key=lambda each: (-each.calls, each.call))
+
+
+SUCCESSES = frozenset({"0", "OK", "200"})
+"""Codes of an answer that was none of an error, in the words of every generation."""
+
+
+# --- the state of the service -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What the database says of the service; ``face_tokens`` is its own estimate of the rows."""
+
+    lag: int
+    """Changes, over all apps, that this process has not yet brought into its index."""
+    face_tokens: int
+    face_token_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One look at everything that goes up and down."""
+
+    version: str
+    pack: str
+    model_id: str
+    providers: tuple[str, ...]
+    backend: str
+    working: int
+    waiting: int
+    permits: int
+    queue_limit: int
+    connections: int
+    groups: int | None
+    faces: int | None
+    index_bytes: int | None
+    """``None`` as the numbers beside it: where the index does not tell."""
+    storage: Storage | None
+    """``None`` while the database does not answer."""

@@ -1,0 +1,117 @@
+"""How a running service is doing: whether it can answer, and its state in numbers. Asked for when somebody looks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from models.manifest import PackManifest
+from service import __version__
+from service.api.ports import Check, Readiness
+from service.errors import ServiceUnavailable
+from service.inference.admission import Admission
+from service.inference.engine import Engine
+from service.metrics import State, Storage
+from service.search.protocol import FaceSearch
+from service.settings import Settings
+from service.storage import migrations
+from service.storage.engine import Database
+
+
+class Watched(Protocol):
+    """The parts of a service that are looked at."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def pack(self) -> PackManifest: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def admission(self) -> Admission: ...
+
+    @property
+    def database(self) -> Database: ...
+
+    @property
+    def catalog(self) -> FaceSearch: ...
+
+
+def readiness(service: Watched) -> Readiness:
+    """Whether requests can be answered. Asks the database; the weights were warmed before the service existed."""
+    checks = (_weights(service.engine), _database(service.database), _index(service.database, service.catalog))
+    return Readiness(all(check.ok for check in checks), checks)
+
+
+def look(service: Watched) -> State:
+    """Everything that goes up and down. What is away raises nothing: its numbers are missing."""
+    groups = faces = index_bytes = None
+    try:
+        size = service.catalog.size()
+    except ServiceUnavailable:
+        pass
+    else:
+        groups, faces, index_bytes = size.groups, size.faces, size.nbytes
+    return State(
+        version=__version__,
+        pack=service.settings.pack,
+        model_id=service.engine.model_id,
+        providers=service.engine.providers,
+        backend=service.settings.search_backend,
+        working=service.admission.inside,
+        waiting=service.admission.waiting,
+        permits=service.admission.permits,
+        queue_limit=service.admission.queue_limit,
+        connections=service.database.connections(),
+        groups=groups,
+        faces=faces,
+        index_bytes=index_bytes,
+        storage=_storage(service.database, service.catalog),
+    )
+
+
+def _storage(database: Database, catalog: FaceSearch) -> Storage | None:
+    try:
+        with database.read() as reader:
+            heads = reader.changes.heads()
+            rows, size = reader.tokens.size()
+    except ServiceUnavailable:
+        return None
+    return Storage(sum(_behind(catalog, heads).values()), rows, size)
+
+
+def _behind(catalog: FaceSearch, heads: dict[int, int]) -> dict[int, int]:
+    """How many changes each app is ahead of the index, those that are not left out.
+
+    An app that has never written is not loaded before it is used; it has nothing to be behind with.
+    """
+    lags = {app: head - max(catalog.position(app), 0) for app, head in heads.items()}
+    return {app: lag for app, lag in lags.items() if lag > 0}
+
+
+def _weights(engine: Engine) -> Check:
+    return Check("weights", ok=True, detail=f"{engine.model_id} on {', '.join(engine.providers)}")
+
+
+def _database(database: Database) -> Check:
+    try:
+        current, head = migrations.current(database.url), migrations.head()
+    except ServiceUnavailable as error:
+        return Check("database", ok=False, detail=str(error))
+    if current != head:
+        return Check("database", ok=False, detail=f"schema {current}, needed {head}: aipface db upgrade")
+    return Check("database", ok=True, detail=f"schema {current}")
+
+
+def _index(database: Database, catalog: FaceSearch) -> Check:
+    try:
+        with database.read() as reader:
+            heads = reader.changes.heads()
+    except ServiceUnavailable as error:
+        return Check("index", ok=False, detail=str(error))
+    behind = _behind(catalog, heads)
+    if behind:
+        return Check("index", ok=False, detail=f"{len(behind)} apps are being replayed")
+    return Check("index", ok=True, detail=f"{catalog.faces()} faces")

@@ -1,0 +1,404 @@
+"""The console over plain HTTP: who gets in, what every page shows, and that no other site can act."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from service.app import Service, create_app
+from service.console.password import FILE
+from service.console.sessions import IDLE_SECONDS, Sessions
+from tests.contract.conftest import listening
+from tests.contract.wire import Wire
+from tests.fixtures.pictures import Pictures
+
+PASSWORD = "correct horse battery"
+PAGES = ("/", "/apps", "/try", "/live", "/usage", "/usage?minutes=180", "/audit")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def password_file(service: Service) -> Iterator[Path]:
+    """The password is set once for all tests here: hashing it is meant to be slow."""
+    service.operator.password.set(PASSWORD)
+    yield service.settings.home / FILE
+    service.operator.password.remove()
+
+
+@pytest.fixture
+def password_restored(password_file: Path) -> Iterator[None]:
+    """Puts the file back after a test that changed it."""
+    content = password_file.read_bytes()
+    yield
+    password_file.write_bytes(content)
+
+
+@pytest.fixture
+def visitor(http: httpx.Client) -> Iterator[httpx.Client]:
+    """A browser that has never been here."""
+    with httpx.Client(base_url=http.base_url.join("/console"), timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def operator(http: httpx.Client, password_file: Path) -> Iterator[httpx.Client]:
+    """A browser that has logged in."""
+    assert password_file.exists()
+    with httpx.Client(base_url=http.base_url.join("/console"), timeout=60, trust_env=False) as client:
+        assert login(client, PASSWORD).status_code == 303
+        yield client
+
+
+def login(client: httpx.Client, password: str, **fields: str) -> httpx.Response:
+    return client.post("/login", data={"password": password, **fields})
+
+
+def form_token(client: httpx.Client) -> str:
+    found = re.search(r'name="form_token" value="([0-9a-f]{64})"', client.get("/apps").text)
+    assert found is not None
+    return found[1]
+
+
+def send(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
+    """A form as a page of this session sends it."""
+    return client.post(path, data={"form_token": form_token(client), **fields})
+
+
+# --- getting in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("password_restored")
+def test_without_a_password_there_is_no_console(service: Service, visitor: httpx.Client) -> None:
+    service.operator.password.remove()
+    for response in (visitor.get("/"), visitor.get("/login"), login(visitor, PASSWORD)):
+        assert response.status_code == 404
+        assert "aipface console password" in response.text
+
+
+@pytest.mark.parametrize("page", [*PAGES, "/library/1", "/library/1/g/u/f/picture", "/nothing"])
+def test_strangers_are_sent_to_the_door(visitor: httpx.Client, page: str) -> None:
+    response = visitor.get(page)
+    assert response.status_code == 303
+    assert response.headers["location"] == f"/console/login?next={quote('/console' + page.partition('?')[0], safe='/')}"
+
+
+def test_strangers_cannot_send_forms(service: Service, visitor: httpx.Client) -> None:
+    before = len(service.apps.list())
+    assert visitor.post("/apps", data={"name": "mine"}).status_code == 401
+    assert visitor.post("/try", content=b"{}").status_code == 401
+    assert len(service.apps.list()) == before
+
+
+def test_a_wrong_password_is_told_and_after_a_few_one_has_to_wait(service: Service, visitor: httpx.Client) -> None:
+    try:
+        for _ in range(5):
+            response = login(visitor, "wrong horse battery")
+            assert response.status_code == 401
+            assert "set-cookie" not in response.headers
+        refused = login(visitor, PASSWORD)
+        assert refused.status_code == 429
+        assert 0 < int(refused.headers["retry-after"]) <= 301
+    finally:
+        service.operator.throttle.succeeded("127.0.0.1")
+    assert login(visitor, PASSWORD).status_code == 303
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor: httpx.Client) -> None:
+    cookie = login(visitor, PASSWORD).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "path=/console" in cookie
+    assert "secure" not in cookie
+    response = visitor.post("/login", data={"password": PASSWORD}, headers={"X-Forwarded-Proto": "https"})
+    assert "secure" in response.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "led"),
+    [
+        ("/console/usage", "/console/usage"),
+        ("https://example.com/console/", "/console/"),
+        ("//example.com", "/console/"),
+        ("/console/\\example.com", "/console/"),
+        ("/console//example.com", "/console//example.com"),
+    ],
+)
+def test_one_is_led_to_the_wanted_page_of_the_console_only(visitor: httpx.Client, wanted: str, led: str) -> None:
+    assert login(visitor, PASSWORD, next=wanted).headers["location"] == led
+
+
+def test_a_login_form_of_another_site_is_refused(visitor: httpx.Client) -> None:
+    response = visitor.post("/login", data={"password": PASSWORD}, headers={"Origin": "https://example.com"})
+    assert response.status_code == 403
+
+
+@pytest.mark.usefixtures("password_restored")
+def test_a_session_ends_when_idle_when_logged_out_and_with_a_new_password(
+    service: Service, visitor: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = visitor
+    login(operator, PASSWORD)
+    assert operator.get("/").status_code == 200
+    sessions: Sessions = service.operator.sessions
+    clock = sessions._clock
+    with monkeypatch.context() as later:
+        later.setattr(sessions, "_clock", lambda: clock() + IDLE_SECONDS + 1)
+        assert operator.get("/").status_code == 303
+    assert operator.get("/").status_code == 200
+    service.operator.password.set(PASSWORD)
+    assert operator.get("/").status_code == 303
+    login(operator, PASSWORD)
+    cookies = dict(operator.cookies)
+    assert send(operator, "/logout").headers["location"] == "/console/login"
+    assert httpx.get(f"{operator.base_url}/", cookies=cookies, trust_env=False).status_code == 303
+
+
+def test_what_the_browser_says_of_a_form_counts_before_its_origin(visitor: httpx.Client) -> None:
+    """Behind a proxy that changes ``Host``, the origin is another."""
+    headers = {"Origin": "https://door.example.com", "Sec-Fetch-Site": "same-origin"}
+    assert visitor.post("/login", headers=headers, data={"password": PASSWORD}).status_code == 303
+    for site in ("cross-site", "same-site"):
+        refused = visitor.post("/login", headers={"Sec-Fetch-Site": site}, data={"password": PASSWORD})
+        assert refused.status_code == 403
+
+
+# --- every page -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("page", [*PAGES, "/login", "/nothing"])
+def test_every_page_is_whole_and_strict(operator: httpx.Client, page: str, language: str) -> None:
+    response = operator.get(page, headers={"Accept-Language": language})
+    assert response.status_code == (404 if page == "/nothing" else 200)
+    assert f'<html lang="{"zh-CN" if language == "zh" else "en"}"' in response.text
+    policy = dict(part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\son\w+=|javascript:", response.text)
+    for asset in re.findall(r'(?:src|href)="(/console/static/[^"]+)"', response.text):
+        found = operator.get(asset.removeprefix("/console"))
+        assert found.status_code == 200, asset
+        assert found.headers["content-security-policy"]
+
+
+def test_the_language_can_be_chosen_and_stays(operator: httpx.Client) -> None:
+    assert "概览" in operator.get("/?lang=zh").text
+    assert "概览" in operator.get("/", headers={"Accept-Language": "en"}).text
+    assert "Overview" in operator.get("/?lang=en", headers={"Accept-Language": "zh-CN"}).text
+    operator.cookies.delete("aipface_language")
+
+
+def test_the_overview_tells_health(service: Service, operator: httpx.Client) -> None:
+    text = operator.get("/").text
+    for check in service.readiness().checks:
+        assert check.detail in text
+    assert service.engine.model_id in text
+
+
+# --- apps -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_app_is_made_rotated_and_kept_out(service: Service, operator: httpx.Client) -> None:
+    made = send(operator, "/apps", name="<b>door</b>")
+    secret = re.search(r'id="secret">(\w{32})<', made.text)
+    assert secret is not None
+    assert "&lt;b&gt;door&lt;/b&gt;" in made.text
+    assert "<b>door" not in made.text
+    app = service.apps.list()[-1]
+    assert service.apps.secret(app) == secret[1]
+    assert secret[1] not in operator.get("/apps").text
+    rotated = re.search(r'id="secret">(\w{32})<', send(operator, f"/apps/{app.app_id}/rotate").text)
+    assert rotated is not None
+    assert rotated[1] != secret[1]
+    assert send(operator, f"/apps/{app.app_id}/disable").status_code == 303
+    assert not service.apps.list()[-1].enabled
+    assert send(operator, f"/apps/{app.app_id}/enable").status_code == 303
+    assert service.apps.list()[-1].enabled
+
+
+@pytest.mark.parametrize("path", ["/apps/1/rotate", "/apps/1/disable", "/apps/1/explode", "/library/1"])
+def test_what_is_not_there(operator: httpx.Client, path: str) -> None:
+    assert send(operator, path, group="g").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb"])
+def test_a_name_is_needed(operator: httpx.Client, name: str) -> None:
+    assert send(operator, "/apps", name=name).status_code == 400
+
+
+@pytest.mark.parametrize("token", [None, "", "0" * 64])
+def test_forms_without_the_token_of_the_session_are_refused(
+    service: Service, operator: httpx.Client, token: str | None
+) -> None:
+    before = len(service.apps.list())
+    fields = {"name": "theirs"} if token is None else {"name": "theirs", "form_token": token}
+    assert operator.post("/apps", data=fields).status_code == 403
+    assert len(service.apps.list()) == before
+
+
+def test_forms_of_another_site_are_refused_even_with_the_token(service: Service, operator: httpx.Client) -> None:
+    before = len(service.apps.list())
+    fields = {"name": "theirs", "form_token": form_token(operator)}
+    response = operator.post("/apps", data=fields, headers={"Origin": "https://example.com"})
+    assert response.status_code == 403
+    assert len(service.apps.list()) == before
+
+
+def test_a_huge_form_is_refused(operator: httpx.Client) -> None:
+    assert send(operator, "/apps", name="x" * 70_000).status_code == 403
+
+
+# --- the library ----------------------------------------------------------------------------------------------------
+
+
+def test_the_library_is_shown_and_emptied(operator: httpx.Client, wire: Wire, pictures: Pictures) -> None:
+    picture = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
+    wire.result("addUser", {**picture, "group_id": "staff", "user_id": "obama", "user_info": "<i>44th</i>"})
+    library = f"/library/{wire.credentials.app_id}"
+    assert send(operator, library, group="guests").status_code == 303
+    assert send(operator, library, group="guests").status_code == 400
+    assert send(operator, library, group="no blanks").status_code == 400
+    assert all(name in operator.get(library).text for name in ("staff", "guests"))
+    assert "obama" in operator.get(f"{library}/staff").text
+    faces = operator.get(f"{library}/staff/obama")
+    assert "&lt;i&gt;44th" in faces.text
+    (path,) = re.findall(r'src="/console(/library/[^"]+/picture)"', faces.text)
+    crop = operator.get(path)
+    assert crop.headers["content-type"] == "image/jpeg"
+    assert crop.headers["cache-control"] == "no-store"
+    assert crop.content.startswith(b"\xff\xd8")
+    delete = path.replace("/picture", "/delete")
+    assert operator.get(delete).status_code == 200
+    assert wire.result("getGroupUsers", {"group_id": "staff"})["user_id_list"] == ["obama"]  # asked, not done
+    assert send(operator, delete).headers["location"].endswith("/staff")
+    assert wire.result("getGroupUsers", {"group_id": "staff"})["user_id_list"] == []
+    assert send(operator, f"{library}/staff/obama/delete").status_code == 404
+    assert operator.get(f"{library}/staff/obama").status_code == 404
+    assert send(operator, f"{library}/staff/delete").status_code == 303
+    assert wire.result("getGroupList")["group_id_list"] == ["guests"]
+    assert operator.get(f"{library}/@ALL").status_code == 404
+
+
+def test_users_and_groups_come_in_pages(service: Service, operator: httpx.Client, wire: Wire) -> None:
+    app = service.apps.by_app_id(wire.credentials.app_id)
+    assert app is not None
+    with service.database.write(app.pk) as work:
+        group = work.groups.insert("many")
+        for number in range(30):
+            work.users.insert(group, f"user{number}")
+    path = f"/library/{app.app_id}/many"
+    first, second = operator.get(path).text, operator.get(f"{path}?start=24").text
+    assert "user23" in first
+    assert "user24" not in first
+    assert "start=24" in first
+    assert "user24" in second
+    assert "start=0" in second
+    assert operator.get(f"{path}?start=x").text == first
+
+
+def test_nothing_is_shown_across_apps(operator: httpx.Client, wire: Wire, other_wire: Wire) -> None:
+    wire.result("groupAdd", {"group_id": "private"})
+    assert operator.get(f"/library/{other_wire.credentials.app_id}/private").status_code == 404
+
+
+# --- trying ---------------------------------------------------------------------------------------------------------
+
+
+def attempt(client: httpx.Client, content: object) -> httpx.Response:
+    headers = {"X-Form-Token": form_token(client), "Accept": "application/json"}
+    return client.post("/try", content=json.dumps(content).encode(), headers=headers)
+
+
+def test_every_call_can_be_tried(operator: httpx.Client, wire: Wire, pictures: Pictures) -> None:
+    first, second = pictures.base64("obama.jpg"), pictures.base64("obama2.jpg")
+    tries = [
+        ("user/add", [first], {"group_id": "staff", "user_id": "obama"}),
+        ("detect", [first], {"face_field": "age,landmark72", "max_face_num": "2"}),
+        ("match", [first, second], {}),
+        ("search", [second], {"group_id_list": "staff"}),
+        ("multi-search", [second], {"group_id_list": "staff", "max_face_num": "5", "match_threshold": "80"}),
+    ]
+    for call, sent, options in tries:
+        response = attempt(
+            operator, {"app_id": wire.credentials.app_id, "call": call, "pictures": sent, "options": options}
+        )
+        tried = response.json()
+        assert tried["answer"]["error_code"] == 0, tried["answer"]
+        assert tried["milliseconds"] > 0
+        assert set(tried["samples"]) == {"curl", "python", "node"}
+        assert all(first[:100] not in text for text in tried["samples"].values())
+        assert str(operator.base_url).removesuffix("/console/") in tried["samples"]["curl"]
+
+
+def test_an_error_of_the_call_is_an_answer(operator: httpx.Client, wire: Wire) -> None:
+    picture = base64.b64encode(b"no picture").decode()
+    content = {"app_id": wire.credentials.app_id, "call": "user/add", "pictures": [picture], "options": {}}
+    assert attempt(operator, content).json()["answer"]["error_code"] != 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        None,
+        {"app_id": "1", "call": "explode", "pictures": [], "options": {}},
+        {"app_id": "1", "call": "detect", "pictures": [], "options": {}},
+        {"app_id": "1", "call": "detect", "pictures": [1], "options": {}},
+        {"app_id": 1, "call": "detect", "pictures": ["x"], "options": {}},
+        {"app_id": "1", "call": "detect", "pictures": ["x"], "options": {"face_field": 1}},
+        {"app_id": "1", "call": ["detect"], "pictures": ["x"], "options": {}},
+    ],
+)
+def test_malformed_trials_are_refused(operator: httpx.Client, content: object) -> None:
+    assert attempt(operator, content).status_code == 400
+
+
+def test_a_disabled_app_cannot_be_tried(service: Service, operator: httpx.Client, wire: Wire) -> None:
+    service.apps.set_enabled(wire.credentials.app_id, enabled=False)
+    content = {"app_id": wire.credentials.app_id, "call": "detect", "pictures": ["x"], "options": {}}
+    assert attempt(operator, content).status_code == 404
+
+
+# --- usage, audit ---------------------------------------------------------------------------------------------------
+
+
+def test_usage_lists_calls(operator: httpx.Client, wire: Wire) -> None:
+    wire.call("getGroupList")
+    text = operator.get("/usage").text
+    assert "v3/faceset/group/getlist" in text
+    assert "<rect" in text
+    assert "<polyline" in text
+
+
+def test_an_audit_log_is_shown_where_there_is_one(service: Service, operator: httpx.Client) -> None:
+    assert "no audit log" in operator.get("/audit", headers={"Accept-Language": "en"}).text
+
+    class Log:
+        """Two entries, as the port has them."""
+
+        def latest(self, limit: int) -> list[SimpleNamespace]:
+            moment = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
+            shared = {"time": moment, "outcome": "success", "groups": ("staff",), "users": ("<obama>",)}
+            drafts = [SimpleNamespace(actor=f"app {number}", call="addUser", **shared) for number in range(2)]
+            return [SimpleNamespace(draft=draft) for draft in drafts[:limit]]
+
+    with listening(create_app(service, audit=Log())) as http:
+        path, cookie = (
+            f"{http.base_url}/console/audit",
+            {"Cookie": f"aipface_console={operator.cookies['aipface_console']}"},
+        )
+        text = httpx.get(path, headers=cookie, trust_env=False).text
+    assert "&lt;obama&gt;" in text
+    assert "2026-01-02 03:04" in text
