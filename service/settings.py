@@ -143,8 +143,7 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
     )
     device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = Field(
         default="auto",
-        description="What computes networks: `cpu` (ONNX Runtime), `openvino`, `cuda`, `tensorrt`, or `auto`: of those "
-        "that are installed for the processor, for each network the one that measured fastest on this machine.",
+        description="What computes networks: `cpu`, `openvino`, `cuda`, `tensorrt`, or `auto`: what measured fastest.",
     )
     inference_threads: int = Field(
         default_factory=available_cpus,
