@@ -164,3 +164,15 @@ def test_an_account_that_may_make_no_roles_goes_without(empty_database_url: str)
         with psycopg.connect(driver_address(empty_database_url), autocommit=True) as connection:
             connection.execute("DROP OWNED BY plain")
             connection.execute("DROP ROLE plain")
+
+
+def test_statements_of_the_driver_act_for_the_app_too(narrow: Database, both: tuple[App, App]) -> None:
+    """The hot path goes past SQLAlchemy, on connections that acted for another app a moment ago."""
+    for _ in range(2):
+        for app in both:
+            with narrow.read(app.pk) as reader:
+                scope = reader.searching.scope(app.pk, ["group"], None)
+                assert list(scope.groups) == ["group"]
+            other = both[0] if app is both[1] else both[1]
+            with narrow.read(app.pk) as reader:
+                assert reader.searching.scope(other.pk, ["group"], None).groups == {}
