@@ -13,6 +13,7 @@ from service.access import keys
 from service.access.keys import Keyring
 from service.identity.register import Register
 from service.library.apps import Apps
+from service.library.audit import AuditTrail
 from service.library.feedback import Feedback
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
@@ -34,6 +35,7 @@ class Admin:
     apps: Apps
     register: Register
     feedback: Feedback
+    audit: AuditTrail
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
@@ -55,7 +57,8 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         keyring = _keyring(settings)
         url, embedded = stack.enter_context(open_database(settings))
         migrations.upgrade(url)
-        database = Database(url, pool_size=settings.database_pool_size)
+        sealing = keyring.derive("audit")
+        database = Database(url, pool_size=settings.database_pool_size, audit_key=sealing[0])
         stack.callback(database.close)
         yield Admin(
             settings,
@@ -65,6 +68,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
             apps=Apps(database, keyring),
             register=Register(database, keyring),
             feedback=Feedback(database),
+            audit=AuditTrail(database, sealing, reads=settings.audit_reads, retention=_days(settings.audit_days)),
         )
 
 
@@ -79,6 +83,10 @@ def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | 
         yield embedded.start(), embedded
     finally:
         embedded.stop()
+
+
+def _days(number: int) -> timedelta | None:
+    return timedelta(days=number) if number else None
 
 
 def _keyring(settings: Settings) -> Keyring:

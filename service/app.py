@@ -47,6 +47,7 @@ from service.intake.intake import Intake
 from service.intake.report import Reporter
 from service.intake.watch import Watch
 from service.library.apps import Apps
+from service.library.audit import AuditTrail
 from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
@@ -99,6 +100,7 @@ class Service:
     engine: Engine
     admission: Admission
     apps: Apps
+    audit: AuditTrail
     tokens: Tokens
     detect: DetectFaces
     compare: CompareFaces
@@ -165,7 +167,9 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         catalog = _catalog(stack, admin, engine)
         catalog.load()
         _follow(stack, admin, catalog)
-        upkeep = Upkeep(admin.database, _risk_limits(settings))
+        stack.callback(admin.audit.stop)
+        admin.audit.start()
+        upkeep = Upkeep(admin.database, _risk_limits(settings), admin.audit)
         stack.callback(upkeep.stop)
         upkeep.start()
         yield _compose(stack, admin, models, catalog)
@@ -349,6 +353,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         engine=engine,
         admission=admission,
         apps=admin.apps,
+        audit=admin.audit,
         tokens=Tokens(admin.keyring),
         detect=DetectFaces(intake),
         compare=compare,

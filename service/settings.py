@@ -275,6 +275,18 @@ class Settings(BaseSettings):
         default=30.0, gt=0, le=3600, description="Seconds that nothing is asked then; after them one question decides."
     )
 
+    # --- audit ---
+    audit_reads: bool = Field(
+        default=True,
+        description=(
+            "Write into the audit log also the calls that change nothing (searches, comparisons); without it only "
+            "their failures and what changes something."
+        ),
+    )
+    audit_days: int = Field(
+        default=365, ge=0, le=36_600, description="Days that entries of the audit log are kept; 0 keeps them for ever."
+    )
+
     # --- logs ---
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."

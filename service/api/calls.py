@@ -16,17 +16,21 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
+import orjson
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service import auditing
 from service.access import permissions
-from service.api import body, caller
+from service.api import body, caller, subject
 from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
+from service.auditing import Operation
 from service.errors import Overloaded, ServiceError
+from service.library.audit import OK
 from service.values import App
 
 JSON = "application/json"
@@ -90,9 +94,10 @@ class Dispatcher:
         """Answer a request. Always HTTP 200: clients take any other status for a broken connection."""
         stamp, started = Stamp.now(), time.perf_counter()
         error: ServiceError | None = None
+        operation = Operation("", call.name, log_id=stamp.log_id)
         try:
             received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
-            work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp)
+            work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp, operation)
             content = await self._in_thread(work)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
@@ -104,6 +109,8 @@ class Dispatcher:
             logger.exception("unexpected failure of a call", extra={"call": call.name, "log_id": stamp.log_id})
             content = dialect.failure(error, stamp)
         self._log(call, stamp, error, time.perf_counter() - started)
+        if operation.app_pk is not None:  # else nobody is known to have asked
+            self._service.audit.note(operation, _outcome(error, content))
         return Response(content, media_type=JSON, headers={LOG_ID_HEADER: str(stamp.log_id)})
 
     async def in_thread(self, work: Callable[[], R]) -> R:
@@ -129,14 +136,18 @@ class Dispatcher:
         head: Head,
         received: Received,
         stamp: Stamp,
+        operation: Operation,
     ) -> bytes:
-        """In a worker thread."""
+        """In a worker thread. Tells ``operation`` who asks, and for whom, as soon as it is known."""
         app, parameters = identify(self._service, head, received)
+        operation.actor, operation.app_pk = f"app:{app.app_id}", app.pk
         permissions.check(app, call.permission)
         if parameters is None:
             parameters = body.decode(received)
+        operation.groups, operation.users = subject.groups(parameters), subject.users(parameters)
         arguments = call.parse(parameters)
-        outcome = call.run(self._service, app, arguments)
+        with auditing.operation(operation):
+            outcome = call.run(self._service, app, arguments)
         return dialect.success(call.present(arguments, outcome), stamp)
 
     @staticmethod
@@ -174,6 +185,14 @@ def router(
             openapi_extra=_describe(call) if method == "POST" else None,
         )
     return routes
+
+
+def _outcome(error: ServiceError | None, content: bytes) -> str:
+    """The code of an answer, as the audit log has it."""
+    if error is None:
+        return OK
+    code = orjson.loads(content).get("error_code")
+    return type(error).__name__ if code is None else str(code)
 
 
 def _endpoint(

@@ -6,6 +6,7 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.audit import audit
 from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
@@ -31,6 +32,7 @@ application.add_typer(identity, name="identity")
 application.add_typer(packs, name="models")
 application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
+application.add_typer(audit, name="audit")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.storage.apps import AppReader, AppWriter
+from service.storage.audit import AuditEntry, AuditReader, AuditWriter
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
 from service.storage.envelopes import EnvelopeReader, EnvelopeWriter
@@ -53,6 +54,7 @@ class Reader:
         self.envelopes = EnvelopeReader(execution)
         self.identities = IdentityReader(execution)
         self.uploads = UploadReader(execution)
+        self.audit = AuditReader(execution)
 
 
 class UnitOfWork:
@@ -67,6 +69,8 @@ class UnitOfWork:
         self.users = UserWriter(execution, recording)
         self.faces = FaceWriter(execution, recording)
         self.tokens = TokenReader(execution)
+        self.audited: AuditEntry | None = None
+        """After the work: its entry in the audit log, which is committed with it."""
 
     @property
     def app_pk(self) -> int:
@@ -84,8 +88,9 @@ class Administration:
     There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
     """
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, audit_key: bytes | None) -> None:
         self.apps = AppWriter(execution)
+        self.audit = AuditWriter(execution, audit_key)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
@@ -111,8 +116,11 @@ class Database:
         checkout_seconds: float = CHECKOUT_SECONDS,
         statement_seconds: float = STATEMENT_SECONDS,
         lock_seconds: float = LOCK_SECONDS,
+        audit_key: bytes | None = None,
     ) -> None:
+        """``audit_key`` seals the audit log; without one nothing is written there."""
         self.url = url
+        self._audit_key = audit_key
         self._engine = sa.create_engine(
             normalised(url),
             pool_size=pool_size,
@@ -139,15 +147,18 @@ class Database:
         """
         with translated(), contextlib.closing(Execution(self._engine)) as execution:
             recording = Recording(execution, app_pk)
-            yield UnitOfWork(execution, recording)
+            work = UnitOfWork(execution, recording)
+            yield work
             recording.write()
+            # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
+            work.audited = AuditWriter(execution, self._audit_key).record(chain=app_pk, **recording.counts())
             execution.commit()
 
     @contextlib.contextmanager
     def admin(self) -> Iterator[Administration]:
         """Change apps or face tokens: committed at the end of the block, undone when it raises."""
         with translated(), contextlib.closing(Execution(self._engine)) as execution:
-            yield Administration(execution)
+            yield Administration(execution, self._audit_key)
             execution.commit()
 
     @contextlib.contextmanager

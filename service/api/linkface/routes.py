@@ -24,10 +24,12 @@ from service.api.linkface import codes, liveness_data, requests
 from service.api.linkface.codes import Refusal
 from service.api.linkface.requests import Upload, Values
 from service.api.ports import UseCases
+from service.auditing import Operation
 from service.calibration.confidence import confidence
 from service.errors import AccessError, ParameterMalformed, PictureUnreadable, ServiceError, UnknownCall
 from service.images import gif
 from service.images.headers import Format, HeaderError, read_header
+from service.library.audit import OK
 from service.values import App
 
 CALL = "liveness_selfie_verification"
@@ -56,10 +58,11 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
     async def verification(request: Request) -> Response:
         request_id, started = f"TID{secrets.token_hex(16)}", time.perf_counter()
         outcome = codes.OK
+        operation = Operation("", CALL)
         try:
             received = await body.receive(request, max_body_bytes)
             content_type = request.headers.get("content-type", "")
-            work = partial(_verify, service, request.scope["query_string"], content_type, received)
+            work = partial(_verify, service, request.scope["query_string"], content_type, received, operation)
             answer = await dispatcher.in_thread(work)
             response = Response(dump({"request_id": request_id, "status": outcome, **answer}), media_type=JSON)
         except ClientDisconnect:
@@ -72,6 +75,7 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
             outcome = "INTERNAL_ERROR"
             response = _failed(ServiceError("unexpected"), request_id)
         _log(request_id, outcome, time.perf_counter() - started)
+        service.audit.note(operation, OK if outcome == codes.OK else outcome)
         return response
 
     async def nothing(_request: Request) -> Response:
@@ -131,10 +135,13 @@ def _sides(data: bytes) -> tuple[int, int] | None:
     return (header.width, header.height) if header.format in _FORMATS else None
 
 
-def _verify(service: UseCases, query: bytes, content_type: str, received: Received) -> dict[str, object]:
-    """In a worker thread."""
+def _verify(
+    service: UseCases, query: bytes, content_type: str, received: Received, operation: Operation
+) -> dict[str, object]:
+    """In a worker thread. Tells ``operation`` who asks as soon as it is known."""
     sent: Values = requests.values(query, content_type, received)
     app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"))
+    operation.actor, operation.app_pk = f"app:{app.app_id}", app.pk
     asked = requests.selfie_request(sent)
     selfie = _content(service, app, asked.selfie, SELFIE)
     check_selfie(selfie, asked.selfie.name)
