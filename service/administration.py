@@ -14,6 +14,8 @@ from service.access.keys import Keyring
 from service.identity.register import Register
 from service.library.apps import Apps
 from service.library.audit import AuditTrail
+from service.library.disclosure import Disclosure
+from service.library.erasure import Erasure
 from service.library.feedback import Feedback
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
@@ -36,6 +38,16 @@ class Admin:
     register: Register
     feedback: Feedback
     audit: AuditTrail
+
+    @property
+    def erasure(self) -> Erasure:
+        """Erasing people, groups and apps."""
+        return Erasure(self.database)
+
+    @property
+    def disclosure(self) -> Disclosure:
+        """Showing people what is held about them."""
+        return Disclosure(self.database)
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:

@@ -10,6 +10,7 @@ from service.cli.audit import audit
 from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
+from service.cli.erase import erase
 from service.cli.failures import one_sentence
 from service.cli.feedback import feedback
 from service.cli.identity import identity
@@ -17,6 +18,7 @@ from service.cli.inspect_picture import inspect_picture
 from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
+from service.cli.users import users
 
 application = typer.Typer(
     name="aipface",
@@ -33,6 +35,8 @@ application.add_typer(packs, name="models")
 application.add_typer(feedback, name="feedback")
 application.add_typer(database, name="db")
 application.add_typer(audit, name="audit")
+application.add_typer(erase, name="erase")
+application.add_typer(users, name="user")
 application.command()(doctor)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)

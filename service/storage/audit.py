@@ -132,7 +132,7 @@ class AuditReader:
         query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after)
         return [_entry(row) for row in self._execution.run(query.order_by(audit.c.seq).limit(limit))]
 
-    def latest(self, limit: int, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
+    def latest(self, limit: int | None, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
         """The newest entries, newest first: of one chain, or naming one user, or of all."""
         query = sa.select(audit)
         if chain is not None:

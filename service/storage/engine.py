@@ -14,7 +14,9 @@ from service.storage.apps import AppReader, AppWriter
 from service.storage.audit import AuditEntry, AuditReader, AuditWriter
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
+from service.storage.disclosure import DisclosureReader
 from service.storage.envelopes import EnvelopeReader, EnvelopeWriter
+from service.storage.erasing import EraseWriter
 from service.storage.execution import Execution
 from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
@@ -55,6 +57,7 @@ class Reader:
         self.identities = IdentityReader(execution)
         self.uploads = UploadReader(execution)
         self.audit = AuditReader(execution)
+        self.disclosure = DisclosureReader(execution)
 
 
 class UnitOfWork:
@@ -69,6 +72,9 @@ class UnitOfWork:
         self.users = UserWriter(execution, recording)
         self.faces = FaceWriter(execution, recording)
         self.tokens = TokenReader(execution)
+        self.erasing = EraseWriter(execution)
+        self.detail: dict[str, int] = {}
+        """Counts for the audit log, besides those of the changes."""
         self.audited: AuditEntry | None = None
         """After the work: its entry in the audit log, which is committed with it."""
 
@@ -91,6 +97,7 @@ class Administration:
     def __init__(self, execution: Execution, audit_key: bytes | None) -> None:
         self.apps = AppWriter(execution)
         self.audit = AuditWriter(execution, audit_key)
+        self.erasing = EraseWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
@@ -151,7 +158,8 @@ class Database:
             yield work
             recording.write()
             # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
-            work.audited = AuditWriter(execution, self._audit_key).record(chain=app_pk, **recording.counts())
+            counts = {**recording.counts(), **work.detail}
+            work.audited = AuditWriter(execution, self._audit_key).record(chain=app_pk, **counts)
             execution.commit()
 
     @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import psycopg
@@ -18,8 +17,8 @@ from service.storage.engine import Database
 from service.storage.urls import driver_address
 from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
+from tests.integration.library.conftest import KEY
 
-KEY = bytes(range(32))
 COPIED = """
     INSERT INTO audit SELECT chain, 6, time, actor, call, outcome, groups, users, log_id, detail, hash
     FROM audit WHERE seq = 5 AND chain = %d
@@ -28,13 +27,6 @@ HEAD_BACK = """
     UPDATE audit_heads SET seq = 4, hash = (SELECT hash FROM audit WHERE chain = audit_heads.chain AND seq = 4)
     WHERE chain = %d
 """
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, audit_key=KEY)
-    yield database
-    database.close()
 
 
 @pytest.fixture
