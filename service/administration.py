@@ -66,7 +66,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
     """
     with contextlib.ExitStack() as stack:
         settings.home.mkdir(parents=True, exist_ok=True)
-        keyring = _keyring(settings)
+        keyring = open_keyring(settings)
         url, embedded = stack.enter_context(open_database(settings))
         migrations.upgrade(url)
         sealing = keyring.derive("audit")
@@ -101,7 +101,8 @@ def _days(number: int) -> timedelta | None:
     return timedelta(days=number) if number else None
 
 
-def _keyring(settings: Settings) -> Keyring:
+def open_keyring(settings: Settings) -> Keyring:
+    """The master keys: of the setting, else of the key file, which is made when there is none."""
     if settings.secret_key is not None:
         return Keyring(*(keys.decode_key(text) for text in settings.secret_key.get_secret_value().split()))
     return keys.load_or_create(settings.secret_key_file)

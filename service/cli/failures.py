@@ -43,12 +43,14 @@ def exit_status(error: Exception) -> int | None:
     from service.calibration.errors import CalibrationError
     from service.errors import ServiceError
     from service.settings import SettingsError
+    from service.storage.backup import BackupError
 
     if isinstance(error, Failure):
         return error.status
     if isinstance(error, SettingsError):
         return MISUSED
-    return FAILED if isinstance(error, ModelsError | ServiceError | KeyringError | CalibrationError) else None
+    expected = (ModelsError, ServiceError, KeyringError, CalibrationError, BackupError)
+    return FAILED if isinstance(error, expected) else None
 
 
 def sentence(error: Exception) -> str:

@@ -7,6 +7,7 @@ import typer
 import service
 from service.cli.apps import apps
 from service.cli.audit import audit
+from service.cli.backup import backup, restore
 from service.cli.calibrate import calibrate
 from service.cli.database import database
 from service.cli.doctor import doctor
@@ -38,6 +39,8 @@ application.add_typer(audit, name="audit")
 application.add_typer(erase, name="erase")
 application.add_typer(users, name="user")
 application.command()(doctor)
+application.command()(backup)
+application.command()(restore)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
 application.command(name="settings")(show_settings)
