@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+OK = "0"
+"""The outcome of what succeeded, in the audit log: the API's code."""
+
 
 @dataclass(slots=True)
 class Operation:

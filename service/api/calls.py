@@ -28,9 +28,8 @@ from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
-from service.auditing import Operation
+from service.auditing import OK, Operation
 from service.errors import Overloaded, ServiceError
-from service.library.audit import OK
 from service.values import App
 
 JSON = "application/json"

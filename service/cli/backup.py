@@ -95,7 +95,7 @@ def _note(settings: Settings, head: Head) -> None:
     from service.administration import open_admin
 
     with commanded(), open_admin(settings) as admin, admin.database.admin() as work:
-        work.audit.record("restore", created=head.created, version=head.version)
+        work.audit.record("restore", {"created": head.created, "version": head.version})
 
 
 def _secret(

@@ -100,7 +100,7 @@ class Register:
         )
         with self._database.admin() as work:
             work.identities.put(identity, older)
-            work.audit.record("identity.put", **_whose(app))
+            work.audit.record("identity.put", _whose(app))
 
     def replace_picture(self, entry: Entry, picture: ReferencePicture) -> None:
         """Keep what other weights made of a person's picture, unless it was replaced meanwhile."""
@@ -114,14 +114,14 @@ class Register:
         """Stop vouching for somebody, or begin again; whether there is such a person in this very register."""
         with self._database.admin() as work:
             found = work.identities.set_revoked(self._lookups(number, app), revoked)
-            work.audit.record("identity.revoke" if revoked else "identity.restore", found=found, **_whose(app))
+            work.audit.record("identity.revoke" if revoked else "identity.restore", {"found": found, **_whose(app)})
         return found
 
     def erase(self, number: str, app: App | None = None) -> bool:
         """Delete all that is known of somebody; whether there was such a person in this very register."""
         with self._database.admin() as work:
             found = work.identities.delete(self._lookups(number, app))
-            work.audit.record("identity.delete", found=found, **_whose(app))
+            work.audit.record("identity.delete", {"found": found, **_whose(app)})
         return found
 
     def fingerprint(self, *parts: bytes) -> bytes:

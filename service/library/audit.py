@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from service.auditing import Operation, local_actor
+from service.auditing import OK, Operation, local_actor
 from service.errors import ServiceUnavailable
-from service.storage.audit import BEGINNING, INSTALLATION, OK, AuditDraft, AuditEntry, ChainEnd, ChainState
+from service.storage.audit import BEGINNING, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
 from service.storage.engine import Database
 
 FLUSH_SECONDS = 1.0

@@ -110,7 +110,7 @@ def write(
         if sealing is not None:
             sealing.close()
     with database.admin() as work:
-        work.audit.record("backup", sealed=sealed is not None, key=KEY_FILE in files)
+        work.audit.record("backup", {"sealed": sealed is not None, "key": KEY_FILE in files})
     return Contents(tables, tuple(files))
 
 
@@ -122,9 +122,10 @@ def read_head(source: IO[bytes]) -> Head:
     try:
         head = json.loads(line)
         names = ("created", "version", "schema", "postgres", "key_mark", "holds_key", "sealed")
-        return Head(*(head[name] for name in names), line=line)
+        values = [head[name] for name in names]
     except (ValueError, KeyError, TypeError):
         raise BackupError("the head of the backup is damaged") from None
+    return Head(*values, line)
 
 
 def restore(source: IO[bytes], head: Head, secret: bytes, url: str, keep: Callable[[str, bytes], None]) -> Contents:

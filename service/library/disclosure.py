@@ -56,7 +56,7 @@ class Disclosure:
         counts["faces"] = sum(len(group["faces"]) for group in content["groups"])
         naming = Operation(current().actor, "user.export", app.pk, users=(user_id,))
         with operation(naming), self._database.admin() as work:
-            work.audit.record(chain=app.pk, **counts)
+            work.audit.record(None, counts, chain=app.pk)
         return counts
 
     def _content(

@@ -97,7 +97,7 @@ class Erasure:
                 counts = work.erasing.everything(app.pk)
                 work.apps.delete(app.pk)
                 counts.update(self._elsewhere(app))
-                entry = work.audit.record(app_id=app.app_id, **counts)
+                entry = work.audit.record(None, {"app_id": app.app_id, **counts})
             return self._receipt(f"app {app.app_id}", counts, entry)
 
     def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:

@@ -19,14 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from service import auditing
+from service.auditing import OK
 from service.storage.execution import Execution
 from service.storage.tables import audit, audit_anchors, audit_heads
 
 INSTALLATION = 0
 """The chain of what concerns no app, or apps as such."""
-
-OK = "0"
-"""The outcome of what succeeded: the API's code."""
 
 BEGINNING = bytes(hashlib.sha256().digest_size)
 """What the first hash of a chain follows."""
@@ -174,7 +172,9 @@ class AuditWriter(AuditReader):
         super().__init__(execution)
         self._key = key
 
-    def record(self, call: str | None = None, *, chain: int = INSTALLATION, **detail: Any) -> AuditEntry | None:
+    def record(
+        self, call: str | None = None, detail: Mapping[str, Any] | None = None, *, chain: int = INSTALLATION
+    ) -> AuditEntry | None:
         """Write what is going on, as a success and under another name where one is given, with counts or names."""
         operation = auditing.current()
         draft = AuditDraft(

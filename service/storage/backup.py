@@ -139,4 +139,4 @@ def _check_empty(database: Database) -> None:
 
 def _copy(text: str, name: str, columns: Iterable[str]) -> sql.Composed:
     listed = sql.SQL(", ").join(map(sql.Identifier, columns))
-    return sql.SQL(text).format(sql.Identifier(name), listed)  # type: ignore[arg-type]  # texts of ours
+    return sql.SQL(text).format(sql.Identifier(name), listed)

@@ -49,7 +49,7 @@ class DisclosureReader:
         columns = (users.c.pk, groups.c.name, groups.c.scene, users.c.info, users.c.created)
         query = sa.select(*columns).join_from(users, groups, groups.c.pk == users.c.group_pk)
         query = query.where(users.c.app_pk == app_pk, users.c.name == user_id).order_by(users.c.pk)
-        return [HeldUser(*row) for row in self._execution.run(query)]
+        return [HeldUser(row.pk, row.name, row.scene, row.info, row.created) for row in self._execution.run(query)]
 
     def faces(self, user_pk: int) -> Iterator[HeldFace]:
         """The faces of the user in one group, in the order of enrolment."""

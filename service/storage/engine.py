@@ -159,7 +159,7 @@ class Database:
             recording.write()
             # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
             counts = {**recording.counts(), **work.detail}
-            work.audited = AuditWriter(execution, self._audit_key).record(chain=app_pk, **counts)
+            work.audited = AuditWriter(execution, self._audit_key).record(None, counts, chain=app_pk)
             execution.commit()
 
     @contextlib.contextmanager

@@ -24,12 +24,11 @@ from service.api.linkface import codes, liveness_data, requests
 from service.api.linkface.codes import Refusal
 from service.api.linkface.requests import Upload, Values
 from service.api.ports import UseCases
-from service.auditing import Operation
+from service.auditing import OK, Operation
 from service.calibration.confidence import confidence
 from service.errors import AccessError, ParameterMalformed, PictureUnreadable, ServiceError, UnknownCall
 from service.images import gif
 from service.images.headers import Format, HeaderError, read_header
-from service.library.audit import OK
 from service.values import App
 
 CALL = "liveness_selfie_verification"

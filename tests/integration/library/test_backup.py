@@ -16,9 +16,9 @@ from service.access import sealed_stream
 from service.access.keys import Keyring
 from service.library import backup
 from service.library.audit import AuditTrail
-from service.library.backup import BackupError
 from service.search.catalog import Catalog
 from service.storage import migrations
+from service.storage.backup import BackupError
 from service.storage.engine import Database
 from service.storage.source import PostgresChangeSource
 from service.storage.tables import metadata

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -155,9 +156,7 @@ def test_the_change_log_holds_nothing_but_numbers() -> None:
     assert kinds <= {sa.BigInteger, sa.SmallInteger}
 
 
-def exported(
-    database: Database, app: App, user_id: str, *, embeddings: bool
-) -> tuple[dict[str, object], Sequence[str]]:
+def exported(database: Database, app: App, user_id: str, *, embeddings: bool) -> tuple[dict[str, Any], Sequence[str]]:
     out = io.BytesIO()
     Disclosure(database).write(app, user_id, out, embeddings=embeddings)
     with zipfile.ZipFile(out) as archive:
@@ -168,15 +167,15 @@ def exported(
 def test_everything_held_about_a_person_can_be_shown(database: Database, apps: tuple[App, App]) -> None:
     content, names = exported(database, apps[0], "ada", embeddings=True)
     assert sorted(names) == ["faces/a/t1.jpg", "faces/b/t3.jpg", "faces/b/t4.jpg", DOCUMENT, "remembered/t1.jpg"]
-    first, second = content["groups"]  # type: ignore[misc]
+    first, second = content["groups"]
     assert (first["group_id"], second["group_id"]) == ("a", "b")
     face = first["faces"][0]
     assert (face["face_token"], face["crop"], face["location"]["rotation"]) == ("t1", "faces/a/t1.jpg", -12)
     np.testing.assert_array_equal(np.float32(face["embedding"]), random_embedding(1))
-    assert [item["content"] for item in content["feedback"]] == [{"log": [{"user_id": "ada"}]}]  # type: ignore[attr-defined]
+    assert [item["content"] for item in content["feedback"]] == [{"log": [{"user_id": "ada"}]}]
     content, _ = exported(database, apps[0], "ada", embeddings=False)
     assert "embedding" not in json.dumps(content)
-    assert [entry["call"] for entry in content["audit"]] == ["user.export"]  # type: ignore[attr-defined]
+    assert [entry["call"] for entry in content["audit"]] == ["user.export"]
     assert AuditTrail(database, [KEY]).latest(1, user="ada")[0].draft.detail == {
         "groups": 2, "faces": 3, "remembered_faces": 1, "feedback": 1, "audit": 1
     }  # fmt: skip
