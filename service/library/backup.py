@@ -122,10 +122,10 @@ def read_head(source: IO[bytes]) -> Head:
     try:
         head = json.loads(line)
         names = ("created", "version", "schema", "postgres", "key_mark", "holds_key", "sealed")
-        values = [head[name] for name in names]
+        values = {name: head[name] for name in names}
     except (ValueError, KeyError, TypeError):
         raise BackupError("the head of the backup is damaged") from None
-    return Head(*values, line)
+    return Head(line=line, **values)
 
 
 def restore(source: IO[bytes], head: Head, secret: bytes, url: str, keep: Callable[[str, bytes], None]) -> Contents:
