@@ -159,6 +159,17 @@ _BEGIN = sa.text("""
     ON CONFLICT DO NOTHING
 """)
 
+# One round trip for the entry and the head, as text: it is part of every enrolment.
+_APPEND = sa.text("""
+    WITH written AS (
+        INSERT INTO audit (chain, seq, time, actor, call, outcome, groups, users, log_id, detail, hash)
+        VALUES (:chain, :seq, :time, :actor, :call, :outcome, :groups, :users, :log_id, :detail, :hash)
+    )
+    UPDATE audit_heads SET seq = :seq, hash = :hash, seal = :seal WHERE chain = :chain
+""").bindparams(
+    *(sa.bindparam(name, type_=audit.c[name].type) for name in ("groups", "users", "detail", "hash", "time", "log_id"))
+)
+
 _OLD = sa.text("""
     SELECT max(seq) FROM audit WHERE chain = :chain AND time < :before
       AND seq < coalesce((SELECT min(seq) FROM audit WHERE chain = :chain AND time >= :before), 9223372036854775807)
@@ -199,9 +210,9 @@ class AuditWriter(AuditReader):
             seq += 1
             digest = linked(digest, chain, seq, draft)
             entries.append(AuditEntry(chain, seq, draft, digest))
-        self._execution.run(audit.insert(), [_row(entry) for entry in entries])
-        ended = {"seq": seq, "hash": digest, "seal": seal(self._key, chain, seq, digest)}
-        self._execution.run(audit_heads.update().where(audit_heads.c.chain == chain).values(**ended))
+        if len(entries) > 1:
+            self._execution.run(audit.insert(), [_row(entry) for entry in entries[:-1]])
+        self._execution.run(_APPEND, {**_row(entries[-1]), "seal": seal(self._key, chain, seq, digest)})
         return entries
 
     def purge(self, chain: int, before: datetime) -> int:
