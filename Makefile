@@ -35,6 +35,8 @@ check: dev
 	$(BIN)/yamllint --strict docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py
+	$(BIN)/python deploy/inventory.py --check
+	deploy/audit-dependencies $(PYTHON) .cache/pip-audit
 
 format: dev
 	$(BIN)/ruff format $(PYTHON_SOURCES)

@@ -13,6 +13,9 @@ from service.access import keys
 from service.access.keys import Keyring
 from service.identity.register import Register
 from service.library.apps import Apps
+from service.library.audit import AuditTrail
+from service.library.disclosure import Disclosure
+from service.library.erasure import Erasure
 from service.library.feedback import Feedback
 from service.library.quotas import Quotas
 from service.storage import migrations
@@ -37,6 +40,17 @@ class Admin:
     register: Register
     feedback: Feedback
     quotas: Quotas
+    audit: AuditTrail
+
+    @property
+    def erasure(self) -> Erasure:
+        """Erasing people, groups and apps."""
+        return Erasure(self.database)
+
+    @property
+    def disclosure(self) -> Disclosure:
+        """Showing people what is held about them."""
+        return Disclosure(self.database)
 
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
@@ -55,10 +69,11 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
     """
     with contextlib.ExitStack() as stack:
         settings.home.mkdir(parents=True, exist_ok=True)
-        keyring = _keyring(settings)
+        keyring = open_keyring(settings)
         url, embedded = stack.enter_context(open_database(settings))
         migrations.upgrade(url)
-        database = Database(url, pool_size=settings.database_pool_size)
+        sealing = keyring.derive("audit")
+        database = Database(url, pool_size=settings.database_pool_size, audit_key=sealing[0])
         stack.callback(database.close)
         limits = Limits(settings.quota_qps, settings.quota_daily, settings.quota_total, settings.quota_concurrent)
         apps = Apps(database, keyring, limits=limits)
@@ -71,6 +86,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
             register=Register(database, keyring),
             feedback=Feedback(database),
             quotas=Quotas(database, zone=settings.quota_time_zone, on_change=apps.forget),
+            audit=AuditTrail(database, sealing, reads=settings.audit_reads, retention=_days(settings.audit_days)),
         )
 
 
@@ -87,7 +103,12 @@ def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | 
         embedded.stop()
 
 
-def _keyring(settings: Settings) -> Keyring:
+def _days(number: int) -> timedelta | None:
+    return timedelta(days=number) if number else None
+
+
+def open_keyring(settings: Settings) -> Keyring:
+    """The master keys: of the setting, else of the key file, which is made when there is none."""
     if settings.secret_key is not None:
         return Keyring(*(keys.decode_key(text) for text in settings.secret_key.get_secret_value().split()))
     return keys.load_or_create(settings.secret_key_file)

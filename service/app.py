@@ -33,6 +33,7 @@ from service.inference.admission import Admission
 from service.inference.engine import Engine
 from service.intake.watch import Watch
 from service.library.apps import Apps
+from service.library.audit import AuditTrail
 from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
@@ -81,6 +82,7 @@ class Service:
     engine: Engine
     admission: Admission
     apps: Apps
+    audit: AuditTrail
     tokens: Tokens
     attempts: Attempts
     quotas: Quotas
@@ -130,7 +132,9 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         catalog = catalog_of(stack, admin, engine)
         catalog.load()
         follow(stack, admin, catalog)
-        upkeep = Upkeep(admin.database, risk_limits(settings))
+        stack.callback(admin.audit.stop)
+        admin.audit.start()
+        upkeep = Upkeep(admin.database, risk_limits(settings), admin.audit)
         stack.callback(upkeep.stop)
         upkeep.start()
         stack.callback(admin.quotas.stop)
@@ -182,6 +186,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         engine=engine,
         admission=admission,
         apps=admin.apps,
+        audit=admin.audit,
         tokens=Tokens(admin.keyring),
         attempts=Attempts(settings.login_failures, settings.login_window),
         quotas=admin.quotas,

@@ -166,8 +166,8 @@ def follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> No
         admin.apps.forget()
 
     def forget(app_pk: int) -> None:
-        del app_pk
         admin.apps.forget()
+        catalog.catch_up(app_pk)  # an app that was erased leaves no index behind
 
     listener = Listener(
         admin.database.url,

@@ -242,6 +242,18 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
         description="Compare a probe with every face of a large group instead of a short list; slower, for comparison.",
     )
 
+    # --- audit ---
+    audit_reads: bool = Field(
+        default=True,
+        description=(
+            "Write into the audit log also the calls that change nothing (searches, comparisons); without it only "
+            "their failures and what changes something."
+        ),
+    )
+    audit_days: int = Field(
+        default=365, ge=0, le=36_600, description="Days that entries of the audit log are kept; 0 keeps them for ever."
+    )
+
     # --- logs ---
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least grave level to log: `debug`, `info`, `warning`, `error`."

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
+from service.library.audit import AuditTrail
 from service.library.feedback import RETENTION
 from service.storage.engine import Database
 
@@ -30,10 +31,11 @@ ROUNDS_BETWEEN_PRUNINGS = 720
 class Upkeep:
     """Runs every ``ROUND_SECONDS``; a round that fails is logged and tried again, it never ends the thread."""
 
-    def __init__(self, database: Database, limits: RiskLimits) -> None:
+    def __init__(self, database: Database, limits: RiskLimits, audit: AuditTrail | None = None) -> None:
         """``limits`` say how long captures are remembered."""
         self._database = database
         self._limits = limits
+        self._audit = audit
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -58,6 +60,7 @@ class Upkeep:
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
                 self._attempt(self._forget_feedback)
+                self._attempt(self._purge_audit)
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
@@ -95,3 +98,7 @@ class Upkeep:
     def _forget_feedback(self) -> None:
         with self._database.admin() as work:
             work.feedback.purge(RETENTION, FEEDBACK_PER_ROUND)
+
+    def _purge_audit(self) -> None:
+        if self._audit is not None:
+            self._audit.purge()

@@ -17,17 +17,19 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+import orjson
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import metrics
+from service import auditing, metrics
 from service.access import permissions
-from service.api import body, caller
+from service.api import body, caller, subject
 from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
+from service.auditing import OK, Operation
 from service.errors import Overloaded, ServiceError
 from service.inference.admission import Abandoned, caller_left
 from service.values import App
@@ -102,9 +104,11 @@ class Dispatcher:
         stamp, started = Stamp.now(), time.perf_counter()
         error: ServiceError | None = None
         spent: dict[str, float] = {}
+        operation = Operation("", call.name, log_id=stamp.log_id)
         try:
             received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
-            work = partial(self._answer, call, dialect, identify, Head.of(request), received, stamp, spent)
+            head = Head.of(request)
+            work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
             content = await self._in_thread(partial(_unless_left, request, work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
@@ -120,6 +124,8 @@ class Dispatcher:
         metrics.observe_call(metrics.call_label(call.path), code, seconds, failed=error is not None)
         self._log(call, stamp, error, seconds)
         self._log_slow(call, stamp, seconds, spent)
+        if operation.app_pk is not None:  # else nobody is known to have asked
+            self._service.audit.note(operation, _outcome(error, content))
         return Response(content, media_type=JSON, headers={LOG_ID_HEADER: str(stamp.log_id)})
 
     async def in_thread(self, work: Callable[[], R]) -> R:
@@ -150,16 +156,20 @@ class Dispatcher:
         received: Received,
         stamp: Stamp,
         spent: dict[str, float],
+        operation: Operation,
     ) -> bytes:
-        """In a worker thread."""
+        """In a worker thread. Tells ``operation`` who asks, and for whom, as soon as it is known."""
         with metrics.RUNNING.track_inprogress(), metrics.spent_in_stages(spent):
             app, parameters = identify(self._service, head, received)
+            operation.actor, operation.app_pk = f"app:{app.app_id}", app.pk
             permissions.check(app, call.permission)
             with self._service.quotas.admitted(app, call.path):
                 if parameters is None:
                     parameters = body.decode(received)
+                operation.groups, operation.users = subject.groups(parameters), subject.users(parameters)
                 arguments = call.parse(parameters)
-                outcome = call.run(self._service, app, arguments)
+                with auditing.operation(operation):
+                    outcome = call.run(self._service, app, arguments)
                 return dialect.success(call.present(arguments, outcome), stamp)
 
     @staticmethod
@@ -214,6 +224,14 @@ def router(
             openapi_extra=_describe(call) if method == "POST" else None,
         )
     return routes
+
+
+def _outcome(error: ServiceError | None, content: bytes) -> str:
+    """The code of an answer, as the audit log has it."""
+    if error is None:
+        return OK
+    code = orjson.loads(content).get("error_code")
+    return type(error).__name__ if code is None else str(code)
 
 
 def _endpoint(

@@ -12,6 +12,7 @@ from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.identity.verification import VerifyPerson
 from service.library.apps import Apps
+from service.library.audit import AuditTrail
 from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
@@ -52,6 +53,9 @@ class UseCases(Protocol):
 
     @property
     def apps(self) -> Apps: ...
+
+    @property
+    def audit(self) -> AuditTrail: ...
 
     @property
     def tokens(self) -> Tokens: ...

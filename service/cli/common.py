@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from service.cli.failures import Failure
+
 if TYPE_CHECKING:
     from service.administration import Admin
     from service.settings import Settings
+    from service.values import App
 
 
 def effective_settings(**overrides: object) -> Settings:
@@ -36,8 +39,26 @@ def administration() -> Iterator[Admin]:
 
     settings = effective_settings()
     configure_logging("warning", settings.log_format)
-    with open_admin(settings) as admin:
+    with commanded(), open_admin(settings) as admin:
         yield admin
+
+
+@contextmanager
+def commanded() -> Iterator[None]:
+    """What happens inside the block stands in the audit log under the command's name and the user's."""
+    from service.auditing import Operation, local_actor, operation
+
+    # The first word alone: what follows may be somebody's number.
+    with operation(Operation(local_actor(), " ".join(["aipface", *sys.argv[1:2]]))):
+        yield
+
+
+def known_app(admin: Admin, app_id: str) -> App:
+    """The app with this id; a failure in one sentence where there is none."""
+    app = next((app for app in admin.apps.list() if app.app_id == app_id), None)
+    if app is None:
+        raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
+    return app
 
 
 @contextmanager

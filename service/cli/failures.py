@@ -46,18 +46,22 @@ def exit_status(error: Exception) -> int | None:
     from service.errors import ServiceError
     from service.images.proxies import ProxyError
     from service.settings import SettingsError
+    from service.storage.backup import BackupError
 
     if isinstance(error, Failure):
         return error.status
     if isinstance(error, SettingsError | ProxyError):
         return MISUSED
-    return (
-        FAILED
-        if isinstance(
-            error, ModelsError | ServiceError | KeyringError | CalibrationError | SourceError | CertificateError
-        )
-        else None
+    expected = (
+        ModelsError,
+        ServiceError,
+        KeyringError,
+        CalibrationError,
+        SourceError,
+        CertificateError,
+        BackupError,
     )
+    return FAILED if isinstance(error, expected) else None
 
 
 def sentence(error: Exception) -> str:

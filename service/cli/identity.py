@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import administration, effective_settings, on_terminal, print_json
+from service.cli.common import administration, commanded, effective_settings, on_terminal, print_json
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def _enrolment() -> Iterator[tuple[Admin, Enrolment]]:
     with ExitStack() as stack:
         with shown_progress() as progress:  # over before another bar begins: a terminal shows one at a time
             found = stack.enter_context(open_enrolment(settings, progress=progress))
-        yield found
+        with commanded():
+            yield found
 
 
 def _shown(results: Iterator[Result], rows: list[Row]) -> Iterator[Result]:

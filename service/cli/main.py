@@ -6,6 +6,8 @@ import typer
 
 import service
 from service.cli.apps import apps
+from service.cli.audit import audit
+from service.cli.backup import backup, restore
 from service.cli.bulk_copy import copy
 from service.cli.bulk_export import export
 from service.cli.bulk_import import import_pictures
@@ -13,6 +15,7 @@ from service.cli.calibrate import calibrate
 from service.cli.console import console
 from service.cli.database import database
 from service.cli.doctor import doctor
+from service.cli.erase import erase
 from service.cli.failures import one_sentence
 from service.cli.feedback import feedback
 from service.cli.identity import identity
@@ -22,6 +25,7 @@ from service.cli.packs import packs
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
 from service.cli.tls import tls
+from service.cli.users import users
 
 application = typer.Typer(
     name="aipface",
@@ -40,7 +44,12 @@ application.add_typer(database, name="db")
 application.add_typer(tls, name="tls")
 application.add_typer(keys, name="key")
 application.add_typer(console, name="console")
+application.add_typer(audit, name="audit")
+application.add_typer(erase, name="erase")
+application.add_typer(users, name="user")
 application.command()(doctor)
+application.command()(backup)
+application.command()(restore)
 application.command()(calibrate)
 application.command(name="inspect")(inspect_picture)
 application.command(name="import")(import_pictures)

@@ -100,6 +100,7 @@ class Register:
         )
         with self._database.admin() as work:
             work.identities.put(identity, older)
+            work.audit.record("identity.put", _whose(app))
 
     def reseal(self, app: App | None = None) -> int:
         """Write everybody in one register anew under the first master key; returns how many there were."""
@@ -121,12 +122,16 @@ class Register:
     def revoke(self, number: str, app: App | None = None, *, revoked: bool = True) -> bool:
         """Stop vouching for somebody, or begin again; whether there is such a person in this very register."""
         with self._database.admin() as work:
-            return work.identities.set_revoked(self._lookups(number, app), revoked)
+            found = work.identities.set_revoked(self._lookups(number, app), revoked)
+            work.audit.record("identity.revoke" if revoked else "identity.restore", {"found": found, **_whose(app)})
+        return found
 
     def erase(self, number: str, app: App | None = None) -> bool:
         """Delete all that is known of somebody; whether there was such a person in this very register."""
         with self._database.admin() as work:
-            return work.identities.delete(self._lookups(number, app))
+            found = work.identities.delete(self._lookups(number, app))
+            work.audit.record("identity.delete", {"found": found, **_whose(app)})
+        return found
 
     def fingerprint(self, *parts: bytes) -> bytes:
         """A keyed hash of what the operator hands in about one person, by which it is known again."""
@@ -165,6 +170,11 @@ class Register:
         if portrait is not None:
             portrait = self._sealer.open(portrait, _context(identity.lookup, "portrait"))
         return ReferencePicture(sealed.model_id, embedding, portrait)
+
+
+def _whose(app: App | None) -> dict[str, str]:
+    """Which register an entry of the audit log is about; of whom, it does not say."""
+    return {} if app is None else {"app_id": app.app_id}
 
 
 def _digest(key: bytes, *parts: bytes) -> bytes:

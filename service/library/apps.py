@@ -49,6 +49,7 @@ class Apps:
             app_id = work.apps.next_app_id()
             sealed = self._keyring.seal(secret_key.encode(), secret_context(app_id))
             work.apps.insert(app_id, name, api_key, sealed, permissions, self._limits)
+            work.audit.record("app.create", {"app_id": app_id})
         self.forget()
         return AppCredentials(app_id, api_key, secret_key)
 
@@ -65,6 +66,7 @@ class Apps:
             if app is None:
                 raise AppUnavailable(app_id)
             work.apps.rotate(app.pk, self._keyring.seal(secret_key.encode(), secret_context(app_id)))
+            work.audit.record("app.rotate", {"app_id": app_id})
         self.forget()
         return AppCredentials(app_id, app.api_key, secret_key)
 
@@ -75,6 +77,7 @@ class Apps:
             if app is None:
                 raise AppUnavailable(app_id)
             work.apps.set_enabled(app.pk, enabled)
+            work.audit.record("app.enable" if enabled else "app.disable", {"app_id": app_id})
         self.forget()
 
     def by_api_key(self, api_key: str) -> App | None:

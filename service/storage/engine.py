@@ -12,9 +12,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
+from service.storage.audit import AuditEntry, AuditReader, AuditWriter
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
+from service.storage.disclosure import DisclosureReader
 from service.storage.envelopes import EnvelopeReader, EnvelopeWriter
+from service.storage.erasing import EraseWriter
 from service.storage.execution import Execution
 from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
@@ -57,6 +60,8 @@ class Reader:
         self.identities = IdentityReader(execution)
         self.uploads = UploadReader(execution)
         self.quotas = QuotaReader(execution)
+        self.audit = AuditReader(execution)
+        self.disclosure = DisclosureReader(execution)
 
 
 class UnitOfWork:
@@ -71,6 +76,11 @@ class UnitOfWork:
         self.users = UserWriter(execution, recording)
         self.faces = FaceWriter(execution, recording)
         self.tokens = TokenReader(execution)
+        self.erasing = EraseWriter(execution)
+        self.detail: dict[str, int] = {}
+        """Counts for the audit log, besides those of the changes."""
+        self.audited: AuditEntry | None = None
+        """After the work: its entry in the audit log, which is committed with it."""
 
     @property
     def app_pk(self) -> int:
@@ -88,8 +98,10 @@ class Administration:
     There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
     """
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, audit_key: bytes | None) -> None:
         self.apps = AppWriter(execution)
+        self.audit = AuditWriter(execution, audit_key)
+        self.erasing = EraseWriter(execution)
         self.tokens = TokenWriter(execution)
         self.changes = ChangeWriter(execution)
         self.feedback = FeedbackWriter(execution)
@@ -117,8 +129,11 @@ class Database:
         checkout_seconds: float = CHECKOUT_SECONDS,
         statement_seconds: float = STATEMENT_SECONDS,
         lock_seconds: float = LOCK_SECONDS,
+        audit_key: bytes | None = None,
     ) -> None:
+        """``audit_key`` seals the audit log; without one nothing is written there."""
         self.url = url
+        self._audit_key = audit_key
         self._engine = sa.create_engine(
             normalised(url),
             pool_size=pool_size,
@@ -147,8 +162,12 @@ class Database:
         """
         with translated(), contextlib.closing(Execution(self._engine)) as execution:
             recording = Recording(execution, app_pk)
-            yield UnitOfWork(execution, recording)
+            work = UnitOfWork(execution, recording)
+            yield work
             recording.write()
+            # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
+            counts = {**recording.counts(), **work.detail}
+            work.audited = AuditWriter(execution, self._audit_key).record(None, counts, chain=app_pk)
             execution.commit()
 
     @contextlib.contextmanager
@@ -156,7 +175,7 @@ class Database:
         """Change apps or face tokens: committed at the end of the block, undone when it raises."""
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
-            yield Administration(execution)
+            yield Administration(execution, self._audit_key)
             execution.commit()
 
     @contextlib.contextmanager

@@ -34,6 +34,11 @@ def head() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
+def known() -> frozenset[str]:
+    """Every revision that this code can bring a database to."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current(url: str) -> str | None:
     """The revision a database is at, or None when it is empty. Raises :class:`DatabaseUnavailable`."""
     with _connection(url) as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 
 from service.errors import AppUnavailable
@@ -49,6 +51,10 @@ class Recording:
     def record(self, kind: ChangeKind, group_pk: int, user_pk: int = 0, face_pk: int = 0) -> None:
         """Note a change that has been made in the tables."""
         self._rows.append((kind, group_pk, user_pk, face_pk))
+
+    def counts(self) -> dict[str, int]:
+        """How many changes of each kind were recorded, by the kind's name in lower case."""
+        return dict(Counter(row[0].name.lower() for row in self._rows))
 
     def write(self) -> None:
         """Write what was recorded, and tell the listeners; nothing at all when nothing was."""

@@ -328,3 +328,42 @@ usage_counts = sa.Table(
     _count("errors", "of these, answered with an error"),
     _count("refused", "not let through"),
 )
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    # No foreign key: the log of an app outlives it. 0 is the installation's chain.
+    sa.Column("chain", sa.BigInteger, primary_key=True, autoincrement=False, comment="pk of the app, or 0"),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("call", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False, comment="the API's code; 0: success"),
+    sa.Column("groups", ARRAY(sa.Text), nullable=False),
+    sa.Column("users", ARRAY(sa.Text), nullable=False),
+    sa.Column("log_id", sa.BigInteger),
+    sa.Column("detail", JSONB(none_as_null=True)),
+    sa.Column("hash", BYTEA, nullable=False, comment="SHA-256 over the hash before and this row"),
+    sa.Index(None, "time"),
+    sa.Index("audit_users_idx", "users", postgresql_using="gin"),
+)
+
+audit_heads = sa.Table(
+    "audit_heads",
+    metadata,
+    sa.Column("chain", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("app_id", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("hash", BYTEA, nullable=False),
+    sa.Column("seal", BYTEA, nullable=False, comment="HMAC under a key that is not in the database"),
+)
+
+audit_anchors = sa.Table(
+    "audit_anchors",
+    metadata,
+    sa.Column("chain", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False, comment="rows up to it may be deleted"),
+    sa.Column("hash", BYTEA, nullable=False),
+    sa.Column("seal", BYTEA, nullable=False, comment="HMAC under a key that is not in the database"),
+    _created(),
+)

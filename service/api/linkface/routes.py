@@ -26,6 +26,7 @@ from service.api.linkface import codes, liveness_data, requests
 from service.api.linkface.codes import Refusal
 from service.api.linkface.requests import Upload, Values
 from service.api.ports import UseCases
+from service.auditing import OK, Operation
 from service.calibration.confidence import confidence
 from service.errors import (
     AccessError,
@@ -67,11 +68,12 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
     async def verification(request: Request) -> Response:
         request_id, started = f"TID{secrets.token_hex(16)}", time.perf_counter()
         outcome = codes.OK
+        operation = Operation("", CALL)
         try:
             received = await body.receive(request, max_body_bytes)
             content_type = request.headers.get("content-type", "")
             query, address = request.scope["query_string"], address_of(request)
-            work = partial(_verify, service, query, content_type, received, address)
+            work = partial(_verify, service, query, content_type, received, address, operation)
             answer = await dispatcher.in_thread(work)
             response = Response(dump({"request_id": request_id, "status": outcome, **answer}), media_type=JSON)
         except ClientDisconnect:
@@ -86,6 +88,7 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         seconds = time.perf_counter() - started
         metrics.observe_call(metrics.call_label(PATH), outcome, seconds, failed=outcome != codes.OK)
         _log(request_id, outcome, seconds)
+        service.audit.note(operation, OK if outcome == codes.OK else outcome)
         return response
 
     async def nothing(_request: Request) -> Response:
@@ -157,10 +160,13 @@ _WRONG_DATA = (
 )
 
 
-def _verify(service: UseCases, query: bytes, content_type: str, received: Received, address: str) -> dict[str, object]:
-    """In a worker thread."""
+def _verify(
+    service: UseCases, query: bytes, content_type: str, received: Received, address: str, operation: Operation
+) -> dict[str, object]:
+    """In a worker thread. Tells ``operation`` who asks as soon as it is known."""
     sent: Values = requests.values(query, content_type, received)
     app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"), address)
+    operation.actor, operation.app_pk = f"app:{app.app_id}", app.pk
     with service.quotas.admitted(app, PATH):
         return _answer(service, app, sent)
 

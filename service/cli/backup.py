@@ -1,0 +1,192 @@
+"""``aipface backup`` and ``aipface restore``: everything in one file, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.common import administration, commanded, database_address, effective_settings
+from service.cli.failures import MISUSED, Failure
+
+if TYPE_CHECKING:
+    from service.administration import Admin
+    from service.library.backup import Contents, Head
+    from service.settings import Settings
+
+PassphraseFile = Annotated[Path | None, typer.Option(help="File whose first line is the passphrase.")]
+KeyFile = Annotated[Path | None, typer.Option(help="File with a key: 32 bytes as base64 or 64 hexadecimal digits.")]
+
+_TABLES = re.compile(r"calibration/[\w.-]{1,200}\.json", re.ASCII)
+
+
+def backup(
+    out: Annotated[Path, typer.Argument(help="File to write; `-` is standard output.")],
+    *,
+    encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt; asks for a passphrase.")] = False,
+    passphrase_file: PassphraseFile = None,
+    key_file: KeyFile = None,
+    with_key: Annotated[
+        bool, typer.Option("--with-key", help="With the master key, so that nothing else is needed; only encrypted.")
+    ] = False,
+) -> None:
+    """Write a backup while servers go on: the database as of one moment, and the operator's own score tables."""
+    from service.access import sealed_stream
+    from service.library import backup as backups
+
+    secret, kind = _secret(passphrase_file, key_file, ask=encrypt)
+    sealed: dict[str, Any] | None = None
+    if kind is not None:
+        sealed = sealed_stream.key_parameters() if kind == "key" else sealed_stream.passphrase_parameters()
+    if with_key and sealed is None:
+        raise Failure("the master key goes into an encrypted backup only: --encrypt, or name a file", MISUSED)
+    with administration() as admin, _written(out) as file:
+        files = _files(admin, with_key=with_key)
+        contents = backups.write(admin.database, admin.keyring, file, files=files, sealed=sealed, secret=secret)
+    _tell("written", contents)
+    if not with_key:
+        typer.echo("the master key is not in it: keep it apart, without it the backup is of little use", err=True)
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The backup.")],
+    *,
+    passphrase_file: PassphraseFile = None,
+    key_file: KeyFile = None,
+    check: Annotated[bool, typer.Option("--check", help="Only read it to its end and check its sums.")] = False,
+    any_key: Annotated[
+        bool,
+        typer.Option("--any-key", help="Go on with another master key: app keys and encrypted pictures are lost."),
+    ] = False,
+) -> None:
+    """Put a backup into an empty database. Servers of that database must not run."""
+    from service.library import backup as backups
+
+    settings = effective_settings()
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise Failure(f"{source} cannot be read: {error.strerror}") from None
+    with file:
+        head = backups.read_head(file)
+        secret, _ = _secret(passphrase_file, key_file, ask=head.wants == "passphrase", confirm=False)
+        if head.wants is not None and not secret:
+            raise Failure("the backup is encrypted with a key: name its file with --key-file", MISUSED)
+        if check:
+            _tell("sound", backups.check(file, head, secret))
+            return
+        settings.home.mkdir(parents=True, exist_ok=True)
+        if not any_key:
+            _check_key(settings, head)
+        with database_address(settings) as address:
+            contents = backups.restore(file, head, secret, address, lambda name, data: _keep(settings, name, data))
+            _note(settings, head)
+    _tell("restored", contents)
+
+
+def _note(settings: Settings, head: Head) -> None:
+    from service.administration import open_admin
+
+    with commanded(), open_admin(settings) as admin, admin.database.admin() as work:
+        work.audit.record("restore", {"created": head.created, "version": head.version})
+
+
+def _secret(
+    passphrase_file: Path | None, key_file: Path | None, *, ask: bool, confirm: bool = True
+) -> tuple[bytes, str | None]:
+    """What to encrypt or decrypt with, and which kind it is."""
+    from service.access.keys import decode_key
+
+    if passphrase_file is not None and key_file is not None:
+        raise Failure("a passphrase or a key, not both", MISUSED)
+    try:
+        if key_file is not None:
+            return decode_key(key_file.read_text(encoding="ascii")), "key"
+        if passphrase_file is not None:
+            lines = passphrase_file.read_text(encoding="utf-8").splitlines()
+            if not lines or not lines[0]:
+                raise Failure(f"{passphrase_file} has no passphrase on its first line", MISUSED)
+            return lines[0].encode(), "passphrase"
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{key_file or passphrase_file} cannot be read: {error}") from None
+    if ask:
+        asked: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+        return asked.encode(), "passphrase"
+    return b"", None
+
+
+def _files(admin: Admin, *, with_key: bool) -> dict[str, bytes]:
+    """What is needed besides the database."""
+    from service.library.backup import KEY_FILE
+
+    home = admin.settings.home
+    files = {f"calibration/{path.name}": path.read_bytes() for path in sorted(home.glob("calibration/*.json"))}
+    if with_key:
+        given = admin.settings.secret_key
+        files[KEY_FILE] = (
+            admin.settings.secret_key_file.read_bytes()
+            if given is None
+            else "".join(f"{key}\n" for key in given.get_secret_value().split()).encode()
+        )
+    return files
+
+
+def _check_key(settings: Settings, head: Head) -> None:
+    """Before anything is done: whether what is encrypted in the backup could be read here."""
+    from service.administration import open_keyring
+    from service.library.backup import key_marks
+
+    if settings.secret_key is None and not settings.secret_key_file.exists():
+        if not head.holds_key:
+            place = settings.secret_key_file
+            raise Failure(f"the backup does not hold its master key: put it into {place} first, or say --any-key")
+    elif head.key_mark not in key_marks(open_keyring(settings)):
+        raise Failure("the master key here is not the one of the backup: put that in its place, or say --any-key")
+
+
+def _keep(settings: Settings, name: str, content: bytes) -> None:
+    """Put a file of the backup into its place; a key that is there stays."""
+    from service.library.backup import KEY_FILE
+
+    if name == KEY_FILE:
+        if settings.secret_key is None and not settings.secret_key_file.exists():
+            descriptor = os.open(settings.secret_key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+    elif _TABLES.fullmatch(name):
+        path = settings.home / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _written(out: Path) -> Iterator[IO[bytes]]:
+    """A file for its owner alone that gets its name when it is whole; or standard output."""
+    if str(out) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=out.absolute().parent, prefix=f".{out.name}.", delete=False) as draft:
+            path = Path(draft.name)
+            try:
+                yield draft
+                draft.flush()
+                os.fsync(draft.fileno())
+                path.replace(out)
+            finally:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure(f"{out} cannot be written: {error.strerror}") from None
+
+
+def _tell(done: str, contents: Contents) -> None:
+    total = sum(contents.tables.values()) / 2**20
+    typer.echo(f"{done}: {len(contents.tables)} tables, {total:.1f} MiB, {len(contents.files)} files", err=True)

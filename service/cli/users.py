@@ -1,0 +1,75 @@
+"""``aipface user``: what is held about a person."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.common import administration, known_app
+from service.cli.failures import Failure
+
+if TYPE_CHECKING:
+    from service.administration import Admin
+    from service.values import App
+
+users = typer.Typer(help="What is held about a person.", no_args_is_help=True)
+
+
+@users.callback()
+def _group() -> None:
+    """A group of commands, even while there is one."""
+
+
+@users.command("export")
+def export(
+    app_id: Annotated[str, typer.Argument(metavar="APP_ID", help="The app's id, as `aipface app list` shows it.")],
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: USER_ID.zip here.")] = None,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="With the templates made of the faces.")] = False,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="With the entry in the register of identities; asks for the number.")
+    ] = False,
+) -> None:
+    """Write everything that is held about a user into a ZIP: infos, faces, crops, the audit log's entries."""
+    target = out or Path(f"{Path(user_id).name or 'user'}.zip")
+    with administration() as admin:
+        app = known_app(admin, app_id)
+        beside, pictures = _registered(admin, app) if identity else ({}, {})
+        try:
+            folder = target.absolute().parent
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as draft:
+                path = Path(draft.name)
+                try:
+                    counts = admin.disclosure.write(
+                        app, user_id, draft, embeddings=embeddings, beside=beside, pictures=pictures
+                    )
+                    draft.flush()
+                    path.replace(target)
+                finally:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Failure(f"{target} cannot be written: {error.strerror}") from None
+    words = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    typer.echo(f"{target}: {words}", err=True)
+
+
+def _registered(admin: Admin, app: App) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The person in the register, and the portrait there."""
+    entry = admin.register.find(typer.prompt("number", hide_input=True, err=True), app)
+    if entry is None:
+        raise Failure("there is no such person in the register")
+    person, picture = entry.person, entry.person.picture
+    content = {
+        "number": person.claim.number,
+        "name": person.claim.name,
+        "valid_from": None if person.validity is None else person.validity.start.isoformat(),
+        "valid_to": None if person.validity is None or person.validity.end is None else person.validity.end.isoformat(),
+        "revoked": entry.revoked,
+        "entered": entry.created.isoformat(),
+    }
+    portraits = {} if picture is None or picture.portrait is None else {"identity.jpg": picture.portrait}
+    return {"identity": content}, portraits

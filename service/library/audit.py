@@ -1,0 +1,201 @@
+"""The audit log of an installation: noting calls in the background, reading, verifying, and forgetting in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from service.auditing import OK, Operation, local_actor
+from service.errors import ServiceUnavailable
+from service.storage.audit import BEGINNING, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
+from service.storage.engine import Database
+
+FLUSH_SECONDS = 1.0
+"""A crash loses what was noted within this time; what changes something is not noted but written with the change."""
+
+MOST_PENDING = 100_000
+"""Notes that wait while the database is away; what comes on top is counted and the count is written instead."""
+
+BATCH = 1000
+PAGE = 2000
+
+PURGE_SLACK = timedelta(days=1)
+"""Entries are dropped a day late, so that a chain gets at most one anchor a day."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What verifying a chain found; ``problems`` is empty for a sound one."""
+
+    chain: int
+    app_id: str
+    entries: int
+    first: int
+    last: int
+    hash: str
+    problems: tuple[str, ...]
+
+
+class AuditTrail:
+    """Notes the calls that change nothing, in batches; what changes something is written by ``storage`` itself."""
+
+    def __init__(
+        self, database: Database, keys: Sequence[bytes], *, reads: bool = True, retention: timedelta | None = None
+    ) -> None:
+        """``keys`` seal the chains, the current one first; without ``reads`` only failures are noted."""
+        self._database = database
+        self._keys = keys
+        self._reads = reads
+        self._retention = retention
+        self._pending: deque[tuple[int, AuditDraft]] = deque()
+        self._lost = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    # --- noting ---
+
+    def note(self, operation: Operation, outcome: str) -> None:
+        """Remember a call that has ended. Never waits and never fails; not for calls of nobody."""
+        if operation.app_pk is None or (outcome == OK and (operation.written or not self._reads)):
+            return
+        if len(self._pending) >= MOST_PENDING:
+            self._lost += 1
+            return
+        self._pending.append((operation.app_pk, AuditDraft.of(operation, outcome)))
+
+    def start(self) -> None:
+        """Begin to write what is noted."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left and stop."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._attempt()
+
+    def flush(self) -> None:
+        """Write everything that is noted. Raises what the database raises; what was not written stays noted."""
+        while self._pending:
+            batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+            chains: dict[int, list[AuditDraft]] = {}
+            for chain, draft in batch:
+                chains.setdefault(chain, []).append(draft)
+            while chains:
+                chain = next(iter(chains))
+                try:
+                    self._append(chain, chains[chain])
+                except BaseException:
+                    self._pending.extendleft((each, draft) for each in chains for draft in reversed(chains[each]))
+                    raise
+                del chains[chain]
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._append(INSTALLATION, [AuditDraft(local_actor(), "audit.lost", detail={"entries": lost})])
+
+    def _append(self, chain: int, drafts: Sequence[AuditDraft]) -> None:
+        with self._database.admin() as work:
+            work.audit.append(chain, drafts)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(FLUSH_SECONDS):
+            self._attempt()
+
+    def _attempt(self) -> None:
+        try:
+            self.flush()
+        except ServiceUnavailable as error:
+            logger.warning("audit: %d notes wait: %s", len(self._pending), error)
+        except Exception:
+            logger.exception("audit: notes cannot be written")
+
+    # --- keeping house ---
+
+    def purge(self) -> int:
+        """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries."""
+        if self._retention is None:
+            return 0
+        now = datetime.now(timezone.utc)
+        with self._database.read() as reader:
+            chains = [state.head.chain for state in reader.audit.chains() if state.last]
+            due = [chain for chain in chains if self._overdue(reader.audit.page(chain, 0, 1), now)]
+        dropped = 0
+        for chain in due:
+            with self._database.admin() as work:
+                dropped += work.audit.purge(chain, now - self._retention)
+        return dropped
+
+    def _overdue(self, oldest: Sequence[AuditEntry], now: datetime) -> bool:
+        retention = self._retention or timedelta.max
+        return bool(oldest) and oldest[0].draft.time < now - retention - PURGE_SLACK
+
+    # --- reading ---
+
+    def latest(self, limit: int, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
+        """The newest entries, newest first: of one chain, or naming one user, or of all."""
+        with self._database.read() as reader:
+            return reader.audit.latest(limit, chain=chain, user=user)
+
+    def states(self) -> list[ChainState]:
+        """Every chain."""
+        with self._database.read() as reader:
+            return reader.audit.chains()
+
+    def entries(self, chain: int, after: int = 0) -> Iterator[AuditEntry]:
+        """Every entry of a chain in order."""
+        while True:
+            with self._database.read() as reader:
+                page = reader.audit.page(chain, after, PAGE)
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].seq
+
+    def verify(self, expected: Mapping[int, tuple[int, str]] | None = None) -> list[ChainReport]:
+        """Check every chain against its seals; ``expected`` are ends that were written down elsewhere: (seq, hash).
+
+        Only such an end tells a chain that was put back to an earlier state as a whole, seal and all.
+        """
+        expected = expected or {}
+        with self._database.read() as reader:
+            states, headless = reader.audit.chains(), reader.audit.without_head()
+        reports = [self._verified(state, expected.get(state.head.chain)) for state in states]
+        reports += [ChainReport(chain, "", 0, 0, 0, "", ("the chain has no head",)) for chain in headless]
+        gone = expected.keys() - {report.chain for report in reports}
+        return [*reports, *(ChainReport(chain, "", 0, 0, 0, "", ("the chain is gone",)) for chain in sorted(gone))]
+
+    def _verified(self, state: ChainState, expected: tuple[int, str] | None) -> ChainReport:
+        head, anchor = state.head, state.anchor
+        problems = [f"the seal of entry {end.seq} is not ours" for end in _ends(state) if not end.sealed_by(self._keys)]
+        seq, digest = (0, BEGINNING) if anchor is None else (anchor.seq, anchor.hash)
+        first, met = seq + 1, expected is None or expected == (seq, digest.hex())
+        for entry in self.entries(head.chain, 0):
+            if entry.seq > max(head.seq, state.last):
+                break  # written since
+            problems += _broken(entry, seq, digest)
+            seq, digest = entry.seq, entry.hash
+            met = met or expected == (seq, digest.hex())
+        if (seq, digest) != (head.seq, head.hash):
+            problems.append(f"the chain ends with entry {seq}, its head says {head.seq}")
+        if not met:
+            problems.append("the expected entry is not in the chain")
+        return ChainReport(head.chain, head.app_id, seq - first + 1, first, head.seq, head.hash.hex(), tuple(problems))
+
+
+def _ends(state: ChainState) -> list[ChainEnd]:
+    return [state.head] if state.anchor is None else [state.anchor, state.head]
+
+
+def _broken(entry: AuditEntry, seq: int, digest: bytes) -> list[str]:
+    """What is wrong with an entry that should follow number ``seq`` with the hash ``digest``."""
+    if entry.seq != seq + 1:
+        return [f"entry {entry.seq} does not follow entry {seq}"]
+    if entry.linked(digest) != entry.hash:
+        return [f"entry {entry.seq} was altered, or the one before it"]
+    return []

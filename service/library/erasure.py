@@ -1,0 +1,133 @@
+"""Erasing people, groups and apps beyond what the API's deletions reach, with a receipt in the audit log."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from service import auditing
+from service.auditing import Operation
+from service.errors import AppUnavailable, GroupNotFound, UserNotFound
+from service.storage.audit import AuditEntry
+from service.storage.engine import Database, UnitOfWork
+from service.values import App
+
+
+class Copies(Protocol):
+    """A place outside the database where embeddings of an app lie, such as snapshots of its index on a disk."""
+
+    def erase(self, app_pk: int) -> int:
+        """Delete what is there of an app; returns how many things that were. It will be made anew when needed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was erased, when and by whom, and where the audit log says so; ``hash`` is that entry's.
+
+    ``position`` is ``chain:seq``, empty where no audit log is written.
+    """
+
+    what: str
+    when: datetime
+    actor: str
+    counts: Mapping[str, int]
+    position: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What may belong to the erased and cannot be told apart: all of the app's goes where it is asked for."""
+
+    remembered: bool = False
+    """Faces that were detected and not enrolled (``face_token_ttl``)."""
+    uploads: bool = False
+    captures: bool = False
+    feedback: bool = False
+
+
+class Erasure:
+    """Erasing; each is one transaction with its entry in the audit log. Servers hear of it as of any deletion."""
+
+    def __init__(self, database: Database, copies: Sequence[Copies] = ()) -> None:
+        self._database = database
+        self._copies = copies
+
+    def user(self, app: App, user_id: str, group_id: str | None = None, beside: Beside | None = None) -> Receipt:
+        """A user in one group, or in all. Raises ``UserNotFound``."""
+        with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]):
+            with self._database.write(app.pk) as work:
+                known = work.users.entries(app.pk, user_id)
+                entries = [entry for entry in known if group_id in (None, entry.group_id)]
+                if not entries:
+                    raise UserNotFound(user_id)
+                counts = {"users": len(entries), **work.erasing.faces(app.pk, [entry.pk for entry in entries])}
+                for entry in entries:
+                    work.users.delete(entry.pk)
+                if len(entries) == len(known):
+                    counts["feedback"] = work.erasing.feedback_naming(app.pk, user_id)
+                self._finish(work, app, counts, beside)
+            return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited)
+
+    def group(self, app: App, group_id: str, beside: Beside | None = None) -> Receipt:
+        """A group with its users. Raises ``GroupNotFound``."""
+        with self._named("erase.group", app, [group_id], []):
+            with self._database.write(app.pk) as work:
+                group = work.groups.pk(app.pk, group_id)
+                if group is None:
+                    raise GroupNotFound(group_id)
+                counts = {"groups": 1, **work.erasing.faces_of_group(app.pk, group)}
+                work.groups.delete(group)
+                self._finish(work, app, counts, beside)
+            return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited)
+
+    def app(self, app: App) -> Receipt:
+        """An app with everything that is its own; its number and its tokens never live again.
+
+        Raises ``AppUnavailable`` when it is gone already.
+        """
+        with self._named("erase.app", app, [], []):
+            with self._database.admin() as work:
+                if work.apps.by_app_id(app.app_id) is None:
+                    raise AppUnavailable(app.app_id)
+                counts = work.erasing.everything(app.pk)
+                work.apps.delete(app.pk)
+                counts.update(self._elsewhere(app))
+                entry = work.audit.record(None, {"app_id": app.app_id, **counts})
+            return self._receipt(f"app {app.app_id}", counts, entry)
+
+    def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:
+        """The rest of what was asked for; leaves the counts for the audit log."""
+        asked = beside or Beside()
+        erasing = work.erasing
+        for wanted, name, erase in (
+            (asked.remembered, "all_face_tokens", erasing.remembered),
+            (asked.uploads, "uploads", erasing.uploads),
+            (asked.captures, "capture_devices", erasing.captures),
+            (asked.feedback, "all_feedback", erasing.feedback),
+        ):
+            if wanted:
+                counts[name] = erase(app.pk)
+        counts.update(self._elsewhere(app))
+        work.detail = dict(counts)
+
+    def _elsewhere(self, app: App) -> dict[str, int]:
+        return {"copies": sum(place.erase(app.pk) for place in self._copies)} if self._copies else {}
+
+    @staticmethod
+    def _named(
+        call: str, app: App, groups: Iterable[str], users: Iterable[str]
+    ) -> contextlib.AbstractContextManager[Operation]:
+        actor = auditing.current().actor
+        return auditing.operation(Operation(actor, call, app.pk, tuple(groups), tuple(users)))
+
+    @staticmethod
+    def _receipt(what: str, counts: Mapping[str, int], entry: AuditEntry | None) -> Receipt:
+        if entry is None:
+            return Receipt(what, datetime.now(timezone.utc), auditing.current().actor, counts, "", "")
+        draft = entry.draft
+        return Receipt(what, draft.time, draft.actor, counts, f"{entry.chain}:{entry.seq}", entry.hash.hex())

@@ -1,0 +1,274 @@
+"""The audit log: chains of entries that nobody changes unnoticed.
+
+There is one chain for each app, numbered like it, and chain 0 for the installation. An entry's hash is SHA-256 over
+the hash before it and the entry itself, so that an entry that is altered, removed or inserted breaks the chain. The
+last hash of a chain, and each hash where the retention cut it off, carry a seal: an HMAC under a key that the
+database does not have. Appending locks the chain's head, as the last lock of a transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+
+from service import auditing
+from service.auditing import OK
+from service.storage.execution import Execution
+from service.storage.tables import audit, audit_anchors, audit_heads
+
+INSTALLATION = 0
+"""The chain of what concerns no app, or apps as such."""
+
+BEGINNING = bytes(hashlib.sha256().digest_size)
+"""What the first hash of a chain follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDraft:
+    """What happened, before it has a place in a chain. ``detail`` holds counts and names, nothing biometric."""
+
+    actor: str
+    call: str
+    outcome: str = OK
+    groups: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    log_id: int | None = None
+    detail: Mapping[str, Any] | None = None
+    time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @classmethod
+    def of(cls, operation: auditing.Operation, outcome: str = OK) -> AuditDraft:
+        """Of what is going on, as it ended."""
+        return cls(operation.actor, operation.call, outcome, operation.groups, operation.users, operation.log_id)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An entry at its place."""
+
+    chain: int
+    seq: int
+    draft: AuditDraft
+    hash: bytes
+
+    def linked(self, previous: bytes) -> bytes:
+        """The hash that belongs here, if ``previous`` is the one before."""
+        return linked(previous, self.chain, self.seq, self.draft)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """The head or an anchor of a chain: the last number, its hash, and their seal."""
+
+    chain: int
+    app_id: str
+    seq: int
+    hash: bytes
+    seal: bytes
+
+    def sealed_by(self, keys: Sequence[bytes]) -> bool:
+        """Whether one of the keys made the seal."""
+        return any(hmac.compare_digest(self.seal, seal(key, self.chain, self.seq, self.hash)) for key in keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainState:
+    """A chain as of one moment. ``last`` is the highest number of its rows, 0 without any."""
+
+    head: ChainEnd
+    anchor: ChainEnd | None
+    last: int
+
+
+def linked(previous: bytes, chain: int, seq: int, draft: AuditDraft) -> bytes:
+    """SHA-256 over the hash before and the entry as canonical JSON: sorted keys, no blanks, UTC to the microsecond."""
+    content = {
+        "chain": chain,
+        "seq": seq,
+        "time": draft.time.astimezone(timezone.utc).isoformat(timespec="microseconds"),
+        "actor": draft.actor,
+        "call": draft.call,
+        "outcome": draft.outcome,
+        "groups": list(draft.groups),
+        "users": list(draft.users),
+        "log_id": draft.log_id,
+        "detail": None if draft.detail is None else dict(draft.detail),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(previous + text.encode()).digest()
+
+
+def seal(key: bytes, chain: int, seq: int, digest: bytes) -> bytes:
+    """HMAC-SHA256 of a chain's end."""
+    return hmac.new(key, f"audit {chain} {seq} {digest.hex()}".encode(), hashlib.sha256).digest()
+
+
+class AuditReader:
+    """Reading chains."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def chains(self) -> list[ChainState]:
+        """Every chain that has a head, each as of one moment."""
+        return [_state(row) for row in self._execution.run(_STATES)]
+
+    def without_head(self) -> list[int]:
+        """Chains that have rows and no head; the code leaves none."""
+        query = sa.select(audit.c.chain).where(audit.c.chain.not_in(sa.select(audit_heads.c.chain))).distinct()
+        return list(self._execution.run(query).scalars())
+
+    def page(self, chain: int, after: int, limit: int) -> list[AuditEntry]:
+        """Entries of a chain after a number, in order."""
+        query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after)
+        return [_entry(row) for row in self._execution.run(query.order_by(audit.c.seq).limit(limit))]
+
+    def latest(self, limit: int | None, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
+        """The newest entries, newest first: of one chain, or naming one user, or of all."""
+        query = sa.select(audit)
+        if chain is not None:
+            query = query.where(audit.c.chain == chain)
+        if user is not None:
+            query = query.where(audit.c.users.contains([user]))
+        order = (audit.c.time.desc(), audit.c.chain, audit.c.seq.desc())
+        return [_entry(row) for row in self._execution.run(query.order_by(*order).limit(limit))]
+
+
+_STATES = sa.text("""
+    SELECT heads.chain, heads.app_id, heads.seq, heads.hash, heads.seal,
+        coalesce((SELECT max(seq) FROM audit WHERE audit.chain = heads.chain), 0) AS last,
+        anchors.seq AS anchor_seq, anchors.hash AS anchor_hash, anchors.seal AS anchor_seal
+    FROM audit_heads AS heads LEFT JOIN LATERAL (
+        SELECT seq, hash, seal FROM audit_anchors WHERE chain = heads.chain ORDER BY seq DESC LIMIT 1
+    ) AS anchors ON true
+    ORDER BY heads.chain
+""")
+
+_LOCK = sa.text("SELECT seq, hash FROM audit_heads WHERE chain = :chain FOR NO KEY UPDATE")
+
+_BEGIN = sa.text("""
+    INSERT INTO audit_heads (chain, app_id, seq, hash, seal)
+    VALUES (:chain, coalesce((SELECT app_id FROM apps WHERE pk = :chain), ''), 0, :hash, :seal)
+    ON CONFLICT DO NOTHING
+""")
+
+# One round trip for the entry and the head, as text: it is part of every enrolment.
+_APPEND = sa.text("""
+    WITH written AS (
+        INSERT INTO audit (chain, seq, time, actor, call, outcome, groups, users, log_id, detail, hash)
+        VALUES (:chain, :seq, :time, :actor, :call, :outcome, :groups, :users, :log_id, :detail, :hash)
+    )
+    UPDATE audit_heads SET seq = :seq, hash = :hash, seal = :seal WHERE chain = :chain
+""").bindparams(
+    *(sa.bindparam(name, type_=audit.c[name].type) for name in ("groups", "users", "detail", "hash", "time", "log_id"))
+)
+
+_OLD = sa.text("""
+    SELECT max(seq) FROM audit WHERE chain = :chain AND time < :before
+      AND seq < coalesce((SELECT min(seq) FROM audit WHERE chain = :chain AND time >= :before), 9223372036854775807)
+""")
+
+
+class AuditWriter(AuditReader):
+    """Appending to chains, and cutting off what is too old. Without a key nothing is written."""
+
+    def __init__(self, execution: Execution, key: bytes | None) -> None:
+        super().__init__(execution)
+        self._key = key
+
+    def record(
+        self, call: str | None = None, detail: Mapping[str, Any] | None = None, *, chain: int = INSTALLATION
+    ) -> AuditEntry | None:
+        """Write what is going on, as a success and under another name where one is given, with counts or names."""
+        operation = auditing.current()
+        draft = AuditDraft(
+            operation.actor,
+            operation.call if call is None else call,
+            groups=operation.groups,
+            users=operation.users,
+            log_id=operation.log_id,
+            detail=detail or None,
+        )
+        written = self.append(chain, [draft])
+        operation.written = True
+        return written[0] if written else None
+
+    def append(self, chain: int, drafts: Sequence[AuditDraft]) -> list[AuditEntry]:
+        """Put entries at the end of a chain; the chain is ours until the transaction ends."""
+        if self._key is None or not drafts:
+            return []
+        seq, digest = self._locked(chain, self._key)
+        entries = []
+        for draft in drafts:
+            seq += 1
+            digest = linked(digest, chain, seq, draft)
+            entries.append(AuditEntry(chain, seq, draft, digest))
+        if len(entries) > 1:
+            self._execution.run(audit.insert(), [_row(entry) for entry in entries[:-1]])
+        self._execution.run(_APPEND, {**_row(entries[-1]), "seal": seal(self._key, chain, seq, digest)})
+        return entries
+
+    def purge(self, chain: int, before: datetime) -> int:
+        """Drop the entries that are older, leaving a sealed anchor in their place; returns how many.
+
+        The database refuses to delete any entry that no anchor covers.
+        """
+        if self._key is None:
+            return 0
+        self._locked(chain, self._key)
+        upto = self._execution.run(_OLD, {"chain": chain, "before": before}).scalar_one_or_none()
+        if upto is None:
+            return 0
+        ours = audit.c.chain == chain
+        digest = self._execution.run(sa.select(audit.c.hash).where(ours, audit.c.seq == upto)).scalar_one()
+        anchor = {"chain": chain, "seq": upto, "hash": digest, "seal": seal(self._key, chain, upto, bytes(digest))}
+        self._execution.run(audit_anchors.insert().values(**anchor))
+        return self._execution.run(audit.delete().where(ours, audit.c.seq <= upto)).rowcount
+
+    def _locked(self, chain: int, key: bytes) -> tuple[int, bytes]:
+        """The chain's end, which nobody else can move before our transaction ends."""
+        row = self._execution.run(_LOCK, {"chain": chain}).one_or_none()
+        if row is None:
+            begun = {"chain": chain, "hash": BEGINNING, "seal": seal(key, chain, 0, BEGINNING)}
+            self._execution.run(_BEGIN, begun)
+            row = self._execution.run(_LOCK, {"chain": chain}).one()
+        return row.seq, bytes(row.hash)
+
+
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    draft = entry.draft
+    return {
+        "chain": entry.chain,
+        "seq": entry.seq,
+        "time": draft.time,
+        "actor": draft.actor,
+        "call": draft.call,
+        "outcome": draft.outcome,
+        "groups": list(draft.groups),
+        "users": list(draft.users),
+        "log_id": draft.log_id,
+        "detail": None if draft.detail is None else dict(draft.detail),
+        "hash": entry.hash,
+    }
+
+
+def _entry(row: sa.Row[Any]) -> AuditEntry:
+    draft = AuditDraft(
+        row.actor, row.call, row.outcome, tuple(row.groups), tuple(row.users), row.log_id, row.detail, row.time
+    )
+    return AuditEntry(row.chain, row.seq, draft, bytes(row.hash))
+
+
+def _state(row: sa.Row[Any]) -> ChainState:
+    head = ChainEnd(row.chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
+    if row.anchor_seq is None:
+        return ChainState(head, None, row.last)
+    anchor = ChainEnd(row.chain, row.app_id, row.anchor_seq, bytes(row.anchor_hash), bytes(row.anchor_seal))
+    return ChainState(head, anchor, row.last)

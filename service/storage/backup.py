@@ -1,0 +1,142 @@
+"""Whole databases as streams: every lasting table as of one moment, and back into an empty database.
+
+PostgreSQL's own COPY is used in its binary form, and none of its programs: the embedded server and any other work
+alike. Tables that do not outlast a crash (face tokens, session codes) are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from service.storage import migrations
+from service.storage.engine import Database
+from service.storage.tables import metadata
+
+
+class BackupError(Exception):
+    """A backup cannot be read, or not be put back here; the text is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableDump:
+    """One table: its columns in the order of the rows, and the rows as COPY writes them. To be used up in turn."""
+
+    name: str
+    columns: tuple[str, ...]
+    blocks: Iterable[bytes]
+
+
+class Snapshot:
+    """A database as of one moment."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any], schema: str) -> None:
+        self._cursor = cursor
+        self.schema = schema
+        """The revision of the schema."""
+
+    def release(self) -> int:
+        """The server's major release."""
+        return self._cursor.connection.info.server_version // 10_000
+
+    def sequences(self) -> dict[str, int]:
+        """The last numbers that were given, by the names of the sequences; of those that gave any."""
+        query = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = current_schema()"
+        return {name: last for name, last in self._cursor.execute(query).fetchall() if last is not None}
+
+    def tables(self) -> Iterator[TableDump]:
+        """Every lasting table, those that others refer to first."""
+        for table in metadata.sorted_tables:
+            lasting = "SELECT relpersistence = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+            found = self._cursor.execute(lasting, (table.name,)).fetchone()
+            if found is None or not found[0]:
+                continue
+            columns = tuple(column.name for column in table.c)
+            yield TableDump(table.name, columns, self._blocks(table.name, columns))
+
+    def _blocks(self, name: str, columns: Iterable[str]) -> Iterator[bytes]:
+        with self._cursor.copy(_copy("COPY {} ({}) TO STDOUT (FORMAT BINARY)", name, columns)) as copy:
+            for data in copy:
+                yield bytes(data)
+
+
+@contextlib.contextmanager
+def snapshot(database: Database) -> Iterator[Snapshot]:
+    """A database as of this moment. Raises :class:`DatabaseUnavailable`."""
+    schema = migrations.current(database.url)
+    with database.bulk() as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        with connection.cursor() as cursor:
+            yield Snapshot(cursor, schema or "")
+
+
+class Restoring:
+    """One transaction that fills an empty database; nothing of it is there when it fails."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        self._cursor = cursor
+
+    def table(self, dump: TableDump) -> None:
+        """Put rows in."""
+        known = "SELECT 1 FROM pg_class WHERE oid = to_regclass(%s)"
+        if self._cursor.execute(known, (dump.name,)).fetchone() is None:
+            raise BackupError(f"the backup has a table {dump.name}, which its own schema does not have")
+        with self._cursor.copy(_copy("COPY {} ({}) FROM STDIN (FORMAT BINARY)", dump.name, dump.columns)) as copy:
+            for block in dump.blocks:
+                copy.write(block)
+
+    def sequence(self, name: str, last: int) -> None:
+        """Go on counting after ``last``."""
+        self._cursor.execute("SELECT setval(to_regclass(%s), %s)", (name, last))
+
+
+@contextlib.contextmanager
+def restoring(url: str, schema: str) -> Iterator[Restoring]:
+    """Fill a database that holds nothing, beginning with the schema that the backup was made of; then bring it up.
+
+    Raises :class:`BackupError` for a database that holds anything, and for a schema that is not known here.
+    """
+    if schema not in migrations.known():
+        raise BackupError(f"the backup was made by a newer release (schema {schema}); restore it with that")
+    database = Database(url)
+    try:
+        _check_empty(database)
+        if migrations.current(url) is not None:
+            migrations.downgrade(url, "base")
+        migrations.upgrade(url, schema)
+        with _told(), database.bulk() as connection, connection.cursor() as cursor:
+            yield Restoring(cursor)
+            connection.commit()
+        migrations.upgrade(url)
+    finally:
+        database.close()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Rows that the database does not take, as one sentence."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+        raise BackupError(f"the backup does not fit: {str(error).splitlines()[0]}") from error
+
+
+def _check_empty(database: Database) -> None:
+    with database.bulk() as connection:
+        for name in metadata.tables:
+            if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
+                continue
+            query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(name))
+            if connection.execute(query).fetchone() == (True,):
+                raise BackupError(f"the database is not empty (there are {name}); a backup needs one that is")
+
+
+def _copy(text: str, name: str, columns: Iterable[str]) -> sql.Composed:
+    listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL(text).format(sql.Identifier(name), listed)

@@ -1,0 +1,80 @@
+"""Everything that is stored about one user of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.storage.execution import Execution
+from service.storage.rows import embedding_of, stored_face
+from service.storage.tables import face_tokens, faces, feedback, groups, users
+from service.values import Embedding, StoredFace
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUser:
+    """A user as enrolled in one group."""
+
+    pk: int
+    group_id: str
+    scene: str | None
+    user_info: str
+    enrolled: datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldFace:
+    """A face with all that is kept of it. ``expires`` is set for one that is only remembered under its token."""
+
+    face: StoredFace
+    model_id: str | None
+    embedding: Embedding | None
+    quality: Mapping[str, Any] | None
+    enrolled: datetime | None
+    expires: datetime | None
+
+
+class DisclosureReader:
+    """Reading what is held; faces one at a time, for pictures are large."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def user(self, app_pk: int, user_id: str) -> list[HeldUser]:
+        """The user in every group."""
+        columns = (users.c.pk, groups.c.name, groups.c.scene, users.c.info, users.c.created)
+        query = sa.select(*columns).join_from(users, groups, groups.c.pk == users.c.group_pk)
+        query = query.where(users.c.app_pk == app_pk, users.c.name == user_id).order_by(users.c.pk)
+        return [HeldUser(row.pk, row.name, row.scene, row.info, row.created) for row in self._execution.run(query)]
+
+    def faces(self, user_pk: int) -> Iterator[HeldFace]:
+        """The faces of the user in one group, in the order of enrolment."""
+        query = sa.select(faces.c.pk).where(faces.c.user_pk == user_pk).order_by(faces.c.pk)
+        for pk in self._execution.run(query).scalars().all():
+            row = self._execution.run(sa.select(faces).where(faces.c.pk == pk)).one_or_none()
+            if row is not None:
+                yield HeldFace(
+                    stored_face(row), row.model_id, embedding_of(row.embedding), row.quality, row.created, None
+                )
+
+    def remembered(self, app_pk: int, user_id: str) -> list[HeldFace]:
+        """What is remembered under the tokens of the user's faces."""
+        ours = sa.select(faces.c.token).join(users, users.c.pk == faces.c.user_pk)
+        ours = ours.where(users.c.app_pk == app_pk, users.c.name == user_id)
+        query = sa.select(face_tokens).where(face_tokens.c.app_pk == app_pk, face_tokens.c.token.in_(ours))
+        return [
+            HeldFace(stored_face(row), row.model_id, embedding_of(row.embedding), None, None, row.expires)
+            for row in self._execution.run(query.order_by(face_tokens.c.token))
+        ]
+
+    def feedback(self, app_pk: int, user_id: str) -> list[tuple[datetime, Mapping[str, Any]]]:
+        """Feedback that has the user's id anywhere as a text of its own."""
+        naming = sa.func.jsonb_path_exists(
+            feedback.c.content, sa.text("'$.** ? (@ == $name)'"), sa.func.jsonb_build_object("name", user_id)
+        )
+        query = sa.select(feedback.c.created, feedback.c.content).where(feedback.c.app_pk == app_pk, naming)
+        return [(row.created, row.content) for row in self._execution.run(query.order_by(feedback.c.pk))]

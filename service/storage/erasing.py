@@ -1,0 +1,76 @@
+"""What else is stored of people beside their faces: counting it, and deleting it when somebody is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from service.storage.execution import Execution
+from service.storage.tables import capture_devices, capture_people, face_tokens, faces, feedback, metadata, uploads
+
+_NAMING = sa.text("""
+    DELETE FROM feedback WHERE app_pk = :app_pk
+      AND jsonb_path_exists(content, '$.** ? (@ == $name)', jsonb_build_object('name', CAST(:name AS text)))
+""")
+
+
+class EraseWriter:
+    """Within a unit of work, or within administration where a whole app goes."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def faces(self, app_pk: int, user_pks: Sequence[int]) -> dict[str, int]:
+        """How many faces, crops and remembered faces go with some users."""
+        return self._faces(app_pk, faces.c.user_pk == sa.any_(sa.bindparam("pks", list(user_pks), _NUMBERS)))
+
+    def faces_of_group(self, app_pk: int, group_pk: int) -> dict[str, int]:
+        """The same for a group."""
+        return self._faces(app_pk, faces.c.group_pk == group_pk)
+
+    def everything(self, app_pk: int) -> dict[str, int]:
+        """How many rows of each table go with an app."""
+        counts = {
+            table.name: self._count(table, table.c.app_pk == app_pk)
+            for table in metadata.sorted_tables
+            if "app_pk" in table.c
+        }
+        of_devices = capture_people.c.capture_device_pk.in_(
+            sa.select(capture_devices.c.pk).where(capture_devices.c.app_pk == app_pk)
+        )
+        counts["capture_people"] = self._count(capture_people, of_devices)
+        return {name: count for name, count in counts.items() if count}
+
+    def feedback_naming(self, app_pk: int, name: str) -> int:
+        """Delete the feedback that has this very text anywhere; returns how many items."""
+        return self._execution.run(_NAMING, {"app_pk": app_pk, "name": name}).rowcount
+
+    def feedback(self, app_pk: int) -> int:
+        """Delete all feedback of an app; returns how many items."""
+        return self._execution.run(feedback.delete().where(feedback.c.app_pk == app_pk)).rowcount
+
+    def remembered(self, app_pk: int) -> int:
+        """Forget every remembered face of an app; returns how many."""
+        return self._execution.run(face_tokens.delete().where(face_tokens.c.app_pk == app_pk)).rowcount
+
+    def uploads(self, app_pk: int) -> int:
+        """Delete the files kept for an app; returns how many."""
+        return self._execution.run(uploads.delete().where(uploads.c.app_pk == app_pk)).rowcount
+
+    def captures(self, app_pk: int) -> int:
+        """Forget an app's devices with the pictures and people that they showed; returns how many devices."""
+        return self._execution.run(capture_devices.delete().where(capture_devices.c.app_pk == app_pk)).rowcount
+
+    def _faces(self, app_pk: int, condition: sa.ColumnElement[bool]) -> dict[str, int]:
+        ours = condition & (faces.c.app_pk == app_pk)
+        query = sa.select(sa.func.count().label("faces"), sa.func.count(faces.c.portrait).label("crops")).where(ours)
+        found = self._execution.run(query.select_from(faces)).one()
+        tokens = face_tokens.c.token.in_(sa.select(faces.c.token).where(ours)) & (face_tokens.c.app_pk == app_pk)
+        return {"faces": found.faces, "crops": found.crops, "face_tokens": self._count(face_tokens, tokens)}
+
+    def _count(self, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+        return int(self._execution.run(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one())
+
+
+_NUMBERS = sa.ARRAY(sa.BigInteger)

@@ -1,0 +1,202 @@
+"""The audit log: written with what it tells of, append-only, and telling when somebody went around that."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import psycopg
+import pytest
+
+from service import auditing
+from service.auditing import Operation
+from service.errors import FaceExists
+from service.library.audit import AuditTrail, ChainReport
+from service.storage.audit import AuditDraft
+from service.storage.engine import Database
+from service.storage.urls import driver_address
+from service.values import App
+from tests.fixtures.library import enrol, new_app, random_embedding
+from tests.integration.library.conftest import KEY
+
+COPIED = """
+    INSERT INTO audit SELECT chain, 6, time, actor, call, outcome, groups, users, log_id, detail, hash
+    FROM audit WHERE seq = 5 AND chain = %d
+"""
+HEAD_BACK = """
+    UPDATE audit_heads SET seq = 4, hash = (SELECT hash FROM audit WHERE chain = audit_heads.chain AND seq = 4)
+    WHERE chain = %d
+"""
+
+
+@pytest.fixture
+def trail(database: Database) -> AuditTrail:
+    return AuditTrail(database, [KEY])
+
+
+@pytest.fixture
+def app(database: Database, trail: AuditTrail) -> App:
+    """An app with a chain of five entries, all sound."""
+    app = new_app(database)
+    for number in range(4):
+        with auditing.operation(Operation("app:1", "addUser", app.pk, ("g",), (f"u{number}",), 7)):
+            enrol(database, app, "g", f"u{number}", f"t{number}", random_embedding(number))
+    trail.note(Operation("app:1", "search", app.pk, ("g",), ()), "222207")
+    trail.flush()
+    assert problems(trail, app) == ()
+    return app
+
+
+def report(trail: AuditTrail, app: App, expected: dict[int, tuple[int, str]] | None = None) -> ChainReport:
+    return next(each for each in trail.verify(expected) if each.chain == app.pk)
+
+
+def problems(trail: AuditTrail, app: App, expected: dict[int, tuple[int, str]] | None = None) -> tuple[str, ...]:
+    return report(trail, app, expected).problems
+
+
+def tampered(url: str, *statements: str) -> None:
+    """Do what only the database's owner can: switch the guard off and write."""
+    with psycopg.connect(driver_address(url)) as connection:
+        connection.execute("SET session_replication_role = replica")  # no triggers
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_entries_tell_who_did_what(trail: AuditTrail, app: App) -> None:
+    newest, *_, oldest = [entry.draft for entry in trail.latest(10, chain=app.pk)]
+    assert (newest.call, newest.outcome, newest.groups, newest.detail) == ("search", "222207", ("g",), None)
+    assert (oldest.actor, oldest.call, oldest.outcome, oldest.users) == ("app:1", "addUser", "0", ("u0",))
+    assert (oldest.log_id, oldest.detail) == (7, {"add_face": 1})
+    assert [entry.draft.users for entry in trail.latest(10, user="u2")] == [("u2",)]
+
+
+def test_what_is_undone_leaves_no_entry(database: Database, trail: AuditTrail, app: App) -> None:
+    before = report(trail, app).last
+    with pytest.raises(FaceExists):
+        enrol(database, app, "g", "u0", "t0", random_embedding(0))
+    assert report(trail, app).last == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET outcome = '0'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+        "DELETE FROM audit_heads",
+        "DELETE FROM audit_anchors",
+    ],
+)
+def test_the_database_refuses_to_change_it(
+    database: Database, trail: AuditTrail, app: App, database_url: str, statement: str
+) -> None:
+    if "anchors" in statement:
+        with database.admin() as work:
+            work.audit.purge(app.pk, datetime.now(timezone.utc))
+    with (
+        psycopg.connect(driver_address(database_url)) as connection,
+        pytest.raises(psycopg.errors.RestrictViolation, match="append-only"),
+    ):
+        connection.execute(statement.encode())
+    assert problems(trail, app) == ()
+
+
+@pytest.mark.parametrize(
+    ("statements", "problem"),
+    [
+        (["UPDATE audit SET users = '{other}' WHERE seq = 3 AND chain = %d"], "entry 3 was altered"),
+        (["UPDATE audit SET time = time - interval '1 us' WHERE seq = 1 AND chain = %d"], "entry 1 was altered"),
+        (["DELETE FROM audit WHERE seq = 2 AND chain = %d"], "entry 3 does not follow entry 1"),
+        (["DELETE FROM audit WHERE seq = 5 AND chain = %d"], "ends with entry 4, its head says 5"),
+        (["DELETE FROM audit WHERE chain = %d"], "ends with entry 0, its head says 5"),
+        (["DELETE FROM audit_heads WHERE chain = %d"], "no head"),
+        (
+            [COPIED],
+            "entry 6 was altered",
+        ),
+        (
+            ["DELETE FROM audit WHERE seq = 5 AND chain = %d",
+             HEAD_BACK],
+            "seal of entry 4 is not ours",
+        ),
+        (
+            ["INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = 3 AND chain = %d",
+             "DELETE FROM audit WHERE seq <= 3 AND chain = %d"],
+            "seal of entry 3 is not ours",
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_changed_around_the_guard_is_found(
+    trail: AuditTrail, app: App, database_url: str, statements: list[str], problem: str
+) -> None:
+    tampered(database_url, *(statement % app.pk for statement in statements))
+    assert any(problem in found for found in problems(trail, app))
+
+
+def test_a_chain_put_back_as_a_whole_is_found_by_an_end_written_down_elsewhere(
+    database: Database, trail: AuditTrail, app: App, database_url: str
+) -> None:
+    with psycopg.connect(driver_address(database_url)) as connection:
+        earlier = connection.execute("SELECT seq, hash, seal FROM audit_heads WHERE chain = %s", (app.pk,)).fetchone()
+    assert earlier is not None
+    enrol(database, app, "g", "u9", "t9", random_embedding(9))
+    now = report(trail, app)
+    written_down = {app.pk: (now.last, now.hash)}
+    assert problems(trail, app, written_down) == ()
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("DELETE FROM audit WHERE chain = %s AND seq = %s", (app.pk, now.last))
+        put_back = "UPDATE audit_heads SET seq = %s, hash = %s, seal = %s WHERE chain = %s"
+        connection.execute(put_back, (*earlier, app.pk))
+    assert problems(trail, app) == ()
+    assert problems(trail, app, written_down) == ("the expected entry is not in the chain",)
+
+
+def test_the_retention_leaves_a_sealed_anchor(database: Database, app: App) -> None:
+    old = datetime.now(timezone.utc) - timedelta(days=100)
+    with database.admin() as work:
+        other = new_app(database)
+        work.audit.append(other.pk, [AuditDraft("app:2", "search", time=old + timedelta(days=n)) for n in range(100)])
+    trail = AuditTrail(database, [KEY], retention=timedelta(days=30))
+    assert trail.purge() in {70, 71}
+    kept = report(trail, other)
+    assert (kept.problems, kept.last) == ((), 100)
+    assert kept.first == kept.last - kept.entries + 1
+    assert trail.purge() == 0
+    assert problems(trail, app) == ()
+    assert AuditTrail(database, [KEY]).purge() == 0
+
+
+def test_a_chain_under_an_older_key_is_known_and_one_under_a_foreign_key_is_not(database: Database, app: App) -> None:
+    assert problems(AuditTrail(database, [bytes(32), KEY]), app) == ()
+    assert "seal" in problems(AuditTrail(database, [bytes(32)]), app)[0]
+
+
+def test_reads_can_be_left_out_and_failures_cannot(database: Database) -> None:
+    app = new_app(database)
+    trail = AuditTrail(database, [KEY], reads=False)
+    for outcome in ("0", "222207"):
+        trail.note(Operation("app:1", "search", app.pk), outcome)
+    trail.note(Operation("", "search"), "110")  # of nobody
+    trail.stop()
+    assert [entry.draft.outcome for entry in trail.latest(10)] == ["222207"]
+
+
+def test_notes_wait_for_the_database(database: Database) -> None:
+    app = new_app(database)
+    away = Database("postgresql://nobody@127.0.0.1:1/nothing", audit_key=KEY)
+    trail = AuditTrail(away, [KEY])
+    for number in range(3):
+        trail.note(Operation("app:1", f"call {number}", app.pk), "0")
+    trail.stop()
+    trail._database = database
+    trail.flush()
+    assert [entry.draft.call for entry in trail.latest(10)] == ["call 2", "call 1", "call 0"]
+
+
+def test_entries_are_json(trail: AuditTrail, app: App) -> None:
+    from service.cli.audit import as_dict  # noqa: PLC0415 (a command)
+
+    lines = [json.loads(json.dumps(as_dict(entry))) for entry in trail.entries(app.pk)]
+    assert [line["seq"] for line in lines] == [1, 2, 3, 4, 5]

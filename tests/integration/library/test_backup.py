@@ -1,0 +1,194 @@
+"""A backup put back elsewhere answers like the original, and a damaged one leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from service.access import sealed_stream
+from service.access.keys import Keyring
+from service.library import backup
+from service.library.audit import AuditTrail
+from service.search.catalog import Catalog
+from service.storage import migrations
+from service.storage.backup import BackupError
+from service.storage.engine import Database
+from service.storage.source import PostgresChangeSource
+from service.storage.tables import metadata
+from service.storage.urls import driver_address
+from service.values import App, Hit
+from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, random_embeddings
+from tests.fixtures.server import Home
+from tests.integration.library.conftest import KEY
+
+RING = Keyring(bytes(32))
+FACES = 40
+
+
+@pytest.fixture
+def app(database: Database) -> App:
+    app, other = new_app(database), new_app(database)
+    for number, embedding in enumerate(random_embeddings(FACES, 1)):
+        enrol(database, app, f"g{number % 3}", f"u{number}", f"t{number}", embedding)
+    enrol(database, other, "g0", "other", "t", random_embedding(2))
+    with database.admin() as work:
+        work.feedback.insert(app.pk, [{"text": 'quotes " and \n lines and 韦小宝'}], 10)
+    return app
+
+
+def written(database: Database, **options: Any) -> bytes:
+    out = io.BytesIO()
+    backup.write(database, RING, out, files={"calibration/x.json": b"{}"}, **options)
+    return out.getvalue()
+
+
+def restored(content: bytes, url: str, secret: bytes = b"") -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    source = io.BytesIO(content)
+    head = backup.read_head(source)
+    backup.restore(source, head, secret, url, files.__setitem__)
+    return files
+
+
+def hits(database: Database, app: App) -> list[list[Hit]]:
+    catalog = Catalog(PostgresChangeSource(database, MODEL, DIMENSION), DIMENSION)
+    catalog.load()
+    with database.read() as reader:
+        groups = list(reader.groups.pks(app.pk, ["g0", "g1", "g2"]).values())
+    return [catalog.search(app.pk, groups, probe, 10, -1.0) for probe in random_embeddings(8, 3)]
+
+
+def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Everything that lasts, but for what a backup itself writes into the audit log."""
+    found = {}
+    with psycopg.connect(driver_address(url)) as connection:
+        for table in metadata.sorted_tables:
+            if "UNLOGGED" not in table._prefixes and not table.name.startswith("audit"):
+                query = f"SELECT * FROM {table.name} ORDER BY 1, 2"  # noqa: S608 - a table of ours
+                found[table.name] = connection.execute(query.encode()).fetchall()
+    return found
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Database]:
+    database = Database(url, audit_key=KEY)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_is_put_back_answers_as_before(
+    database: Database, app: App, database_url: str, empty_database_url: str, encrypted: bool
+) -> None:
+    options = {"sealed": sealed_stream.key_parameters(), "secret": KEY} if encrypted else {}
+    content = written(database, **options)
+    assert (b"quotes" in content) is not encrypted
+    expected, before = hits(database, app), rows(database_url)
+    enrol(database, app, "g0", "later", "later", random_embedding(9))  # after the moment of the backup
+    files = restored(content, empty_database_url, KEY if encrypted else b"")
+    assert files == {"calibration/x.json": b"{}"}
+    assert rows(empty_database_url) == before
+    assert migrations.current(empty_database_url) == migrations.head()
+    with opened(empty_database_url) as copy:
+        assert hits(copy, app) == expected
+        assert all(report.problems == () for report in AuditTrail(copy, [KEY]).verify())
+        assert new_app(copy).pk > app.pk + 1
+        enrol(copy, app, "g0", "new", "new", random_embedding(10))
+        assert len(hits(copy, app)) == len(expected)
+
+
+def test_a_backup_is_of_one_moment(database: Database, app: App, empty_database_url: str) -> None:
+    """Written while somebody enrols: what was written is neither half there nor torn."""
+
+    class Slow(io.BytesIO):
+        number = 0
+
+        def write(self, data: Any, /) -> int:
+            if self.number < 5 and b"table" in bytes(data):
+                self.number += 1
+                enrol(database, app, "g0", f"meanwhile{self.number}", f"m{self.number}", random_embedding(self.number))
+            return super().write(data)
+
+    out = Slow()
+    backup.write(database, RING, out, files={})
+    assert out.number == 5
+    restored(out.getvalue(), empty_database_url)
+    with opened(empty_database_url) as copy, copy.read() as reader:
+        assert reader.users.entries(app.pk, "meanwhile1") == []
+        assert reader.changes.head(app.pk) == FACES
+
+
+@pytest.mark.usefixtures("app")
+def test_a_database_that_holds_anything_is_left_alone(database: Database, database_url: str) -> None:
+    content, before = written(database), rows(database_url)
+    with pytest.raises(BackupError, match="not empty"):
+        restored(content, database_url)
+    assert rows(database_url) == before
+
+
+@pytest.mark.usefixtures("app")
+def test_a_damaged_backup_leaves_nothing(database: Database, empty_database_url: str) -> None:
+    content = written(database)
+    start = content.index(b"\n", len(backup.MAGIC)) + 1
+    spots = [start, start + 40, len(content) // 2, len(content) - 70]
+    damaged = [content[:spot] + bytes([content[spot] ^ 1]) + content[spot + 1 :] for spot in spots]
+    damaged += [content[: len(content) * part // 5] for part in range(1, 5)]
+    damaged += [content[:-1], content + b"\0", content.replace(b'"created": "2', b'"created": "1', 1)]
+    for changed in damaged:
+        source = io.BytesIO(changed)
+        with pytest.raises(BackupError):
+            backup.check(source, backup.read_head(source), b"")
+    for changed in (damaged[2], damaged[-2]):  # in the middle of rows, and after the last
+        with pytest.raises(BackupError):
+            restored(changed, empty_database_url)
+        assert not any(rows(empty_database_url).values())
+    restored(content, empty_database_url)
+
+
+def test_what_is_no_backup_or_of_another_release_is_told(database: Database, empty_database_url: str) -> None:
+    with pytest.raises(BackupError, match="no backup"):
+        backup.read_head(io.BytesIO(b"PK\x03\x04" + bytes(100)))
+    content = written(database)
+    newer = content.replace(f'"schema": "{migrations.head()}"'.encode(), b'"schema": "9999"', 1)
+    with pytest.raises(BackupError, match="newer release"):
+        restored(newer, empty_database_url)
+
+
+def test_the_commands(database_url: str, empty_database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    old = Home(tmp_path / "old", {"DATABASE_URL": database_url})
+    new = Home(tmp_path / "new", {"DATABASE_URL": empty_database_url})
+    phrase, file = tmp_path / "phrase", str(tmp_path / "backup")
+    phrase.write_text("correct horse\n", encoding="utf-8")
+    sealing = ["--passphrase-file", str(phrase)]
+    created = old.create_app("kept")
+    tables = old.folder / "calibration"
+    tables.mkdir()
+    (tables / "model.json").write_text("{}", encoding="utf-8")
+    assert "encrypted backup only" in old.run("backup", file, "--with-key").stderr
+    done = old.run("backup", file, "--with-key", *sealing)
+    assert done.returncode == 0, done.stderr
+    assert Path(file).stat().st_mode & 0o077 == 0
+    assert created.secret_key.encode() not in Path(file).read_bytes()
+    assert new.run("restore", file, "--check", *sealing).returncode == 0
+    done = new.run("restore", file, *sealing)
+    assert done.returncode == 0, done.stderr
+    assert (new.folder / "secret.key").read_bytes() == (old.folder / "secret.key").read_bytes()
+    assert (new.folder / "calibration" / "model.json").read_text(encoding="utf-8") == "{}"
+    assert [app["app_id"] for app in json.loads(new.run("app", "list", "--json").stdout)] == [created.app_id]
+    verified = new.run("audit", "verify", "--json")
+    assert verified.returncode == 0
+    calls = [entry["call"] for entry in json.loads(new.run("audit", "list", "--json").stdout)]
+    assert calls == ["restore", "app.create"]
+    again = new.run("restore", file, *sealing)
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
