@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
@@ -15,6 +16,44 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 def comma_separated(value: object) -> object:
     """``"a, b"`` as environment variables write lists; real lists pass through."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class AccessSettings(BaseModel):
+    """Who may ask how much, and how often a log-in may fail."""
+
+    quota_qps: int | None = Field(default=None, ge=1, le=1_000_000, description="Requests a second of a new app.")
+    quota_daily: int | None = Field(default=None, ge=1, le=10**15, description="Requests a day of a new app.")
+    quota_total: int | None = Field(default=None, ge=1, le=10**15, description="Requests of a new app, ever.")
+    quota_concurrent: int | None = Field(
+        default=None, ge=1, le=100_000, description="Requests of a new app that may be answered at once."
+    )
+    login_failures: int = Field(
+        default=20, ge=1, le=10**6, description="Failed log-ins of one key from one address that are looked at."
+    )
+    login_window: int = Field(default=300, ge=1, le=86400, description="Seconds within which failed log-ins count.")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks whose `X-Forwarded-For` tells who is asking, comma separated.",
+    )
+    quota_time_zone: str = Field(
+        default="UTC",
+        description="Time zone whose midnights begin the days of quotas and usage, such as `Asia/Shanghai`.",
+    )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        return comma_separated(value)
+
+    @field_validator("quota_time_zone", mode="after")
+    @classmethod
+    def _is_time_zone(cls, value: str) -> str:
+        if value != "UTC":  # which needs no data of time zones
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                raise ValueError("there is no such time zone here") from None
+        return value
 
 
 class SearchSettings(BaseModel):

@@ -14,12 +14,18 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.setting_groups import CaptureSettings, IdentitySettings, SearchSettings, VideoSettings, comma_separated
+from service.setting_groups import (
+    AccessSettings,
+    CaptureSettings,
+    IdentitySettings,
+    SearchSettings,
+    VideoSettings,
+    comma_separated,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,7 +73,7 @@ def _cgroup_quota(root: Path) -> float | None:
     return granted if granted > 0 else None  # version 1 writes -1 for no limit
 
 
-class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
+class Settings(AccessSettings, SearchSettings, CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -162,26 +168,6 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
             "Threads that work on requests; fewer than may compute and wait together would let requests pile up unseen."
         ),
         json_schema_extra={SHOWN_DEFAULT: "`inference_threads` + `queue_limit` + 16"},
-    )
-
-    # --- who may ask how much ---
-    quota_qps: int | None = Field(default=None, ge=1, le=1_000_000, description="Requests a second of a new app.")
-    quota_daily: int | None = Field(default=None, ge=1, le=10**15, description="Requests a day of a new app.")
-    quota_total: int | None = Field(default=None, ge=1, le=10**15, description="Requests of a new app, ever.")
-    quota_concurrent: int | None = Field(
-        default=None, ge=1, le=100_000, description="Requests of a new app that may be answered at once."
-    )
-    login_failures: int = Field(
-        default=20, ge=1, le=10**6, description="Failed log-ins of one key from one address that are looked at."
-    )
-    login_window: int = Field(default=300, ge=1, le=86400, description="Seconds within which failed log-ins count.")
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(),
-        description="Addresses or networks whose `X-Forwarded-For` tells who is asking, comma separated.",
-    )
-    quota_time_zone: str = Field(
-        default="UTC",
-        description="Time zone whose midnights begin the days of quotas and usage, such as `Asia/Shanghai`.",
     )
 
     # --- pictures ---
@@ -292,7 +278,7 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
-    @field_validator("url_allow_hosts", "trusted_proxies", mode="before")
+    @field_validator("url_allow_hosts", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         return comma_separated(value)
@@ -302,16 +288,6 @@ class Settings(SearchSettings, CaptureSettings, VideoSettings, IdentitySettings,
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.match(r"postgres(ql)?(\+psycopg)?://", value.get_secret_value()):
             raise ValueError("must begin with postgresql://")
-        return value
-
-    @field_validator("quota_time_zone", mode="after")
-    @classmethod
-    def _is_time_zone(cls, value: str) -> str:
-        if value != "UTC":  # which needs no data of time zones
-            try:
-                ZoneInfo(value)
-            except (ZoneInfoNotFoundError, ValueError, OSError):
-                raise ValueError("there is no such time zone here") from None
         return value
 
     @field_validator("log_level", "log_format", "device", "metrics_access", mode="before")

@@ -35,7 +35,6 @@ _REDUCED = {
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-@measured("decode")
 def decode_picture(data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Image:
     """The upright picture in ``data``, ``(height, width, 3)`` uint8 BGR.
 
@@ -115,6 +114,7 @@ def turn_upright(pixels: Image, orientation: int) -> Image:
     return {1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}[orientation]
 
 
+@measured("decode")
 def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray[np.generic]:
     """Pixels as stored, of the depth and the channels that ``flags`` leave, each side ``factor`` times shorter."""
     cut_off = header.format is Format.JPEG and _JPEG_END not in data[-1024:]
