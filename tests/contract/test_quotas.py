@@ -27,7 +27,7 @@ REFUSALS = {
 }
 USED_UP = {"daily": Limits(daily=0), "rate": Limits(concurrent=0), "total": Limits(total=0)}
 LINKFACE = {"daily": "OUT_OF_QUOTA", "rate": "RATE_LIMIT_EXCEEDED", "total": "OUT_OF_QUOTA"}
-FREE = {"/healthz", "/readyz", oauth.PATH, linkface.PATH}
+FREE = {"/healthz", "/readyz", "/metrics", oauth.PATH, linkface.PATH}
 """Paths that ask for no token of an app, and the one that answers in words of its own."""
 
 

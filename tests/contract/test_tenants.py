@@ -35,7 +35,7 @@ from tests.fixtures.pictures import Pictures
 
 BY_KEYS = {oauth.PATH, linkface.PATH}
 """They take keys and no identifiers of an app."""
-OF_NOBODY = {"/healthz", "/readyz"}
+OF_NOBODY = {"/healthz", "/readyz", "/metrics"}
 
 INFO = "what the owner alone may read"
 SCENE = {"scene_type": "VIDEO"}
