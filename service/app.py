@@ -24,7 +24,7 @@ from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.console import application as console
-from service.console.ports import AuditLog, Operator
+from service.console.ports import Operator
 from service.identity.enrolment import Enrolment
 from service.identity.register import Register
 from service.identity.verification import VerifyPerson
@@ -142,8 +142,8 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         yield _compose(stack, admin, models, catalog)
 
 
-def create_app(service: Service, *, audit: AuditLog | None = None) -> FastAPI:
-    """The ASGI application in front of a service; the console shows ``audit`` where there is one."""
+def create_app(service: Service) -> FastAPI:
+    """The ASGI application in front of a service, and the console."""
     settings = service.settings
     api = build_api(
         service,
@@ -155,7 +155,7 @@ def create_app(service: Service, *, audit: AuditLog | None = None) -> FastAPI:
         metrics_access=settings.metrics_access,
     )
     api.add_route("/console", console.to_the_console)
-    pages = console.build_console(service, api, max_body_bytes=settings.max_body_bytes, audit=audit)
+    pages = console.build_console(service, api, max_body_bytes=settings.max_body_bytes, audit=service.audit)
     api.mount("/console", pages)
     return api
 

@@ -31,10 +31,10 @@ class StaticPages(StaticFiles):
         return response
 
 
-def build_console(service: UseCases, api: ASGIApp, *, max_body_bytes: int, audit: AuditLog | None = None) -> Starlette:
+def build_console(service: UseCases, api: ASGIApp, *, max_body_bytes: int, audit: AuditLog) -> Starlette:
     """The pages over ``service``; trials go through ``api``, as a client's requests would.
 
-    ``max_body_bytes`` is what a request of the API may hold; ``audit`` is ``None`` where nothing is written down.
+    ``max_body_bytes`` is what a request of the API may hold; ``audit`` is where what was done is written down.
     """
     site = Site(service)
     trials = trial.Trials(site, Door(api, service.tokens))

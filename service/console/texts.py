@@ -146,7 +146,6 @@ CHINESE = {
     "Errors": "错误数",
     "Mean": "平均",
     "Nothing was asked yet.": "还没有请求。",
-    "This server keeps no audit log.": "此服务器不记录审计日志。",
     "Nothing is written down yet.": "还没有记录。",
     "When": "时间",
     "Who": "操作者",

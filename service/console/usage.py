@@ -37,11 +37,11 @@ def usage(site: Site) -> Page:
     return page
 
 
-def audit(site: Site, log: AuditLog | None) -> Page:
-    """The newest entries of the audit log, where one is kept."""
+def audit(site: Site, log: AuditLog) -> Page:
+    """The newest entries of the audit log."""
 
     def page(visit: Visit) -> Response:
-        entries = None if log is None else [entry.draft for entry in log.latest(AUDIT_ENTRIES)]
+        entries = [entry.draft for entry in log.latest(AUDIT_ENTRIES)]
         return site.render(visit, "audit.html", entries=entries)
 
     return page
