@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.console import apps, entrance, library, overview, trial, usage
+from service.console import apps, entrance, library, overview, register, trial, usage
 from service.console.door import Door
 from service.console.ports import AuditLog, UseCases
 from service.console.site import HEADERS, ROOT, Page, Site
@@ -51,6 +51,8 @@ def build_console(service: UseCases, api: ASGIApp, *, max_body_bytes: int, audit
         _route(site, "/try", trials.page),
         Route("/try", site.guarded(trials.answer, most_bytes), methods=["POST"]),
         _route(site, "/live", trials.live),
+        _route(site, "/register", register.page(site)),
+        Route("/register", site.guarded(register.enter(site), register.MOST_BYTES), methods=["POST"]),
         _route(site, "/usage", usage.usage(site)),
         _route(site, "/audit", usage.audit(site, audit)),
         Mount("/static", StaticPages(directory=STATIC)),

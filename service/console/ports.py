@@ -10,6 +10,7 @@ from typing import Protocol
 from service.access.tokens import Tokens
 from service.console.password import FILE, PasswordFile
 from service.console.sessions import LoginThrottle, Sessions
+from service.identity.enrolment import Enrolment
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.groups import Groups
@@ -107,6 +108,9 @@ class UseCases(Protocol):
 
     @property
     def faces(self) -> Faces: ...
+
+    @property
+    def enrolment(self) -> Enrolment: ...
 
     def readiness(self) -> Readiness:
         """The state of everything the service depends on."""

@@ -129,6 +129,22 @@ CHINESE = {
     "Stop": "停止",
     "Nobody known": "没有认识的人",
     "Names of the people in the picture": "画面中的人名",
+    # --- register ---
+    "Register": "身份库",
+    "A list of people in CSV (UTF-8): {columns}. The first two columns must be there.": (
+        "需要核验证件号与姓名的人员。CSV 列表（UTF-8），列为 {columns}，前两列必填。"
+    ),
+    "The list": "列表文件",
+    "Their pictures: a folder with the files that the list names, or files named after the numbers": (
+        "照片文件夹：列表中所写的文件，或以证件号命名的文件"
+    ),
+    "Enter everybody": "全部录入",
+    "How far it is": "进度",
+    "entered, unchanged, refused:": "已录入、未变、被拒：",
+    "The list has no column id_card_number or name.": "列表缺少 id_card_number 或 name 列。",
+    "Line": "行",
+    "Number": "证件号",
+    "Why it was refused": "被拒原因",
     # --- usage, audit ---
     "Of this process since it started; replicas count for themselves.": (
         "仅统计当前进程启动以来的数据，各副本分别统计。"

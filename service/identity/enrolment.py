@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import enum
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -96,19 +96,28 @@ class Enrolment:
                 first = [seen.setdefault(tidied(row.values["id_card_number"]), row.line) for row in batch]
                 yield from pool.map(lambda row, line: self._enter_row(row, line, pictures, app), batch, first)
 
-    def _enter_row(self, row: Row, first: int, pictures: Path | None, app: App | None) -> Result:
+    def enter_row(self, row: Row, picture: Callable[[Claim], bytes | None], app: App | None = None) -> Result:
+        """Enter the person of one row, with the picture that ``picture`` finds; what is wrong is told, not raised.
+
+        Raises ``ServiceUnavailable``, and ``Overloaded``.
+        """
         number = masked_number(tidied(row.values["id_card_number"]))
         try:
-            if first != row.line:
-                raise IdNumberMalformed(f"the number stands in line {first} already")
             claim = Claim.of(row.values["id_card_number"], row.values["name"])
             validity = _validity(row.values)
-            outcome = self.enter(claim, validity, _picture(row.values, claim, pictures), app)
+            outcome = self.enter(claim, validity, picture(claim), app)
         except ServiceUnavailable:
             raise
         except (IdentityError, ParameterMalformed) as error:
             return Result(row.line, number, Outcome.REFUSED, _reason(error))
         return Result(row.line, number, outcome)
+
+    def _enter_row(self, row: Row, first: int, pictures: Path | None, app: App | None) -> Result:
+        if first != row.line:
+            number = masked_number(tidied(row.values["id_card_number"]))
+            repeated = IdNumberMalformed(f"the number stands in line {first} already")
+            return Result(row.line, number, Outcome.REFUSED, _reason(repeated))
+        return self.enter_row(row, lambda claim: _picture(row.values, claim, pictures), app)
 
     def _fingerprint(self, claim: Claim, validity: Validity | None, picture: bytes | None) -> bytes:
         term = "" if validity is None else f"{validity.start} {validity.end}"

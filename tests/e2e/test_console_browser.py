@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from service.console.password import FILE, PasswordFile
+from tests.fixtures.people import number
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import LiveServer
 
@@ -28,7 +29,7 @@ UNNAMED_CONTROLS = """() => {
     const controls = "a, button, summary, input:not([type=hidden]):not([hidden]), select";
     return [...document.querySelectorAll(controls)].filter((each) => !named(each)).map((each) => each.outerHTML);
 }"""
-PAGES = ("", "apps", "try", "live", "usage", "audit")
+PAGES = ("", "apps", "try", "live", "register", "usage", "audit")
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: install it, or name it in AIPFACE_TEST_CHROMIUM"
@@ -88,6 +89,23 @@ def page(browser: Browser, server: LiveServer, password: str, request: pytest.Fi
     yield tab
     assert problems == []
     context.close()
+
+
+def test_a_list_of_people_is_entered_with_their_pictures(page: Page, pictures: Pictures, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(pictures.path("obama.jpg"), folder / f"{number(611)}.jpg")
+    people = tmp_path / "people.csv"
+    lines = [f'{number(611)},"韦小宝"', f"{number(612)},韦小宝", "1,韦小宝"]
+    people.write_text("\ufeffid_card_number,name\r\n" + "\r\n".join(lines) + "\r\n", encoding="utf-8")
+    page.goto("/console/register")
+    page.get_by_label("The list", exact=True).set_input_files(people)
+    page.get_by_label("Their pictures").set_input_files(folder)
+    page.get_by_role("button", name="Enter everybody").click()
+    expect(page.locator("#state")).to_contain_text("3 / 3", timeout=30_000)
+    expect(page.locator("#refused tbody tr")).to_have_count(1)
+    expect(page.locator("#refused tbody tr td").first).to_have_text("4")
+    assert number(611) not in page.content()
 
 
 def test_enrol_from_a_file_and_be_found_by_the_camera(page: Page, server: LiveServer, pictures: Pictures) -> None:
