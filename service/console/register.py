@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 from typing import Any
 
@@ -29,7 +28,7 @@ def enter(site: Site) -> Page:
     def entered(visit: Visit) -> Response:
         try:
             row, picture = _read(visit.body)
-        except (ValueError, ParameterError, binascii.Error):
+        except (ValueError, ParameterError, RecursionError):
             return JSONResponse({"problem": "malformed"}, status_code=400)
 
         def sent(_claim: Claim) -> bytes | None:

@@ -10,14 +10,13 @@ from typing import Any, cast
 
 import pytest
 from aip import AipFace
-from aip.base import AipBase
 
 from tests.fixtures.node import NodeSdk
 from tests.fixtures.people import number
 from tests.fixtures.pictures import Pictures
+from tests.fixtures.python_sdk import official_client
 from tests.fixtures.server import Home, LiveServer
 
-CLOUD = "https://aip.baidubce.com"
 SCRIPT = Path(__file__).with_name("node_client.js")
 NAME = "韦小宝"
 START, END = "20160304", "20360304"
@@ -52,17 +51,8 @@ def people(server: LiveServer, pictures: Pictures, tmp_path_factory: pytest.Temp
 @pytest.fixture(params=["token", "signature"])
 def client(request: pytest.FixtureRequest, people: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AipFace]:
     """A client that authenticates in one of its two ways and believes our server to be the cloud."""
-    for owner in (AipFace, AipBase):
-        for name, value in list(vars(owner).items()):
-            if isinstance(value, str) and value.startswith(CLOUD):
-                monkeypatch.setattr(owner, name, value.replace(CLOUD, people.base_url))
-    keys = people.credentials
-    made = AipFace(keys.app_id, keys.api_key, keys.secret_key)
-    made.s.trust_env = False
-    if request.param == "signature":
-        made._isCloudUser = True  # what it decides when the token's scope is not the expected one
-    yield made
-    made.s.close()
+    with official_client(people, monkeypatch, signed=request.param == "signature") as made:
+        yield made
 
 
 def test_every_call_of_the_python_client(client: AipFace, pictures: Pictures) -> None:

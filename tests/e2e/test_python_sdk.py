@@ -11,29 +11,19 @@ import cv2
 import numpy as np
 import pytest
 from aip import AipFace
-from aip.base import AipBase
 
 from tests.fixtures.pictures import Pictures
+from tests.fixtures.python_sdk import official_client
 from tests.fixtures.server import LiveServer
 
-CLOUD = "https://aip.baidubce.com"
 Answer = dict[str, Any]
 
 
 @pytest.fixture(params=["token", "signature"])
 def client(request: pytest.FixtureRequest, server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AipFace]:
     """A client that authenticates in one of its two ways and believes our server to be the cloud."""
-    for owner in (AipFace, AipBase):
-        for name, value in list(vars(owner).items()):
-            if isinstance(value, str) and value.startswith(CLOUD):
-                monkeypatch.setattr(owner, name, value.replace(CLOUD, server.base_url))
-    keys = server.credentials
-    made = AipFace(keys.app_id, keys.api_key, keys.secret_key)
-    made.s.trust_env = False
-    if request.param == "signature":
-        made._isCloudUser = True  # what it decides when the token's scope is not the expected one
-    yield made
-    made.s.close()
+    with official_client(server, monkeypatch, signed=request.param == "signature") as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,69 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
 
 from service.app import Service
-from service.console.password import FILE
 from service.console.sessions import IDLE_SECONDS, Sessions
+from tests.contract.console.visits import PASSWORD, form_token, login, send
 from tests.contract.wire import Wire
-from tests.fixtures.people import number
 from tests.fixtures.pictures import Pictures
 
-PASSWORD = "correct horse battery"
 PAGES = ("/", "/apps", "/try", "/live", "/register", "/usage", "/usage?minutes=180", "/audit")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def password_file(service: Service) -> Iterator[Path]:
-    """The password is set once for all tests here: hashing it is meant to be slow."""
-    service.operator.password.set(PASSWORD)
-    yield service.settings.home / FILE
-    service.operator.password.remove()
-
-
-@pytest.fixture
-def password_restored(password_file: Path) -> Iterator[None]:
-    """Puts the file back after a test that changed it."""
-    content = password_file.read_bytes()
-    yield
-    password_file.write_bytes(content)
-
-
-@pytest.fixture
-def visitor(http: httpx.Client) -> Iterator[httpx.Client]:
-    """A browser that has never been here."""
-    with httpx.Client(base_url=http.base_url.join("/console"), timeout=60, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def operator(http: httpx.Client, password_file: Path) -> Iterator[httpx.Client]:
-    """A browser that has logged in."""
-    assert password_file.exists()
-    with httpx.Client(base_url=http.base_url.join("/console"), timeout=60, trust_env=False) as client:
-        assert login(client, PASSWORD).status_code == 303
-        yield client
-
-
-def login(client: httpx.Client, password: str, **fields: str) -> httpx.Response:
-    return client.post("/login", data={"password": password, **fields})
-
-
-def form_token(client: httpx.Client) -> str:
-    found = re.search(r'name="form_token" value="([0-9a-f]{64})"', client.get("/apps").text)
-    assert found is not None
-    return found[1]
-
-
-def send(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
-    """A form as a page of this session sends it."""
-    return client.post(path, data={"form_token": form_token(client), **fields})
 
 
 # --- getting in -----------------------------------------------------------------------------------------------------
@@ -367,42 +316,6 @@ def test_a_disabled_app_cannot_be_tried(service: Service, operator: httpx.Client
     service.apps.set_enabled(wire.credentials.app_id, enabled=False)
     content = {"app_id": wire.credentials.app_id, "call": "detect", "pictures": ["x"], "options": {}}
     assert attempt(operator, content).status_code == 404
-
-
-# --- register ---
-
-
-def enter(client: httpx.Client, content: object) -> httpx.Response:
-    headers = {"X-Form-Token": form_token(client), "Accept": "application/json", "Content-Type": "application/json"}
-    return client.post("/register", content=json.dumps(content), headers=headers)
-
-
-def test_people_are_entered_into_the_register(service: Service, operator: httpx.Client, pictures: Pictures) -> None:
-    person = {"line": 2, "id_card_number": number(501), "name": "韦小宝", "picture": pictures.base64("obama.jpg")}
-    try:
-        answers = [enter(operator, person).json() for _ in range(2)]
-        assert [answer["outcome"] for answer in answers] == ["entered", "unchanged"]
-        assert number(501) not in str(answers)
-        known = service.register.find(number(501))
-        assert known is not None
-        assert known.person.picture is not None
-    finally:
-        service.register.erase(number(501))
-    for change, words in (
-        ({"id_card_number": "1"}, "id number malformed"),
-        ({"name": "7"}, "name malformed"),
-        ({"valid_from": "20200101", "valid_to": "soon"}, "valid_to"),
-        ({"picture": base64.b64encode(b"no picture").decode()}, "picture"),
-    ):
-        answer = enter(operator, {**person, **change}).json()
-        assert answer["outcome"] == "refused"
-        assert words in answer["reason"]
-    assert service.register.find(number(501)) is None
-
-
-@pytest.mark.parametrize("content", [[], {}, {"line": "2"}, {"line": 2, "name": 5}, {"line": 2, "picture": "%%%"}])
-def test_what_is_no_person(operator: httpx.Client, content: object) -> None:
-    assert enter(operator, content).status_code == 400
 
 
 # --- usage, audit ---------------------------------------------------------------------------------------------------
