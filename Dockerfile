@@ -4,10 +4,12 @@
 # read-only. Another pack is fetched into the volume: AIPFACE_PACK=... AIPFACE_MODEL_DIR=/var/lib/aipface/models.
 #
 # Build with BuildKit (the default of current engines): docker build -t aipface-server .
+# To search in Milvus: --build-arg LOCK=requirements-milvus.lock (docs/scaling.md).
 
 FROM python:3.12-slim AS build
+ARG LOCK=requirements.lock
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md ./
+COPY requirements.lock requirements-milvus.lock pyproject.toml README.md ./
 COPY deploy/install.sh deploy/
 COPY service service
 COPY models models

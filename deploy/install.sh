@@ -12,7 +12,7 @@ case $step in
 environment)
     python3 -m venv "$folder"
     pip="$folder/bin/python -m pip --disable-pip-version-check --no-input --no-cache-dir --quiet"
-    $pip install --require-hashes --requirement requirements.lock
+    $pip install --require-hashes --requirement "${LOCK:-requirements.lock}"
     $pip install --no-deps --no-build-isolation .
     # What only building needed.
     $pip uninstall --yes hatchling editables trove-classifiers pathspec tomlkit
