@@ -33,8 +33,9 @@ from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from service.storage.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
-print(server.start(), flush=True)
+url = server.start()
 try:
+    print(url, flush=True)
     sys.stdin.readline()
 except KeyboardInterrupt:
     print("interrupted", server.running(), flush=True)
@@ -166,7 +167,7 @@ def test_ctrl_c_reaches_us_and_not_the_server(home: Path) -> None:
 
 
 def test_a_process_that_forgets_to_stop_stops_at_its_end(home: Path) -> None:
-    program = PROGRAM.partition("try:")[0]
+    program = PROGRAM.partition("try:")[0]  # ends without a stop
     subprocess.run([sys.executable, "-c", program, str(home)], check=True, capture_output=True, timeout=PATIENCE)
     assert not EmbeddedPostgres(home).running()
 
