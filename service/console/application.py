@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.console import apps, entrance, library, overview, register, trial, usage
+from service.console import apps, entrance, library, overview, quotas, register, trial, usage
 from service.console.door import Door
 from service.console.ports import AuditLog, UseCases
 from service.console.site import HEADERS, ROOT, Page, Site
@@ -36,16 +36,18 @@ def build_console(service: UseCases, api: ASGIApp, *, max_body_bytes: int, audit
 
     ``max_body_bytes`` is what a request of the API may hold; ``audit`` is where what was done is written down.
     """
-    site = Site(service)
+    site = Site(service, audit)
     trials = trial.Trials(site, Door(api, service.tokens))
     # Two pictures at most, and what JSON and the options add.
     most_bytes = 2 * max_body_bytes
     routes = [
-        *_open(site),
+        *_open(site, audit),
         _route(site, "/logout", entrance.logout(site), "POST"),
         _route(site, "/", overview.overview(site)),
         _route(site, "/apps", apps.listing(site)),
         _route(site, "/apps", apps.create(site), "POST"),
+        _route(site, "/apps/{app}/quota", quotas.page(site)),
+        _route(site, "/apps/{app}/quota", quotas.change(site), "POST"),
         _route(site, "/apps/{app}/{action:str}", apps.change(site), "POST"),
         *_library(site),
         _route(site, "/try", trials.page),
@@ -66,10 +68,10 @@ def to_the_console(_request: Request) -> Response:
     return RedirectResponse(f"{ROOT}/", status_code=308)
 
 
-def _open(site: Site) -> list[Route]:
+def _open(site: Site, audit: AuditLog) -> list[Route]:
     return [
         Route("/login", site.open(entrance.ask(site)), methods=["GET"]),
-        Route("/login", site.open(entrance.login(site)), methods=["POST"]),
+        Route("/login", site.open(entrance.login(site, audit)), methods=["POST"]),
     ]
 
 

@@ -9,6 +9,7 @@ import threading
 
 from starlette.responses import Response
 
+from service.console.ports import AuditLog
 from service.console.sessions import IDLE_SECONDS
 from service.console.site import ROOT, SESSION_COOKIE, Page, Site, Visit, redirect, set_cookie
 
@@ -27,7 +28,7 @@ def ask(site: Site) -> Page:
     return lambda visit: site.render(visit, "login.html", wanted=visit.request.query_params.get("next", ""), problem="")
 
 
-def login(site: Site) -> Page:
+def login(site: Site, audit: AuditLog) -> Page:
     """Check the password and begin a session."""
 
     def page(visit: Visit) -> Response:
@@ -46,6 +47,7 @@ def login(site: Site) -> Page:
             logger.warning("a wrong password was given to the console", extra={"address": address})
             return site.render(visit, "login.html", 401, wanted=wanted, problem="This is not the password.")
         operator.throttle.succeeded(address)
+        audit.record("console.login")
         logger.info("somebody logged in to the console", extra={"address": address})
         path = wanted.removeprefix(ROOT) if _OURS.fullmatch(wanted) else "/"
         response = redirect(path)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from service import auditing
 from service.console.apps import known
 from service.console.site import Page, Site, Visit, redirect
 from service.errors import GroupExists, UserNotFound
@@ -37,6 +38,7 @@ def _of_app(site: Site, page: Callable[[Visit, App], Response]) -> Page:
         app = known(site, visit)
         if app is None or visit.request.path_params.get("group") == ALL_GROUPS:
             return site.failed(visit, "This is not there, or not any more.", 404)
+        auditing.current().app_pk = app.pk
         return page(visit, app)
 
     return found

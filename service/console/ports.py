@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 from service.access.tokens import Tokens
+from service.auditing import Operation
 from service.console.password import FILE, PasswordFile
 from service.console.sessions import LoginThrottle, Sessions
 from service.identity.enrolment import Enrolment
 from service.library.apps import Apps
 from service.library.faces import Faces
 from service.library.groups import Groups
+from service.library.quotas import Quotas
 from service.library.users import Users
 from service.metrics import State
 
@@ -87,6 +89,14 @@ class AuditLog(Protocol):
         """The newest entries."""
         ...
 
+    def note(self, operation: Operation, outcome: str) -> None:
+        """Remember what was done to the library of an app, unless a transaction has written it down."""
+        ...
+
+    def record(self, call: str) -> None:
+        """Write down something that concerns no app, by who does it now."""
+        ...
+
 
 class UseCases(Protocol):
     """The use cases behind the pages. All are synchronous and thread-safe."""
@@ -99,6 +109,9 @@ class UseCases(Protocol):
 
     @property
     def tokens(self) -> Tokens: ...
+
+    @property
+    def quotas(self) -> Quotas: ...
 
     @property
     def groups(self) -> Groups: ...

@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from service import __version__
-from service.console.ports import UseCases
+from service.auditing import OK, Operation, operation
+from service.console.ports import AuditLog, UseCases
 from service.console.sessions import IDLE_SECONDS, Session
 from service.console.texts import CHINESE
 from service.errors import LibraryError, Overloaded, ServiceError, ServiceUnavailable
@@ -29,6 +30,8 @@ LANGUAGES = ("en", "zh")
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
 TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
 MOST_FORM_BYTES = 65_536
+PICTURE = "/picture"
+"""How paths of pictures end: the page that shows them is written down, not each of them."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -71,8 +74,10 @@ Page: TypeAlias = "Callable[[Visit], Response] | Callable[[Visit], Awaitable[Res
 class Site:
     """Renders and guards pages."""
 
-    def __init__(self, service: UseCases) -> None:
+    def __init__(self, service: UseCases, audit: AuditLog) -> None:
+        """``audit`` is where what the operator does is written down."""
         self.service = service
+        self._audit = audit
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("service.console"),
             autoescape=True,
@@ -165,6 +170,15 @@ class Site:
         return Visit(visit.request, session, visit.language, form, body)
 
     async def _run(self, page: Page, visit: Visit) -> Response:
+        """The page, as an operation of the audit log: what it changes, and whose faces it shows."""
+        doing = _operation(visit.request)
+        with operation(doing):
+            response = await self._answered(page, visit)
+        if doing.app_pk is not None and not visit.request.url.path.endswith(PICTURE):
+            self._audit.note(doing, OK if response.status_code < HTTPStatus.BAD_REQUEST else str(response.status_code))
+        return response
+
+    async def _answered(self, page: Page, visit: Visit) -> Response:
         try:
             if inspect.iscoroutinefunction(page):
                 response: Response = await page(visit)
@@ -203,6 +217,19 @@ def chosen_language(request: Request) -> str:
 def redirect(path: str) -> Response:
     """To another page of the console, with GET."""
     return RedirectResponse(f"{ROOT}{path}", status_code=303)
+
+
+def _operation(request: Request) -> Operation:
+    """Who visits what: ``console library delete``, from an address, about the group and the user in the path."""
+    named = {part: str(request.path_params[part]) for part in ("group", "user") if part in request.path_params}
+    values = {str(value) for value in request.path_params.values()}
+    words = [word for word in request.url.path.removeprefix(ROOT).split("/") if word and word not in values]
+    return Operation(
+        f"console:{request.client.host if request.client else ''}",
+        " ".join(["console", *words[:2]]),
+        groups=tuple(named[part] for part in ("group",) if part in named),
+        users=tuple(named[part] for part in ("user",) if part in named),
+    )
 
 
 def _to_login(request: Request) -> Response:

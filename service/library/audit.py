@@ -69,6 +69,11 @@ class AuditTrail:
             return
         self._pending.append((operation.app_pk, AuditDraft.of(operation, outcome)))
 
+    def record(self, call: str) -> None:
+        """Write down at once what concerns no app, by who does it now. Raises what the database raises."""
+        with self._database.admin() as work:
+            work.audit.record(call)
+
     def start(self) -> None:
         """Begin to write what is noted."""
         self._thread.start()

@@ -7,6 +7,7 @@ A request costs the database nothing but for now and then: each process takes sm
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -146,6 +147,7 @@ class Quotas:
             if before is None:
                 raise AppUnavailable(app.app_id)
             work.apps.set_limits(app.pk, limits)
+            work.audit.record("app.quota", {"app_id": app.app_id, **dataclasses.asdict(limits)})
             if before.limits.daily is None and before.limits.total is None:
                 work.quotas.start_budget(app.pk, self._zone)
         if self._on_change is not None:

@@ -151,9 +151,9 @@ def test_a_picture_of_the_camera_is_described(page: Page, server: LiveServer) ->
     expect(page.locator("#tables")).to_contain_text(re.compile(r"age\d+"))
 
 
-def test_pages_are_accessible_and_fit_the_screen(page: Page) -> None:
+def test_pages_are_accessible_and_fit_the_screen(page: Page, server: LiveServer) -> None:
     """The basics: a title and one main heading, every control has a name, nothing is wider than the screen."""
-    for name in PAGES:
+    for name in (*PAGES, f"apps/{server.credentials.app_id}/quota"):
         page.goto(f"/console/{name}")
         assert page.title().endswith("· aipface")
         assert page.get_by_role("heading", level=1).count() == 1

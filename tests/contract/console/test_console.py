@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from service.app import Service
 from service.console.sessions import IDLE_SECONDS, Sessions
+from service.values import NO_LIMITS, Limits
 from tests.contract.console.visits import PASSWORD, form_token, login, send
 from tests.contract.wire import Wire
 from tests.fixtures.pictures import Pictures
@@ -174,7 +176,33 @@ def test_an_app_is_made_rotated_and_kept_out(service: Service, operator: httpx.C
     assert service.apps.list()[-1].enabled
 
 
-@pytest.mark.parametrize("path", ["/apps/1/rotate", "/apps/1/disable", "/apps/1/explode", "/library/1"])
+def test_quotas_are_set_and_usage_is_shown(service: Service, operator: httpx.Client, wire: Wire) -> None:
+    wire.call("getGroupList")
+    service.quotas.flush()
+    path = f"/apps/{wire.credentials.app_id}/quota"
+    assert send(operator, path, qps="50", daily=" 1000 ", total="", concurrent="0").headers["location"].endswith(path)
+    app = service.apps.by_app_id(wire.credentials.app_id)
+    assert app is not None
+    assert app.limits == Limits(qps=50, daily=1000, total=None, concurrent=0)
+    text = operator.get(path).text
+    assert 'name="qps" type="number" min="0" max="2147483647" step="1" value="50"' in text
+    assert re.search(r'<td class="number">1</td><td class="number">0</td><td class="number">0</td>', text)
+    assert send(operator, path).status_code == 303
+    assert service.apps.by_app_id(wire.credentials.app_id) == replace(app, limits=NO_LIMITS)
+
+
+@pytest.mark.parametrize("limit", ["-1", "x", "1.5", "2147483648", "9" * 400, "٣"])
+def test_a_limit_is_a_number(service: Service, operator: httpx.Client, wire: Wire, limit: str) -> None:
+    path = f"/apps/{wire.credentials.app_id}/quota"
+    assert send(operator, path, qps=limit).status_code == 400
+    app = service.apps.by_app_id(wire.credentials.app_id)
+    assert app is not None
+    assert app.limits == NO_LIMITS
+
+
+@pytest.mark.parametrize(
+    "path", ["/apps/1/quota", "/apps/1/rotate", "/apps/1/disable", "/apps/1/explode", "/library/1"]
+)
 def test_what_is_not_there(operator: httpx.Client, path: str) -> None:
     assert send(operator, path, group="g").status_code == 404
 
@@ -334,3 +362,21 @@ def test_the_audit_log_is_shown(operator: httpx.Client, wire: Wire) -> None:
     text = operator.get("/audit").text
     assert "written_down" in text
     assert f"app:{wire.credentials.app_id}" in text
+
+
+def test_what_the_operator_does_is_written_down(service: Service, operator: httpx.Client, wire: Wire) -> None:
+    app = service.apps.by_app_id(wire.credentials.app_id)
+    assert app is not None
+    library = f"/library/{app.app_id}"
+    send(operator, library, group="audited")
+    operator.get(f"{library}/audited/nobody")
+    send(operator, f"{library}/audited/delete")
+    send(operator, f"/apps/{app.app_id}/quota", qps="7")
+    service.audit.flush()
+    entries = [entry.draft for entry in service.audit.latest(1000)]
+    ours = [one for one in entries if one.actor == "console:127.0.0.1"]
+    changes = {(one.call, one.outcome, one.groups) for one in ours if one.call.startswith("console library")}
+    assert {("console library", "404", ("audited",)), ("console library delete", "0", ("audited",))} <= changes
+    quota = next(one for one in ours if one.call == "app.quota")
+    assert quota.detail == {"app_id": app.app_id, "qps": 7, "daily": None, "total": None, "concurrent": None}
+    assert any(one.call == "console.login" for one in ours)
