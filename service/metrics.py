@@ -54,11 +54,20 @@ STAGES = ("wait", "download", "decode", "detect", "embed", "analyse", "search", 
 
 _stages = {stage: STAGE_TIME.labels(stage) for stage in STAGES}
 _of_thread = threading.local()
+_listener: Callable[[str, float], None] | None = None
+
+
+def on_stage(listener: Callable[[str, float], None] | None) -> None:
+    """Tell this listener too of every stage that ended, in the thread that ran it; ``None`` ends that."""
+    global _listener  # noqa: PLW0603 - of the process, like the instruments
+    _listener = listener
 
 
 def observe_stage(stage: str, seconds: float) -> None:
     """Count one run of a stage, also for the request that this thread works on."""
     _stages[stage].observe(seconds)
+    if _listener is not None:
+        _listener(stage, seconds)
     spent: dict[str, float] | None = getattr(_of_thread, "spent", None)
     if spent is not None:
         spent[stage] = spent.get(stage, 0.0) + seconds

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -200,3 +200,15 @@ class IdentitySettings(BaseModel):
         if not parts.hostname or not (parts.scheme == "https" or local):
             raise ValueError("must begin with https://, or with http:// for this very machine")
         return value
+
+
+class TraceSettings(BaseModel):
+    """Traces of calls."""
+
+    otlp_endpoint: HttpUrl | None = Field(
+        default=None,
+        description=(
+            "Base address of an OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`) that gets "
+            "traces of calls; needs the extra `otel`."
+        ),
+    )

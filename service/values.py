@@ -178,6 +178,8 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+LARGEST_LIMITS = Limits(qps=10**6, daily=10**15, total=10**15, concurrent=10**5)
+"""What a limit may be at most; at least it is 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import auditing, metrics
+from service import auditing, metrics, tracing
 from service.access import permissions
 from service.api import body, caller, subject
 from service.api.body import Parameters, Received
@@ -101,7 +101,20 @@ class Dispatcher:
         self, request: Request, call: Call[Any, Any], dialect: Dialect, identify: Identify = caller.identify
     ) -> Response:
         """Answer a request. Always HTTP 200: clients take any other status for a broken connection."""
-        stamp, started = Stamp.now(), time.perf_counter()
+        stamp = Stamp.now()
+        with tracing.call(call.name, request.headers, stamp.log_id) as span:
+            return await self._answered(request, call, dialect, identify, stamp, span)
+
+    async def _answered(
+        self,
+        request: Request,
+        call: Call[Any, Any],
+        dialect: Dialect,
+        identify: Identify,
+        stamp: Stamp,
+        span: tracing.Call,
+    ) -> Response:
+        started = time.perf_counter()
         error: ServiceError | None = None
         spent: dict[str, float] = {}
         operation = Operation("", call.name, log_id=stamp.log_id)
@@ -122,6 +135,7 @@ class Dispatcher:
         seconds = time.perf_counter() - started
         code = 0 if error is None else dialect.code(error)
         metrics.observe_call(metrics.call_label(call.path), code, seconds, failed=error is not None)
+        span.ended(code, failed=error is not None)
         self._log(call, stamp, error, seconds)
         self._log_slow(call, stamp, seconds, spent)
         if operation.app_pk is not None:  # else nobody is known to have asked

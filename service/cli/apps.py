@@ -24,7 +24,6 @@ AppId = Annotated[str, typer.Argument(metavar="APP_ID", help="The app's id, as `
 
 
 _LIMIT = "N|none"
-_MOST = {"qps": 10**6, "daily": 10**15, "total": 10**15, "concurrent": 10**5}
 
 
 @apps.command("create")
@@ -152,10 +151,13 @@ def show_credentials(credentials: AppCredentials, *, as_json: bool) -> None:
 
 
 def _limit(name: str, text: str) -> int | None:
+    from service.values import LARGEST_LIMITS
+
     if text.lower() == "none":
         return None
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= _MOST[name]:
-        raise Failure(f"--{name} takes a whole number of 1 to {_MOST[name]}, or none", MISUSED)
+    most = getattr(LARGEST_LIMITS, name)
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= most:
+        raise Failure(f"--{name} takes a whole number of 1 to {most}, or none", MISUSED)
     return int(text)
 
 

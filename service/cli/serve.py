@@ -52,6 +52,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     certificate = _certificate(settings)
     with stopped_by_signals(), contextlib.ExitStack() as stack:
+        stack.enter_context(_traced(settings))
         listener = stack.enter_context(reserved(settings.host, settings.port))
         from service.app import create_app, open_service
 
@@ -155,6 +156,19 @@ def _certificate(settings: Settings) -> tuple[Path, Path] | None:
     except (OSError, ssl.SSLError) as error:
         raise Failure(f"certificate {certificate} and key {key} cannot be used together: {error.strerror}") from None
     return certificate, key
+
+
+@contextlib.contextmanager
+def _traced(settings: Settings) -> Iterator[None]:
+    """Calls are traced within the block, if there is a collector. Raises ``Failure`` where that cannot be."""
+    from service.tracing import TracingUnavailable, traced
+
+    endpoint = settings.otlp_endpoint
+    try:
+        with traced(None if endpoint is None else str(endpoint)):
+            yield
+    except TracingUnavailable as error:
+        raise Failure(str(error)) from None
 
 
 def _settle_interpreter() -> None:

@@ -12,10 +12,7 @@ from starlette.responses import Response
 from service.console.apps import known
 from service.console.site import Page, Site, Visit, redirect
 from service.library.quotas import AppUsage
-from service.values import Limits
-
-MOST = 2**31 - 1
-"""The largest limit that the database holds."""
+from service.values import LARGEST_LIMITS, Limits
 
 DAYS = 14
 """Days of usage that are shown."""
@@ -47,7 +44,7 @@ def page(site: Site) -> Page:
             limits=limits,
             taken={"daily": taken.day_taken, "total": taken.total_taken},
             days=_days(usage),
-            most=MOST,
+            most=_MOST,
         )
 
     return shown
@@ -61,24 +58,24 @@ def change(site: Site) -> Page:
         if app is None:
             return site.failed(visit, "This is not there, or not any more.", 404)
         try:
-            limits = Limits(**{field.name: _limit(visit.form.get(field.name, "")) for field in _FIELDS})
+            limits = Limits(**{name: _limit(visit.form.get(name, ""), most) for name, most in _MOST.items()})
         except ValueError:
-            return site.failed(visit, "A limit is a whole number from 0, or nothing.", 400)
+            return site.failed(visit, "A limit is a whole number from 1, or nothing.", 400)
         site.service.quotas.set_limits(app, limits)
         return redirect(f"/apps/{app.app_id}/quota")
 
     return changed
 
 
-_FIELDS = dataclasses.fields(Limits)
+_MOST: dict[str, int] = dataclasses.asdict(LARGEST_LIMITS)
 
 
-def _limit(text: str) -> int | None:
+def _limit(text: str, most: int) -> int | None:
     """Raises ``ValueError`` for what is no limit."""
     text = text.strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > MOST or len(text) > len(str(MOST)):
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         raise ValueError(text)
     return int(text)
 

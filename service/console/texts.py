@@ -47,7 +47,7 @@ CHINESE = {
     "Requests ever": "总请求数",
     "taken: {count}": "已用：{count}",
     "Save": "保存",
-    "A limit is a whole number from 0, or nothing.": "配额须为不小于 0 的整数，或留空。",
+    "A limit is a whole number from 1, or nothing.": "配额须为正整数且不能过大，或留空。",
     "The last days, of all processes": "最近几天（所有进程合计）",
     "Day": "日期",
     "Refused": "被拒绝",
