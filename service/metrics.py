@@ -48,6 +48,14 @@ STAGE_TIME = Histogram(
     buckets=STAGE_SECONDS,
     registry=REGISTRY,
 )
+RECALL_PROBES = Counter(
+    "aipface_recall_probe_users",
+    "Best users of stored faces that were looked for in large groups, by whether the usual search `found` or `missed` "
+    "them; an exact search says who they are.",
+    ("result",),
+    registry=REGISTRY,
+)
+PROBED = {result: RECALL_PROBES.labels(result) for result in ("found", "missed")}
 SLOW = Counter("aipface_slow_requests", "Requests that took longer than `slow_request_ms`.", registry=REGISTRY)
 
 STAGES = ("wait", "download", "decode", "detect", "embed", "analyse", "search", "database")

@@ -40,6 +40,7 @@ from service.intake.intake import Intake
 from service.intake.report import Reporter
 from service.search.catalog import Catalog
 from service.search.maintenance import Maintenance
+from service.search.probing import RecallProbe
 from service.search.protocol import FaceSearch
 from service.search.tiered import TieredIndex
 from service.settings import SettingsError
@@ -155,7 +156,11 @@ def _in_memory(stack: contextlib.ExitStack, source: PostgresChangeSource, dimens
 
     stack.callback(maintenance.stop)
     maintenance.start()
-    return Catalog(source, dimension, make)
+    catalog = Catalog(source, dimension, make)
+    probe = RecallProbe(catalog.indexes)
+    stack.callback(probe.stop)
+    probe.start()
+    return catalog
 
 
 def follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> None:

@@ -128,5 +128,6 @@ def _labels(name: str) -> str:
         "aipface_requests": "`call` `code`",
         "aipface_request_seconds": "`call`",
         "aipface_stage_seconds": "`stage`",
+        "aipface_recall_probe_users": "`result`",
     }
     return known.get(name, "")

@@ -143,9 +143,13 @@ class Catalog:
         stats = self.stats()
         return IndexSize(stats.faces, stats.groups, stats.nbytes)
 
+    def indexes(self) -> list[GroupIndex]:
+        """The index of every group of every app."""
+        return [index for library in list(self._libraries.values()) for index in list(library.groups.values())]
+
     def stats(self) -> CatalogStats:
         libraries = list(self._libraries.values())
-        indexes = [index for library in libraries for index in list(library.groups.values())]
+        indexes = self.indexes()
         faces = sum(len(index) for index in indexes)
         return CatalogStats(len(libraries), len(indexes), faces, sum(index.nbytes() for index in indexes))
 

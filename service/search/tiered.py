@@ -22,7 +22,7 @@ from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
 from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
 from service.search.protocol import Candidate, Faces, Keys
-from service.search.segment import BLOCK, Segment
+from service.search.segment import BLOCK, USERS_LIMIT, Segment
 from service.search.similarity import best_of_users
 from service.search.tuning import short_list
 from service.values import Embedding, Embeddings
@@ -165,6 +165,24 @@ class TieredIndex:
 
     def nbytes(self) -> int:
         return sum(part.nbytes() for part in self._parts)
+
+    def probe_recall(self) -> tuple[int, int]:
+        """Look for a stored face among those that are searched by codes, at any similarity.
+
+        Returns how many users an exact search finds, and how many of those the usual search finds.
+        """
+        coded = [segment for segment in self._parts.segments if segment.short_list]
+        if not coded:
+            return 0, 0
+        rng = np.random.default_rng()
+        sizes = np.array([len(one.face_pks) for one in coded])
+        segment = coded[int(rng.choice(len(coded), p=sizes / sizes.sum()))]
+        probe = segment.embeddings[int(rng.integers(len(segment.face_pks)))].astype(np.float32)
+        exact, usual = (
+            {one.user_pk for one in segment.search(probe, USERS_LIMIT, -np.inf, everything=everything)}
+            for everything in (True, False)
+        )
+        return len(exact), len(exact & usual)
 
     # --- maintenance ---
 
