@@ -42,7 +42,7 @@ class Tracing:
                 f"otlp_endpoint is set and {error.name} is missing: pip install 'aipface-server[otel]'"
             ) from None
         resource = Resource.create({"service.version": __version__})
-        if resource.attributes.get("service.name", "").startswith("unknown_service"):
+        if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": SERVICE}))
         self._extract = propagate.extract
         self._kinds, self._status = trace.SpanKind, trace.Status(trace.StatusCode.ERROR)
