@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
-from service.storage.rows import embedding_of, stored_face
+from service.storage.rows import stored_face
+from service.storage.sealing import FaceSealing, Place, Sealing
 from service.storage.tables import face_tokens, faces, feedback, groups, users
 from service.values import Embedding, StoredFace
 
@@ -41,8 +42,9 @@ class HeldFace:
 class DisclosureReader:
     """Reading what is held; faces one at a time, for pictures are large."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, sealing: FaceSealing) -> None:
         self._execution = execution
+        self._sealing = sealing
 
     def user(self, app_pk: int, user_id: str) -> list[HeldUser]:
         """The user in every group."""
@@ -57,19 +59,19 @@ class DisclosureReader:
         for pk in self._execution.run(query).scalars().all():
             row = self._execution.run(sa.select(faces).where(faces.c.pk == pk)).one_or_none()
             if row is not None:
-                yield HeldFace(
-                    stored_face(row), row.model_id, embedding_of(row.embedding), row.quality, row.created, None
-                )
+                face, embedding = _opened(self._sealing.enrolled, row, Place(row.app_pk, user_pk, row.token))
+                yield HeldFace(face, row.model_id, embedding, row.quality, row.created, None)
 
     def remembered(self, app_pk: int, user_id: str) -> list[HeldFace]:
         """What is remembered under the tokens of the user's faces."""
         ours = sa.select(faces.c.token).join(users, users.c.pk == faces.c.user_pk)
         ours = ours.where(users.c.app_pk == app_pk, users.c.name == user_id)
         query = sa.select(face_tokens).where(face_tokens.c.app_pk == app_pk, face_tokens.c.token.in_(ours))
-        return [
-            HeldFace(stored_face(row), row.model_id, embedding_of(row.embedding), None, None, row.expires)
-            for row in self._execution.run(query.order_by(face_tokens.c.token))
-        ]
+        held: list[HeldFace] = []
+        for row in self._execution.run(query.order_by(face_tokens.c.token)):
+            face, embedding = _opened(self._sealing.remembered, row, Place(app_pk, 0, row.token))
+            held.append(HeldFace(face, row.model_id, embedding, None, None, row.expires))
+        return held
 
     def feedback(self, app_pk: int, user_id: str) -> list[tuple[datetime, Mapping[str, Any]]]:
         """Feedback that has the user's id anywhere as a text of its own."""
@@ -78,3 +80,9 @@ class DisclosureReader:
         )
         query = sa.select(feedback.c.created, feedback.c.content).where(feedback.c.app_pk == app_pk, naming)
         return [(row.created, row.content) for row in self._execution.run(query.order_by(feedback.c.pk))]
+
+
+def _opened(sealing: Sealing, row: sa.Row[Any], place: Place) -> tuple[StoredFace, Embedding | None]:
+    """A face and its embedding; what cannot be opened is missing."""
+    face = stored_face(row, sealing.portrait(row.portrait, place))
+    return face, sealing.embedding(row.embedding, place, row.model_id or "")
