@@ -22,6 +22,7 @@ from service.setting_groups import (
     AccessSettings,
     CaptureSettings,
     IdentitySettings,
+    SealingSettings,
     SearchSettings,
     VideoSettings,
     comma_separated,
@@ -73,7 +74,9 @@ def _cgroup_quota(root: Path) -> float | None:
     return granted if granted > 0 else None  # version 1 writes -1 for no limit
 
 
-class Settings(AccessSettings, SearchSettings, CaptureSettings, VideoSettings, IdentitySettings, BaseSettings):
+class Settings(
+    AccessSettings, SealingSettings, SearchSettings, CaptureSettings, VideoSettings, IdentitySettings, BaseSettings
+):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(

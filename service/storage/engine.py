@@ -19,6 +19,7 @@ from service.storage.disclosure import DisclosureReader
 from service.storage.envelopes import EnvelopeReader, EnvelopeWriter
 from service.storage.erasing import EraseWriter
 from service.storage.execution import Execution
+from service.storage.face_keys import FaceKeyReader, FaceKeyWriter
 from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
@@ -63,6 +64,7 @@ class Reader:
         self.quotas = QuotaReader(execution)
         self.audit = AuditReader(execution)
         self.disclosure = DisclosureReader(execution, sealing)
+        self.face_keys = FaceKeyReader(execution, sealing)
 
 
 class UnitOfWork:
@@ -113,6 +115,7 @@ class Administration:
         self.liveness_sessions = LivenessSessionWriter(execution)
         self.quotas = QuotaWriter(execution)
         self.sealed = SealedWriter(execution)
+        self.face_keys = FaceKeyWriter(execution, sealing)
 
 
 class Database:
