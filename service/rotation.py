@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from service.access.keys import Keyring
 from service.capture.keys import key_context
 from service.capture.risk import person_context
-from service.face_keys import Advance, check_face_keys, reseal_faces
+from service.face_keys import Advance, reseal_faces
 from service.identity.register import Register
 from service.library.apps import Apps, secret_context
 from service.storage.engine import Database
@@ -30,7 +30,6 @@ def reseal(database: Database, keyring: Keyring, advance: Advance | None = None)
     value that none of the keys opens: of the first three kinds nothing is changed then. Single faces that do not open
     are damaged, and stay as they are.
     """
-    check_face_keys(database)
     with database.admin() as work:
         done = {kind: work.sealed.replace(kind, _under(keyring, context)) for kind, context in CONTEXTS.items()}
     register = Register(database, keyring)  # one person after the other: each opens under the old key or the new one

@@ -37,6 +37,8 @@ class HeldFace:
     quality: Mapping[str, Any] | None
     enrolled: datetime | None
     expires: datetime | None
+    damaged: bool
+    """Whether something of it is there and cannot be opened."""
 
 
 class DisclosureReader:
@@ -59,19 +61,15 @@ class DisclosureReader:
         for pk in self._execution.run(query).scalars().all():
             row = self._execution.run(sa.select(faces).where(faces.c.pk == pk)).one_or_none()
             if row is not None:
-                face, embedding = _opened(self._sealing.enrolled, row, Place(row.app_pk, user_pk, row.token))
-                yield HeldFace(face, row.model_id, embedding, row.quality, row.created, None)
+                yield _held(self._sealing.enrolled, row, Place(row.app_pk, user_pk, row.token))
 
     def remembered(self, app_pk: int, user_id: str) -> list[HeldFace]:
         """What is remembered under the tokens of the user's faces."""
         ours = sa.select(faces.c.token).join(users, users.c.pk == faces.c.user_pk)
         ours = ours.where(users.c.app_pk == app_pk, users.c.name == user_id)
         query = sa.select(face_tokens).where(face_tokens.c.app_pk == app_pk, face_tokens.c.token.in_(ours))
-        held: list[HeldFace] = []
-        for row in self._execution.run(query.order_by(face_tokens.c.token)):
-            face, embedding = _opened(self._sealing.remembered, row, Place(app_pk, 0, row.token))
-            held.append(HeldFace(face, row.model_id, embedding, None, None, row.expires))
-        return held
+        rows = self._execution.run(query.order_by(face_tokens.c.token))
+        return [_held(self._sealing.remembered, row, Place(app_pk, 0, row.token)) for row in rows]
 
     def feedback(self, app_pk: int, user_id: str) -> list[tuple[datetime, Mapping[str, Any]]]:
         """Feedback that has the user's id anywhere as a text of its own."""
@@ -82,7 +80,16 @@ class DisclosureReader:
         return [(row.created, row.content) for row in self._execution.run(query.order_by(feedback.c.pk))]
 
 
-def _opened(sealing: Sealing, row: sa.Row[Any], place: Place) -> tuple[StoredFace, Embedding | None]:
-    """A face and its embedding; what cannot be opened is missing."""
-    face = stored_face(row, sealing.portrait(row.portrait, place))
-    return face, sealing.embedding(row.embedding, place, row.model_id or "")
+def _held(sealing: Sealing, row: sa.Row[Any], place: Place) -> HeldFace:
+    """A row of either table; what cannot be opened is missing."""
+    portrait = sealing.portrait(row.portrait, place)
+    embedding = sealing.embedding(row.embedding, place, row.model_id or "")
+    return HeldFace(
+        stored_face(row, portrait),
+        row.model_id,
+        embedding,
+        getattr(row, "quality", None),
+        getattr(row, "created", None),
+        getattr(row, "expires", None),
+        damaged=(portrait is None) != (row.portrait is None) or (embedding is None) != (row.embedding is None),
+    )
