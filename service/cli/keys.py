@@ -84,8 +84,9 @@ def faces() -> None:
             told = "in plain" if key_id is None else f"under key {key_id.hex()}"
             old = "" if key_id is None or key_id == here[0] else ", not the current one"
             typer.echo(f"{count:>8}  {told}{old}")
-        broken = 0
-        for broken, face in enumerate(reader.face_keys.broken(), 1):
+        broken = False
+        for face in reader.face_keys.broken():
+            broken = True
             where = f"app {face.app_id}, group {face.group_id}, user {face.user_id}, face {face.token}"
             typer.echo(f"cannot be opened: {where}")
         missing = missing_keys(admin.database, admin.database.sealing.enrolled)
@@ -132,7 +133,7 @@ def _lay(wish: Wish) -> None:
         raise Failure(f"{broken} faces cannot be opened and stay as they are: aipface key faces")
     if left:
         raise Failure(
-            f"{left} faces were written otherwise meanwhile: restart every server with the setting, and again"
+            f"{left} faces were written otherwise meanwhile: restart the servers with the setting, then again"
         )
 
 
