@@ -43,7 +43,9 @@ class ChangeReader:
             changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk, faces.c.model_id == model_id
         )
         columns = (changes.c.seq, changes.c.kind, changes.c.group_pk, changes.c.user_pk, changes.c.face_pk)
-        query = sa.select(*columns, faces.c.token, faces.c.embedding).join_from(changes, faces, added, isouter=True)
+        query = sa.select(*columns, faces.c.user_pk.label("owner_pk"), faces.c.token, faces.c.embedding).join_from(
+            changes, faces, added, isouter=True
+        )
         query = query.where(changes.c.app_pk == app_pk, changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         return [
             Change(
@@ -60,7 +62,7 @@ class ChangeReader:
     def _embedding(self, app_pk: int, row: sa.Row[Any], model_id: str) -> Embedding | None:
         if row.embedding is None:
             return None
-        return self._sealing.embedding(row.embedding, Place(app_pk, row.user_pk, row.token), model_id)
+        return self._sealing.embedding(row.embedding, Place(app_pk, row.owner_pk, row.token), model_id)
 
 
 _RAISE_FLOOR = sa.text("""
