@@ -30,6 +30,7 @@ _TOKEN_AT = 2 + len(_KEYS) * (4 + _KEY_BYTES)
 
 _FIRST_LOOK = 16
 """Rows that are tried at first after one that was unlike those before; twice as many each time that all are alike."""
+_MOST_AT_ONCE = 65_536
 
 Keys = NDArray[np.int64]
 
@@ -52,6 +53,7 @@ class FaceRows:
     def __init__(self) -> None:
         self._pending: list[bytes] = []
         self._begun = False
+        self._look = _FIRST_LOOK
         self.size = 0
         """Bytes that wait to be taken apart."""
 
@@ -67,16 +69,16 @@ class FaceRows:
     def take(self) -> Iterator[Run]:
         """Every whole row that has come; the rest stays for later."""
         text = b"".join(self._pending)
-        at, look = 0, _FIRST_LOOK
+        at = 0
         while (layout := _layout_at(text, at)) is not None:
-            rows = np.frombuffer(text, layout, min(look, (len(text) - at) // layout.itemsize), at)
+            rows = np.frombuffer(text, layout, min(self._look, (len(text) - at) // layout.itemsize), at)
             if not len(rows):
                 break
             alike = _alike(rows)
             if alike < len(rows):
-                rows, look = rows[:alike], _FIRST_LOOK
+                rows, self._look = rows[:alike], _FIRST_LOOK
             else:
-                look *= 2
+                self._look = min(2 * self._look, _MOST_AT_ONCE)
             at += len(rows) * layout.itemsize
             yield _run(rows)
         self._pending = [text[at:]]
