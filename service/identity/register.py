@@ -141,7 +141,7 @@ class Register:
             return
         sealed = self._sealed(picture, entry.lookup)
         with self._database.admin() as work:
-            work.identities.set_picture(entry.pk, entry.person.picture.model_id, sealed)
+            work.identities.set_picture(entry.pk, entry.lookup, entry.person.picture.model_id, sealed)
 
     def revoke(self, number: str, app: App | None = None, *, revoked: bool = True) -> bool:
         """Stop vouching for somebody, or begin again; whether there is such a person in this very register."""

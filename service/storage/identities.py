@@ -122,9 +122,12 @@ class IdentityWriter(IdentityReader):
             values |= {"embedding": picture.embedding, "portrait": picture.portrait}
         return self._execution.run(identities.update().where(untouched).values(**values)).rowcount > 0
 
-    def set_picture(self, pk: int, known_as: str, picture: SealedPicture) -> None:
-        """Replace the embedding and the portrait, if they are still those of the weights ``known_as``."""
-        ours = (identities.c.pk == pk) & (identities.c.model_id == known_as)
+    def set_picture(self, pk: int, lookup: bytes, known_as: str, picture: SealedPicture) -> None:
+        """Replace the embedding and the portrait, if they are still those of the weights ``known_as``.
+
+        And if the row still goes by the hash that the new ones are bound to.
+        """
+        ours = (identities.c.pk == pk) & (identities.c.lookup == lookup) & (identities.c.model_id == known_as)
         values = {"model_id": picture.model_id, "embedding": picture.embedding, "portrait": picture.portrait}
         self._execution.run(identities.update().where(ours).values(**values))
 
