@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.access.keys import Keyring, KeyringError
-from service.storage.face_keys import KINDS, Wish
+from service.storage.face_keys import KINDS, REMEMBERED, Wish
 from service.storage.sealing import KEY_ID_BYTES, FaceSealing, Mode, Sealing
 
 if TYPE_CHECKING:
@@ -84,10 +84,8 @@ def reseal_faces(
     if wish is Wish.SEALED or (used and wish is Wish.RENEWED):
         with database.admin() as work:
             work.face_keys.register(known[0])
-    outcomes = {
-        "faces": _sweep(database, "faces", wish, sealing.enrolled, advance),
-        "remembered faces": _sweep(database, "remembered faces", wish, sealing.remembered, advance),
-    }
+    tables = {kind: sealing.remembered if kind == REMEMBERED else sealing.enrolled for kind in KINDS}
+    outcomes = {kind: _sweep(database, kind, wish, each, advance) for kind, each in tables.items()}
     with database.admin() as work:
         if not any(outcome.left for outcome in outcomes.values()):
             work.face_keys.forget(known if wish is Wish.PLAIN else known[1:])

@@ -90,8 +90,8 @@ def faces() -> None:
             where = f"app {face.app_id}, group {face.group_id}, user {face.user_id}, face {face.token}"
             typer.echo(f"cannot be opened: {where}")
         missing = missing_keys(admin.database, admin.database.sealing.enrolled)
-    for key_id in missing:
-        typer.echo(f"key {key_id} is not here")
+    for lost in missing:
+        typer.echo(f"key {lost} is not here")
     if broken or missing:
         raise typer.Exit(FAILED)
 

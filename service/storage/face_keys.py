@@ -18,6 +18,9 @@ ROWS_AT_ONCE = 200
 """Rows of one transaction; a face takes about 25 KB."""
 
 
+REMEMBERED = "remembered faces"
+
+
 class Wish(enum.Enum):
     """How faces shall lie in the database."""
 
@@ -31,24 +34,27 @@ class Wish(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A table of faces, what its rows are ordered by, and whose a row is."""
+    """A table of faces, what its rows are ordered by, whose a row is, and its columns that may be sealed."""
 
     table: sa.Table
     order: tuple[sa.Column[Any], ...]
+    source: sa.FromClause
+    """Where the next two come from: the table itself, or joined to what its rows are about."""
     user_pk: sa.ColumnElement[int]
+    token: sa.Column[str]
+    sealed: tuple[str, ...] = ("embedding", "portrait")
 
     @property
     def key_id(self) -> sa.ColumnElement[bytes]:
-        """The key that a row is sealed under; NULL for a plain one."""
-        columns = self.table.c
-        return sa.case(
-            (columns.embedding.is_not(None), sealed_under(columns.embedding)), else_=sealed_under(columns.portrait)
-        )
+        """The key that a row's embedding is sealed under; NULL for a plain one."""
+        return sealed_under(self.table.c.embedding)
 
 
 KINDS = {
-    "faces": _Kind(faces, (faces.c.pk,), faces.c.user_pk),
-    "remembered faces": _Kind(face_tokens, (face_tokens.c.app_pk, face_tokens.c.token), sa.literal(0)),
+    "faces": _Kind(faces, (faces.c.pk,), faces, faces.c.user_pk, faces.c.token),
+    REMEMBERED: _Kind(
+        face_tokens, (face_tokens.c.app_pk, face_tokens.c.token), face_tokens, sa.literal(0), face_tokens.c.token
+    ),
 }
 
 
@@ -90,7 +96,7 @@ class FaceKeyReader:
         return self._execution.run(query).scalar_one_or_none() is not None
 
     def counts(self, kind: str) -> dict[bytes | None, int]:
-        """How many rows of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
+        """How many embeddings of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
         key_id = KINDS[kind].key_id.label("key_id")
         query = sa.select(key_id, sa.func.count().label("rows")).select_from(KINDS[kind].table).group_by(key_id)
         rows = self._execution.run(query).all()
@@ -135,46 +141,51 @@ class FaceKeyWriter(FaceKeyReader):
         """
         which = KINDS[kind]
         table, order = which.table, which.order
-        columns = (*order, table.c.app_pk, which.user_pk.label("user_pk"), table.c.token, table.c.model_id)
-        query = sa.select(*dict.fromkeys(columns), table.c.embedding, table.c.portrait)
+        columns = (*order, table.c.app_pk, which.user_pk.label("user_pk"), which.token, table.c.model_id)
+        query = sa.select(*dict.fromkeys(columns), *(table.c[name] for name in which.sealed)).select_from(which.source)
         query = query.where(_unlike(which, wish, sealing.key_ids[0])).order_by(*order).limit(ROWS_AT_ONCE)
         if after is not None:
             query = query.where(sa.tuple_(*order) > sa.tuple_(*map(sa.literal, after)))
         rows = self._execution.run(query.with_for_update(of=table, skip_locked=True)).all()
-        new = [values for row in rows if (values := _anew(sealing, row, order)) is not None]
+        new = [values for row in rows if (values := _anew(sealing, row, which)) is not None]
         if new:
             same = sa.and_(*(column == sa.bindparam(f"is_{column.name}") for column in order))
-            values = {name: sa.bindparam(f"new_{name}") for name in ("embedding", "portrait")}
+            values = {name: sa.bindparam(f"new_{name}") for name in which.sealed}
             self._execution.run(table.update().where(same).values(values), new)
         last = tuple(getattr(rows[-1], column.name) for column in order) if rows else None
         return Step(last, len(new), len(rows) - len(new))
 
 
 def _unlike(kind: _Kind, wish: Wish, key_id: bytes) -> sa.ColumnElement[bool]:
+    return sa.or_(*(_column_unlike(kind.table.c[name], wish, key_id) for name in kind.sealed))
+
+
+def _column_unlike(column: sa.Column[bytes], wish: Wish, key_id: bytes) -> sa.ColumnElement[bool]:
+    under = sealed_under(column)
     if wish is Wish.SEALED:
-        something = kind.table.c.embedding.is_not(None) | kind.table.c.portrait.is_not(None)
-        return something & kind.key_id.is_distinct_from(key_id)
-    sealed = kind.key_id.is_not(None)
-    return sealed if wish is Wish.PLAIN else sealed & (kind.key_id != key_id)
+        return column.is_not(None) & under.is_distinct_from(key_id)
+    return under.is_not(None) if wish is Wish.PLAIN else under != key_id
 
 
 def _opened(sealing: Sealing, row: sa.Row[Any], place: Place) -> tuple[Any, bytes | None] | None:
     """Embedding and crop of a row; ``None`` where either cannot be opened."""
     embedding = sealing.embedding(row.embedding, place, row.model_id or "")
-    portrait = sealing.portrait(row.portrait, place)
-    if (embedding is None) != (row.embedding is None) or (portrait is None) != (row.portrait is None):
+    column = getattr(row, "portrait", None)
+    portrait = sealing.portrait(column, place)
+    if (embedding is None) != (row.embedding is None) or (portrait is None) != (column is None):
         return None
     return embedding, portrait
 
 
-def _anew(sealing: Sealing, row: sa.Row[Any], order: Sequence[sa.Column[Any]]) -> dict[str, Any] | None:
+def _anew(sealing: Sealing, row: sa.Row[Any], kind: _Kind) -> dict[str, Any] | None:
     place = Place(row.app_pk, row.user_pk, row.token)
     opened = _opened(sealing, row, place)
     if opened is None:
         return None
     embedding, portrait = opened
-    return {
-        **{f"is_{column.name}": getattr(row, column.name) for column in order},
-        "new_embedding": None if embedding is None else sealing.seal_embedding(embedding, place, row.model_id or ""),
-        "new_portrait": sealing.seal_portrait(portrait, place),
+    new = {
+        "embedding": None if embedding is None else sealing.seal_embedding(embedding, place, row.model_id or ""),
+        "portrait": sealing.seal_portrait(portrait, place),
     }
+    keys = {f"is_{column.name}": getattr(row, column.name) for column in kind.order}
+    return {**keys, **{f"new_{name}": new[name] for name in kind.sealed}}

@@ -250,12 +250,17 @@ def test_turning_it_on_and_off_on_a_live_library(database_url: str) -> None:
             assert searchable(another, app) == before
 
 
+def one_by_one(database: Database, app: App) -> None:
+    for number in range(20, 60):
+        enrolled(database, app, 1, number)
+
+
 def test_keys_change_while_faces_are_enrolled(database_url: str) -> None:
     with opened(database_url, Mode.ON, KEY) as before:
         app = new_app(before)
         enrolled(before, app, 20)
     with opened(database_url, Mode.ON, NEW, KEY) as both, ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [enrolled(both, app, 1, 20 + number) for number in range(40)])
+        writing = pool.submit(one_by_one, both, app)
         while not writing.done():
             reseal_faces(both, Keyring(NEW, KEY), Wish.RENEWED)
         writing.result()
