@@ -98,12 +98,8 @@ def test_nothing_secret_is_logged(service: Service, http: httpx.Client, pictures
     wire = caller(service, http)
     with listened() as streams:
         ask_everything(wire, pictures)
-        last = {
-            "image": pictures.base64("obama.jpg"),
-            "image_type": "BASE64",
-            "group_id": "kept",
-            "user_id": "somebody",
-        }
+        picture = pictures.base64("obama.jpg")
+        last = {"image": picture, "image_type": "BASE64", "group_id": "kept", "user_id": "somebody"}
         token = wire.result("addUser", last)["face_token"]
         renewed = service.apps.rotate(wire.credentials.app_id)
     with service.database.read() as reader:
