@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.access import keys
 from service.access.keys import Keyring
+from service.face_keys import face_sealing, register
 from service.identity.register import Register
 from service.library.apps import Apps
 from service.library.audit import AuditTrail
@@ -21,6 +22,7 @@ from service.library.quotas import Quotas
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
+from service.storage.sealing import Mode
 from service.values import Limits
 
 if TYPE_CHECKING:
@@ -73,8 +75,11 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         url, embedded = stack.enter_context(open_database(settings))
         migrations.upgrade(url)
         sealing = keyring.derive("audit")
-        database = Database(url, pool_size=settings.database_pool_size, audit_key=sealing[0])
+        faces = face_sealing(keyring, Mode(settings.encrypt_faces))
+        database = Database(url, pool_size=settings.database_pool_size, audit_key=sealing[0], sealing=faces)
         stack.callback(database.close)
+        if faces.seals:
+            register(database)
         limits = Limits(settings.quota_qps, settings.quota_daily, settings.quota_total, settings.quota_concurrent)
         apps = Apps(database, keyring, limits=limits)
         yield Admin(

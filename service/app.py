@@ -25,6 +25,7 @@ from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.console import application as console
 from service.console.ports import Operator
+from service.face_keys import check_face_keys
 from service.identity.enrolment import Enrolment
 from service.identity.register import Register
 from service.identity.verification import VerifyPerson
@@ -129,6 +130,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
         admin.apps.check_master_key()
+        check_face_keys(admin.database)
         catalog = catalog_of(stack, admin, engine)
         catalog.load()
         follow(stack, admin, catalog)

@@ -24,6 +24,7 @@ from service.calibration.liveness import LivenessTable
 from service.calibration.scores import ScoreTable
 from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
+from service.face_keys import check_face_keys
 from service.identity.authority import Authority
 from service.identity.breaker import Breaker
 from service.identity.enrolment import Enrolment
@@ -108,6 +109,7 @@ def open_workbench(
     """
     models = models or load_models(settings, progress=progress)
     with open_admin(settings) as admin:
+        check_face_keys(admin.database)
         downloader = downloader_of(settings)
         admission = Admission(settings.inference_threads, settings.queue_limit)
         yield Workbench(admin, models, intake_of(admin, models, admission, downloader), downloader)

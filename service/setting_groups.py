@@ -56,6 +56,25 @@ class AccessSettings(BaseModel):
         return value
 
 
+class SealingSettings(BaseModel):
+    """Faces encrypted at rest."""
+
+    encrypt_faces: Literal["off", "on", "only"] = Field(
+        default="off",
+        description=(
+            "Encrypt embeddings and crops in the database under the master key: `on` (or `true`) what is written from "
+            "now on, `only` also takes no plain ones for genuine. `aipface key seal-faces` does it to those there are."
+        ),
+    )
+
+    @field_validator("encrypt_faces", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: object) -> object:
+        """As other settings say yes and no; YAML and TOML make truth values of some words."""
+        text = str(value).strip().lower()
+        return {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}.get(text, text)
+
+
 class SearchSettings(BaseModel):
     """Where faces are searched."""
 

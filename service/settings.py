@@ -22,6 +22,7 @@ from service.setting_groups import (
     AccessSettings,
     CaptureSettings,
     IdentitySettings,
+    SealingSettings,
     SearchSettings,
     TraceSettings,
     VideoSettings,
@@ -75,7 +76,14 @@ def _cgroup_quota(root: Path) -> float | None:
 
 
 class Settings(
-    AccessSettings, SearchSettings, CaptureSettings, VideoSettings, IdentitySettings, TraceSettings, BaseSettings
+    AccessSettings,
+    SealingSettings,
+    SearchSettings,
+    CaptureSettings,
+    VideoSettings,
+    IdentitySettings,
+    TraceSettings,
+    BaseSettings,
 ):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
 

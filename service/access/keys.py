@@ -32,31 +32,46 @@ class KeyringError(Exception):
 class Sealer:
     """Authenticated encryption under the keys of one purpose, the current one first."""
 
-    def __init__(self, ciphers: Sequence[tuple[int, AESGCM]]) -> None:
-        """``ciphers``: each with the id that its master key goes by."""
+    def __init__(self, ciphers: Sequence[tuple[bytes, AESGCM]]) -> None:
+        """``ciphers``: each with the id that its master key goes by; all ids are of one length."""
         self._ciphers = tuple(ciphers)
+        self._nonce_at = len(self._ciphers[0][0])
+        self._ciphertext_at = self._nonce_at + _NONCE_BYTES
+
+    @property
+    def key_ids(self) -> tuple[bytes, ...]:
+        """What sealed values begin with, the current key's first."""
+        return tuple(key_id for key_id, _ in self._ciphers)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        """Encrypt with AES-256-GCM: key id (1 byte), nonce (12), ciphertext with tag (16).
+        """Encrypt with AES-256-GCM: key id, nonce (12 bytes), ciphertext with tag (16).
 
         ``context`` says what the value is and whose; it is authenticated, not stored, and must be given to ``open``.
         """
         key_id, cipher = self._ciphers[0]
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return bytes([key_id]) + nonce + cipher.encrypt(nonce, plaintext, context)
+        return key_id + nonce + cipher.encrypt(nonce, plaintext, context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Decrypt what ``seal`` made under any of the keys. Raises ``KeyringError``."""
-        if len(sealed) > _NONCE_BYTES + _TAG_BYTES:
-            nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
-            for key_id, cipher in self._ciphers:
-                if key_id != sealed[0]:
-                    continue
-                try:
-                    return cipher.decrypt(nonce, ciphertext, context)
-                except InvalidTag:
-                    continue
-        raise KeyringError("a stored secret cannot be decrypted: the master key is not the one it was stored with")
+        opened = self.opened(sealed, context)
+        if opened is None:
+            raise KeyringError("a stored secret cannot be decrypted: the master key is not the one it was stored with")
+        return opened
+
+    def opened(self, sealed: bytes, context: bytes) -> bytes | None:
+        """The same; ``None`` for what none of the keys opens."""
+        if len(sealed) < self._ciphertext_at + _TAG_BYTES:
+            return None
+        nonce, ciphertext = sealed[self._nonce_at : self._ciphertext_at], sealed[self._ciphertext_at :]
+        for key_id, cipher in self._ciphers:
+            if not sealed.startswith(key_id):
+                continue
+            try:
+                return cipher.decrypt(nonce, ciphertext, context)
+            except InvalidTag:
+                continue
+        return None
 
 
 class Keyring:
@@ -74,9 +89,14 @@ class Keyring:
         # By the oldest key: a face keeps its name when the keys change, as long as that one is kept.
         self._face_tokens = _derive(masters[-1], "face-tokens")
 
-    def sealer(self, purpose: str) -> Sealer:
-        """Encryption under keys of one purpose alone."""
-        return Sealer([(_key_id(master), AESGCM(_derive(master, purpose))) for master in self._masters])
+    def sealer(self, purpose: str, *, id_bytes: int = 1) -> Sealer:
+        """Encryption under keys of one purpose alone, whose values name their key in so many bytes (1 to 32).
+
+        One byte tells masters apart most of the time, and where two share it, each is tried. With four a query may
+        rely on them.
+        """
+        ciphers = [(_key_id(master, id_bytes), AESGCM(_derive(master, purpose))) for master in self._masters]
+        return Sealer(ciphers)
 
     def derive(self, purpose: str) -> list[bytes]:
         """32-byte keys of one purpose: sign with the first, verify with any."""
@@ -158,6 +178,5 @@ def _derive(master: bytes, purpose: str) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"aipface {purpose}".encode()).derive(master)
 
 
-def _key_id(master: bytes) -> int:
-    """A byte that tells masters apart most of the time; where two share it, each is tried."""
-    return _derive(master, "key-id")[0]
+def _key_id(master: bytes, size: int) -> bytes:
+    return _derive(master, "key-id")[:size]

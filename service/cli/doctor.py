@@ -16,6 +16,7 @@ from service.cli.failures import FAILED, exit_status, sentence
 if TYPE_CHECKING:
     from models.manifest import PackManifest
     from service.settings import Settings
+    from service.storage.engine import Database
 
 LEAST_FREE_BYTES = 2**30
 """Free space below which PostgreSQL's own files may soon not fit."""
@@ -132,12 +133,37 @@ def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:
                 try:
                     with database.read() as reader:
                         yield _index(reader.faces.count_by_model(), model_id)
+                    yield _face_keys(settings, database)
                 finally:
                     database.close()
     except Exception as error:
         if exit_status(error) is None:
             raise
         yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
+
+
+def _face_keys(settings: Settings, database: Database) -> Check:
+    """Whether what is encrypted of faces can be opened; reads the table and no embedding."""
+    from service.access.keys import KeyringError
+    from service.administration import open_keyring
+    from service.face_keys import face_sealing, missing_keys
+    from service.storage.sealing import Mode
+
+    name = "encrypted faces"
+    with database.read() as reader:
+        counts = reader.face_keys.counts("faces")
+    plain = counts.pop(None, 0)
+    found = f"encrypt_faces = {settings.encrypt_faces}; {sum(counts.values())} encrypted, {plain} in plain"
+    if settings.secret_key is None and not settings.secret_key_file.exists():
+        return Check(name, not counts, found, "put the master key's backup back")
+    try:
+        missing = missing_keys(database, face_sealing(open_keyring(settings), Mode.OFF).enrolled)
+    except KeyringError as error:
+        return Check(name, not counts, found, sentence(error))
+    if missing:
+        mend = f"put that key behind the current one, or give those faces up: aipface key forget {missing[0]}"
+        return Check(name, ok=False, found=f"{found}; key {', '.join(missing)} is not here", mend=mend)
+    return Check(name, not (settings.encrypt_faces == "only" and plain), found, "aipface key seal-faces")
 
 
 def _index(counts: dict[str, int], model_id: str) -> Check:

@@ -47,6 +47,7 @@ def exit_status(error: Exception) -> int | None:
     from service.images.proxies import ProxyError
     from service.settings import SettingsError
     from service.storage.backup import BackupError
+    from service.storage.library import LibraryDamaged
 
     if isinstance(error, Failure):
         return error.status
@@ -60,6 +61,7 @@ def exit_status(error: Exception) -> int | None:
         SourceError,
         CertificateError,
         BackupError,
+        LibraryDamaged,
     )
     return FAILED if isinstance(error, expected) else None
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import administration, effective_settings
-from service.cli.failures import Failure
+from service.cli.failures import FAILED, MISUSED, Failure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from service.administration import Admin
+    from service.storage.face_keys import Wish
 
 keys = typer.Typer(help="The master key that secrets are sealed with.", no_args_is_help=True)
 
@@ -54,6 +55,86 @@ def drop_old() -> None:
     with administration() as admin:
         _reseal(admin)
     typer.echo(f"dropped {key_file.drop_old(path)} old keys; restart every server", err=True)
+
+
+@keys.command("seal-faces")
+def seal_faces() -> None:
+    """Encrypt every embedding and crop of the database while servers run; broken off, it goes on where it was."""
+    from service.storage.face_keys import Wish
+
+    _lay(Wish.SEALED)
+
+
+@keys.command("open-faces")
+def open_faces() -> None:
+    """Decrypt every embedding and crop of the database while servers run: the way back from encrypt_faces."""
+    from service.storage.face_keys import Wish
+
+    _lay(Wish.PLAIN)
+
+
+@keys.command("faces")
+def faces() -> None:
+    """Tell how many faces lie encrypted, and which cannot be opened. Exit status 1 when there are such."""
+    from service.face_keys import missing_keys
+
+    with administration() as admin, admin.database.read() as reader:
+        here = admin.database.sealing.enrolled.key_ids
+        for key_id, count in reader.face_keys.counts("faces").items():
+            told = "in plain" if key_id is None else f"under key {key_id.hex()}"
+            old = "" if key_id is None or key_id == here[0] else ", not the current one"
+            typer.echo(f"{count:>8}  {told}{old}")
+        broken = False
+        for face in reader.face_keys.broken():
+            broken = True
+            where = f"app {face.app_id}, group {face.group_id}, user {face.user_id}, face {face.token}"
+            typer.echo(f"cannot be opened: {where}")
+        missing = missing_keys(admin.database, admin.database.sealing.enrolled)
+    for lost in missing:
+        typer.echo(f"key {lost} is not here")
+    if broken or missing:
+        raise typer.Exit(FAILED)
+
+
+@keys.command("forget")
+def forget(key_id: Annotated[str, typer.Argument(help="The lost key, as the start names it.")]) -> None:
+    """Start without a lost key: the faces under it stay unreadable until they are deleted, and match nobody."""
+    with administration() as admin, admin.database.admin() as work:
+        try:
+            known = bytes.fromhex(key_id)
+        except ValueError:
+            known = b""
+        if known in admin.database.sealing.enrolled.key_ids:
+            raise Failure(f"key {key_id} is not lost: it is here", MISUSED)
+        if not work.face_keys.forget([known]):
+            raise Failure(f"no faces were encrypted under a key {key_id}", MISUSED)
+        work.audit.record("key.forget", {"key": key_id})
+    typer.echo("aipface key faces tells which faces are lost", err=True)
+
+
+def _lay(wish: Wish) -> None:
+    """Let all faces lie as wished, with progress, and tell what came of it."""
+    from service.cli.counting import counted
+    from service.face_keys import outstanding, reseal_faces
+
+    with administration() as admin:
+        total = outstanding(admin.database, admin.keyring, wish)
+        with counted("faces", total) as count:
+
+            def advance(rows: int) -> None:
+                for _ in range(rows):
+                    count("")
+
+            outcomes = reseal_faces(admin.database, admin.keyring, wish, advance)
+    for kind, outcome in outcomes.items():
+        typer.echo(f"{outcome.done:>8}  {kind}")
+    broken, left = (sum(getattr(each, name) for each in outcomes.values()) for name in ("broken", "left"))
+    if broken:
+        raise Failure(f"{broken} faces cannot be opened and stay as they are: aipface key faces")
+    if left:
+        raise Failure(
+            f"{left} faces were written otherwise meanwhile: restart the servers with the setting, then again"
+        )
 
 
 def _reseal(admin: Admin) -> None:

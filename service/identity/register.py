@@ -79,11 +79,14 @@ class Register:
 
     def entries(self, app: App | None = None) -> Iterator[Entry]:
         """Everybody in one register, in the order of entry."""
+        return map(self._entry, self._rows(app))
+
+    def _rows(self, app: App | None) -> Iterator[StoredIdentity]:
         after = 0
         while True:
             with self._database.read() as reader:
                 rows = reader.identities.page(None if app is None else app.pk, after, PAGE)
-            yield from (self._entry(row) for row in rows)
+            yield from rows
             if len(rows) < PAGE:
                 return
             after = rows[-1].pk
@@ -103,13 +106,34 @@ class Register:
             work.audit.record("identity.put", _whose(app))
 
     def reseal(self, app: App | None = None) -> int:
-        """Write everybody in one register anew under the first master key; returns how many there were."""
-        count = 0
-        for entry in self.entries(app):
-            fingerprint = self.fingerprint_of(entry.person.claim.number, app)
-            self.put(entry.person, fingerprint or b"", app)
-            count += 1
-        return count
+        """Seal everybody in one register anew under the first master key; returns how many there were.
+
+        Others may write meanwhile: who was entered anew stays as entered, and who was erased stays erased.
+        """
+        return sum(self._resealed(row, app) for row in self._rows(app))
+
+    def _resealed(self, row: StoredIdentity, app: App | None) -> bool:
+        """Whether the person is still there."""
+        found: StoredIdentity | None = row
+        while found is not None:
+            anew = self._anew(found, app)
+            with self._database.admin() as work:
+                if work.identities.replace(found, anew):
+                    return True
+                found = work.identities.by_pk(row.pk)
+        return False
+
+    def _anew(self, row: StoredIdentity, app: App | None) -> SealedIdentity:
+        entry = self._entry(row)
+        lookup = self._lookups(entry.person.claim.number, app)[0]
+        picture = entry.person.picture
+        return SealedIdentity(
+            app_pk=row.identity.app_pk,
+            lookup=lookup,
+            person=self._sealer.seal(_written(entry.person), _context(lookup, "person")),
+            picture=None if picture is None else self._sealed(picture, lookup),
+            fingerprint=row.identity.fingerprint,
+        )
 
     def replace_picture(self, entry: Entry, picture: ReferencePicture) -> None:
         """Keep what other weights made of a person's picture, unless it was replaced meanwhile."""
@@ -117,7 +141,7 @@ class Register:
             return
         sealed = self._sealed(picture, entry.lookup)
         with self._database.admin() as work:
-            work.identities.set_picture(entry.pk, entry.person.picture.model_id, sealed)
+            work.identities.set_picture(entry.pk, entry.lookup, entry.person.picture.model_id, sealed)
 
     def revoke(self, number: str, app: App | None = None, *, revoked: bool = True) -> bool:
         """Stop vouching for somebody, or begin again; whether there is such a person in this very register."""

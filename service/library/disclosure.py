@@ -111,6 +111,8 @@ def _face(held: HeldFace, archive: zipfile.ZipFile, folder: str, *, embeddings: 
     }
     if embeddings and held.embedding is not None:
         content["embedding"] = held.embedding.tolist()
+    if held.damaged:
+        content["damaged"] = True
     return content
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
-from service.storage.rows import embedding_of
+from service.storage.sealing import Place, Sealing
 from service.storage.tables import change_heads, changes, faces
-from service.values import Change, ChangeKind
+from service.values import Change, ChangeKind, Embedding
 
 
 class ChangeReader:
     """Reading the change log."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, sealing: Sealing) -> None:
         self._execution = execution
+        self._sealing = sealing
 
     def head(self, app_pk: int) -> int | None:
         """Number of the app's last change, 0 before the first; None when there is no such app."""
@@ -32,17 +35,34 @@ class ChangeReader:
         return self._execution.run(query).scalar_one_or_none()
 
     def since(self, app_pk: int, seq: int, limit: int, model_id: str) -> list[Change]:
-        """The first ``limit`` changes after ``seq``, with the embeddings that are still there and of this model."""
+        """The first ``limit`` changes after ``seq``, with the embeddings that are still there and of this model.
+
+        One that cannot be opened counts as not there.
+        """
         added = sa.and_(
             changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk, faces.c.model_id == model_id
         )
         columns = (changes.c.seq, changes.c.kind, changes.c.group_pk, changes.c.user_pk, changes.c.face_pk)
-        query = sa.select(*columns, faces.c.embedding).join_from(changes, faces, added, isouter=True)
+        query = sa.select(*columns, faces.c.user_pk.label("owner_pk"), faces.c.token, faces.c.embedding).join_from(
+            changes, faces, added, isouter=True
+        )
         query = query.where(changes.c.app_pk == app_pk, changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         return [
-            Change(row.seq, ChangeKind(row.kind), row.group_pk, row.user_pk, row.face_pk, embedding_of(row.embedding))
+            Change(
+                row.seq,
+                ChangeKind(row.kind),
+                row.group_pk,
+                row.user_pk,
+                row.face_pk,
+                self._embedding(app_pk, row, model_id),
+            )
             for row in self._execution.run(query)
         ]
+
+    def _embedding(self, app_pk: int, row: sa.Row[Any], model_id: str) -> Embedding | None:
+        if row.embedding is None:
+            return None
+        return self._sealing.embedding(row.embedding, Place(app_pk, row.owner_pk, row.token), model_id)
 
 
 _RAISE_FLOOR = sa.text("""

@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
-from service.storage.rows import embedding_of, stored_face
+from service.storage.rows import stored_face
+from service.storage.sealing import FaceSealing, Place, Sealing
 from service.storage.tables import face_tokens, faces, feedback, groups, users
 from service.values import Embedding, StoredFace
 
@@ -36,13 +37,16 @@ class HeldFace:
     quality: Mapping[str, Any] | None
     enrolled: datetime | None
     expires: datetime | None
+    damaged: bool
+    """Whether something of it is there and cannot be opened."""
 
 
 class DisclosureReader:
     """Reading what is held; faces one at a time, for pictures are large."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, sealing: FaceSealing) -> None:
         self._execution = execution
+        self._sealing = sealing
 
     def user(self, app_pk: int, user_id: str) -> list[HeldUser]:
         """The user in every group."""
@@ -57,19 +61,15 @@ class DisclosureReader:
         for pk in self._execution.run(query).scalars().all():
             row = self._execution.run(sa.select(faces).where(faces.c.pk == pk)).one_or_none()
             if row is not None:
-                yield HeldFace(
-                    stored_face(row), row.model_id, embedding_of(row.embedding), row.quality, row.created, None
-                )
+                yield _held(self._sealing.enrolled, row, Place(row.app_pk, user_pk, row.token))
 
     def remembered(self, app_pk: int, user_id: str) -> list[HeldFace]:
         """What is remembered under the tokens of the user's faces."""
         ours = sa.select(faces.c.token).join(users, users.c.pk == faces.c.user_pk)
         ours = ours.where(users.c.app_pk == app_pk, users.c.name == user_id)
         query = sa.select(face_tokens).where(face_tokens.c.app_pk == app_pk, face_tokens.c.token.in_(ours))
-        return [
-            HeldFace(stored_face(row), row.model_id, embedding_of(row.embedding), None, None, row.expires)
-            for row in self._execution.run(query.order_by(face_tokens.c.token))
-        ]
+        rows = self._execution.run(query.order_by(face_tokens.c.token))
+        return [_held(self._sealing.remembered, row, Place(app_pk, 0, row.token)) for row in rows]
 
     def feedback(self, app_pk: int, user_id: str) -> list[tuple[datetime, Mapping[str, Any]]]:
         """Feedback that has the user's id anywhere as a text of its own."""
@@ -78,3 +78,18 @@ class DisclosureReader:
         )
         query = sa.select(feedback.c.created, feedback.c.content).where(feedback.c.app_pk == app_pk, naming)
         return [(row.created, row.content) for row in self._execution.run(query.order_by(feedback.c.pk))]
+
+
+def _held(sealing: Sealing, row: sa.Row[Any], place: Place) -> HeldFace:
+    """A row of either table; what cannot be opened is missing."""
+    portrait = sealing.portrait(row.portrait, place)
+    embedding = sealing.embedding(row.embedding, place, row.model_id or "")
+    return HeldFace(
+        stored_face(row, portrait),
+        row.model_id,
+        embedding,
+        getattr(row, "quality", None),
+        getattr(row, "created", None),
+        getattr(row, "expires", None),
+        damaged=(portrait is None) != (row.portrait is None) or (embedding is None) != (row.embedding is None),
+    )

@@ -19,6 +19,7 @@ from service.storage.disclosure import DisclosureReader
 from service.storage.envelopes import EnvelopeReader, EnvelopeWriter
 from service.storage.erasing import EraseWriter
 from service.storage.execution import Execution
+from service.storage.face_keys import FaceKeyReader, FaceKeyWriter
 from service.storage.faces import FaceReader, FaceWriter
 from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
@@ -28,6 +29,7 @@ from service.storage.liveness_sessions import LivenessSessionWriter
 from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
 from service.storage.sealed import SealedWriter
+from service.storage.sealing import PLAIN, FaceSealing
 from service.storage.searching import SearchReader
 from service.storage.tokens import TokenReader, TokenWriter
 from service.storage.uploads import UploadReader, UploadWriter
@@ -47,13 +49,13 @@ RECYCLE_SECONDS = 1800
 class Reader:
     """Queries. Every statement stands alone and sees what was committed before it."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, sealing: FaceSealing) -> None:
         self.apps = AppReader(execution)
         self.groups = GroupReader(execution)
         self.users = UserReader(execution)
-        self.faces = FaceReader(execution)
-        self.tokens = TokenReader(execution)
-        self.changes = ChangeReader(execution)
+        self.faces = FaceReader(execution, sealing.enrolled)
+        self.tokens = TokenReader(execution, sealing.remembered)
+        self.changes = ChangeReader(execution, sealing.enrolled)
         self.feedback = FeedbackReader(execution)
         self.searching = SearchReader(execution)
         self.envelopes = EnvelopeReader(execution)
@@ -61,7 +63,8 @@ class Reader:
         self.uploads = UploadReader(execution)
         self.quotas = QuotaReader(execution)
         self.audit = AuditReader(execution)
-        self.disclosure = DisclosureReader(execution)
+        self.disclosure = DisclosureReader(execution, sealing)
+        self.face_keys = FaceKeyReader(execution, sealing)
 
 
 class UnitOfWork:
@@ -70,12 +73,12 @@ class UnitOfWork:
     Its changes become visible, in the tables and in the change log, all at once or not at all.
     """
 
-    def __init__(self, execution: Execution, recording: Recording) -> None:
+    def __init__(self, execution: Execution, recording: Recording, sealing: FaceSealing) -> None:
         self._recording = recording
         self.groups = GroupWriter(execution, recording)
         self.users = UserWriter(execution, recording)
-        self.faces = FaceWriter(execution, recording)
-        self.tokens = TokenReader(execution)
+        self.faces = FaceWriter(execution, recording, sealing.enrolled)
+        self.tokens = TokenReader(execution, sealing.remembered)
         self.erasing = EraseWriter(execution)
         self.detail: dict[str, int] = {}
         """Counts for the audit log, besides those of the changes."""
@@ -98,12 +101,12 @@ class Administration:
     There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
     """
 
-    def __init__(self, execution: Execution, audit_key: bytes | None) -> None:
+    def __init__(self, execution: Execution, audit_key: bytes | None, sealing: FaceSealing) -> None:
         self.apps = AppWriter(execution)
         self.audit = AuditWriter(execution, audit_key)
         self.erasing = EraseWriter(execution)
-        self.tokens = TokenWriter(execution)
-        self.changes = ChangeWriter(execution)
+        self.tokens = TokenWriter(execution, sealing.remembered)
+        self.changes = ChangeWriter(execution, sealing.enrolled)
         self.feedback = FeedbackWriter(execution)
         self.envelopes = EnvelopeWriter(execution)
         self.captures = CaptureWriter(execution)
@@ -112,6 +115,7 @@ class Administration:
         self.liveness_sessions = LivenessSessionWriter(execution)
         self.quotas = QuotaWriter(execution)
         self.sealed = SealedWriter(execution)
+        self.face_keys = FaceKeyWriter(execution, sealing)
 
 
 class Database:
@@ -130,9 +134,11 @@ class Database:
         statement_seconds: float = STATEMENT_SECONDS,
         lock_seconds: float = LOCK_SECONDS,
         audit_key: bytes | None = None,
+        sealing: FaceSealing = PLAIN,
     ) -> None:
-        """``audit_key`` seals the audit log; without one nothing is written there."""
+        """``audit_key`` seals the audit log; without one nothing is written there. ``sealing`` is that of faces."""
         self.url = url
+        self.sealing = sealing
         self._audit_key = audit_key
         self._engine = sa.create_engine(
             normalised(url),
@@ -152,7 +158,7 @@ class Database:
         """Queries, without a transaction: on one app's rows, nothing else can be seen, or (``None``) on all."""
         act = guard.all_apps if app_pk is None else guard.OneApp(app_pk)
         with translated(), contextlib.closing(Execution(self._autocommit, act)) as execution:
-            yield Reader(execution)
+            yield Reader(execution, self.sealing)
 
     @contextlib.contextmanager
     def write(self, app_pk: int) -> Iterator[UnitOfWork]:
@@ -162,7 +168,7 @@ class Database:
         """
         with translated(), contextlib.closing(Execution(self._engine)) as execution:
             recording = Recording(execution, app_pk)
-            work = UnitOfWork(execution, recording)
+            work = UnitOfWork(execution, recording, self.sealing)
             yield work
             recording.write()
             # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
@@ -175,14 +181,14 @@ class Database:
         """Change apps or face tokens: committed at the end of the block, undone when it raises."""
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
-            yield Administration(execution, self._audit_key)
+            yield Administration(execution, self._audit_key, self.sealing)
             execution.commit()
 
     @contextlib.contextmanager
     def remembering(self, app_pk: int) -> Iterator[TokenWriter]:
         """Change an app's face tokens without a transaction: each statement stands alone and costs a round trip."""
         with translated(), contextlib.closing(Execution(self._autocommit, guard.OneApp(app_pk))) as execution:
-            yield TokenWriter(execution)
+            yield TokenWriter(execution, self.sealing.remembered)
 
     @contextlib.contextmanager
     def metering(self) -> Iterator[QuotaWriter]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, Insert, insert
 
 from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
 from service.storage.execution import Execution, Parameters
 from service.storage.recording import Recording
-from service.storage.rows import FLOAT, RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
+from service.storage.rows import RememberedFace, face_columns, stored_face
+from service.storage.sealing import Place, Sealing
 from service.storage.tables import faces, groups, users
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
@@ -35,8 +35,9 @@ class NewFace:
 class FaceReader:
     """Finding faces."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, sealing: Sealing) -> None:
         self._execution = execution
+        self._sealing = sealing
 
     def count(self, user_pk: int) -> int:
         query = sa.select(sa.func.count()).select_from(faces).where(faces.c.user_pk == user_pk)
@@ -77,23 +78,25 @@ class FaceReader:
         return found
 
     def portraits(self, pks: Sequence[int]) -> dict[int, bytes]:
-        """JPEG crops by the faces' numbers; a face without one is left out."""
+        """JPEG crops by the faces' numbers; a face without one, or with one that cannot be opened, is left out."""
         wanted = sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))
-        query = sa.select(faces.c.pk, faces.c.portrait).where(faces.c.pk == sa.any_(wanted))
-        return {row.pk: bytes(row.portrait) for row in self._execution.run(query) if row.portrait is not None}
+        query = sa.select(faces.c.pk, faces.c.app_pk, faces.c.user_pk, faces.c.token, faces.c.portrait)
+        rows = self._execution.run(query.where(faces.c.pk == sa.any_(wanted)))
+        opened = {row.pk: self._sealing.portrait(row.portrait, _place(row)) for row in rows}
+        return {pk: portrait for pk, portrait in opened.items() if portrait is not None}
 
     def portrait(self, pk: int) -> bytes | None:
         """The crop of a face as JPEG, if one was kept and the face is there."""
-        portrait = self._execution.run(sa.select(faces.c.portrait).where(faces.c.pk == pk)).scalar_one_or_none()
-        return None if portrait is None else bytes(portrait)
+        return self.portraits([pk]).get(pk)
 
     def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
         """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
-        query = sa.select(faces.c.token, faces.c.embedding).where(
+        query = sa.select(faces.c.app_pk, faces.c.user_pk, faces.c.token, faces.c.embedding).where(
             faces.c.user_pk.in_(user_pks), faces.c.model_id == model_id
         )
         rows = self._execution.run(query.order_by(faces.c.pk))
-        return [(row.token, np.frombuffer(row.embedding, dtype=FLOAT).astype(np.float32, copy=False)) for row in rows]
+        opened = ((row.token, self._sealing.embedding(row.embedding, _place(row), model_id)) for row in rows)
+        return [(token, embedding) for token, embedding in opened if embedding is not None]
 
     def count_by_model(self) -> dict[str, int]:
         """How many faces of all apps each model embedded."""
@@ -101,12 +104,21 @@ class FaceReader:
         return {row.model_id: row.faces for row in self._execution.run(query)}
 
     def stored_by_token(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
-        """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding."""
+        """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding.
+
+        One that cannot be opened counts as not there.
+        """
         ours = faces.c.model_id == model_id
         query = sa.select(faces, sa.case((ours, faces.c.embedding)).label("usable"))
         query = query.where(faces.c.app_pk == app_pk, faces.c.token == token)
         row = self._execution.run(query.order_by(ours.desc(), faces.c.pk.desc()).limit(1)).one_or_none()
-        return None if row is None else RememberedFace(stored_face(row), embedding_of(row.usable))
+        if row is None:
+            return None
+        portrait = self._sealing.portrait(row.portrait, _place(row))
+        embedding = self._sealing.embedding(row.usable, _place(row), model_id)
+        if (portrait is None) != (row.portrait is None) or (embedding is None) != (row.usable is None):
+            return None
+        return RememberedFace(stored_face(row, portrait), embedding)
 
 
 # What is remembered of a face under its token goes with it.
@@ -125,8 +137,8 @@ _DELETE_OF_USER = sa.text(_DELETE.format(condition="user_pk = :pk"))
 class FaceWriter(FaceReader):
     """Changing faces within a unit of work."""
 
-    def __init__(self, execution: Execution, recording: Recording) -> None:
-        super().__init__(execution)
+    def __init__(self, execution: Execution, recording: Recording, sealing: Sealing) -> None:
+        super().__init__(execution, sealing)
         self._recording = recording
 
     def insert(
@@ -139,9 +151,7 @@ class FaceWriter(FaceReader):
     ) -> int:
         """Give a user a face; raises :class:`FaceExists` for a token that the user has, :class:`UserNotFound`."""
         values = {
-            **face_columns(face),
-            "model_id": model_id,
-            "embedding": embedding_bytes(embedding),
+            **self._columns(NewFace(user_pk, face, model_id, embedding)),
             "quality": None if quality is None else dict(quality),
         }
         literals = (sa.literal(value, _TYPES[name]).label(name) for name, value in values.items())
@@ -160,26 +170,19 @@ class FaceWriter(FaceReader):
         """
         if not new:
             return []
-        rows = [
-            {
-                **face_columns(face.face),
-                "app_pk": self._recording.app_pk,
-                "group_pk": group_pk,
-                "user_pk": face.user_pk,
-                "model_id": face.model_id,
-                "embedding": embedding_bytes(face.embedding),
-            }
-            for face in new
-        ]
+        whose = {"app_pk": self._recording.app_pk, "group_pk": group_pk}
+        rows = [{**self._columns(face), **whose, "user_pk": face.user_pk} for face in new]
         return self._made(insert(faces).on_conflict_do_nothing(index_elements=["user_pk", "token"]), rows)
 
     def copy(self, source_user_pk: int, user_pk: int) -> int:
-        """Give a user the faces of another, less those that it has; returns how many it got."""
-        app_pk = self._recording.app_pk
-        query = _owned(user_pk, app_pk, *(faces.c[name] for name in _COPIED))
-        source = (faces.c.user_pk == source_user_pk) & (faces.c.app_pk == app_pk)
-        query = query.join_from(users, faces, source).order_by(faces.c.pk)
-        return len(self._insert(query, _COPIED))
+        """Give a user the faces of another, less those that it has; returns how many it got.
+
+        A face that cannot be opened is not copied: what is sealed is bound to its user, and sealed anew here.
+        """
+        ours = (faces.c.user_pk == source_user_pk) & (faces.c.app_pk == self._recording.app_pk)
+        query = sa.select(faces.c.pk, faces.c.app_pk, faces.c.user_pk, faces.c.token, faces.c.model_id)
+        query = query.add_columns(faces.c.embedding, faces.c.portrait).where(ours).order_by(faces.c.pk)
+        return sum(self._copied(row, user_pk) for row in self._execution.run(query).all())
 
     def delete(self, pk: int) -> None:
         """Delete one face; raises :class:`EnrolledFaceNotFound`."""
@@ -189,6 +192,30 @@ class FaceWriter(FaceReader):
     def delete_of_user(self, user_pk: int) -> int:
         """Delete every face of a user, who stays; returns how many there were."""
         return self._delete(_DELETE_OF_USER, user_pk)
+
+    def _copied(self, row: sa.Row[Any], user_pk: int) -> int:
+        """How many faces came of giving one to another user: one or none."""
+        embedding = self._sealing.embedding(row.embedding, _place(row), row.model_id)
+        portrait = self._sealing.portrait(row.portrait, _place(row))
+        if embedding is None or (portrait is None) != (row.portrait is None):
+            return 0
+        place = Place(row.app_pk, user_pk, row.token)
+        new = {
+            "embedding": self._sealing.seal_embedding(embedding, place, row.model_id),
+            "portrait": self._sealing.seal_portrait(portrait, place),
+        }
+        columns = (sa.literal(new[name], BYTEA) if name in new else faces.c[name] for name in _COPIED)
+        query = _owned(user_pk, row.app_pk, *columns).join_from(users, faces, faces.c.pk == row.pk)
+        return len(self._insert(query, _COPIED))
+
+    def _columns(self, new: NewFace) -> dict[str, Any]:
+        """What is written of a face, sealed where that is wished."""
+        place = Place(self._recording.app_pk, new.user_pk, new.face.token)
+        return {
+            **face_columns(new.face, self._sealing.seal_portrait(new.face.portrait, place)),
+            "model_id": new.model_id,
+            "embedding": self._sealing.seal_embedding(new.embedding, place, new.model_id),
+        }
 
     def _insert(self, query: sa.Select[Any], columns: Sequence[str]) -> list[int]:
         statement = insert(faces).from_select(["app_pk", "group_pk", "user_pk", *columns], query)
@@ -206,6 +233,10 @@ class FaceWriter(FaceReader):
         for row in rows:
             self._recording.record(ChangeKind.REMOVE_FACE, row.group_pk, row.user_pk, row.pk)
         return len(rows)
+
+
+def _place(row: sa.Row[Any]) -> Place:
+    return Place(row.app_pk, row.user_pk, row.token)
 
 
 def _owned(user_pk: int, app_pk: int, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:

@@ -61,6 +61,10 @@ class IdentityReader:
         found = self._execution.run(query).scalar_one_or_none()
         return None if found is None else bytes(found)
 
+    def by_pk(self, pk: int) -> StoredIdentity | None:
+        """The row of this number, if it is still there."""
+        return next(iter(self._rows(sa.select(identities).where(identities.c.pk == pk))), None)
+
     def page(self, app_pk: int | None, after: int, limit: int) -> list[StoredIdentity]:
         """The next ``limit`` rows after number ``after`` of one app's register, or with ``None`` of the common one."""
         query = sa.select(identities).where(identities.c.app_pk.is_not_distinct_from(app_pk), identities.c.pk > after)
@@ -98,9 +102,32 @@ class IdentityWriter(IdentityReader):
             insert(identities).values(values).on_conflict_do_update("identities_lookup_key", set_=changed)
         )
 
-    def set_picture(self, pk: int, known_as: str, picture: SealedPicture) -> None:
-        """Replace the embedding and the portrait, if they are still those of the weights ``known_as``."""
-        ours = (identities.c.pk == pk) & (identities.c.model_id == known_as)
+    def replace(self, found: StoredIdentity, identity: SealedIdentity) -> bool:
+        """Write the same person sealed anew, unless it is not any more as it was ``found``; whether it was.
+
+        Every sealing differs from all others, so equal bytes mean that nobody has written meanwhile. When somebody was
+        entered, revoked or changed last stays as it is.
+        """
+        known, picture = found.identity, identity.picture
+        before = known.picture
+        untouched = (
+            (identities.c.pk == found.pk)
+            & (identities.c.lookup == known.lookup)
+            & (identities.c.person == known.person)
+            & identities.c.embedding.is_not_distinct_from(None if before is None else before.embedding)
+            & identities.c.portrait.is_not_distinct_from(None if before is None else before.portrait)
+        )
+        values: dict[str, Any] = {"lookup": identity.lookup, "person": identity.person}
+        if picture is not None:
+            values |= {"embedding": picture.embedding, "portrait": picture.portrait}
+        return self._execution.run(identities.update().where(untouched).values(**values)).rowcount > 0
+
+    def set_picture(self, pk: int, lookup: bytes, known_as: str, picture: SealedPicture) -> None:
+        """Replace the embedding and the portrait, if they are still those of the weights ``known_as``.
+
+        And if the row still goes by the hash that the new ones are bound to.
+        """
+        ours = (identities.c.pk == pk) & (identities.c.lookup == lookup) & (identities.c.model_id == known_as)
         values = {"model_id": picture.model_id, "embedding": picture.embedding, "portrait": picture.portrait}
         self._execution.run(identities.update().where(ours).values(**values))
 

@@ -10,11 +10,16 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from service.storage.engine import Database
-from service.storage.rows import embedding_of, stored_face
+from service.storage.rows import stored_face
+from service.storage.sealing import Place
 from service.values import Embedding, StoredFace
 
 ROWS_AT_ONCE = 200
 """Rows fetched together; a face takes about 25 KB."""
+
+
+class LibraryDamaged(Exception):
+    """What is stored cannot be read; the text is one sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,10 @@ _FACES = """
 def read_library(database: Database, app_pk: int) -> Generator[LibraryRow, None, None]:
     """Every group, then every user, then every face, each in the order of creation, all as of one moment.
 
-    Holds a few hundred rows at most. Close it when it is given up early. Raises ``DatabaseUnavailable``.
+    Holds a few hundred rows at most. Close it when it is given up early. Raises ``DatabaseUnavailable``, and
+    :class:`LibraryDamaged` for a face that cannot be opened: what is left out of a copy would be missed too late.
     """
+    sealing = database.sealing.enrolled
     with database.bulk() as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -73,10 +80,15 @@ def read_library(database: Database, app_pk: int) -> Generator[LibraryRow, None,
         for user in _rows(connection, _USERS, app_pk):
             yield StoredUser(user.group_id, user.user_id, user.info)
         for row in _rows(connection, _FACES, app_pk):
-            embedding = embedding_of(row.embedding)
-            if embedding is None:
-                raise ValueError("a face of the database has no embedding")
-            yield StoredUserFace(row.group_id, row.user_id, stored_face(row), row.model_id, embedding)
+            place = Place(app_pk, row.user_pk, row.token)
+            embedding = sealing.embedding(row.embedding, place, row.model_id)
+            portrait = sealing.portrait(row.portrait, place)
+            if embedding is None or (portrait is None) != (row.portrait is None):
+                raise LibraryDamaged(
+                    f"a face of user {row.user_id} of group {row.group_id} cannot be opened; `aipface key faces` tells"
+                    " which, delete them or put the missing key back"
+                )
+            yield StoredUserFace(row.group_id, row.user_id, stored_face(row, portrait), row.model_id, embedding)
 
 
 def _rows(connection: psycopg.Connection[Any], query: str, app_pk: int) -> Generator[Any, None, None]:

@@ -25,15 +25,15 @@ class RememberedFace:
     embedding: Embedding | None
 
 
-def face_columns(face: StoredFace) -> dict[str, Any]:
-    """The columns that ``faces`` and ``face_tokens`` share."""
+def face_columns(face: StoredFace, portrait: bytes | None) -> dict[str, Any]:
+    """The columns that ``faces`` and ``face_tokens`` share; ``portrait`` is the crop as the column holds it."""
     return {
         "token": face.token,
         "location": asdict(face.location),
         "angles": asdict(face.angles),
         "confidence": face.confidence,
         "points": np.array([*_geometry(face), *np.ravel(face.points)], dtype=FLOAT).tobytes(),
-        "portrait": face.portrait,
+        "portrait": portrait,
     }
 
 
@@ -41,8 +41,8 @@ def _geometry(face: StoredFace) -> tuple[float, ...]:
     return (*face.frame, *face.box, float(face.complete))
 
 
-def stored_face(row: sa.Row[Any]) -> StoredFace:
-    """The inverse of :func:`face_columns`."""
+def stored_face(row: sa.Row[Any], portrait: bytes | None) -> StoredFace:
+    """The inverse of :func:`face_columns`; ``portrait`` is the crop as a JPEG."""
     numbers = np.frombuffer(row.points, dtype=FLOAT)
     left, top, scale, x, y, width, height, complete = numbers[:_GEOMETRY_NUMBERS].tolist()
     return StoredFace(
@@ -50,7 +50,7 @@ def stored_face(row: sa.Row[Any]) -> StoredFace:
         location=Location(**row.location),
         angles=Angles(**row.angles),
         confidence=row.confidence,
-        portrait=None if row.portrait is None else bytes(row.portrait),
+        portrait=portrait,
         points=tuple((x, y) for x, y in numbers[_GEOMETRY_NUMBERS:].reshape(-1, 2).tolist()),
         frame=(left, top, scale),
         box=(x, y, width, height),

@@ -134,6 +134,14 @@ face_tokens = sa.Table(
     prefixes=["UNLOGGED"],
 )
 
+face_keys = sa.Table(
+    "face_keys",
+    metadata,
+    sa.Column("key_id", BYTEA, primary_key=True, comment="says nothing of the key"),
+    _created(),
+)
+"""The master keys that faces are sealed under: a server without one of them must not start as if nothing were lost."""
+
 change_heads = sa.Table(
     "change_heads",
     metadata,

@@ -10,24 +10,33 @@ import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
 from service.storage.execution import Execution
-from service.storage.rows import RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
+from service.storage.rows import RememberedFace, face_columns, stored_face
+from service.storage.sealing import Place, Sealing
 from service.storage.tables import face_tokens
 
 
 class TokenReader:
     """Finding remembered faces."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, sealing: Sealing) -> None:
         self._execution = execution
+        self._sealing = sealing
 
     def get(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
-        """The face unless it has expired; its embedding only when ``model_id`` made it."""
+        """The face unless it has expired or cannot be opened; its embedding only when ``model_id`` made it."""
         usable = sa.case((face_tokens.c.model_id == model_id, face_tokens.c.embedding)).label("usable")
         query = sa.select(face_tokens, usable).where(
             face_tokens.c.app_pk == app_pk, face_tokens.c.token == token, face_tokens.c.expires > sa.func.now()
         )
         row = self._execution.run(query).one_or_none()
-        return None if row is None else RememberedFace(stored_face(row), embedding_of(row.usable))
+        if row is None:
+            return None
+        place = Place(app_pk, 0, token)
+        portrait = self._sealing.portrait(row.portrait, place)
+        embedding = self._sealing.embedding(row.usable, place, model_id)
+        if (portrait is None) != (row.portrait is None) or (embedding is None) != (row.usable is None):
+            return None
+        return RememberedFace(stored_face(row, portrait), embedding)
 
     def size(self) -> tuple[int, int]:
         """Rows, as PostgreSQL's statistics estimate them, and bytes on disk: what counting would not be worth."""
@@ -69,15 +78,17 @@ class TokenWriter(TokenReader):
         """Remember faces, or remember them anew. A known embedding stays when none comes with the face again."""
         rows: dict[str, dict[str, Any]] = {}
         for known in faces:
-            embedding = None if known.embedding is None else embedding_bytes(known.embedding)
-            columns = face_columns(known.face)
+            place = Place(app_pk, 0, known.face.token)
+            embedding = known.embedding
+            sealed = None if embedding is None else self._sealing.seal_embedding(embedding, place, model_id)
+            columns = face_columns(known.face, self._sealing.seal_portrait(known.face.portrait, place))
             rows[known.face.token] = {
                 "app_pk": app_pk,
                 **columns,
                 "location": Jsonb(columns["location"]),
                 "angles": Jsonb(columns["angles"]),
-                "model_id": None if embedding is None else model_id,
-                "embedding": embedding,
+                "model_id": None if sealed is None else model_id,
+                "embedding": sealed,
                 "lifetime": lifetime,
             }
         # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -97,12 +98,19 @@ def test_nothing_secret_is_logged(service: Service, http: httpx.Client, pictures
     wire = caller(service, http)
     with listened() as streams:
         ask_everything(wire, pictures)
+        picture = pictures.base64("obama.jpg")
+        last = {"image": picture, "image_type": "BASE64", "group_id": "kept", "user_id": "somebody"}
+        token = wire.result("addUser", last)["face_token"]
         renewed = service.apps.rotate(wire.credentials.app_id)
     with service.database.read() as reader:
         app = reader.apps.by_app_id(wire.credentials.app_id)
         assert app is not None
         sealed = reader.apps.sealed_secret(app.pk)
-    picture = pictures.base64("obama.jpg")
+        kept = reader.faces.stored_by_token(app.pk, token, service.engine.model_id)
+    assert kept is not None
+    assert kept.embedding is not None
+    assert kept.face.portrait is not None
+    vector = kept.embedding.tobytes()
     forbidden = {
         "a secret key": wire.credentials.secret_key,
         "a secret key that was wrong": wire.credentials.secret_key[::-1],
@@ -116,6 +124,9 @@ def test_nothing_secret_is_logged(service: Service, http: httpx.Client, pictures
         "an id number": ID_NUMBER,
         "a name": NAME,
         "what is known of a user": INFO,
+        "an embedding in hexadecimal": vector[:12].hex(),
+        "an embedding in base64": base64.b64encode(vector)[:32].decode(),
+        "a crop": base64.b64encode(kept.face.portrait[600:630]).decode(),
         "an embedding": "array(",
         "a vector": "dtype=",
     }

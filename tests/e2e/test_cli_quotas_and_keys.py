@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from service.cli.failures import FAILED, MISUSED
+from service.storage.sealing import Mode
+from tests.fixtures.library import enrol, new_app, random_embedding
+from tests.fixtures.sealing import dumped, opened
 from tests.fixtures.server import Home
 
 
@@ -66,3 +69,25 @@ def test_a_key_in_the_environment_is_the_operator_s_to_change(home: Home) -> Non
     lost = Home(home.folder, {**home.settings, "SECRET_KEY": "ab" * 32}).run("key", "reseal")
     assert lost.returncode == FAILED
     assert "Traceback" not in lost.stderr
+
+
+def test_faces_are_sealed_opened_and_told_of(home: Home, database_url: str) -> None:
+    home.create_app("one")
+    key = bytes.fromhex((home.folder / "secret.key").read_text().strip())
+    with opened(database_url, Mode.OFF, key) as database:
+        enrol(database, new_app(database), "group", "somebody", "token", random_embedding(1))
+    plain = random_embedding(1).tobytes()
+    assert plain in dumped(database_url)
+    done = home.run("key", "seal-faces")
+    assert (done.returncode, done.stdout.split()) == (0, ["1", "faces", "0", "remembered", "faces"]), done.stderr
+    assert plain not in dumped(database_url)
+    assert "under key" in home.run("key", "faces").stdout
+    with opened(database_url, Mode.ON, b"l" * 32) as stranger:
+        missing = stranger.sealing.enrolled.key_ids[0].hex()
+    done = home.run("key", "open-faces")
+    assert (done.returncode, missing in done.stderr, "Traceback" in done.stderr) == (FAILED, True, False)
+    assert home.run("key", "faces").returncode == FAILED
+    assert home.run("key", "forget", missing).returncode == 0
+    assert home.run("key", "forget", "nothing").returncode == MISUSED
+    assert home.run("key", "open-faces").returncode == 0
+    assert plain in dumped(database_url)

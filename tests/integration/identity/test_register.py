@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
 import numpy as np
@@ -12,7 +13,9 @@ from service.access.keys import Keyring, KeyringError
 from service.identity.claims import Validity
 from service.identity.register import PAGE, Person, ReferencePicture, Register
 from service.storage.engine import Database
+from service.storage.identities import SealedIdentity, StoredIdentity
 from service.storage.urls import driver_address
+from service.values import App
 from tests.fixtures.library import new_app, random_embedding
 from tests.fixtures.people import claim, number
 
@@ -105,6 +108,51 @@ def test_a_new_master_key(register: Register, database: Database) -> None:
     assert rotated.erase(number(1))
     assert rotated.erase(number(2))
     assert list(rotated.entries()) == []
+
+
+def test_a_new_master_key_loses_and_revives_nobody(register: Register, database: Database, database_url: str) -> None:
+    """Somebody else writes between the moment that a person is read and the moment that they are sealed anew."""
+    for sequence in range(5):
+        register.put(person(sequence), b"before")
+    both = Keyring(b"n" * 32, b"k" * 32)
+    second = Database(database_url)
+    elsewhere = Register(second, both)
+    stale = elsewhere.find(number(4))
+    assert stale is not None
+    meanwhile: dict[int, Callable[[], object]] = {
+        0: lambda: elsewhere.erase(number(0)),
+        1: lambda: elsewhere.put(Person(claim(1, "another name"), None, None), b"after"),
+        2: lambda: elsewhere.revoke(number(2)),
+        3: lambda: elsewhere.replace_picture(
+            next(entry for entry in elsewhere.entries() if entry.person.claim.number == number(3)),
+            ReferencePicture("weights-2", random_embedding(33), None),
+        ),
+    }
+
+    class Interrupted(Register):
+        """Lets the other one write before what it has made is written."""
+
+        def _anew(self, row: StoredIdentity, app: App | None) -> SealedIdentity:
+            made = super()._anew(row, app)
+            meanwhile.pop(row.pk - 1, lambda: None)()
+            return made
+
+    assert Interrupted(database, both).reseal() == 4
+    elsewhere.replace_picture(stale, ReferencePicture("weights-2", random_embedding(44), None))
+    second.close()
+    only_new = Register(database, Keyring(b"n" * 32))
+    found = {entry.person.claim.number: entry for entry in only_new.entries()}
+    assert found.keys() == {number(sequence) for sequence in (1, 2, 3, 4)}
+    assert found[number(1)].person.claim.name == "another name"
+    assert only_new.fingerprint_of(number(1)) == b"after"
+    assert found[number(2)].revoked
+    picture = found[number(3)].person.picture
+    assert picture is not None
+    assert (picture.model_id, picture.embedding.tobytes()) == ("weights-2", random_embedding(33).tobytes())
+    kept = found[number(4)].person.picture
+    assert kept is not None
+    assert kept.model_id == "weights-1"  # what was made for the old hash came too late
+    assert only_new.fingerprint_of(number(4)) == b"before"
 
 
 def test_an_app_s_own_register_is_its_own(register: Register, database: Database) -> None:

@@ -13,18 +13,21 @@ import psycopg
 import pytest
 
 from service.access import sealed_stream
-from service.access.keys import Keyring
+from service.access.keys import Keyring, KeyringError
+from service.face_keys import check_face_keys
 from service.library import backup
 from service.library.audit import AuditTrail
 from service.search.catalog import Catalog
 from service.storage import migrations
 from service.storage.backup import BackupError
 from service.storage.engine import Database
+from service.storage.sealing import Mode
 from service.storage.source import PostgresChangeSource
 from service.storage.tables import metadata
 from service.storage.urls import driver_address
 from service.values import App, Hit
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, random_embeddings
+from tests.fixtures.sealing import opened as sealing
 from tests.fixtures.server import Home
 from tests.integration.library.conftest import KEY
 
@@ -104,6 +107,22 @@ def test_what_is_put_back_answers_as_before(
         assert new_app(copy).pk > app.pk + 1
         enrol(copy, app, "g0", "new", "new", random_embedding(10))
         assert len(hits(copy, app)) == len(expected)
+
+
+def test_sealed_faces_travel_sealed(database_url: str, empty_database_url: str) -> None:
+    """A backup in plain shows no face, and needs the same key where it is put back."""
+    with sealing(database_url, Mode.ON, KEY) as original:
+        app = new_app(original)
+        for number, embedding in enumerate(random_embeddings(3, 1)):
+            enrol(original, app, "g0", f"u{number}", f"t{number}", embedding)
+        content, expected = written(original), hits(original, app)
+        assert [row for row in random_embeddings(3, 1) if row.tobytes() in content] == []
+    restored(content, empty_database_url)
+    with sealing(empty_database_url, Mode.OFF, KEY) as copy:
+        check_face_keys(copy)
+        assert hits(copy, app) == expected != []
+    with sealing(empty_database_url, Mode.OFF, b"x" * 32) as copy, pytest.raises(KeyringError):
+        check_face_keys(copy)
 
 
 def test_a_backup_is_of_one_moment(database: Database, app: App, empty_database_url: str) -> None:

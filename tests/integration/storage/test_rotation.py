@@ -54,6 +54,8 @@ def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None
         "envelope keys": 2,
         "people seen by devices": 1,
         "people of the register": 2,
+        "faces": 0,
+        "remembered faces": 0,
     }
 
     alone = Keyring(NEW)

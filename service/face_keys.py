@@ -1,0 +1,125 @@
+"""The master key and the faces that lie sealed under it: whether it is here, and sealing them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.access.keys import Keyring, KeyringError
+from service.storage.face_keys import KINDS, REMEMBERED, Wish
+from service.storage.sealing import KEY_ID_BYTES, FaceSealing, Mode, Sealing
+
+if TYPE_CHECKING:
+    from service.storage.engine import Database
+
+MOST_SWEEPS = 5
+"""Rows that others were changing are come back to so often."""
+
+Advance = Callable[[int], None]
+"""Told how many more rows are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one kind: rows that were written anew, that cannot be opened, and that others wrote otherwise meanwhile."""
+
+    done: int
+    broken: int
+    left: int
+
+
+def face_sealing(keyring: Keyring, mode: Mode) -> FaceSealing:
+    """How faces are written and read under these master keys."""
+    return FaceSealing(
+        enrolled=Sealing(keyring.sealer("faces", id_bytes=KEY_ID_BYTES), mode),
+        remembered=Sealing(keyring.sealer("remembered-faces", id_bytes=KEY_ID_BYTES), mode),
+    )
+
+
+def register(database: Database) -> None:
+    """Note that faces will be sealed under the current key; comes before the first of them."""
+    with database.admin() as work:
+        work.face_keys.register(database.sealing.enrolled.key_ids[0])
+
+
+def check_face_keys(database: Database) -> None:
+    """Raise ``KeyringError`` where faces are sealed under a key that is not here, or lie plain where none may.
+
+    Single faces that cannot be opened do not count: they are left out of searches, and told.
+    """
+    sealing = database.sealing.enrolled
+    _check_known(database, sealing)
+    with database.read() as reader:
+        if sealing.mode is Mode.ONLY and reader.face_keys.any_plain():
+            raise KeyringError(
+                "AIPFACE_ENCRYPT_FACES is `only`, and there are faces in plain: aipface key seal-faces, or say `on`"
+            )
+
+
+def missing_keys(database: Database, sealing: Sealing) -> list[str]:
+    """Keys that faces are sealed under and that are not here, as hexadecimal digits."""
+    with database.read() as reader:
+        return [key_id.hex() for key_id in reader.face_keys.registered() if key_id not in sealing.key_ids]
+
+
+def outstanding(database: Database, keyring: Keyring, wish: Wish) -> int:
+    """How many faces do not lie as wished."""
+    current = face_sealing(keyring, Mode.OFF).enrolled.key_ids[0]
+    with database.read() as reader:
+        return sum(reader.face_keys.outstanding(kind, wish, current) for kind in KINDS)
+
+
+def reseal_faces(
+    database: Database, keyring: Keyring, wish: Wish, advance: Advance | None = None
+) -> dict[str, Outcome]:
+    """Let all faces lie as wished; what was done stays done when it is broken off, and is not done again.
+
+    Servers may go on meanwhile: a row changes in one step, and each of its forms can be read. Raises ``KeyringError``
+    before anything else where a key is not here.
+    """
+    sealing = face_sealing(keyring, Mode.OFF if wish is Wish.PLAIN else Mode.ON)
+    known = sealing.enrolled.key_ids
+    used = _check_known(database, sealing.enrolled)
+    if wish is Wish.SEALED or (used and wish is Wish.RENEWED):
+        with database.admin() as work:
+            work.face_keys.register(known[0])
+    tables = {kind: sealing.remembered if kind == REMEMBERED else sealing.enrolled for kind in KINDS}
+    outcomes = {kind: _sweep(database, kind, wish, each, advance) for kind, each in tables.items()}
+    with database.admin() as work:
+        if not any(outcome.left for outcome in outcomes.values()):
+            work.face_keys.forget(known if wish is Wish.PLAIN else known[1:])
+        if wish is not Wish.RENEWED or used:
+            work.audit.record(f"faces.{wish.value}", {kind: outcome.done for kind, outcome in outcomes.items()})
+    return outcomes
+
+
+def _check_known(database: Database, sealing: Sealing) -> bool:
+    """Whether any face may be sealed."""
+    missing = missing_keys(database, sealing)
+    if missing:
+        raise KeyringError(
+            f"faces in the database are encrypted under a master key that is not here (key {', '.join(missing)}): put"
+            f" it behind the current one, or give those faces up: aipface key forget {missing[0]}"
+        )
+    with database.read() as reader:
+        return bool(reader.face_keys.registered())
+
+
+def _sweep(database: Database, kind: str, wish: Wish, sealing: Sealing, advance: Advance | None) -> Outcome:
+    done = broken = left = 0
+    for _ in range(MOST_SWEEPS):
+        broken, after = 0, None
+        while True:
+            with database.admin() as work:
+                step = work.face_keys.step(kind, wish, sealing, after)
+            done, broken, after = done + step.done, broken + step.broken, step.last
+            if advance is not None:
+                advance(step.done)
+            if after is None:
+                break
+        with database.read() as reader:
+            left = max(reader.face_keys.outstanding(kind, wish, sealing.key_ids[0]) - broken, 0)
+        if not left:
+            break
+    return Outcome(done, broken, left)

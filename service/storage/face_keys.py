@@ -1,0 +1,191 @@
+"""Which keys faces are sealed under, and sealing those there are anew, a few rows at a time."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from service.storage.execution import Execution
+from service.storage.sealing import FaceSealing, Place, Sealing, sealed_under
+from service.storage.tables import apps, face_keys, face_tokens, faces, groups, users
+
+ROWS_AT_ONCE = 200
+"""Rows of one transaction; a face takes about 25 KB."""
+
+
+REMEMBERED = "remembered faces"
+
+
+class Wish(enum.Enum):
+    """How faces shall lie in the database."""
+
+    SEALED = "sealed"
+    """All of them under the current key."""
+    RENEWED = "renewed"
+    """What is sealed under the current key; what is plain stays so."""
+    PLAIN = "plain"
+    """None of them sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A table of faces, what its rows are ordered by, whose a row is, and its columns that may be sealed."""
+
+    table: sa.Table
+    order: tuple[sa.Column[Any], ...]
+    source: sa.FromClause
+    """Where the next two come from: the table itself, or joined to what its rows are about."""
+    user_pk: sa.ColumnElement[int]
+    token: sa.Column[str]
+    sealed: tuple[str, ...] = ("embedding", "portrait")
+
+    @property
+    def key_id(self) -> sa.ColumnElement[bytes]:
+        """The key that a row's embedding is sealed under; NULL for a plain one."""
+        return sealed_under(self.table.c.embedding)
+
+
+KINDS = {
+    "faces": _Kind(faces, (faces.c.pk,), faces, faces.c.user_pk, faces.c.token),
+    REMEMBERED: _Kind(
+        face_tokens, (face_tokens.c.app_pk, face_tokens.c.token), face_tokens, sa.literal(0), face_tokens.c.token
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of some rows; ``last`` is where the next step begins, ``None`` after the last row."""
+
+    last: tuple[Any, ...] | None
+    done: int
+    broken: int
+    """Rows that could not be opened and stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFace:
+    """An enrolled face that cannot be opened."""
+
+    app_id: str
+    group_id: str
+    user_id: str
+    token: str
+
+
+class FaceKeyReader:
+    """Looking at how faces lie."""
+
+    def __init__(self, execution: Execution, sealing: FaceSealing) -> None:
+        self._execution = execution
+        self._sealing = sealing
+
+    def registered(self) -> list[bytes]:
+        """Ids of the keys that faces may be sealed under, the oldest first."""
+        query = sa.select(face_keys.c.key_id).order_by(face_keys.c.created, face_keys.c.key_id)
+        return [bytes(key_id) for key_id in self._execution.run(query).scalars()]
+
+    def any_plain(self) -> bool:
+        """Whether there is an enrolled face that is not sealed."""
+        query = sa.select(faces.c.pk).where(KINDS["faces"].key_id.is_(None)).limit(1)
+        return self._execution.run(query).scalar_one_or_none() is not None
+
+    def counts(self, kind: str) -> dict[bytes | None, int]:
+        """How many embeddings of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
+        key_id = KINDS[kind].key_id.label("key_id")
+        query = sa.select(key_id, sa.func.count().label("rows")).select_from(KINDS[kind].table).group_by(key_id)
+        rows = self._execution.run(query).all()
+        return {None if row.key_id is None else bytes(row.key_id): row.rows for row in rows}
+
+    def outstanding(self, kind: str, wish: Wish, key_id: bytes) -> int:
+        """How many rows do not lie as wished yet."""
+        query = sa.select(sa.func.count()).select_from(KINDS[kind].table)
+        return int(self._execution.run(query.where(_unlike(KINDS[kind], wish, key_id))).scalar_one())
+
+    def broken(self) -> Iterator[BrokenFace]:
+        """Enrolled faces that cannot be opened; reads every embedding and every crop."""
+        sealing, last = self._sealing.enrolled, 0
+        names = (apps.c.app_id, groups.c.name.label("group_id"), users.c.name.label("user_id"))
+        joined = faces.join(users, users.c.pk == faces.c.user_pk).join(groups, groups.c.pk == users.c.group_pk)
+        query = sa.select(faces, *names).select_from(joined.join(apps, apps.c.pk == faces.c.app_pk))
+        while True:
+            rows = self._execution.run(query.where(faces.c.pk > last).order_by(faces.c.pk).limit(ROWS_AT_ONCE)).all()
+            for row in rows:
+                if _opened(sealing, row, Place(row.app_pk, row.user_pk, row.token)) is None:
+                    yield BrokenFace(row.app_id, row.group_id, row.user_id, row.token)
+            if not rows:
+                return
+            last = rows[-1].pk
+
+
+class FaceKeyWriter(FaceKeyReader):
+    """Changing how faces lie."""
+
+    def register(self, key_id: bytes) -> None:
+        """Note that faces may be sealed under a key from now on; comes before the first of them."""
+        self._execution.run(insert(face_keys).values(key_id=key_id).on_conflict_do_nothing())
+
+    def forget(self, key_ids: Sequence[bytes]) -> int:
+        """Note that no face is sealed under some keys any more; returns how many of them were registered."""
+        return self._execution.run(face_keys.delete().where(face_keys.c.key_id.in_(key_ids))).rowcount
+
+    def step(self, kind: str, wish: Wish, sealing: Sealing, after: tuple[Any, ...] | None) -> Step:
+        """Let the next rows after ``after`` lie as wished, as ``sealing`` writes them.
+
+        Rows that somebody else is changing are passed over: a step never waits, so it cannot wait in a circle.
+        """
+        which = KINDS[kind]
+        table, order = which.table, which.order
+        columns = (*order, table.c.app_pk, which.user_pk.label("user_pk"), which.token, table.c.model_id)
+        query = sa.select(*dict.fromkeys(columns), *(table.c[name] for name in which.sealed)).select_from(which.source)
+        query = query.where(_unlike(which, wish, sealing.key_ids[0])).order_by(*order).limit(ROWS_AT_ONCE)
+        if after is not None:
+            query = query.where(sa.tuple_(*order) > sa.tuple_(*map(sa.literal, after)))
+        rows = self._execution.run(query.with_for_update(of=table, skip_locked=True)).all()
+        new = [values for row in rows if (values := _anew(sealing, row, which)) is not None]
+        if new:
+            same = sa.and_(*(column == sa.bindparam(f"is_{column.name}") for column in order))
+            values = {name: sa.bindparam(f"new_{name}") for name in which.sealed}
+            self._execution.run(table.update().where(same).values(values), new)
+        last = tuple(getattr(rows[-1], column.name) for column in order) if rows else None
+        return Step(last, len(new), len(rows) - len(new))
+
+
+def _unlike(kind: _Kind, wish: Wish, key_id: bytes) -> sa.ColumnElement[bool]:
+    return sa.or_(*(_column_unlike(kind.table.c[name], wish, key_id) for name in kind.sealed))
+
+
+def _column_unlike(column: sa.Column[bytes], wish: Wish, key_id: bytes) -> sa.ColumnElement[bool]:
+    under = sealed_under(column)
+    if wish is Wish.SEALED:
+        return column.is_not(None) & under.is_distinct_from(key_id)
+    return under.is_not(None) if wish is Wish.PLAIN else under != key_id
+
+
+def _opened(sealing: Sealing, row: sa.Row[Any], place: Place) -> tuple[Any, bytes | None] | None:
+    """Embedding and crop of a row; ``None`` where either cannot be opened."""
+    embedding = sealing.embedding(row.embedding, place, row.model_id or "")
+    column = getattr(row, "portrait", None)
+    portrait = sealing.portrait(column, place)
+    if (embedding is None) != (row.embedding is None) or (portrait is None) != (column is None):
+        return None
+    return embedding, portrait
+
+
+def _anew(sealing: Sealing, row: sa.Row[Any], kind: _Kind) -> dict[str, Any] | None:
+    place = Place(row.app_pk, row.user_pk, row.token)
+    opened = _opened(sealing, row, place)
+    if opened is None:
+        return None
+    embedding, portrait = opened
+    new = {
+        "embedding": None if embedding is None else sealing.seal_embedding(embedding, place, row.model_id or ""),
+        "portrait": sealing.seal_portrait(portrait, place),
+    }
+    keys = {f"is_{column.name}": getattr(row, column.name) for column in kind.order}
+    return {**keys, **{f"new_{name}": new[name] for name in kind.sealed}}
