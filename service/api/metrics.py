@@ -128,5 +128,6 @@ def _labels(name: str) -> str:
         "aipface_requests": "`call` `code`",
         "aipface_request_seconds": "`call`",
         "aipface_stage_seconds": "`stage`",
+        "aipface_index_snapshots": "`outcome`",
     }
     return known.get(name, "")

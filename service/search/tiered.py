@@ -12,7 +12,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +49,17 @@ RETRAIN_RATIO = 4
 """Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
 _PAUSE = 0.0005
 """Seconds between blocks of background work, in which a waiting search gets the interpreter and the caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What an index holds as of one moment. ``loose`` faces are copied when they are asked for.
+
+    With each segment come the marks of removed rows ``(n,)``.
+    """
+
+    loose: tuple[Callable[[], Faces], ...]
+    segments: tuple[tuple[Segment, NDArray[np.bool_]], ...]
 
 
 class Stopped(Exception):
@@ -136,6 +147,29 @@ class TieredIndex:
             finally:
                 self._removals += 1
         self._see_to_it()
+
+    # --- snapshots ---
+
+    def state(self) -> IndexState:
+        """Everything as of now; embeddings are not copied."""
+        with self._lock:
+            parts = self._parts
+            return IndexState(
+                loose=tuple(part.held() for part in (parts.tail, *parts.frozen)),
+                segments=tuple((segment, segment.removed.copy()) for segment in parts.segments),
+            )
+
+    def sealed(self) -> tuple[int, int]:
+        """How many faces segments were made of, and how many wait to be sealed."""
+        parts = self._parts
+        return sum(len(segment.face_pks) for segment in parts.segments), sum(len(part) for part in parts.frozen)
+
+    def adopt(self, segments: Sequence[Segment]) -> None:
+        """Take segments over from a former life; the index is empty until then."""
+        with self._lock:
+            self._parts = replace(self._parts, segments=tuple(segments))
+            codecs = [segment.codec for segment in segments if segment.codec is not None]
+            self._codec = max(codecs, key=lambda codec: codec.population, default=None)
 
     # --- searches ---
 
