@@ -36,7 +36,7 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class CodecState:
-    """All that makes a codec: matrices ``(dimension, axes)`` and ``(axes, dimension)``, and FAISS's own form of the rest."""
+    """All that makes a codec: matrices ``(dimension, axes)`` and ``(axes, dimension)``, the rest as FAISS writes it."""
 
     population: int
     encode: Matrix
@@ -63,10 +63,11 @@ class Codec:
     def restored(cls, state: CodecState) -> Codec:
         """The codec that :meth:`state` was asked of."""
         codec = cls.__new__(cls)
-        codec.population = state.population
-        codec._encode, codec._ask = state.encode, state.ask
-        codec._trained = faiss.deserialize_index(state.trained)
+        codec._take(state.population, state.encode, state.ask, faiss.deserialize_index(state.trained))  # noqa: SLF001 - ours
         return codec
+
+    def _take(self, population: int, encode: Matrix, ask: Matrix, trained: Any) -> None:
+        self.population, self._encode, self._ask, self._trained = population, encode, ask, trained
 
     def state(self) -> CodecState:
         return CodecState(self.population, self._encode, self._ask, faiss.serialize_index(self._trained))

@@ -7,7 +7,7 @@ best users and scores these with :func:`service.search.similarity.exact`.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import faiss
 import numpy as np
@@ -147,13 +147,13 @@ class Segment:
         """The codes in FAISS's own form, those of the rows ``blank`` zeroed; ``None`` for a segment without."""
         if self.codec is None:
             return None
-        copy = faiss.deserialize_index(faiss.serialize_index(self._codes))
+        copy: Any = faiss.deserialize_index(faiss.serialize_index(self._codes))
         packer = copy.get_CodePacker()
         zeros = np.zeros(packer.code_size, dtype=np.uint8)
         packed = faiss.rev_swig_ptr(copy.codes.data(), copy.codes.size()).reshape(-1, packer.block_size)
         for row in blank.tolist():
-            packer.pack_1(zeros, row % packer.nvec, packed[row // packer.nvec])
-        return cast("NDArray[np.uint8]", faiss.serialize_index(copy))
+            packer.pack_1(zeros, row, packed)
+        return faiss.serialize_index(copy)
 
     # --- inside ---
 

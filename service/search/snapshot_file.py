@@ -10,6 +10,7 @@ Removed faces are not in it: their rows in segments are zeroed, embeddings and c
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import struct
@@ -32,7 +33,7 @@ from service.search.segment import BLOCK, Segment
 from service.search.tiered import IndexState, TieredIndex
 from service.values import ChangeMark
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 _HEAD = "head.json"
 _MOST_HEAD = 2**26
 _CHUNK = 2**23
@@ -116,7 +117,8 @@ def write(file: IO[bytes], contents: Contents, pause: Pause) -> Head:
         writer = _Writer(archive, pause)
         loose = writer.loose(contents.groups)
         codecs: dict[int, tuple[int, CodecHead]] = {}
-        segments, faces = [], loose
+        segments: list[SegmentHead] = []
+        faces = loose
         for group_pk, state in contents.groups.items():
             for segment, removed in state.segments:
                 codec = None if segment.codec is None else writer.codec(segment.codec, codecs)
@@ -195,7 +197,7 @@ class _Writer:
         with self._archive.open(name, "w", force_zip64=True) as member:
             for array in arrays:
                 if array.nbytes:
-                    data = memoryview(np.ascontiguousarray(array)).cast("B")
+                    data = np.ascontiguousarray(array).data.cast("B")
                     for start in range(0, len(data), _CHUNK):
                         member.write(data[start : start + _CHUNK])
                         self._pause()
@@ -267,7 +269,7 @@ class SnapshotFile:
             self._fill(f"loose/{name}", array)
         bounds = [0, *(np.flatnonzero(np.diff(group_pks)) + 1).tolist(), self.head.loose]
         with self._archive.open("loose/embeddings") as member:
-            for first, end in zip(bounds, bounds[1:], strict=False):
+            for first, end in itertools.pairwise(bounds):
                 for start in range(first, end, BLOCK):
                     rows = slice(start, min(start + BLOCK, end))
                     embeddings = np.empty((rows.stop - start, self.head.dimension), dtype=np.float16)
@@ -368,7 +370,7 @@ def _read(member: IO[bytes], array: NDArray[Any]) -> None:
     """Fill an array; raises ``EOFError`` when there is less."""
     if not array.nbytes:
         return
-    data = memoryview(array).cast("B")
+    data = array.data.cast("B")
     place = 0
     while place < len(data):
         piece = member.read(min(_CHUNK, len(data) - place))

@@ -64,14 +64,15 @@ class Snapshots:
         """
         try:
             with snapshot_file.opened(self.folder.file(app_pk), app_pk, self._model_id, self._dimension) as snapshot:
-                if not believed(snapshot.mark):
-                    raise BrokenSnapshot(f"the change log does not go on from its position {snapshot.mark.seq}")
-                return Restored(snapshot.mark, snapshot.groups(new_index))
+                if believed(snapshot.mark):
+                    return Restored(snapshot.mark, snapshot.groups(new_index))
+                reason = f"the change log does not go on from its position {snapshot.mark.seq}"
         except FileNotFoundError:
             return None
         except BrokenSnapshot as error:
-            self.discard(app_pk, str(error))
-            return None
+            reason = str(error)
+        self.discard(app_pk, reason)
+        return None
 
     def discard(self, app_pk: int, reason: str) -> None:
         """Delete a snapshot that cannot be used."""

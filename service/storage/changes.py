@@ -9,7 +9,7 @@ from service.storage.rows import embedding_of
 from service.storage.tables import change_heads, changes, faces
 from service.values import Change, ChangeKind, ChangeMark
 
-_CREATED = sa.cast(sa.func.extract("epoch", changes.c.created) * 1_000_000, sa.BigInteger)
+_CREATED = sa.cast(sa.func.extract("epoch", changes.c.created) * 1_000_000, sa.BigInteger).label("created")
 """Exact: PostgreSQL extracts a decimal number and keeps microseconds."""
 _MARK = (changes.c.seq, changes.c.kind, changes.c.group_pk, changes.c.user_pk, changes.c.face_pk, _CREATED)
 
@@ -43,15 +43,23 @@ class ChangeReader:
         query = sa.select(*_MARK, faces.c.embedding).join_from(changes, faces, added, isouter=True)
         query = query.where(changes.c.app_pk == app_pk, changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         return [
-            Change(seq, ChangeKind(kind), group_pk, user_pk, face_pk, embedding_of(embedding), created)
-            for seq, kind, group_pk, user_pk, face_pk, created, embedding in self._execution.run(query)
+            Change(
+                row.seq,
+                ChangeKind(row.kind),
+                row.group_pk,
+                row.user_pk,
+                row.face_pk,
+                embedding_of(row.embedding),
+                row.created,
+            )
+            for row in self._execution.run(query)
         ]
 
     def mark(self, app_pk: int, seq: int) -> ChangeMark | None:
         """The row of one change; ``None`` when the log does not have it, any more or yet."""
         query = sa.select(*_MARK).where(changes.c.app_pk == app_pk, changes.c.seq == seq)
         row = self._execution.run(query).one_or_none()
-        return None if row is None else ChangeMark(*row)
+        return None if row is None else ChangeMark._make(row)
 
 
 _RAISE_FLOOR = sa.text("""
