@@ -60,7 +60,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def library(one_thread: None) -> Groups:
+def library(one_thread: None) -> Groups:  # noqa: ARG001 - it comes first
     """Small groups, one of several segments with removed rows and a tail, one that lost everything."""
     groups = {1: filled(40, 1), 5: filled(3, 1_000), 9: filled(6_000, 100_000), 11: filled(2, 50)}
     large = groups[9]
