@@ -26,6 +26,10 @@ _PAUSE = 0.0005
 """Seconds between pieces of a file, in which a waiting search gets the interpreter and the caches."""
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
 class Abandoned(Exception):
     """A snapshot was not finished in time."""
 
@@ -52,7 +56,7 @@ class SnapshotKeeper:
         self._interval = interval
         self._least_faces = least_faces
         self._known: dict[int, _Known] = {}
-        self._begun = time.monotonic()
+        self._begun = _now()
         self._deadline: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index snapshots", daemon=True)
@@ -63,7 +67,7 @@ class SnapshotKeeper:
 
     def stop(self) -> None:
         """Write what has changed, if that is quick, and stop; returns when the thread has ended."""
-        self._deadline = time.monotonic() + CLOSING_SECONDS
+        self._deadline = _now() + CLOSING_SECONDS
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -121,7 +125,7 @@ class SnapshotKeeper:
         saved = self._snapshots.saved(app_pk)
         if saved is None:
             return _Known(0, 0, self._begun)
-        return _Known(saved.position, saved.coded, time.monotonic() - saved.age)
+        return _Known(saved.position, saved.coded, _now() - saved.age)
 
     def _due(self, app_pk: int, faces: int, known: _Known) -> bool:
         size = self._catalog.coded_faces(app_pk)
@@ -129,7 +133,7 @@ class SnapshotKeeper:
         changes = max(abs(position - known.position), abs(size.coded - known.coded))
         if changes == 0:
             return False
-        if time.monotonic() - known.since >= self._interval:
+        if _now() - known.since >= self._interval:
             return True
         settled = position == known.before and size.waiting == 0
         return settled and (known.position == 0 or changes >= max(MANY_CHANGES, MANY_SHARE * faces))
@@ -147,9 +151,9 @@ class SnapshotKeeper:
 
         head = self._snapshots.save(app_pk, contents, self._pause)
         if head is not None:
-            known.position, known.coded, known.since = head.mark[0], head.coded, time.monotonic()
+            known.position, known.coded, known.since = head.mark[0], head.coded, _now()
 
     def _pause(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
+        if self._deadline is not None and _now() > self._deadline:
             raise Abandoned
         time.sleep(_PAUSE)
