@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,17 @@ class SnapshotCopies:
                             found += suffix == SNAPSHOT
             _sync(folder)
         return found
+
+
+def snapshots_below(root: Path) -> list[Path]:
+    """Every finished snapshot, of whichever model."""
+    return sorted(path for folder in _folders(root) for path in _listed(folder) if path.suffix == SNAPSHOT)
+
+
+def unsafe(path: Path) -> bool:
+    """Whether somebody else can read or change a file, or owns it. Raises ``OSError``."""
+    status = path.lstat()
+    return status.st_uid != os.geteuid() or bool(stat.S_IMODE(status.st_mode) & 0o077)
 
 
 def purge(root: Path, but: Path | None = None) -> None:
