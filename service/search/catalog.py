@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.flat import FlatIndex
 from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
-from service.search.replay import apply_changes, fill
+from service.search.replay import Groups, apply_changes, fill
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
@@ -240,6 +240,7 @@ class Catalog:
             if found is None:
                 return False
             library.groups, library.position, library.mark = dict(found.groups), found.mark.seq, found.mark
+            _end_load(library.groups)
         if self._has_every_face(app_pk, library):
             return True
         snapshots.discard(app_pk, "the database has other faces than the log tells of")
@@ -315,7 +316,8 @@ class Catalog:
     def _fill(self, library: _Library, head: LogHead, blocks: Iterable[Block]) -> None:
         groups: dict[int, GroupIndex] = {}
         for block in blocks:
-            fill(groups, block, self._new_index)
+            fill(groups, block, self._new_loading_index)
+        _end_load(groups)
         if head.seq > library.position:
             library.groups = groups
             library.position, library.mark = head.seq, head.mark
@@ -323,11 +325,23 @@ class Catalog:
     def _new_index(self, expected: int) -> GroupIndex:
         return self._index_factory(self._dimension, expected)
 
-    def _new_tiered_index(self, expected: int) -> TieredIndex:
+    def _new_loading_index(self, expected: int) -> GroupIndex:
         index = self._new_index(expected)
+        if isinstance(index, TieredIndex):
+            index.begin_load()
+        return index
+
+    def _new_tiered_index(self, expected: int) -> TieredIndex:
+        index = self._new_loading_index(expected)
         if not isinstance(index, TieredIndex):
             raise TypeError("snapshots are of tiered indexes")
         return index
+
+
+def _end_load(groups: Groups) -> None:
+    for index in groups.values():
+        if isinstance(index, TieredIndex):
+            index.end_load()
 
 
 def _ranked(hits: list[Hit]) -> list[Hit]:

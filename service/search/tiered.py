@@ -102,6 +102,25 @@ class TieredIndex:
         self._removals = 0
         """Odd while a removal that concerns several parts is under way."""
         self._asked = False
+        self._loading = False
+        self._promised = 0
+        """Faces that a load has left to maintenance; nobody else has to wait for them."""
+
+    # --- loading ---
+
+    def begin_load(self) -> None:
+        """Until :meth:`end_load` very many faces are added: up to :data:`LARGEST_SEGMENT` of them are only kept."""
+        self._loading = True
+
+    def end_load(self) -> None:
+        """Everything is searchable, and maintenance, if there is any, begins to seal it."""
+        self._loading = False
+        if self._maintenance is not None and self._is_due():
+            self._promised = sum(len(part) for part in self._parts.frozen)
+            self._asked = True
+            self._maintenance.due(self)
+        else:
+            self._see_to_it()
 
     # --- changes ---
 
@@ -210,6 +229,7 @@ class TieredIndex:
                 self._reorganise(stopping)
         except Stopped:
             logger.info("maintenance of an index of %d faces was given up", len(self))
+        self._promised = 0
 
     def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         found = [*parts.tail.search(probe, limit, min_similarity)]
@@ -239,8 +259,10 @@ class TieredIndex:
         parts = self._parts
         waiting = sum(len(part) for part in parts.frozen)
         sealed = sum(len(part) for part in parts.segments)
-        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING))
-        if self._maintenance is not None and not self._asked:
+        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING)) + self._promised
+        if self._loading:
+            allowed = max(allowed, LARGEST_SEGMENT)
+        elif self._maintenance is not None and not self._asked:
             self._asked = True
             self._maintenance.due(self)
         if waiting > allowed or (self._maintenance is None and any(map(_worn, parts.segments))):
