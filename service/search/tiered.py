@@ -139,7 +139,8 @@ class TieredIndex:
                 face_pks, user_pks, embeddings = face_pks[~known], user_pks[~known], embeddings[~known]
             parts.tail.add_many(face_pks, user_pks, embeddings)
             if len(parts.tail) >= self._seal_at * (TAIL_SHARE if parts.segments else 1):
-                self._parts = replace(parts, tail=FlatIndex(self._dimension), frozen=(*parts.frozen, parts.tail))
+                tail = FlatIndex(self._dimension, self._seal_at + len(face_pks) if self._loading else 0)
+                self._parts = replace(parts, tail=tail, frozen=(*parts.frozen, parts.tail))
         self._see_to_it()
 
     def remove_face(self, face_pk: int) -> None:
