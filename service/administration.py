@@ -19,6 +19,8 @@ from service.library.disclosure import Disclosure
 from service.library.erasure import Erasure
 from service.library.feedback import Feedback
 from service.library.quotas import Quotas
+from service.search.folder import NAME as SNAPSHOT_FOLDER
+from service.search.folder import SnapshotCopies
 from service.storage import migrations
 from service.storage.embedded import EmbeddedPostgres
 from service.storage.engine import Database
@@ -47,7 +49,7 @@ class Admin:
     @property
     def erasure(self) -> Erasure:
         """Erasing people, groups and apps."""
-        return Erasure(self.database)
+        return Erasure(self.database, [SnapshotCopies(self.settings.home / SNAPSHOT_FOLDER)])
 
     @property
     def disclosure(self) -> Disclosure:

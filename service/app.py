@@ -50,6 +50,7 @@ from service.parts import (
     downloader_of,
     follow,
     intake_of,
+    keep_snapshots,
     load_models,
     risk_limits,
 )
@@ -134,6 +135,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         catalog = catalog_of(stack, admin, engine)
         catalog.load()
         follow(stack, admin, catalog)
+        keep_snapshots(stack, admin, catalog)
         stack.callback(admin.audit.stop)
         admin.audit.start()
         upkeep = Upkeep(admin.database, risk_limits(settings), admin.audit)

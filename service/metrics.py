@@ -58,6 +58,21 @@ RECALL_PROBES = Counter(
 PROBED = {result: RECALL_PROBES.labels(result) for result in ("found", "missed")}
 SLOW = Counter("aipface_slow_requests", "Requests that took longer than `slow_request_ms`.", registry=REGISTRY)
 
+INDEX_LOAD_TIME = Gauge(
+    "aipface_index_load_seconds", "Time that making the index took when the process started.", registry=REGISTRY
+)
+INDEX_RESTORED = Gauge(
+    "aipface_index_restored_faces",
+    "Faces that came from snapshots on the disk then; the others were read from the database.",
+    registry=REGISTRY,
+)
+SNAPSHOTS = Counter(
+    "aipface_index_snapshots",
+    "Snapshots of an app's index, by outcome: written, failed, discarded (broken, or of another history).",
+    ("outcome",),
+    registry=REGISTRY,
+)
+
 STAGES = ("wait", "download", "decode", "detect", "embed", "analyse", "search", "database")
 
 _stages = {stage: STAGE_TIME.labels(stage) for stage in STAGES}

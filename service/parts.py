@@ -40,9 +40,13 @@ from service.inference.session import Runtime
 from service.intake.intake import Intake
 from service.intake.report import Reporter
 from service.search.catalog import Catalog
+from service.search.folder import NAME as SNAPSHOT_FOLDER
+from service.search.folder import purge
+from service.search.keeper import SnapshotKeeper
 from service.search.maintenance import Maintenance
 from service.search.probing import RecallProbe
 from service.search.protocol import FaceSearch
+from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.settings import SettingsError
 from service.storage.listener import Listener
@@ -129,8 +133,10 @@ def catalog_of(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> Fac
     """Where faces are searched; empty yet."""
     settings = admin.settings
     source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
+    plain = settings.encrypt_faces == "off"
+    snapshots = snapshots_of(settings, engine.model_id, engine.dimension, enabled=plain)
     if settings.search_backend == "memory":
-        return _in_memory(stack, source, engine.dimension, exact=settings.search_exact)
+        return _in_memory(stack, source, engine.dimension, snapshots, exact=settings.search_exact)
     try:
         from service.search.milvus import MilvusCatalog  # noqa: PLC0415 (an extra, and slow to load)
     except ModuleNotFoundError as error:
@@ -149,7 +155,40 @@ def catalog_of(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> Fac
     return milvus
 
 
-def _in_memory(stack: contextlib.ExitStack, source: PostgresChangeSource, dimension: int, *, exact: bool) -> Catalog:
+def snapshots_of(settings: Settings, model_id: str, dimension: int, *, enabled: bool = True) -> Snapshots | None:
+    """Where indexes are kept on the disk; ``None`` where they are not, and what lies there from before is deleted.
+
+    Snapshots hold embeddings in plain: whoever keeps those sealed in the database says ``enabled=False``.
+    """
+    root = settings.home / SNAPSHOT_FOLDER
+    if enabled and settings.search_backend == "memory" and settings.snapshot_interval:
+        return Snapshots(root, model_id, dimension)
+    purge(root)
+    return None
+
+
+def keep_snapshots(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> None:
+    """Write snapshots of the indexes from now on, if any are kept."""
+    settings = admin.settings
+    if isinstance(catalog, Catalog) and catalog.snapshots is not None:
+        keeper = SnapshotKeeper(
+            catalog,
+            catalog.snapshots,
+            interval=settings.snapshot_interval,
+            least_faces=settings.snapshot_least_faces,
+        )
+        stack.callback(keeper.stop)
+        keeper.start()
+
+
+def _in_memory(
+    stack: contextlib.ExitStack,
+    source: PostgresChangeSource,
+    dimension: int,
+    snapshots: Snapshots | None,
+    *,
+    exact: bool,
+) -> Catalog:
     """An empty catalog whose large groups are reorganised by a thread of their own."""
     maintenance = Maintenance()
 
@@ -158,7 +197,7 @@ def _in_memory(stack: contextlib.ExitStack, source: PostgresChangeSource, dimens
 
     stack.callback(maintenance.stop)
     maintenance.start()
-    catalog = Catalog(source, dimension, make)
+    catalog = Catalog(source, dimension, make, snapshots)
     probe = RecallProbe(catalog.indexes)
     stack.callback(probe.stop)
     probe.start()

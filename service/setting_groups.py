@@ -93,6 +93,19 @@ class SearchSettings(BaseModel):
         description="Milvus' index of the embeddings, made with the collection; `FLAT` is exact.",
     )
 
+    snapshot_interval: int = Field(
+        default=1800,
+        ge=0,
+        le=7 * 86400,
+        description=(
+            "Seconds after which changed indexes are written to the home folder again, so that a start need not read "
+            "every face from the database; 0 writes none, reads none and deletes those that there are."
+        ),
+    )
+    snapshot_least_faces: int = Field(
+        default=10_000, ge=1, description="Faces of an app below which its index is not written."
+    )
+
     @field_validator("search_backend", mode="before")
     @classmethod
     def _any_case_of_backend(cls, value: object) -> object:

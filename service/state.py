@@ -114,4 +114,5 @@ def _index(database: Database, catalog: FaceSearch) -> Check:
     behind = _behind(catalog, heads)
     if behind:
         return Check("index", ok=False, detail=f"{len(behind)} apps are being replayed")
-    return Check("index", ok=True, detail=f"{catalog.faces()} faces")
+    found, origin = f"{catalog.faces()} faces", catalog.origin()
+    return Check("index", ok=True, detail=f"{found}; {origin}" if origin else found)

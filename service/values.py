@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,6 +249,7 @@ class Change:
 
     ``seq`` counts from 1 per app without gaps, in commit order. ``embedding`` is set for ``ADD_FACE`` rows only, and
     is ``None`` there when the face has been deleted since (a later row says so) or belongs to another model.
+    ``created`` is when its transaction began, in microseconds since 1970 by the database's clock.
     """
 
     seq: int
@@ -256,6 +258,35 @@ class Change:
     user_pk: int
     face_pk: int
     embedding: Embedding | None
+    created: int = 0
+
+    @property
+    def mark(self) -> ChangeMark:
+        """What tells it from a change with the same number in another history."""
+        return ChangeMark(self.seq, int(self.kind), self.group_pk, self.user_pk, self.face_pk, self.created)
+
+
+class ChangeMark(NamedTuple):
+    """A row of the change log as numbers, fields as in :class:`Change`.
+
+    Whoever has the row of a position also has everything before it: the log of a database that was put back to an
+    earlier state and went on from there has another row under that number.
+    """
+
+    seq: int
+    kind: int
+    group_pk: int
+    user_pk: int
+    face_pk: int
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """Where an app's change log ends: 0 before the first change; ``mark`` is ``None`` then and when it was pruned."""
+
+    seq: int
+    mark: ChangeMark | None
 
 
 @dataclass(frozen=True, slots=True)

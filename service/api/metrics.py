@@ -129,5 +129,6 @@ def _labels(name: str) -> str:
         "aipface_request_seconds": "`call`",
         "aipface_stage_seconds": "`stage`",
         "aipface_recall_probe_users": "`result`",
+        "aipface_index_snapshots": "`outcome`",
     }
     return known.get(name, "")

@@ -61,6 +61,8 @@ def examine(settings: Settings) -> Iterator[Check]:
         model_id = None
     yield _secret_key(settings)
     yield from _database(settings, model_id)
+    if model_id is not None:
+        yield _snapshots(settings)
     yield _disk(settings)
 
 
@@ -173,6 +175,22 @@ def _index(counts: dict[str, int], model_id: str) -> Check:
         strangers = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
         found += f"; not searchable with this pack: {strangers}"
     return Check("index", not others, found, "go back to the pack they were enrolled with, or enrol them again")
+
+
+def _snapshots(settings: Settings) -> Check:
+    """What the next start can read instead of the database; that there is nothing is not wrong."""
+    from service.search.folder import NAME, snapshots_below, unsafe
+
+    root = settings.home / NAME
+    if settings.search_backend != "memory" or not settings.snapshot_interval:
+        return Check("snapshots", ok=True, found="none are kept")
+    files = snapshots_below(root)
+    exposed = [str(path) for path in files if unsafe(path)]
+    size = sum(path.stat().st_size for path in files)
+    found = f"{len(files)} in {root}, {size / 2**20:.0f} MiB, every {settings.snapshot_interval} s"
+    if exposed:
+        return Check("snapshots", ok=False, found=f"others can read {exposed[0]}", mend=f"rm -r {root}")
+    return Check("snapshots", ok=True, found=found)
 
 
 def _disk(settings: Settings) -> Check:

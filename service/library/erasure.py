@@ -20,7 +20,11 @@ class Copies(Protocol):
     """A place outside the database where embeddings of an app lie, such as snapshots of its index on a disk."""
 
     def erase(self, app_pk: int) -> int:
-        """Delete what is there of an app; returns how many things that were. It will be made anew when needed."""
+        """Delete what is there of an app; returns how many things that were. It will be made anew when needed.
+
+        It is asked twice: before the transaction ends, so that the receipt can count, and once it has ended, because
+        a copy may have been made of what was there until then.
+        """
         ...
 
 
@@ -71,6 +75,7 @@ class Erasure:
                 if len(entries) == len(known):
                     counts["feedback"] = work.erasing.feedback_naming(app.pk, user_id)
                 self._finish(work, app, counts, beside)
+            self._elsewhere(app)
             return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited)
 
     def group(self, app: App, group_id: str, beside: Beside | None = None) -> Receipt:
@@ -83,6 +88,7 @@ class Erasure:
                 counts = {"groups": 1, **work.erasing.faces_of_group(app.pk, group)}
                 work.groups.delete(group)
                 self._finish(work, app, counts, beside)
+            self._elsewhere(app)
             return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited)
 
     def app(self, app: App) -> Receipt:
@@ -98,6 +104,7 @@ class Erasure:
                 work.apps.delete(app.pk)
                 counts.update(self._elsewhere(app))
                 entry = work.audit.record(None, {"app_id": app.app_id, **counts})
+            self._elsewhere(app)
             return self._receipt(f"app {app.app_id}", counts, entry)
 
     def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:

@@ -6,18 +6,27 @@ The database is the truth. A catalog can be thrown away at any time, and any num
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from service.metrics import measured
+from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.flat import FlatIndex
 from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
-from service.search.replay import apply_changes, fill
-from service.values import Embedding, Hit
+from service.search.replay import Groups, apply_changes, fill
+from service.search.snapshot_file import Contents
+from service.search.snapshots import Snapshots
+from service.search.tiered import TieredIndex
+from service.values import ChangeMark, Embedding, Hit, LogHead
+
+logger = logging.getLogger(__name__)
 
 BATCH = 2000
 """Changes read at a time."""
+CONFIRMATIONS = 3
+"""Attempts to find a restored library and the database at the same position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +39,22 @@ class CatalogStats:
     nbytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class CodedFaces:
+    """How many faces of an app are in segments, and how many are about to be."""
+
+    coded: int
+    waiting: int
+
+
 @dataclass(slots=True, eq=False)
 class _Library:
     """The indexes of one app. Who holds ``lock`` may change it; searches take no lock."""
 
     groups: dict[int, GroupIndex] = field(default_factory=dict)
     position: int = NEVER
+    mark: ChangeMark | None = None
+    """The change at ``position``; ``None`` when the log did not have it."""
     begun: int = 0
     """How many replays have begun and did not fail."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,7 +67,16 @@ class Catalog:
     goes on from there.
     """
 
-    def __init__(self, source: ChangeSource, dimension: int, index_factory: IndexFactory = FlatIndex) -> None:
+    def __init__(
+        self,
+        source: ChangeSource,
+        dimension: int,
+        index_factory: IndexFactory = FlatIndex,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        """``snapshots`` are of :class:`TieredIndex`; ``index_factory`` has to make such, then."""
+        self.snapshots = snapshots
+        self._origin = ""
         self._source = source
         self._dimension = dimension
         self._index_factory = index_factory
@@ -58,16 +86,22 @@ class Catalog:
     # --- keeping current ---
 
     def load(self) -> None:
-        """Load every app as of one moment. Apps that are current already stay as they are."""
+        """Load every app: from its snapshot and the log, or from the database, as of one moment.
+
+        Apps that are current already stay as they are.
+        """
+        begun = time.monotonic()
         known = set(self._libraries)
-        with contextlib.closing(self._source.snapshot()) as snapshot:
-            for app_pk, seq, blocks in snapshot:
+        restored = self._restore()
+        with contextlib.closing(self._source.snapshot(without=restored)) as snapshot:
+            for app_pk, head, blocks in snapshot:
                 known.discard(app_pk)
                 library = self._library(app_pk)
                 with library.lock:
-                    self._fill(library, seq, blocks)
+                    self._fill(library, head, blocks)
         for app_pk in known:
             self.catch_up(app_pk)
+        self._tell(sum(restored.values()), time.monotonic() - begun)
 
     def catch_up(self, app_pk: int, seq: int | None = None) -> None:
         """Return when every change up to ``seq``, or up to the head of the log as of now, has been applied.
@@ -138,6 +172,18 @@ class Catalog:
         """How many faces are searchable."""
         return self.stats().faces
 
+    def faces_of_apps(self) -> dict[int, int]:
+        """The same for every app that is loaded."""
+        return {
+            app_pk: sum(len(index) for index in list(library.groups.values()))
+            for app_pk, library in list(self._libraries.items())
+            if library.position != NEVER
+        }
+
+    def origin(self) -> str:
+        """Where the index came from at the start, and how long that took, for people; empty before it is there."""
+        return self._origin
+
     def size(self) -> IndexSize:
         """How much there is, and the memory that it takes."""
         stats = self.stats()
@@ -153,7 +199,79 @@ class Catalog:
         faces = sum(len(index) for index in indexes)
         return CatalogStats(len(libraries), len(indexes), faces, sum(index.nbytes() for index in indexes))
 
+    # --- snapshots ---
+
+    def contents(self, app_pk: int) -> Contents | None:
+        """An app's library as of one moment; ``None`` when it is not loaded, or has no place in the log to go on from.
+
+        Copies no embeddings; changes wait for some milliseconds.
+        """
+        library = self._libraries.get(app_pk)
+        if library is None or self.snapshots is None:
+            return None
+        with library.lock:
+            if library.position == NEVER or library.mark is None:
+                return None
+            groups = {pk: index.state() for pk, index in library.groups.items() if isinstance(index, TieredIndex)}
+            return self.snapshots.contents(app_pk, library.mark, groups)
+
+    def coded_faces(self, app_pk: int) -> CodedFaces:
+        """How far the reorganisation of an app's indexes has come."""
+        library = self._libraries.get(app_pk)
+        groups = [] if library is None else list(library.groups.values())
+        sizes = [index.sealed() for index in groups if isinstance(index, TieredIndex)]
+        return CodedFaces(sum(coded for coded, _ in sizes), sum(waiting for _, waiting in sizes))
+
     # --- inside ---
+
+    def _restore(self) -> dict[int, int]:
+        """Bring back every app that has a snapshot, and replay the log from there; returns their faces."""
+        if self.snapshots is None:
+            return {}
+        restored = {}
+        for app_pk, head in self._source.heads().items():
+            library = self._library(app_pk)
+            if library.position == NEVER and self._restore_one(self.snapshots, app_pk, library, head):
+                restored[app_pk] = sum(len(index) for index in library.groups.values())
+        return restored
+
+    def _restore_one(self, snapshots: Snapshots, app_pk: int, library: _Library, head: int) -> bool:
+        def in_the_log(mark: ChangeMark) -> bool:
+            return mark.seq <= head and self._source.mark(app_pk, mark.seq) == mark
+
+        with library.lock:
+            found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)
+            if found is None:
+                return False
+            library.groups, library.position, library.mark = dict(found.groups), found.mark.seq, found.mark
+            _end_load(library.groups)
+        if self._has_every_face(app_pk, library):
+            return True
+        snapshots.discard(app_pk, "the database has other faces than the log tells of")
+        with library.lock:
+            library.position = NEVER
+        return False
+
+    def _has_every_face(self, app_pk: int, library: _Library) -> bool:
+        """Whether index and database agree in number: whoever changes faces past the log (a change of models) is seen.
+
+        Takes the word of the log while other processes write so much that the two are never at one position.
+        """
+        for _ in range(CONFIRMATIONS):
+            seq, count = self._source.count(app_pk)
+            self.catch_up(app_pk, seq)
+            if library.position == seq:
+                return sum(len(index) for index in library.groups.values()) == count
+        return True
+
+    def _tell(self, restored: int, seconds: float) -> None:
+        faces = self.faces()
+        INDEX_LOAD_TIME.set(seconds)
+        INDEX_RESTORED.set(restored)
+        self._origin = f"loaded in {seconds:.1f} s"
+        if self.snapshots is not None:
+            self._origin += f", {min(restored, faces)} of {faces} faces from snapshots"
+        logger.info("index of %d faces %s", faces, self._origin)
 
     def _library(self, app_pk: int) -> _Library:
         with self._lock:
@@ -186,29 +304,48 @@ class Catalog:
                 self._reload(app_pk, library)
                 return
             apply_changes(library.groups, changes, self._new_index)
-            library.position = changes[-1].seq
+            library.position, library.mark = changes[-1].seq, changes[-1].mark
             full = len(changes) == BATCH
 
     def _reload(self, app_pk: int, library: _Library) -> None:
         library.position = NEVER
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
-            for _, seq, blocks in snapshot:
-                self._fill(library, seq, blocks)
+            for _, head, blocks in snapshot:
+                self._fill(library, head, blocks)
         if library.position == NEVER:
             library.groups = {}
             with self._lock:
                 self._libraries.pop(app_pk, None)
 
-    def _fill(self, library: _Library, seq: int, blocks: Iterable[Block]) -> None:
+    def _fill(self, library: _Library, head: LogHead, blocks: Iterable[Block]) -> None:
         groups: dict[int, GroupIndex] = {}
         for block in blocks:
-            fill(groups, block, self._new_index)
-        if seq > library.position:
+            fill(groups, block, self._new_loading_index)
+        _end_load(groups)
+        if head.seq > library.position:
             library.groups = groups
-            library.position = seq
+            library.position, library.mark = head.seq, head.mark
 
     def _new_index(self, expected: int) -> GroupIndex:
         return self._index_factory(self._dimension, expected)
+
+    def _new_loading_index(self, expected: int) -> GroupIndex:
+        index = self._new_index(expected)
+        if isinstance(index, TieredIndex):
+            index.begin_load()
+        return index
+
+    def _new_tiered_index(self, expected: int) -> TieredIndex:
+        index = self._new_loading_index(expected)
+        if not isinstance(index, TieredIndex):
+            raise TypeError("snapshots are of tiered indexes")
+        return index
+
+
+def _end_load(groups: Groups) -> None:
+    for index in groups.values():
+        if isinstance(index, TieredIndex):
+            index.end_load()
 
 
 def _ranked(hits: list[Hit]) -> list[Hit]:

@@ -11,6 +11,7 @@ leaves dot products as they are and lets k-means, which minimises squared distan
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -33,6 +34,16 @@ _SEED = 7
 Matrix = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class CodecState:
+    """All that makes a codec: matrices ``(dimension, axes)`` and ``(axes, dimension)``, the rest as FAISS writes it."""
+
+    population: int
+    encode: Matrix
+    ask: Matrix
+    trained: NDArray[np.uint8]
+
+
 class Codec:
     """Axes, weights and centroids, learnt from a sample; immutable, shared by segments and threads."""
 
@@ -47,6 +58,19 @@ class Codec:
         self._trained.pq.cp.seed = _SEED
         self._trained.pq.cp.min_points_per_centroid = 1  # says nothing of small samples
         self._trained.train(np.ascontiguousarray(rows @ self._encode))
+
+    @classmethod
+    def restored(cls, state: CodecState) -> Codec:
+        """The codec that :meth:`state` was asked of."""
+        codec = cls.__new__(cls)
+        codec._take(state.population, state.encode, state.ask, faiss.deserialize_index(state.trained))  # noqa: SLF001 - ours
+        return codec
+
+    def _take(self, population: int, encode: Matrix, ask: Matrix, trained: Any) -> None:
+        self.population, self._encode, self._ask, self._trained = population, encode, ask, trained
+
+    def state(self) -> CodecState:
+        return CodecState(self.population, self._encode, self._ask, faiss.serialize_index(self._trained))
 
     def encode(self, rows: Embeddings | NDArray[np.float16]) -> Matrix:
         """What :meth:`empty_codes` wants to be given: ``(n, axes)``."""

@@ -9,7 +9,7 @@ old ones.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import faiss
@@ -60,6 +60,11 @@ class _Moment:
     def live(self, places: Keys) -> Keys:
         """Those of the places whose rows were there at this moment."""
         return places[self.arrays.removed[places] > self.version]
+
+    def faces(self) -> Faces:
+        """Copies of the rows that were there at this moment."""
+        places = self.live(np.arange(self.count))
+        return Faces(self.arrays.face_pks[places], self.arrays.user_pks[places], self.arrays.embeddings[places])
 
     def score(self, places: Keys, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         """The best users among the rows at ``places``."""
@@ -149,9 +154,11 @@ class FlatIndex:
 
     def faces(self) -> Faces:
         """All faces as of one moment."""
-        now = self._now
-        places = now.live(np.arange(now.count))
-        return Faces(now.arrays.face_pks[places], now.arrays.user_pks[places], now.arrays.embeddings[places])
+        return self._now.faces()
+
+    def held(self) -> Callable[[], Faces]:
+        """What :meth:`faces` would return now, to be copied later; until then nothing is."""
+        return self._now.faces
 
     def nbytes(self) -> int:
         arrays = self._now.arrays

@@ -172,6 +172,9 @@ class MilvusCatalog:
             )
         return int(row["count(*)"])
 
+    def origin(self) -> str:
+        return ""
+
     def size(self) -> IndexSize:
         """Milvus keeps the memory it takes to itself."""
         return IndexSize(self.faces(), None, None)
@@ -241,10 +244,10 @@ class MilvusCatalog:
         self._client.delete(self._faces, filter=f"app_pk == {app_pk}", timeout=self._timeout)
         self._known.pop(app_pk, None)
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
-            for _, seq, blocks in snapshot:
+            for _, head, blocks in snapshot:
                 for block in blocks:
                     self._put_block(app_pk, block)
-                self._store_position(app_pk, seq)
+                self._store_position(app_pk, head.seq)
 
     def _apply(self, app_pk: int, changes: Sequence[Change]) -> None:
         """Additions first: a replaced face is never missing in between."""

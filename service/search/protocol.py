@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.values import Change, Embedding, Embeddings, Hit
+from service.values import Change, ChangeMark, Embedding, Embeddings, Hit, LogHead
 
 Keys = NDArray[np.int64]
 """``(n,)`` int64: numbers of faces, users or groups."""
@@ -93,8 +93,10 @@ class ChangeSource(Protocol):
     All methods raise what the storage raises when it is away; the catalog lets that pass.
     """
 
-    def snapshot(self, app_pk: int | None = None) -> Generator[tuple[int, int, Iterator[Block]], None, None]:
-        """``(app_pk, seq, blocks)`` for every app or for one, all as of one moment; ``seq`` is the log's head then.
+    def snapshot(
+        self, app_pk: int | None = None, *, without: Collection[int] = ()
+    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+        """``(app_pk, head, blocks)`` for every app but some, or for one, as of one moment; the log ends at ``head``.
 
         The blocks of an app have to be used up before the next app is asked for.
         """
@@ -107,6 +109,12 @@ class ChangeSource(Protocol):
 
     def heads(self) -> dict[int, int]:
         """The same for every app."""
+
+    def mark(self, app_pk: int, seq: int) -> ChangeMark | None:
+        """The row of one change; ``None`` when the log does not have it, any more or yet."""
+
+    def count(self, app_pk: int) -> tuple[int, int]:
+        """The log's head and how many faces there are, as of one moment."""
 
 
 class FaceSearch(Protocol):
@@ -136,6 +144,9 @@ class FaceSearch(Protocol):
 
     def faces(self) -> int:
         """How many faces are searchable."""
+
+    def origin(self) -> str:
+        """Where the index came from at the start, for people; empty where there is nothing to tell."""
 
     def size(self) -> IndexSize:
         """The same, and what it takes."""

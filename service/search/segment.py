@@ -46,6 +46,7 @@ class Segment:
         self._store, self.embeddings = _half_precision(len(order), faces.embeddings.shape[1])
         for start in range(0, len(order), BLOCK):
             self.embeddings[start : start + BLOCK] = faces.embeddings[order[start : start + BLOCK]]
+        self.codec: Codec | None = None
         self._codes: Any = None
         self._coded: Any = None
         self._refined: Any = None
@@ -123,10 +124,43 @@ class Segment:
             self._codes = codec.empty_codes()
         self._codes.add(codec.encode(self.embeddings[start:end]))
         if end == len(self.face_pks):
-            self._coded = codec.asking(self._codes)
-            self._refined = faiss.IndexRefine(self._coded, self._store)
+            self._ask_by(codec)
+
+    # --- snapshots ---
+
+    @classmethod
+    def unfilled(cls, count: int, dimension: int) -> Segment:
+        """Room for faces that were sealed before; its arrays are to be filled, then :meth:`put_back` is due."""
+        keys = np.zeros(count, dtype=np.int64)
+        return cls(Faces(keys, keys, np.broadcast_to(np.float16(0), (count, dimension))))
+
+    def put_back(self, codec: Codec | None, codes: NDArray[np.uint8] | None, short_list: int) -> None:
+        """Take over what goes with the arrays: what :meth:`codes` returned, and the codec that made it."""
+        self._by_face = np.argsort(self.face_pks).astype(np.int32)
+        self.removals = int(self.removed.sum())
+        if codec is not None and codes is not None:
+            self._codes = faiss.deserialize_index(codes)
+            self._ask_by(codec)
+            self.short_list = short_list
+
+    def codes(self, blank: Rows) -> NDArray[np.uint8] | None:
+        """The codes in FAISS's own form, those of the rows ``blank`` zeroed; ``None`` for a segment without."""
+        if self.codec is None:
+            return None
+        copy: Any = faiss.deserialize_index(faiss.serialize_index(self._codes))
+        packer = copy.get_CodePacker()
+        zeros = np.zeros(packer.code_size, dtype=np.uint8)
+        packed = faiss.rev_swig_ptr(copy.codes.data(), copy.codes.size()).reshape(-1, packer.block_size)
+        for row in blank.tolist():
+            packer.pack_1(zeros, row, packed)
+        return faiss.serialize_index(copy)
 
     # --- inside ---
+
+    def _ask_by(self, codec: Codec) -> None:
+        self.codec = codec
+        self._coded = codec.asking(self._codes)
+        self._refined = faiss.IndexRefine(self._coded, self._store)
 
     def _list_length(self, limit: int) -> int:
         length = int(self.short_list * max(1.0, limit / USERS_LIMIT))

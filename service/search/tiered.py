@@ -12,7 +12,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +49,17 @@ RETRAIN_RATIO = 4
 """Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
 _PAUSE = 0.0005
 """Seconds between blocks of background work, in which a waiting search gets the interpreter and the caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What an index holds as of one moment. ``loose`` faces are copied when they are asked for.
+
+    With each segment come the marks of removed rows ``(n,)``.
+    """
+
+    loose: tuple[Callable[[], Faces], ...]
+    segments: tuple[tuple[Segment, NDArray[np.bool_]], ...]
 
 
 class Stopped(Exception):
@@ -91,6 +102,25 @@ class TieredIndex:
         self._removals = 0
         """Odd while a removal that concerns several parts is under way."""
         self._asked = False
+        self._loading = False
+        self._promised = 0
+        """Faces that a load has left to maintenance; nobody else has to wait for them."""
+
+    # --- loading ---
+
+    def begin_load(self) -> None:
+        """Until :meth:`end_load` very many faces are added: up to :data:`LARGEST_SEGMENT` of them are only kept."""
+        self._loading = True
+
+    def end_load(self) -> None:
+        """Everything is searchable, and maintenance, if there is any, begins to seal it."""
+        self._loading = False
+        if self._maintenance is not None and self._is_due():
+            self._promised = sum(len(part) for part in self._parts.frozen)
+            self._asked = True
+            self._maintenance.due(self)
+        else:
+            self._see_to_it()
 
     # --- changes ---
 
@@ -109,7 +139,8 @@ class TieredIndex:
                 face_pks, user_pks, embeddings = face_pks[~known], user_pks[~known], embeddings[~known]
             parts.tail.add_many(face_pks, user_pks, embeddings)
             if len(parts.tail) >= self._seal_at * (TAIL_SHARE if parts.segments else 1):
-                self._parts = replace(parts, tail=FlatIndex(self._dimension), frozen=(*parts.frozen, parts.tail))
+                tail = FlatIndex(self._dimension, self._seal_at + len(face_pks) if self._loading else 0)
+                self._parts = replace(parts, tail=tail, frozen=(*parts.frozen, parts.tail))
         self._see_to_it()
 
     def remove_face(self, face_pk: int) -> None:
@@ -136,6 +167,29 @@ class TieredIndex:
             finally:
                 self._removals += 1
         self._see_to_it()
+
+    # --- snapshots ---
+
+    def state(self) -> IndexState:
+        """Everything as of now; embeddings are not copied."""
+        with self._lock:
+            parts = self._parts
+            return IndexState(
+                loose=tuple(part.held() for part in (parts.tail, *parts.frozen)),
+                segments=tuple((segment, segment.removed.copy()) for segment in parts.segments),
+            )
+
+    def sealed(self) -> tuple[int, int]:
+        """How many faces segments were made of, and how many wait to be sealed."""
+        parts = self._parts
+        return sum(len(segment.face_pks) for segment in parts.segments), sum(len(part) for part in parts.frozen)
+
+    def adopt(self, segments: Sequence[Segment]) -> None:
+        """Take segments over from a former life; the index is empty until then."""
+        with self._lock:
+            self._parts = replace(self._parts, segments=tuple(segments))
+            codecs = [segment.codec for segment in segments if segment.codec is not None]
+            self._codec = max(codecs, key=lambda codec: codec.population, default=None)
 
     # --- searches ---
 
@@ -194,6 +248,7 @@ class TieredIndex:
                 self._reorganise(stopping)
         except Stopped:
             logger.info("maintenance of an index of %d faces was given up", len(self))
+        self._promised = 0
 
     def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         found = [*parts.tail.search(probe, limit, min_similarity)]
@@ -223,8 +278,10 @@ class TieredIndex:
         parts = self._parts
         waiting = sum(len(part) for part in parts.frozen)
         sealed = sum(len(part) for part in parts.segments)
-        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING))
-        if self._maintenance is not None and not self._asked:
+        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING)) + self._promised
+        if self._loading:
+            allowed = max(allowed, LARGEST_SEGMENT)
+        elif self._maintenance is not None and not self._asked:
             self._asked = True
             self._maintenance.due(self)
         if waiting > allowed or (self._maintenance is None and any(map(_worn, parts.segments))):

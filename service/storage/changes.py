@@ -9,7 +9,11 @@ import sqlalchemy as sa
 from service.storage.execution import Execution
 from service.storage.sealing import Place, Sealing
 from service.storage.tables import change_heads, changes, faces
-from service.values import Change, ChangeKind, Embedding
+from service.values import Change, ChangeKind, ChangeMark, Embedding
+
+_CREATED = sa.cast(sa.func.extract("epoch", changes.c.created) * 1_000_000, sa.BigInteger).label("created")
+"""Exact: PostgreSQL extracts a decimal number and keeps microseconds."""
+_MARK = (changes.c.seq, changes.c.kind, changes.c.group_pk, changes.c.user_pk, changes.c.face_pk, _CREATED)
 
 
 class ChangeReader:
@@ -42,8 +46,7 @@ class ChangeReader:
         added = sa.and_(
             changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk, faces.c.model_id == model_id
         )
-        columns = (changes.c.seq, changes.c.kind, changes.c.group_pk, changes.c.user_pk, changes.c.face_pk)
-        query = sa.select(*columns, faces.c.user_pk.label("owner_pk"), faces.c.token, faces.c.embedding).join_from(
+        query = sa.select(*_MARK, faces.c.user_pk.label("owner_pk"), faces.c.token, faces.c.embedding).join_from(
             changes, faces, added, isouter=True
         )
         query = query.where(changes.c.app_pk == app_pk, changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
@@ -55,6 +58,7 @@ class ChangeReader:
                 row.user_pk,
                 row.face_pk,
                 self._embedding(app_pk, row, model_id),
+                row.created,
             )
             for row in self._execution.run(query)
         ]
@@ -63,6 +67,12 @@ class ChangeReader:
         if row.embedding is None:
             return None
         return self._sealing.embedding(row.embedding, Place(app_pk, row.owner_pk, row.token), model_id)
+
+    def mark(self, app_pk: int, seq: int) -> ChangeMark | None:
+        """The row of one change; ``None`` when the log does not have it, any more or yet."""
+        query = sa.select(*_MARK).where(changes.c.app_pk == app_pk, changes.c.seq == seq)
+        row = self._execution.run(query).one_or_none()
+        return None if row is None else ChangeMark._make(row)
 
 
 _RAISE_FLOOR = sa.text("""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from service.storage.engine import Database
 from service.storage.face_rows import FaceRows, Run
 from service.storage.rows import FLOAT
 from service.storage.sealing import Mode, embedding_context
-from service.values import Change, Embeddings
+from service.values import Change, ChangeMark, Embeddings, LogHead
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,19 @@ BLOCK_ROWS = 8192
 LOCK = int.from_bytes(b"aipi", "big")
 """First key of the advisory locks around a shared index: the letters "aipi"."""
 
+_HEADS = """
+    SELECT change_heads.app_pk, change_heads.seq, kind, group_pk, user_pk, face_pk,
+           (extract(epoch FROM created) * 1000000)::bigint
+    FROM change_heads LEFT JOIN changes ON changes.app_pk = change_heads.app_pk AND changes.seq = change_heads.seq
+    WHERE (%(app)s::bigint IS NULL OR change_heads.app_pk = %(app)s)
+      AND change_heads.app_pk <> ALL (%(without)s::bigint[])
+    ORDER BY change_heads.app_pk
+"""
+_COUNT = """
+    SELECT seq, (SELECT count(*) FROM faces WHERE app_pk = %(app)s AND model_id = %(model)s)
+    FROM change_heads WHERE app_pk = %(app)s
+"""
+
 
 class PostgresChangeSource:
     """The faces that one model embedded, with ``dimension`` numbers each; satisfies ``service.search``'s protocol."""
@@ -38,8 +51,10 @@ class PostgresChangeSource:
         self._model_id = model_id
         self._dimension = dimension
 
-    def snapshot(self, app_pk: int | None = None) -> Generator[tuple[int, int, Iterator[Block]], None, None]:
-        """``(app_pk, seq, blocks)`` for every app, or for one, as of one moment; ``seq`` is the log's head then.
+    def snapshot(
+        self, app_pk: int | None = None, *, without: Collection[int] = ()
+    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+        """``(app_pk, head, blocks)`` for every app but some, or for one, as of one moment; the log ends at ``head``.
 
         The blocks of an app have to be used up before the next app is asked for. The snapshot ends with the iterator:
         close it when it is given up early.
@@ -49,15 +64,26 @@ class PostgresChangeSource:
             connection.read_only = True
             with connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('statement_timeout', '0', true)")
-                query = "SELECT app_pk, seq FROM change_heads WHERE %(app)s::bigint IS NULL OR app_pk = %(app)s"
-                heads = cursor.execute(query + " ORDER BY app_pk", {"app": app_pk}).fetchall()
-                for pk, seq in heads:
-                    yield pk, seq, self._blocks(cursor, pk)
+                heads = cursor.execute(_HEADS, {"app": app_pk, "without": list(without)}).fetchall()
+                for pk, seq, *mark in heads:
+                    head = LogHead(seq, None if mark[0] is None else ChangeMark(seq, *mark))
+                    yield pk, head, self._blocks(cursor, pk)
 
     def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
         with self._database.read() as reader:
             changes = reader.changes.since(app_pk, seq, limit, self._model_id)
         return [self._fitting(change) for change in changes]
+
+    def mark(self, app_pk: int, seq: int) -> ChangeMark | None:
+        with self._database.read() as reader:
+            return reader.changes.mark(app_pk, seq)
+
+    def count(self, app_pk: int) -> tuple[int, int]:
+        """The log's head and how many faces there are, as of one moment."""
+        with self._database.bulk() as connection:
+            connection.execute("SELECT set_config('statement_timeout', '0', true)")
+            row = connection.execute(_COUNT, {"app": app_pk, "model": self._model_id}).fetchone()
+            return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def head(self, app_pk: int) -> int | None:
         with self._database.read() as reader:

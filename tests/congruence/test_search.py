@@ -1,8 +1,9 @@
 """Oracle, small and large indexes and catalogs agree, whatever is done to the library in whatever order.
 
-A random sequence of enrolments, replacements, copies and deletions runs against a real database. Four catalogs watch
+A random sequence of enrolments, replacements, copies and deletions runs against a real database. Five catalogs watch
 it: one of FAISS indexes, one of indexes for large groups that are reorganised all the time, and one of oracles, which
-follow the change log as so many processes would, and one that is restarted now and then. What the tables say at the end
+follow the change log as so many processes would, one that is restarted now and then, and one that is restarted from a
+snapshot that was written some steps before. What the tables say at the end
 of each step decides who is right.
 """
 
@@ -19,8 +20,10 @@ import pytest
 from service.search.catalog import Catalog
 from service.search.exact import ExactIndex
 from service.search.flat import FlatIndex
+from service.search.keeper import SnapshotKeeper
 from service.search.milvus import MilvusCatalog
 from service.search.protocol import FaceSearch
+from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.storage.engine import Database, UnitOfWork
 from service.storage.source import PostgresChangeSource
@@ -167,7 +170,7 @@ def _compare(play: Play, app: App, expected: Catalog, catalogs: Mapping[str, Fac
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_all_agree_under_random_change(database: Database, seed: int) -> None:
+def test_all_agree_under_random_change(database: Database, seed: int, tmp_path: Path) -> None:
     play = Play(database, seed)
     source = PostgresChangeSource(database, MODEL, DIMENSION)
 
@@ -176,12 +179,14 @@ def test_all_agree_under_random_change(database: Database, seed: int) -> None:
         catalog.load()
         return catalog
 
-    large = Catalog(source, DIMENSION, lambda dimension, expected: TieredIndex(dimension, expected, seal_at=64))
+    snapshots = Snapshots(tmp_path / "index", MODEL, DIMENSION)
+    large = Catalog(source, DIMENSION, _sealing_early)
     catalogs = {
         "FAISS": restarted(),
         "large": large,
         "oracle": Catalog(source, DIMENSION, ExactIndex),
         "restarted": restarted(),
+        "from snapshots": Catalog(source, DIMENSION, _sealing_early, snapshots),
     }
     for step in range(STEPS // 2):
         app = play.step()
@@ -192,6 +197,7 @@ def test_all_agree_under_random_change(database: Database, seed: int) -> None:
             play.replace_app()
         if step % 101 == 100:
             catalogs["restarted"] = restarted()
+        catalogs["from snapshots"] = _resumed(step, catalogs["from snapshots"], source, snapshots)
         with database.read() as reader:
             head = reader.changes.head(app.pk)
         catalogs["FAISS"].catch_up(app.pk, head)
@@ -205,6 +211,21 @@ def test_all_agree_under_random_change(database: Database, seed: int) -> None:
                 _compare(play, one, truth, catalogs)
             assert {catalog.faces() for catalog in catalogs.values()} == {truth.faces()}
             assert {catalog.stats().apps for catalog in catalogs.values()} == {2}
+
+
+def _sealing_early(dimension: int, expected: int) -> TieredIndex:
+    return TieredIndex(dimension, expected, seal_at=64)
+
+
+def _resumed(step: int, catalog: Catalog, source: PostgresChangeSource, snapshots: Snapshots) -> Catalog:
+    """Now and then its snapshot is written, and some steps later it is left for one that begins with that."""
+    if step % 41 == 20:
+        SnapshotKeeper(catalog, snapshots, interval=1, least_faces=1).round(last=True)
+        snapshots.folder.release()
+    if step % 41 == 30:
+        catalog = Catalog(source, DIMENSION, _sealing_early, snapshots)
+        catalog.load()
+    return catalog
 
 
 def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_port_in_use_is_told_at_once(home: Home) -> None:
     assert home.processes() == []
 
 
-def test_enrolled_faces_survive_a_kill(home: Home, pictures: Pictures) -> None:
+def test_enrolled_faces_survive_a_kill_and_a_start_from_a_snapshot(home: Home, pictures: Pictures) -> None:
     keys = home.create_app("survivor")
     face = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
     server = home.start()
@@ -79,19 +79,21 @@ def test_enrolled_faces_survive_a_kill(home: Home, pictures: Pictures) -> None:
         assert added["error_code"] == 0
     finally:
         server.kill()
-    with home.serving() as restarted:
-        probe = {"image": pictures.base64("obama2.jpg"), "image_type": "BASE64", "group_id_list": "g"}
-        found = call(restarted, keys, "search", probe)
-        assert found["error_code"] == 0
-        assert isinstance(result := found["result"], dict)
-        assert [user["user_id"] for user in result["user_list"]] == ["obama"]
+    probe = {"image": pictures.base64("obama2.jpg"), "image_type": "BASE64", "group_id_list": "g"}
+    for origin in ("0 of 1 faces from snapshots", "1 of 1 faces from snapshots"):
+        with home.serving(SNAPSHOT_LEAST_FACES="1") as restarted:
+            found = call(restarted, keys, "search", probe)
+            assert found["error_code"] == 0
+            assert isinstance(result := found["result"], dict)
+            assert [user["user_id"] for user in result["user_list"]] == ["obama"]
+            assert origin in httpx.get(f"{restarted.base_url}/readyz", timeout=60, trust_env=False).text
 
 
 def test_doctor_finds_nothing_wrong_after_a_run(home: Home) -> None:
     with home.serving():
         done = home.run("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(done.stdout)}
-    assert {"weights", "runtime", "secret key", "database", "schema", "index", "disk"} <= set(checks)
+    assert {"weights", "runtime", "secret key", "database", "schema", "index", "snapshots", "disk"} <= set(checks)
     assert [check for check in checks.values() if not check["ok"]] == []
     assert done.returncode == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +17,7 @@ from service.search.protocol import NEVER, Block
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
-from service.values import App, Change, Embedding
+from service.values import App, Change, Embedding, LogHead
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
 
 EVERYTHING = -1.5
@@ -32,9 +32,11 @@ class CountingSource(PostgresChangeSource):
         self.reads = 0
         self.failing = False
 
-    def snapshot(self, app_pk: int | None = None) -> Generator[tuple[int, int, Iterator[Block]], None, None]:
+    def snapshot(
+        self, app_pk: int | None = None, *, without: Collection[int] = ()
+    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
         self.snapshots += 1
-        return super().snapshot(app_pk)
+        return super().snapshot(app_pk, without=without)
 
     def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
         if self.failing:

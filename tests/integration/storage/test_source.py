@@ -17,7 +17,7 @@ from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embe
 
 def _everything(changes: PostgresChangeSource, app_pk: int | None = None) -> dict[int, tuple[int, list[Block]]]:
     with contextlib.closing(changes.snapshot(app_pk)) as snapshot:
-        return {pk: (seq, list(blocks)) for pk, seq, blocks in snapshot}
+        return {pk: (head.seq, list(blocks)) for pk, head, blocks in snapshot}
 
 
 def test_everything_comes_out_once(database: Database, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,12 +49,12 @@ def test_a_snapshot_is_of_one_moment(database: Database, app: App) -> None:
     other = new_app(database)
     enrol(database, other, "group", "user", "t0", random_embedding(0))
     with contextlib.closing(PostgresChangeSource(database, MODEL, DIMENSION).snapshot()) as snapshot:
-        pk, seq, blocks = next(snapshot)
+        pk, head, blocks = next(snapshot)
         enrol(database, app, "group", "user", "t1", random_embedding(1))
         enrol(database, other, "group", "user", "t2", random_embedding(2))
-        assert (pk, seq, list(blocks)) == (app.pk, 0, [])
-        pk, seq, blocks = next(snapshot)
-        assert (pk, seq, [len(block[0]) for block in blocks]) == (other.pk, 1, [1])
+        assert (pk, head.seq, list(blocks)) == (app.pk, 0, [])
+        pk, head, blocks = next(snapshot)
+        assert (pk, head.seq, [len(block[0]) for block in blocks]) == (other.pk, 1, [1])
 
 
 def test_faces_of_other_models_stay_out(database: Database, app: App) -> None:

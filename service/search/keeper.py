@@ -1,0 +1,159 @@
+"""The thread that keeps snapshots of the indexes on the disk not far behind them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from service.errors import ServiceUnavailable
+from service.metrics import SNAPSHOTS
+from service.search.catalog import Catalog
+from service.search.snapshot_file import Contents
+from service.search.snapshots import Snapshots
+
+logger = logging.getLogger(__name__)
+
+ROUND_SECONDS = 5.0
+MANY_CHANGES = 20_000
+"""So many are written without waiting for the interval, once they have come to an end: a bulk load has ended."""
+MANY_SHARE = 0.1
+"""Or so many of the app's faces, if that is more."""
+CLOSING_SECONDS = 5.0
+"""What writing may take when the server stops; what is not written then is replayed from the log at the next start."""
+_PAUSE = 0.0005
+"""Seconds between pieces of a file, in which a waiting search gets the interpreter and the caches."""
+
+
+def _now() -> float:
+    return time.monotonic()
+
+
+class Abandoned(Exception):
+    """A snapshot was not finished in time."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is on the disk of an app (``position`` 0: nothing), since when, and where its log stood a round ago."""
+
+    position: int
+    coded: int
+    since: float
+    before: int = -1
+
+
+class SnapshotKeeper:
+    """Writes an app's snapshot when it has changed and ``interval`` seconds have passed, or when much has changed.
+
+    Of the processes that share a home one does it. Apps with fewer than ``least_faces`` are not worth a file.
+    """
+
+    def __init__(self, catalog: Catalog, snapshots: Snapshots, *, interval: float, least_faces: int) -> None:
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._interval = interval
+        self._least_faces = least_faces
+        self._known: dict[int, _Known] = {}
+        self._begun = _now()
+        self._deadline: float | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="index snapshots", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first round comes after ``ROUND_SECONDS``."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what has changed, if that is quick, and stop; returns when the thread has ended."""
+        self._deadline = _now() + CLOSING_SECONDS
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def round(self, *, last: bool = False) -> None:
+        """Write what is due; in the ``last`` round everything that differs from what is on the disk."""
+        faces = {app: count for app, count in self._catalog.faces_of_apps().items() if count >= self._least_faces}
+        if not self._claimed(anything=bool(faces)):
+            return
+        for app_pk in self._snapshots.folder.apps():
+            if app_pk not in faces:  # deleted, or grown small
+                self._snapshots.folder.discard(app_pk)
+                self._known.pop(app_pk, None)
+        for app_pk, count in faces.items():
+            known = self._known.get(app_pk)
+            if known is None:
+                known = self._known[app_pk] = self._found(app_pk)
+            if last or self._due(app_pk, count, known):
+                self._write(app_pk, known)
+            known.before = self._catalog.position(app_pk)
+
+    # --- inside ---
+
+    def _run(self) -> None:
+        while not self._stopping.wait(ROUND_SECONDS):
+            self._attempt(last=False)
+        self._attempt(last=True)
+        self._snapshots.folder.release()
+
+    def _attempt(self, *, last: bool) -> None:
+        try:
+            self.round(last=last)
+        except Abandoned:
+            logger.info("a snapshot was given up: the server stops")
+        except ServiceUnavailable as error:
+            logger.warning("no snapshot was written: %s", error)
+        except OSError as error:
+            SNAPSHOTS.labels("failed").inc()
+            logger.warning("no snapshot was written: %s", error.strerror or error)
+        except Exception:
+            SNAPSHOTS.labels("failed").inc()
+            logger.exception("writing snapshots failed")
+
+    def _claimed(self, *, anything: bool) -> bool:
+        """Whether this process is the one that writes; what it knew before it became that may be wrong."""
+        folder = self._snapshots.folder
+        if folder.claimed():
+            return True
+        if anything:
+            folder.make()
+        self._known.clear()
+        return folder.claim()
+
+    def _found(self, app_pk: int) -> _Known:
+        saved = self._snapshots.saved(app_pk)
+        if saved is None:
+            return _Known(0, 0, self._begun)
+        return _Known(saved.position, saved.coded, _now() - saved.age)
+
+    def _due(self, app_pk: int, faces: int, known: _Known) -> bool:
+        size = self._catalog.coded_faces(app_pk)
+        position = self._catalog.position(app_pk)
+        changes = max(abs(position - known.position), abs(size.coded - known.coded))
+        if changes == 0:
+            return False
+        if _now() - known.since >= self._interval:
+            return True
+        settled = position == known.before and size.waiting == 0
+        return settled and (known.position == 0 or changes >= max(MANY_CHANGES, MANY_SHARE * faces))
+
+    def _write(self, app_pk: int, known: _Known) -> None:
+        if self._catalog.position(app_pk) == known.position and (
+            self._catalog.coded_faces(app_pk).coded == known.coded
+        ):
+            return
+
+        def contents() -> Contents | None:
+            # Up to date now that the file is there: an erasure that comes later finds the file (service.search.folder).
+            self._catalog.catch_up(app_pk)
+            return self._catalog.contents(app_pk)
+
+        head = self._snapshots.save(app_pk, contents, self._pause)
+        if head is not None:
+            known.position, known.coded, known.since = head.mark[0], head.coded, _now()
+
+    def _pause(self) -> None:
+        if self._deadline is not None and _now() > self._deadline:
+            raise Abandoned
+        time.sleep(_PAUSE)
