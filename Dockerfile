@@ -9,7 +9,7 @@
 FROM python:3.12-slim AS build
 ARG LOCK=requirements.lock
 WORKDIR /src
-COPY requirements.lock requirements-milvus.lock pyproject.toml README.md ./
+COPY requirements.lock requirements-milvus.lock pyproject.toml README.md LICENSE ./
 COPY deploy/install.sh deploy/
 COPY service service
 COPY models models
