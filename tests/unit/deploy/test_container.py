@@ -71,7 +71,7 @@ def test_named_things_are_declared(compose: dict[str, Any]) -> None:
     files = {name for name in used if name.startswith(".")}
     assert all((ROOT / name).exists() for name in files)
     assert used - files == set(compose["volumes"])
-    networks = {network for service in compose["services"].values() for network in service["networks"]}
+    networks = {network for service in compose["services"].values() for network in service.get("networks", ())}
     assert networks == set(compose["networks"])
 
 
