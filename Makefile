@@ -37,7 +37,7 @@ check: dev
 	$(BIN)/yamllint --strict docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py
-	$(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python deploy/inventory.py --check
 	deploy/audit-dependencies $(PYTHON) .cache/pip-audit
 
@@ -46,7 +46,7 @@ format: dev
 	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
 
 docs: dev
-	$(BIN)/python -m mkdocs build --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 # The backend is the one of the lock, so that building needs no network.
 dist: dev

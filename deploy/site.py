@@ -19,7 +19,12 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = "docs/"
-PAGES = ("ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", *sorted(f"models/cards/{p.name}" for p in ROOT.glob("models/cards/*.md")))
+PAGES = (
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    *sorted(f"models/cards/{p.name}" for p in ROOT.glob("models/cards/*.md")),
+)
 REST = "Further"
 
 log = logging.getLogger("mkdocs.hooks.site")
@@ -37,7 +42,12 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for page in list(files.documentation_pages()):
         for target in _LINK.findall(_FENCE.sub("", page.content_string)):
             place = _place(page.src_uri, target)
-            if place and not place.startswith(DOCS) and (ROOT / place).is_file() and not files.get_file_from_path(place):
+            if (
+                place
+                and not place.startswith(DOCS)
+                and (ROOT / place).is_file()
+                and not files.get_file_from_path(place)
+            ):
                 files.append(File.generated(config, place, abs_src_path=str(ROOT / place)))
     names = sorted(page.src_uri for page in files.documentation_pages())
     config.nav = _expanded(config.nav or [], names)

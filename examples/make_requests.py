@@ -160,7 +160,7 @@ def _item(example: Example) -> dict[str, Any]:
     elif example.answer is not None:
         text = json.dumps(example.answer, ensure_ascii=False)
         saved = {"name": "as recorded", "code": 200, "status": "OK", "_postman_previewlanguage": "json", "body": text}
-        item["response"] = [{**saved, "originalRequest": request, "header": [{"key": "Content-Type", "value": JSON}]}]
+        item["response"] = [{**saved, "header": [{"key": "Content-Type", "value": JSON}]}]
     return item
 
 

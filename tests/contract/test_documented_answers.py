@@ -35,11 +35,12 @@ SCENE = "/rest/2.0/face/scene/faceset"
 VIDEO = "POST /rest/2.0/face/v1/faceliveness/verify"
 SESSION = "POST /rest/2.0/face/v1/faceliveness/sessioncode"
 LINKFACE = "POST /identity/liveness_selfie_verification"
-TOKEN = "/oauth/2.0/token"  # noqa: S105 (a path)
+TOKEN = "/oauth/2.0/token"
 ADDRESS, BASE64 = "https://example.org/picture.jpg", "/9j/4AAQSkZJRgABAQAAAQABAAD"
-FACE_TOKEN = "2fa64a88a9d5118916f9a303782a97d3"  # noqa: S105 (names a face)
+FACE_TOKEN = "2fa64a88a9d5118916f9a303782a97d3"
 """What the examples have in place of a picture and of a token."""
 
+SECRETS = ("access_token", "refresh_token", "session_key", "session_secret")
 REFUSED = {"POST /rest/2.0/face/v1/merge", "POST /rest/2.0/face/v1/editattr"}
 UNASKED = {"GET /metrics", VIDEO}
 """One has no JSON; a video takes seconds, and its answer is looked at in ``test_seeds``."""
@@ -170,9 +171,10 @@ def shape(value: Any) -> Any:
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
-def without_secrets(answer: Any) -> Any:
+def without_secrets(answer: dict[str, Any]) -> dict[str, Any]:
     """A token's answer with zeros for what is random; it would be no secret of anybody's, and looks like one."""
-    return json.loads(re.sub(r"[0-9a-f]{32,}", lambda found: "0" * len(found[0]), json.dumps(answer)))
+    random = {name: re.sub(r"[\w-]{32,}", lambda found: "0" * len(found[0]), str(answer[name])) for name in SECRETS}
+    return answer | random
 
 
 def filmed(service: Service, reader: Reader) -> Any:
@@ -192,7 +194,8 @@ def filmed(service: Service, reader: Reader) -> Any:
 def record(answers: dict[str, Any]) -> None:
     before = json.loads(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
     after = {key: without_secrets(value) if TOKEN in key else value for key, value in ({**before, **answers}).items()}
-    lines = (f"{json.dumps(key)}: {json.dumps(after[key], ensure_ascii=False)}" for key in sorted(after))
+    texts = {key: re.sub(r"/9j/[\w+/=]+", BASE64, json.dumps(after[key], ensure_ascii=False)) for key in sorted(after)}
+    lines = (f"{json.dumps(key)}: {text}" for key, text in texts.items())
     ANSWERS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

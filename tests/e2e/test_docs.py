@@ -21,7 +21,9 @@ SECONDS = 120
 
 
 def marked(page: str) -> list[Block]:
-    return [block for document in documents() if document.name == page for block in document.blocks if block.mark == RUN]
+    return [
+        block for document in documents() if document.name == page for block in document.blocks if block.mark == RUN
+    ]
 
 
 @pytest.fixture
@@ -32,8 +34,11 @@ def reader(server: LiveServer, pictures: Pictures, tmp_path: Path) -> dict[str, 
     keys = server.home.create_app("reader")
     return {
         **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
-        **{"APP_ID": keys.app_id, "API_KEY": keys.api_key, "SECRET_KEY": keys.secret_key},
-        **{"NO_PROXY": "*", "PYTHONPATH": str(ROOT)},
+        "APP_ID": keys.app_id,
+        "API_KEY": keys.api_key,
+        "SECRET_KEY": keys.secret_key,
+        "NO_PROXY": "*",
+        "PYTHONPATH": str(ROOT),
     }
 
 

@@ -42,7 +42,9 @@ def test_links_lead_somewhere(document: Document) -> None:
 
 def test_dead_links_are_found() -> None:
     page = read(TROUBLESHOOTING)
-    assert [bool(dead(page, link)) for link in ("settings.md", "#it-is-slow", "settings.md#nowhere", "gone.md", "x:y")] == [
+    assert [
+        bool(dead(page, link)) for link in ("settings.md", "#it-is-slow", "settings.md#nowhere", "gone.md", "x:y")
+    ] == [
         *(False, False),
         *(True, True, True),
     ]
@@ -113,7 +115,9 @@ def names_of_settings(text: str) -> set[str]:
 @pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
 def test_settings_that_pages_name_exist(document: Document) -> None:
     compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    known = {f"AIPFACE_{name.upper()}" for name in Settings.model_fields} | names_of_settings(compose) | {"AIPFACE_CONFIG"}
+    known = (
+        {f"AIPFACE_{name.upper()}" for name in Settings.model_fields} | names_of_settings(compose) | {"AIPFACE_CONFIG"}
+    )
     named = names_of_settings(document.path.read_text(encoding="utf-8"))
     assert {name for name in named if not name.endswith("_")} - known == set()
 
@@ -132,7 +136,11 @@ def test_the_page_on_containers_names_every_profile_and_variable() -> None:
 def test_the_quick_starts_say_the_same() -> None:
     """The Chinese one has every marked block of the English one, comments and texts apart, and more commands."""
     english, chinese = (
-        [re.sub(r"#.*|\"user_info\": \".*?\"", "", block.text) for block in read(ROOT / "docs" / name).blocks if block.mark == RUN]
+        [
+            re.sub(r"#.*|\"user_info\": \".*?\"", "", block.text)
+            for block in read(ROOT / "docs" / name).blocks
+            if block.mark == RUN
+        ]
         for name in ("quickstart.md", "zh/quickstart.md")
     )
     assert english == chinese

@@ -63,8 +63,13 @@ _FORM = {
     "type": "object",
     "required": ["api_id", "api_secret"],
     "properties": {
-        **{"api_id": _TEXT, "api_secret": _TEXT, "selfie_file": _FILE, "liveness_data_file": _FILE},
-        **{"selfie_image_id": _TEXT, "liveness_data_id": _TEXT, "selfie_auto_rotate": {"type": "boolean"}},
+        "api_id": _TEXT,
+        "api_secret": _TEXT,
+        "selfie_file": _FILE,
+        "liveness_data_file": _FILE,
+        "selfie_image_id": _TEXT,
+        "liveness_data_id": _TEXT,
+        "selfie_auto_rotate": {"type": "boolean"},
     },
 }
 """The usual form of a request; docs/linkface.md has the others."""

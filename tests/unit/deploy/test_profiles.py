@@ -1,4 +1,4 @@
-"""Every profile of docker-compose.yml starts something whole: what it depends on, where it is reached, what it says of itself."""
+"""Every profile of docker-compose.yml starts something whole, which can be reached and says whether it works."""
 
 from __future__ import annotations
 
@@ -119,9 +119,13 @@ def test_monitoring_finds_the_servers_and_the_dashboard(services: Services) -> N
     grafana = services["grafana"]
     mounts = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     dashboard = ROOT / "deploy" / "grafana" / "aipface.json"
-    assert mounts["./deploy/grafana/aipface.json"] == grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (
+        mounts["./deploy/grafana/aipface.json"] == grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    )
     provisioning = ROOT / "deploy" / "grafana" / "provisioning"
-    sources = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text(encoding="utf-8"))["datasources"]
+    sources = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text(encoding="utf-8"))[
+        "datasources"
+    ]
     (provider,) = yaml.safe_load((provisioning / "dashboards" / "aipface.yml").read_text(encoding="utf-8"))["providers"]
     assert sources[0]["url"] == "http://prometheus:9090"
     assert mounts["./deploy/grafana/aipface.json"].startswith(provider["options"]["path"] + "/")
