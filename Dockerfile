@@ -4,12 +4,13 @@
 # read-only. Another pack is fetched into the volume: AIPFACE_PACK=... AIPFACE_MODEL_DIR=/var/lib/aipface/models.
 #
 # Build with BuildKit (the default of current engines): docker build -t aipface-server .
-# To search in Milvus: --build-arg LOCK=requirements-milvus.lock (docs/scaling.md).
+# To search in Milvus: --build-arg LOCK=requirements-milvus.lock (docs/scaling.md). For an NVIDIA GPU: DEVICE=cuda.
 
 FROM python:3.12-slim AS build
 ARG LOCK=requirements.lock
+ARG DEVICE=cpu
 WORKDIR /src
-COPY requirements.lock requirements-milvus.lock pyproject.toml README.md ./
+COPY requirements.lock requirements-milvus.lock pyproject.toml README.md LICENSE ./
 COPY deploy/install.sh deploy/
 COPY service service
 COPY models models

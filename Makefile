@@ -4,6 +4,8 @@
 #   make test     run the tests (ARGS="tests/unit -k token")
 #   make check    format, lint, types, import direction, documentation
 #   make format   let ruff rewrite the files
+#   make docs     build the documentation as a site into build/site
+#   make dist     build the wheel and the source distribution into dist
 #   make image    run the Dockerfile's install steps without a container engine
 #   make bench    first figures of accuracy and throughput
 #   make torture  the long experiments of docs/reliability.md: kills, hostile input, restarts, soak (about 50 minutes)
@@ -19,7 +21,7 @@ UV := .cache/uv
 PYTHON_SOURCES := service models alembic benchmarks examples tests deploy
 
 .DEFAULT_GOAL := serve
-.PHONY: serve test check format image bench torture lock clean runtime dev
+.PHONY: serve test check format docs dist image bench torture lock clean runtime dev
 
 serve: runtime
 	@$(BIN)/aipface serve $(ARGS)
@@ -35,12 +37,21 @@ check: dev
 	$(BIN)/yamllint --strict docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python deploy/inventory.py --check
 	deploy/audit-dependencies $(PYTHON) .cache/pip-audit
 
 format: dev
 	$(BIN)/ruff format $(PYTHON_SOURCES)
 	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+
+docs: dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+# The backend is the one of the lock, so that building needs no network.
+dist: dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
 
 image:
 	deploy/check-dockerfile

@@ -14,6 +14,14 @@ environment)
     pip="$folder/bin/python -m pip --disable-pip-version-check --no-input --no-cache-dir --quiet"
     $pip install --require-hashes --requirement "${LOCK:-requirements.lock}"
     $pip install --no-deps --no-build-isolation .
+    if [ "${DEVICE:-cpu}" = cuda ]; then
+        # The release of the lock, built for CUDA 12, with NVIDIA's libraries as packages; outside of the locks.
+        release=$("$folder/bin/python" -c 'import onnxruntime; print(onnxruntime.__version__)')
+        $pip uninstall --yes onnxruntime
+        $pip install "onnxruntime-gpu[cuda,cudnn]==$release"
+        mkdir "$folder/nvidia"
+        ln -s "$folder"/lib/python3.*/site-packages/nvidia/*/lib/*.so* "$folder/nvidia/"
+    fi
     # What only building needed.
     $pip uninstall --yes hatchling editables trove-classifiers pathspec tomlkit
     ;;

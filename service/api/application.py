@@ -17,6 +17,7 @@ from starlette.responses import Response
 from service import __version__
 from service.api import capture_keys, editing, feedback, metrics
 from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
+from service.api.documented import with_answers
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
 from service.api.oauth import routes as oauth_routes
@@ -87,6 +88,7 @@ def build_api(
     for status in (404, 405):
         api.add_exception_handler(status, _no_such_call)
     api.add_exception_handler(Exception, _unexpected)
+    api.openapi = with_answers(api.openapi)  # type: ignore[method-assign] # how FastAPI wants it
     return api
 
 

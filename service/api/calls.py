@@ -35,6 +35,10 @@ from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+FORMS = "v2"
+"""The generation whose clients send forms; the others read them, too."""
+
 LOG_ID_HEADER = "X-Log-Id"
 
 A = TypeVar("A")
@@ -235,7 +239,7 @@ def router(
             summary=call.summary,
             response_class=Response,
             responses={200: {"description": "The answer, errors included.", "content": {JSON: {}}}},
-            openapi_extra=_describe(call) if method == "POST" else None,
+            openapi_extra=_describe(call, method, forms=tag == FORMS),
         )
     return routes
 
@@ -257,13 +261,14 @@ def _endpoint(
     return endpoint
 
 
-def _describe(call: Call[Any, Any]) -> dict[str, Any]:
+def _describe(call: Call[Any, Any], method: str, *, forms: bool) -> dict[str, Any]:
+    """The token and the parameters, with an example of each; ``forms`` names forms before JSON."""
+    token = {"name": caller.TOKEN, "in": "query", "required": False, "schema": {"type": "string"}}
+    if method == "GET":
+        asked = call.example.items() if isinstance(call.example, Mapping) else ()
+        query = [{"name": name, "in": "query", "schema": {}, "example": value} for name, value in asked]
+        return {"parameters": [token, *query]}
     several = not isinstance(call.example, Mapping)
-    return {
-        "parameters": [
-            {"name": caller.TOKEN, "in": "query", "required": False, "schema": {"type": "string"}},
-        ],
-        "requestBody": {
-            "content": {JSON: {"schema": {"type": "array" if several else "object"}, "example": call.example}}
-        },
-    }
+    content = {"schema": {"type": "array" if several else "object"}, "example": call.example}
+    kinds = (FORM, JSON) if forms else (JSON,)
+    return {"parameters": [token], "requestBody": {"content": dict.fromkeys(kinds, content)}}

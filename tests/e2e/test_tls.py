@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +24,8 @@ from tests.fixtures.server import Home, LiveServer, temporary_home
 
 CLOUD_HOST = "aip.baidubce.com"
 SCRIPT = Path(__file__).with_name("node_client.js")
+JAVA_PROGRAM = Path(__file__).with_name("TrustingClient.java")
+JAVA = all(shutil.which(program) for program in ("java", "javac", "keytool"))
 PRELOAD = Path(__file__).with_name("cloud_is_here.js")
 
 
@@ -101,6 +105,27 @@ def test_the_unmodified_node_client(secure: LiveServer, node_sdk: NodeSdk, pictu
     added, found = cast(list[Any], node_sdk.run(SCRIPT, request, environment=environment))
     assert added["error_code"] == 0
     assert found["result"]["user_list"][0]["user_id"] == "barack"
+
+
+@pytest.mark.skipif(not JAVA, reason="no Java with a compiler")
+def test_java_trusts_the_authority_in_a_store_of_its_own(secure: LiveServer, tmp_path: Path) -> None:
+    """The steps of docs/clients.md. Its SDK is not run; it asks by the same class of the Java library."""
+    store = tmp_path / "trust.p12"
+    imported = ["-alias", "aipface", "-file", str(authority(secure.home)), "-keystore", str(store)]
+    subprocess.run(
+        ["keytool", "-importcert", "-noprompt", "-storepass", "changeit", *imported], check=True, capture_output=True
+    )
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 {CLOUD_HOST}\n", encoding="utf-8")
+    keys = secure.credentials
+    form = f"grant_type=client_credentials&client_id={keys.api_key}&client_secret={keys.secret_key}"
+    address = f"https://{CLOUD_HOST}:{urlsplit(secure.base_url).port}/oauth/2.0/token"
+
+    trust = [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit"]
+    command = ["java", f"-Djdk.net.hosts.file={hosts}", *trust, str(JAVA_PROGRAM), address, form]
+    answered = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answered.returncode == 0, answered.stderr
+    assert json.loads(answered.stdout)["expires_in"] == 2592000
 
 
 def test_a_renewed_certificate_is_trusted_as_before(secure: LiveServer) -> None:

@@ -58,6 +58,22 @@ SELFIE, LIVENESS_DATA = "selfie", "liveness_data"
 
 _FORMATS = frozenset({Format.JPEG, Format.PNG, Format.BMP, Format.TIFF})
 
+_TEXT, _FILE = {"type": "string"}, {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "required": ["api_id", "api_secret"],
+    "properties": {
+        "api_id": _TEXT,
+        "api_secret": _TEXT,
+        "selfie_file": _FILE,
+        "liveness_data_file": _FILE,
+        "selfie_image_id": _TEXT,
+        "liveness_data_id": _TEXT,
+        "selfie_auto_rotate": {"type": "boolean"},
+    },
+}
+"""The usual form of a request; docs/linkface.md has the others."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -101,6 +117,7 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         operation_id="linkface_liveness_selfie_verification",
         summary="Compare a selfie with recorded liveness data.",
         response_class=Response,
+        openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}}},
     )
     routes.add_api_route(
         "/identity/{rest:path}",

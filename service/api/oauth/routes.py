@@ -32,6 +32,7 @@ MAX_BODY_BYTES = 65_536
 HTTP_OK = 200
 
 _INVALID_CLIENT = "invalid_client"
+_EXAMPLE = {"grant_type": GRANT_TYPE, "client_id": "the API key", "client_secret": "the secret key"}
 _HEADERS = {"Cache-Control": "no-store"}
 
 logger = logging.getLogger(__name__)
@@ -78,8 +79,8 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
             },
             openapi_extra={
                 "parameters": [
-                    {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
-                    for name in ("grant_type", "client_id", "client_secret")
+                    {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "example": example}
+                    for name, example in _EXAMPLE.items()
                 ]
             },
         )
