@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.models import made_by
 from service.storage.rows import embedding_of
 from service.storage.tables import change_heads, changes, faces
 from service.values import Change, ChangeKind
@@ -33,11 +34,9 @@ class ChangeReader:
 
     def since(self, app_pk: int, seq: int, limit: int, model_id: str) -> list[Change]:
         """The first ``limit`` changes after ``seq``, with the embeddings that are still there and of this model."""
-        added = sa.and_(
-            changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk, faces.c.model_id == model_id
-        )
+        added = sa.and_(changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk)
         columns = (changes.c.seq, changes.c.kind, changes.c.group_pk, changes.c.user_pk, changes.c.face_pk)
-        query = sa.select(*columns, faces.c.embedding).join_from(changes, faces, added, isouter=True)
+        query = sa.select(*columns, made_by(model_id).label("embedding")).join_from(changes, faces, added, isouter=True)
         query = query.where(changes.c.app_pk == app_pk, changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         return [
             Change(row.seq, ChangeKind(row.kind), row.group_pk, row.user_pk, row.face_pk, embedding_of(row.embedding))

@@ -25,6 +25,8 @@ from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.liveness_sessions import LivenessSessionWriter
+from service.storage.models import FaceEmbeddings, ModelReader
+from service.storage.moving import ModelWriter, Standstill
 from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
 from service.storage.sealed import SealedWriter
@@ -62,6 +64,7 @@ class Reader:
         self.quotas = QuotaReader(execution)
         self.audit = AuditReader(execution)
         self.disclosure = DisclosureReader(execution)
+        self.models = ModelReader(execution)
 
 
 class UnitOfWork:
@@ -75,6 +78,7 @@ class UnitOfWork:
         self.groups = GroupWriter(execution, recording)
         self.users = UserWriter(execution, recording)
         self.faces = FaceWriter(execution, recording)
+        self.embeddings = FaceEmbeddings(execution, recording)
         self.tokens = TokenReader(execution)
         self.erasing = EraseWriter(execution)
         self.detail: dict[str, int] = {}
@@ -112,6 +116,7 @@ class Administration:
         self.liveness_sessions = LivenessSessionWriter(execution)
         self.quotas = QuotaWriter(execution)
         self.sealed = SealedWriter(execution)
+        self.models = ModelWriter(execution)
 
 
 class Database:
@@ -176,6 +181,14 @@ class Database:
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Administration(execution, self._audit_key)
+            execution.commit()
+
+    @contextlib.contextmanager
+    def standstill(self) -> Iterator[Standstill]:
+        """Hold up the writers of all apps, for moving the library: committed at the end, undone when it raises."""
+        act = guard.all_apps_within_transaction
+        with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
+            yield Standstill(execution)
             execution.commit()
 
     @contextlib.contextmanager

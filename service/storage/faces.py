@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 
 from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
 from service.storage.execution import Execution, Parameters
+from service.storage.models import FaceEmbeddings, made_by
 from service.storage.recording import Recording
-from service.storage.rows import FLOAT, RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
-from service.storage.tables import faces, groups, users
+from service.storage.rows import RememberedFace, embedding_bytes, embedding_of, face_columns, stored_face
+from service.storage.tables import face_embeddings, faces, groups, users
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
 # NULL in the column means "not known"; without this it would be the JSON value null.
@@ -89,23 +90,24 @@ class FaceReader:
 
     def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
         """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
-        query = sa.select(faces.c.token, faces.c.embedding).where(
-            faces.c.user_pk.in_(user_pks), faces.c.model_id == model_id
-        )
+        query = sa.select(faces.c.token, made_by(model_id).label("embedding")).where(faces.c.user_pk.in_(user_pks))
         rows = self._execution.run(query.order_by(faces.c.pk))
-        return [(row.token, np.frombuffer(row.embedding, dtype=FLOAT).astype(np.float32, copy=False)) for row in rows]
+        found = ((row.token, embedding_of(row.embedding)) for row in rows)
+        return [(token, embedding) for token, embedding in found if embedding is not None]
 
     def count_by_model(self) -> dict[str, int]:
-        """How many faces of all apps each model embedded."""
-        query = sa.select(faces.c.model_id, sa.func.count().label("faces")).group_by(faces.c.model_id)
-        return {row.model_id: row.faces for row in self._execution.run(query)}
+        """How many faces of all apps each model embedded; one that several did counts for each."""
+        counts: Counter[str] = Counter()
+        for model_id in (faces.c.model_id, face_embeddings.c.model_id):
+            query = sa.select(model_id, sa.func.count().label("faces")).group_by(model_id)
+            counts.update({row.model_id: row.faces for row in self._execution.run(query)})
+        return dict(counts)
 
     def stored_by_token(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
         """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding."""
-        ours = faces.c.model_id == model_id
-        query = sa.select(faces, sa.case((ours, faces.c.embedding)).label("usable"))
-        query = query.where(faces.c.app_pk == app_pk, faces.c.token == token)
-        row = self._execution.run(query.order_by(ours.desc(), faces.c.pk.desc()).limit(1)).one_or_none()
+        usable = made_by(model_id).label("usable")
+        query = sa.select(faces, usable).where(faces.c.app_pk == app_pk, faces.c.token == token)
+        row = self._execution.run(query.order_by(usable.is_(None), faces.c.pk.desc()).limit(1)).one_or_none()
         return None if row is None else RememberedFace(stored_face(row), embedding_of(row.usable))
 
 
@@ -128,6 +130,7 @@ class FaceWriter(FaceReader):
     def __init__(self, execution: Execution, recording: Recording) -> None:
         super().__init__(execution)
         self._recording = recording
+        self._embeddings = FaceEmbeddings(execution, recording)
 
     def insert(
         self,
@@ -137,7 +140,11 @@ class FaceWriter(FaceReader):
         embedding: Embedding,
         quality: Mapping[str, Any] | None = None,
     ) -> int:
-        """Give a user a face; raises :class:`FaceExists` for a token that the user has, :class:`UserNotFound`."""
+        """Give a user a face; raises :class:`FaceExists` for a token that the user has, :class:`UserNotFound`.
+
+        Raises :class:`ModelChanged` when the library is in another model.
+        """
+        self._embeddings.check(model_id)
         values = {
             **face_columns(face),
             "model_id": model_id,
@@ -156,10 +163,13 @@ class FaceWriter(FaceReader):
     def insert_many(self, group_pk: int, new: Sequence[NewFace]) -> list[int]:
         """Give users of one group faces; returns the numbers of those made, tokens that a user has being passed over.
 
-        The users must be the group's, as ``users.get_or_create_many`` returns them.
+        The users must be the group's, as ``users.get_or_create_many`` returns them. Raises :class:`ModelChanged` when
+        the library is in another model.
         """
         if not new:
             return []
+        for model_id in {face.model_id for face in new}:
+            self._embeddings.check(model_id)
         rows = [
             {
                 **face_columns(face.face),
@@ -179,7 +189,17 @@ class FaceWriter(FaceReader):
         query = _owned(user_pk, app_pk, *(faces.c[name] for name in _COPIED))
         source = (faces.c.user_pk == source_user_pk) & (faces.c.app_pk == app_pk)
         query = query.join_from(users, faces, source).order_by(faces.c.pk)
-        return len(self._insert(query, _COPIED))
+        copies = self._insert(query, _COPIED)
+        self._embeddings.copy(self._sources(source_user_pk, copies))
+        return len(copies)
+
+    def _sources(self, source_user_pk: int, copies: Sequence[int]) -> list[tuple[int, int]]:
+        """Each copy with the face of the same token that it was made from."""
+        source, copy = faces.alias("source"), faces.alias("copy")
+        wanted = copy.c.pk == sa.any_(sa.bindparam("pks", list(copies), sa.ARRAY(sa.BigInteger)))
+        same = (source.c.token == copy.c.token) & (source.c.user_pk == source_user_pk)
+        query = sa.select(source.c.pk, copy.c.pk).select_from(sa.join(source, copy, same)).where(wanted)
+        return [(row[0], row[1]) for row in self._execution.run(query)]
 
     def delete(self, pk: int) -> None:
         """Delete one face; raises :class:`EnrolledFaceNotFound`."""

@@ -76,9 +76,13 @@ class PostgresChangeSource:
 
     def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int) -> Iterator[Block]:
         query = sql.SQL(
-            "COPY (SELECT pk, user_pk, group_pk, embedding FROM faces WHERE app_pk = {} AND model_id = {})"
-            " TO STDOUT (FORMAT BINARY)"
-        ).format(sql.Literal(app_pk), sql.Literal(self._model_id))
+            "COPY ("
+            "SELECT pk, user_pk, group_pk, embedding FROM faces WHERE app_pk = {app} AND model_id = {model} "
+            "UNION ALL SELECT pk, user_pk, group_pk, face_embeddings.embedding "
+            "FROM face_embeddings JOIN faces ON pk = face_pk "
+            "WHERE face_embeddings.app_pk = {app} AND face_embeddings.model_id = {model}"
+            ") TO STDOUT (FORMAT BINARY)"
+        ).format(app=sql.Literal(app_pk), model=sql.Literal(self._model_id))
         layout = _row_layout(self._dimension)
         with cursor.copy(query) as copy:
             head = bytes(copy.read())
