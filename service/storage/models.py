@@ -28,10 +28,7 @@ CHANNEL = "aipface_models"
 PRESENCE = int.from_bytes(b"aipm", "big")
 """First key of the advisory locks by which servers tell that they live, and which models they have loaded."""
 
-ACTIVE = "SELECT model_id FROM library_models WHERE role = 'active'"
-"""For statements that need it beside something else: no row in a library that never moved."""
-
-_ACTIVE = sa.text(ACTIVE)
+_ACTIVE = sa.text("SELECT model_id FROM library_models WHERE role = 'active'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.storage.execution import Execution
-from service.storage.models import ACTIVE
 from service.values import ANY_SCENE, UserEntry
 
-_SCOPE = f"""
-    SELECT change_heads.seq, ({ACTIVE}), groups.name, groups.pk
+_SCOPE = """
+    SELECT change_heads.seq, (SELECT model_id FROM library_models WHERE role = 'active'), groups.name, groups.pk
     FROM change_heads LEFT JOIN groups
-      ON groups.app_pk = change_heads.app_pk AND groups.name = ANY (%(names)s) AND {{condition}}
+      ON groups.app_pk = change_heads.app_pk AND groups.name = ANY (%(names)s) AND {condition}
     WHERE change_heads.app_pk = %(app_pk)s
 """
 _WITHOUT_SCENE = _SCOPE.format(condition="groups.scene IS NULL")
