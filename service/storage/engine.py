@@ -25,7 +25,7 @@ from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.liveness_sessions import LivenessSessionWriter
-from service.storage.models import FaceEmbeddings, ModelReader
+from service.storage.models import PRESENCE, FaceEmbeddings, ModelReader
 from service.storage.moving import ModelWriter, Standstill
 from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
@@ -190,6 +190,14 @@ class Database:
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Standstill(execution)
             execution.commit()
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[bool]:
+        """Whether nobody else is moving the library to another model; nobody begins to until the end of the block."""
+        with self.bulk() as connection:
+            connection.autocommit = True
+            row = connection.execute("SELECT pg_try_advisory_lock(%s, -1)", (PRESENCE,)).fetchone()
+            yield row == (True,)
 
     @contextlib.contextmanager
     def remembering(self, app_pk: int) -> Iterator[TokenWriter]:

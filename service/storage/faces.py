@@ -198,8 +198,8 @@ class FaceWriter(FaceReader):
         source, copy = faces.alias("source"), faces.alias("copy")
         wanted = copy.c.pk == sa.any_(sa.bindparam("pks", list(copies), sa.ARRAY(sa.BigInteger)))
         same = (source.c.token == copy.c.token) & (source.c.user_pk == source_user_pk)
-        query = sa.select(source.c.pk, copy.c.pk).select_from(sa.join(source, copy, same)).where(wanted)
-        return [(row[0], row[1]) for row in self._execution.run(query)]
+        pairs = sa.select(source.c.pk.label("source"), copy.c.pk.label("copy")).select_from(sa.join(source, copy, same))
+        return [(row.source, row.copy) for row in self._execution.run(pairs.where(wanted))]
 
     def delete(self, pk: int) -> None:
         """Delete one face; raises :class:`EnrolledFaceNotFound`."""

@@ -110,10 +110,11 @@ class ModelReader:
     def coverage(self, model_id: str) -> Coverage:
         """Over all apps."""
         cropped = faces.c.portrait.is_not(None)
-        counts = sa.select(sa.func.count().filter(cropped), sa.func.count().filter(~cropped))
-        missing, without = self._execution.run(counts.where(_lacking(model_id))).one()
+        numbers = {"missing": sa.func.count().filter(cropped), "without": sa.func.count().filter(~cropped)}
+        counts = sa.select(*(number.label(name) for name, number in numbers.items()))
+        row = self._execution.run(counts.where(_lacking(model_id))).one()
         total = self._execution.run(sa.select(sa.func.count()).select_from(faces)).scalar_one()
-        return Coverage(total - missing - without, missing, without)
+        return Coverage(total - row.missing - row.without, row.missing, row.without)
 
     def unembedded(self, model_id: str, after_pk: int, limit: int) -> list[Unembedded]:
         """The next faces in the order of enrolment that a model has not embedded, those without a crop left out."""
@@ -125,10 +126,10 @@ class ModelReader:
         """Every user that has faces which a model neither has embedded nor can."""
         owner = sa.join(faces, users, users.c.pk == faces.c.user_pk).join(groups, groups.c.pk == users.c.group_pk)
         owner = owner.join(apps, apps.c.pk == faces.c.app_pk)
-        names = (apps.c.app_id, groups.c.name, users.c.name)
-        query = sa.select(*names, sa.func.count()).select_from(owner)
+        names = (apps.c.app_id, groups.c.name.label("group_id"), users.c.name.label("user_id"))
+        query = sa.select(*names, sa.func.count().label("faces")).select_from(owner)
         query = query.where(_lacking(model_id), faces.c.portrait.is_(None)).group_by(*names).order_by(*names)
-        return [NeedsPicture(*row) for row in self._execution.run(query)]
+        return [NeedsPicture(row.app_id, row.group_id, row.user_id, row.faces) for row in self._execution.run(query)]
 
     def register_needing_pictures(self, model_id: str) -> int:
         """How many people of the register of identities have a picture that only another model can tell."""

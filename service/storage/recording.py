@@ -62,7 +62,7 @@ class Recording:
         """How many changes of each kind were recorded, by the kind's name in lower case."""
         counts = Counter(row[0].name.lower() for row in self._rows)
         if self._embedded:
-            counts.subtract(add_face=self._embedded)
+            counts["add_face"] -= self._embedded
             counts["embed_face"] = self._embedded
         return {kind: count for kind, count in counts.items() if count}
 
