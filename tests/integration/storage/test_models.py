@@ -95,7 +95,7 @@ def test_a_copied_user_has_the_embeddings_of_every_model(database: Database, app
         group = work.groups.get_or_create("other")
         (source,) = [entry.pk for entry in work.users.entries(app.pk, "ada")]
         work.faces.copy(source, work.users.insert(group, "ada"))
-    assert [row for row in snapshot(database, NEW, NEW_DIMENSION).values()] == [new_embedding(11).tolist()] * 2
+    assert list(snapshot(database, NEW, NEW_DIMENSION).values()) == [new_embedding(11).tolist()] * 2
 
 
 def test_what_one_app_adds_does_not_reach_another(database: Database, app: App) -> None:
