@@ -111,6 +111,7 @@ def _face(held: HeldFace, archive: zipfile.ZipFile, folder: str, *, embeddings: 
     }
     if embeddings and held.embedding is not None:
         content["embedding"] = held.embedding.tolist()
+        content["embeddings_of_other_models"] = {model: made.tolist() for model, made in held.by_others.items()}
     return content
 
 

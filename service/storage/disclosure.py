@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.models import further_embeddings
 from service.storage.rows import embedding_of, stored_face
 from service.storage.tables import face_tokens, faces, feedback, groups, users
 from service.values import Embedding, StoredFace
@@ -36,6 +37,8 @@ class HeldFace:
     quality: Mapping[str, Any] | None
     enrolled: datetime | None
     expires: datetime | None
+    by_others: Mapping[str, Embedding] = field(default_factory=dict)
+    """What further models made of it, while the library moves from one to another."""
 
 
 class DisclosureReader:
@@ -57,9 +60,8 @@ class DisclosureReader:
         for pk in self._execution.run(query).scalars().all():
             row = self._execution.run(sa.select(faces).where(faces.c.pk == pk)).one_or_none()
             if row is not None:
-                yield HeldFace(
-                    stored_face(row), row.model_id, embedding_of(row.embedding), row.quality, row.created, None
-                )
+                own, others = embedding_of(row.embedding), further_embeddings(self._execution, pk)
+                yield HeldFace(stored_face(row), row.model_id, own, row.quality, row.created, None, others)
 
     def remembered(self, app_pk: int, user_id: str) -> list[HeldFace]:
         """What is remembered under the tokens of the user's faces."""

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from service.errors import ModelChanged
 from service.storage.execution import Execution
 from service.storage.recording import Recording
-from service.storage.rows import embedding_bytes, stored_face
+from service.storage.rows import embedding_bytes, embedding_of, stored_face
 from service.storage.tables import apps, face_embeddings, faces, groups, identities, library_models, users
 from service.values import Embedding, StoredFace
 
@@ -85,6 +85,13 @@ def made_by(model_id: str) -> sa.ColumnElement[Any]:
         face_embeddings.c.face_pk == faces.c.pk, face_embeddings.c.model_id == model_id
     )
     return sa.case((faces.c.model_id == model_id, faces.c.embedding), else_=other.scalar_subquery())
+
+
+def further_embeddings(execution: Execution, face_pk: int) -> dict[str, Embedding]:
+    """What stands beside a face's own embedding, by model."""
+    query = sa.select(face_embeddings).where(face_embeddings.c.face_pk == face_pk)
+    found = {row.model_id: embedding_of(row.embedding) for row in execution.run(query)}
+    return {model_id: embedding for model_id, embedding in found.items() if embedding is not None}
 
 
 def _lacking(model_id: str) -> sa.ColumnElement[bool]:
