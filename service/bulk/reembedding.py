@@ -7,7 +7,7 @@ with in passes until little is missing; the last few are embedded while all writ
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -50,7 +50,7 @@ class Reembedding:
         damaged = min(len(self.unreadable), found.missing)
         return Coverage(found.embedded, found.missing - damaged, found.without_crop + damaged)
 
-    def catch_up(self) -> Iterator[int]:
+    def catch_up(self) -> Generator[int, None, None]:
         """Embed what is missing; gives the number of faces of each batch that was committed, until none is left.
 
         Raises ``ServiceUnavailable``; what was committed by then stays.

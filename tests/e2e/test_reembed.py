@@ -23,7 +23,7 @@ from tests.fixtures.places import environment
 from tests.fixtures.server import PROGRAM, Credentials, Home
 
 CORE, LIGHT = load_pack("core").model_id, load_pack("light").model_id
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 300.0
 GROUP = "people"
 
 
