@@ -43,7 +43,7 @@ def sort_pictures(folder: Path, app_id: str, group: str, output: Path, threads: 
     from service.parts import open_workbench
 
     configure_logging("warning", settings.log_format)
-    people: list[SortedPicture] | None = None
+    finished = False
     with stopped_by_signals(), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
         source = FolderSource(folder, Layout(group, make_ids=True), LARGEST_FILE)
         app = known_app(bench, app_id)
@@ -56,7 +56,8 @@ def sort_pictures(folder: Path, app_id: str, group: str, output: Path, threads: 
         people = sorting.people()
         _write(people, group, output / PEOPLE)
         sheets = draw(people, [name_of(each.person) for each in people], output)
-    if people is None:
+        finished = True
+    if not finished:
         typer.echo("interrupted; nothing was enrolled", err=True)
         raise typer.Exit(INTERRUPTED)
     _tell(people, report, sheets, folder, output, as_json=as_json)
