@@ -27,7 +27,7 @@ from service.calibration.scores import ScoreTable
 from service.values import Embeddings
 from tests.fixtures.places import SHARED
 
-QUICK_PICTURES = 300
+QUICK_PICTURES = 200
 MADE_FACES = {False: 50_000, True: 5_000}
 LEAST_F = 0.98
 LEAST_PRECISION = 0.99
