@@ -26,7 +26,7 @@ from service import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCES, BILL = ROOT / "docs" / "licences.md", ROOT / "docs" / "sbom.cdx.json"
-PACKS = ("core", "extended", "buffalo_l", "buffalo_s")
+PACKS = ("core", "light", "extended", "buffalo_l", "buffalo_s")
 
 _PIN = re.compile(r"^(?P<name>[\w.-]+)(\[[^\]]*\])?==(?P<version>[^\s;\\]+)(?:\s*;\s*(?P<marker>[^\\\n]+?))?\s*\\?$")
 

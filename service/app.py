@@ -26,9 +26,11 @@ from service.capture.risk import JudgeRisk
 from service.console import application as console
 from service.console.ports import Operator
 from service.face_keys import check_face_keys
+from service.generations import Generation, Generations
 from service.identity.enrolment import Enrolment
 from service.identity.register import Register
 from service.identity.verification import VerifyPerson
+from service.images.remote import PictureDownloader
 from service.images.video import VideoLimits
 from service.inference.admission import Admission
 from service.inference.engine import Engine
@@ -51,6 +53,7 @@ from service.parts import (
     follow,
     intake_of,
     keep_snapshots,
+    library_model,
     load_models,
     risk_limits,
 )
@@ -65,6 +68,7 @@ from service.recognition.selfie import VerifySelfie
 from service.recognition.video import VerifyVideo
 from service.search.protocol import FaceSearch
 from service.storage.engine import Database
+from service.storage.models import LibraryModel
 from service.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -75,40 +79,95 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Service:
-    """Every use case, ready to be called from many threads; made by ``open_service``."""
+    """Every use case, ready to be called from many threads; made by ``open_service``.
+
+    What depends on the weights is that of the current generation: ask for it anew with every request.
+    """
 
     settings: Settings
-    pack: PackManifest
     database: Database
-    catalog: FaceSearch
-    engine: Engine
+    generations: Generations
     admission: Admission
     apps: Apps
     audit: AuditTrail
     tokens: Tokens
     attempts: Attempts
     quotas: Quotas
-    detect: DetectFaces
-    compare: CompareFaces
-    liveness: VerifyLiveness
     liveness_sessions: LivenessSessions
-    video: VerifyVideo
-    selfie: VerifySelfie
-    identify: IdentifyFaces
-    ranking: RankFaces
-    person: VerifyPerson
     register: Register
-    enrolment: Enrolment
-    users: Users
-    memberships: Memberships
-    faces: Faces
-    groups: Groups
     feedback: Feedback
     envelope_keys: EnvelopeKeys
     open_envelope: OpenEnvelopes
-    judge_risk: JudgeRisk
     uploads: Uploads
     operator: Operator
+
+    @property
+    def pack(self) -> PackManifest:
+        return self.generations.current.pack
+
+    @property
+    def catalog(self) -> FaceSearch:
+        return self.generations.current.catalog
+
+    @property
+    def engine(self) -> Engine:
+        return self.generations.current.engine
+
+    @property
+    def detect(self) -> DetectFaces:
+        return self.generations.current.detect
+
+    @property
+    def compare(self) -> CompareFaces:
+        return self.generations.current.compare
+
+    @property
+    def liveness(self) -> VerifyLiveness:
+        return self.generations.current.liveness
+
+    @property
+    def video(self) -> VerifyVideo:
+        return self.generations.current.video
+
+    @property
+    def selfie(self) -> VerifySelfie:
+        return self.generations.current.selfie
+
+    @property
+    def identify(self) -> IdentifyFaces:
+        return self.generations.current.identify
+
+    @property
+    def ranking(self) -> RankFaces:
+        return self.generations.current.ranking
+
+    @property
+    def person(self) -> VerifyPerson:
+        return self.generations.current.person
+
+    @property
+    def enrolment(self) -> Enrolment:
+        return self.generations.current.enrolment
+
+    @property
+    def users(self) -> Users:
+        return self.generations.current.users
+
+    @property
+    def memberships(self) -> Memberships:
+        return self.generations.current.memberships
+
+    @property
+    def faces(self) -> Faces:
+        return self.generations.current.faces
+
+    @property
+    def groups(self) -> Groups:
+        return self.generations.current.groups
+
+    @property
+    def judge_risk(self) -> JudgeRisk:
+        return self.generations.current.judge_risk
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered. Asks the database; the weights were warmed before this object existed."""
@@ -125,17 +184,17 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
 
     Raises what ``open_admin`` raises, ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
     """
-    models = load_models(settings, progress=progress)
-    engine = models.engine
-    engine.warm_up()
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
         admin.apps.check_master_key()
         check_face_keys(admin.database)
-        catalog = catalog_of(stack, admin, engine)
-        catalog.load()
-        follow(stack, admin, catalog)
-        keep_snapshots(stack, admin, catalog)
+        shared = _Shared(admin, Admission(settings.inference_threads, settings.queue_limit), downloader_of(settings))
+        composing = _Composing(shared)
+        generations = composing.generations
+        stack.callback(generations.stop)
+        generations.begin(composing.load(library_model(admin), progress))
+        follow(stack, admin, generations)
+        generations.start()
         stack.callback(admin.audit.stop)
         admin.audit.start()
         upkeep = Upkeep(admin.database, risk_limits(settings), admin.audit)
@@ -143,7 +202,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep.start()
         stack.callback(admin.quotas.stop)
         admin.quotas.start()
-        yield _compose(stack, admin, models, catalog)
+        yield _compose(shared, generations)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -164,51 +223,111 @@ def create_app(service: Service) -> FastAPI:
     return api
 
 
-def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog: FaceSearch) -> Service:
-    settings, database = admin.settings, admin.database
-    engine, scores = models.engine, models.scores
-    admission = Admission(settings.inference_threads, settings.queue_limit)
-    downloader = downloader_of(settings)
-    intake = intake_of(admin, models, admission, downloader)
-    compare = CompareFaces(intake, scores)
-    limits = VideoLimits(
-        size=settings.max_video_bytes, seconds=settings.max_video_seconds, work=settings.max_video_seconds
-    )
-    watch = Watch(engine, None if models.reporter is None else models.reporter.analyst, admission, limits)
-    sessions = LivenessSessions(
-        database,
-        timedelta(seconds=settings.liveness_session_ttl),
-        [Action(digit) for digit in settings.liveness_actions],
-    )
-    identify = IdentifyFaces(intake, scores, database, catalog)
-    users = Users(intake, database, catalog.catch_up, keep_crops=settings.keep_crops)
+@dataclass(frozen=True)
+class _Shared:
+    """What all generations have in common."""
+
+    admin: Admin
+    admission: Admission
+    downloader: PictureDownloader
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        settings = self.admin.settings
+        return VideoLimits(
+            size=settings.max_video_bytes, seconds=settings.max_video_seconds, work=settings.max_video_seconds
+        )
+
+    @property
+    def liveness_sessions(self) -> LivenessSessions:
+        settings = self.admin.settings
+        return LivenessSessions(
+            self.admin.database,
+            timedelta(seconds=settings.liveness_session_ttl),
+            [Action(digit) for digit in settings.liveness_actions],
+        )
+
+
+class _Composing:
+    """Makes the generations, each of which finds the others when the library moves."""
+
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
+        self.generations = Generations(shared.admin.database, self.load)
+
+    def load(self, model: LibraryModel, progress: Progress | None = None) -> Generation:
+        """Fetched, loaded, warmed up, its index complete. Raises what ``open_service`` raises."""
+        admin = self._shared.admin
+        models = load_models(admin.settings, model, progress=progress)
+        models.engine.warm_up()
+        with contextlib.ExitStack() as stack:
+            catalog = catalog_of(stack, admin, models.engine)
+            catalog.load()
+            keep_snapshots(stack, admin, catalog)
+            return self._composed(models, catalog, stack)
+
+    def _composed(self, models: Models, catalog: FaceSearch, stack: contextlib.ExitStack) -> Generation:
+        shared, admin, scores = self._shared, self._shared.admin, models.scores
+        database, keep_crops = admin.database, admin.settings.keep_crops
+        intake = intake_of(admin, models, shared.admission, shared.downloader)
+        analyst = None if models.reporter is None else models.reporter.analyst
+        watch = Watch(models.engine, analyst, shared.admission, shared.video_limits)
+        compare = CompareFaces(intake, scores)
+        identify = IdentifyFaces(intake, scores, database, catalog, self._identify)
+        users = Users(intake, database, catalog.catch_up, keep_crops=keep_crops, by_model=self._users)
+        opener = SealedData(admin.apps.secret)
+        return Generation(
+            pack=models.pack,
+            engine=models.engine,
+            catalog=catalog,
+            detect=DetectFaces(intake),
+            compare=compare,
+            liveness=VerifyLiveness(intake),
+            video=VerifyVideo(watch, intake, scores, shared.liveness_sessions),
+            selfie=VerifySelfie(
+                intake, compare, shared.downloader.fetch, shared.admission, opener, shared.video_limits
+            ),
+            identify=identify,
+            ranking=RankFaces(intake, scores, database, identify, self._ranking),
+            person=VerifyPerson(intake, scores, authority_of(stack, admin, intake)),
+            enrolment=Enrolment(admin.register, intake, keep_portraits=keep_crops),
+            users=users,
+            memberships=Memberships(users, intake, database, catalog.catch_up),
+            faces=Faces(database, catalog.catch_up),
+            groups=Groups(database, catalog.catch_up),
+            judge_risk=JudgeRisk(intake, scores, database, admin.keyring, risk_limits(admin.settings)),
+            resources=stack.pop_all(),
+        )
+
+    # A library that has moved is searched, and written to, by what works with its model.
+
+    def _identify(self, model_id: str) -> IdentifyFaces | None:
+        found = self.generations.of(model_id)
+        return None if found is None else found.identify
+
+    def _ranking(self, model_id: str) -> RankFaces | None:
+        found = self.generations.of(model_id)
+        return None if found is None else found.ranking
+
+    def _users(self, model_id: str) -> Users | None:
+        found = self.generations.of(model_id)
+        return None if found is None else found.users
+
+
+def _compose(shared: _Shared, generations: Generations) -> Service:
+    admin, settings, database = shared.admin, shared.admin.settings, shared.admin.database
     return Service(
         settings=settings,
-        pack=models.pack,
         database=database,
-        catalog=catalog,
-        engine=engine,
-        admission=admission,
+        generations=generations,
+        admission=shared.admission,
         apps=admin.apps,
         audit=admin.audit,
         tokens=Tokens(admin.keyring),
         attempts=Attempts(settings.login_failures, settings.login_window),
         quotas=admin.quotas,
-        detect=DetectFaces(intake),
-        compare=compare,
-        liveness=VerifyLiveness(intake),
-        liveness_sessions=sessions,
-        video=VerifyVideo(watch, intake, scores, sessions),
-        selfie=VerifySelfie(intake, compare, downloader.fetch, admission, SealedData(admin.apps.secret), limits),
-        identify=identify,
-        ranking=RankFaces(intake, scores, database, identify),
-        person=VerifyPerson(intake, scores, authority_of(stack, admin, intake)),
+        liveness_sessions=shared.liveness_sessions,
         register=admin.register,
-        enrolment=Enrolment(admin.register, intake, keep_portraits=settings.keep_crops),
-        users=users,
-        memberships=Memberships(users, intake, database, catalog.catch_up),
-        faces=Faces(database, catalog.catch_up),
-        groups=Groups(database, catalog.catch_up),
         feedback=admin.feedback,
         uploads=Uploads(
             database,
@@ -224,5 +343,4 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
             max_picture_bytes=settings.max_body_bytes,
         ),
         operator=Operator(settings.home, admin.keyring.derive("console")),
-        judge_risk=JudgeRisk(intake, scores, database, admin.keyring, risk_limits(settings)),
     )

@@ -371,5 +371,13 @@ class StorageFull(ServiceUnavailable):
     """The database refuses to write (disk full, read-only)."""
 
 
+class ModelChanged(ServiceUnavailable):
+    """The library is in other weights, ``model_id``, than those that embedded the face."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"the library has moved to the weights {model_id}; once they are loaded this can be repeated")
+        self.model_id = model_id
+
+
 class AuthorityUnavailable(ServiceUnavailable):
     """The authority on identities does not answer, or not in a way that can be understood."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 
 from models import fetch
-from models.manifest import PackManifest, load_pack
+from models.manifest import ManifestError, PackManifest, load_pack
 from models.progress import Progress
 from service.administration import Admin, open_admin
 from service.calibration.liveness import LivenessTable
@@ -50,6 +50,7 @@ from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.settings import SettingsError
 from service.storage.listener import Listener
+from service.storage.models import LibraryModel
 from service.storage.source import PostgresChangeSource
 
 if TYPE_CHECKING:
@@ -80,12 +81,40 @@ class Workbench:
     downloader: PictureDownloader
 
 
-def load_models(settings: Settings, *, progress: Progress | None = None) -> Models:
-    """The weights of the chosen pack, fetched, checked and loaded, with their calibration.
+def library_model(admin: Admin) -> LibraryModel:
+    """The model that the library is in; of one that never moved, that of the pack that the settings name.
+
+    Raises ``models.errors.ModelsError`` for a setting that names no pack.
+    """
+    with admin.database.read() as reader:
+        active = reader.models.in_use().active
+    chosen = admin.settings.pack
+    if active is None:
+        return LibraryModel(chosen, load_pack(chosen).model_id)
+    if "pack" in admin.settings.model_fields_set and chosen != active.pack:
+        logger.warning(
+            "the library is in the pack %s, not in %s as AIPFACE_PACK says; moving it: aipface reembed --pack %s",
+            *(active.pack, chosen, chosen),
+        )
+    return active
+
+
+def load_library_models(admin: Admin, *, progress: Progress | None = None) -> Models:
+    """The weights that the library is in. Raises as ``load_models``."""
+    return load_models(admin.settings, library_model(admin), progress=progress)
+
+
+def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progress: Progress | None = None) -> Models:
+    """The weights of a pack, by default of that which the settings name, fetched, checked, loaded and calibrated.
 
     Raises ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
     """
-    pack = load_pack(settings.pack)
+    pack = load_pack(settings.pack if wanted is None else wanted.pack)
+    if wanted is not None and pack.model_id != wanted.model_id:
+        raise ManifestError(
+            f"the library is embedded by {wanted.model_id}, and the pack {pack.name} of this release is "
+            f"{pack.model_id}: run the release that it was embedded with"
+        )
     files = fetch.ensure(
         pack,
         settings.model_dir,
@@ -111,9 +140,9 @@ def open_workbench(
 
     Raises what ``open_service`` raises.
     """
-    models = models or load_models(settings, progress=progress)
     with open_admin(settings) as admin:
         check_face_keys(admin.database)
+        models = models or load_library_models(admin, progress=progress)
         downloader = downloader_of(settings)
         admission = Admission(settings.inference_threads, settings.queue_limit)
         yield Workbench(admin, models, intake_of(admin, models, admission, downloader), downloader)
@@ -122,8 +151,8 @@ def open_workbench(
 @contextlib.contextmanager
 def open_enrolment(settings: Settings, *, progress: Progress | None = None) -> Iterator[tuple[Admin, Enrolment]]:
     """What entering people into the register needs: weights, database, keys; no index. Raises as ``open_service``."""
-    models = load_models(settings, progress=progress)
     with open_admin(settings) as admin:
+        models = load_library_models(admin, progress=progress)
         admission = Admission(settings.inference_threads, settings.queue_limit)
         intake = intake_of(admin, models, admission, downloader_of(settings))
         yield admin, Enrolment(admin.register, intake, keep_portraits=settings.keep_crops)
@@ -204,23 +233,48 @@ def _in_memory(
     return catalog
 
 
-def follow(stack: contextlib.ExitStack, admin: Admin, catalog: FaceSearch) -> None:
-    """Keep the index and the apps' cache current with what other processes do."""
+class Followed(Protocol):
+    """What hears of changes; see ``service.generations.Generations``."""
+
+    def catalogs(self) -> Sequence[FaceSearch]:
+        """Everything that is searched, or will be."""
+        ...
+
+    def wake(self) -> None:
+        """The models that are in use may have changed."""
+        ...
+
+    def loaded(self) -> Sequence[str]:
+        """The ids of the models that can be searched with at once."""
+        ...
+
+
+def follow(stack: contextlib.ExitStack, admin: Admin, followed: Followed) -> None:
+    """Keep the indexes, the models and the apps' cache current with what other processes do."""
 
     def caught_up_and_forgotten() -> None:
-        catalog.catch_up_all()
+        followed.wake()
+        for catalog in followed.catalogs():
+            catalog.catch_up_all()
         admin.apps.forget()
+
+    def changed(app_pk: int, seq: int) -> None:
+        for catalog in followed.catalogs():
+            catalog.catch_up(app_pk, seq)
 
     def forget(app_pk: int) -> None:
         admin.apps.forget()
-        catalog.catch_up(app_pk)  # an app that was erased leaves no index behind
+        for catalog in followed.catalogs():
+            catalog.catch_up(app_pk)  # an app that was erased leaves no index behind
 
     listener = Listener(
         admin.database.url,
-        on_change=catalog.catch_up,
+        on_change=changed,
         on_app=forget,
         on_connect=caught_up_and_forgotten,
         on_lost=None if admin.embedded is None else admin.embedded.start,  # our own: bring it back
+        on_models=followed.wake,
+        loaded=followed.loaded,
     )
     stack.callback(listener.stop)
     listener.start()

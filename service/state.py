@@ -8,6 +8,7 @@ from models.manifest import PackManifest
 from service import __version__
 from service.api.ports import Check, Readiness
 from service.errors import ServiceUnavailable
+from service.generations import Generations
 from service.inference.admission import Admission
 from service.inference.engine import Engine
 from service.metrics import State, Storage
@@ -38,10 +39,18 @@ class Watched(Protocol):
     @property
     def catalog(self) -> FaceSearch: ...
 
+    @property
+    def generations(self) -> Generations: ...
+
 
 def readiness(service: Watched) -> Readiness:
     """Whether requests can be answered. Asks the database; the weights were warmed before the service existed."""
-    checks = (_weights(service.engine), _database(service.database), _index(service.database, service.catalog))
+    checks = (
+        _weights(service.engine),
+        _database(service.database),
+        _index(service.database, service.catalog),
+        service.generations.check(),
+    )
     return Readiness(all(check.ok for check in checks), checks)
 
 
@@ -56,7 +65,7 @@ def look(service: Watched) -> State:
         groups, faces, index_bytes = size.groups, size.faces, size.nbytes
     return State(
         version=__version__,
-        pack=service.settings.pack,
+        pack=service.pack.name,
         model_id=service.engine.model_id,
         providers=service.engine.providers,
         backend=service.settings.search_backend,

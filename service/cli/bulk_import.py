@@ -77,6 +77,10 @@ def import_pictures(
     doubles: Annotated[bool, typer.Option(help="Afterwards look for one person under two ids, and the other way.")] = (
         True
     ),
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Enrol nobody: sort a folder of nameless pictures into people.csv, for review."),
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Pictures computed at once; default: inference_threads.")
     ] = None,
@@ -88,6 +92,11 @@ def import_pictures(
     were refused: report.csv says which and why.
     """
     _check(source)
+    if cluster:
+        from service.cli.bulk_sort import sort_pictures
+
+        sort_pictures(source, app_id, group or "people", output, threads, as_json=as_json)
+        return
     settings = effective_settings(inference_threads=threads)
     from service.bulk.outcomes import csv_report
     from service.bulk.pictures import Layout
@@ -114,7 +123,7 @@ def import_pictures(
                     figures=figures,
                 )
             )
-            _prepare(output)
+            private_folder(output)
             with csv_report(output / REPORT) as report:
                 touched = _run(enrolling, report)
             pairs = _doubles(bench, app, touched, output) if doubles else []
@@ -133,6 +142,14 @@ def known_app(bench: Workbench, app_id: str) -> App:
     if app is None:
         raise Failure(f"there is no app {app_id}; aipface app list shows those there are", MISUSED)
     return app
+
+
+def private_folder(output: Path) -> None:
+    """The folder of the reports: they name people, so that others may not look into it. Raises ``Failure``."""
+    try:
+        output.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"{output} cannot be made: {error.strerror}", MISUSED) from None
 
 
 def _check(path: Path) -> None:
@@ -158,14 +175,6 @@ def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbe
         return TableSource(path, pictures or path.parent, layout, LARGEST_FILE, bench.downloader.fetch)
     except SourceError as error:
         raise Failure(str(error), MISUSED) from None
-
-
-def _prepare(output: Path) -> None:
-    """The folder of the reports: they name people, so that others may not look into it."""
-    try:
-        output.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"{output} cannot be made: {error.strerror}", MISUSED) from None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from models.manifest import PackManifest
     from service.settings import Settings
     from service.storage.engine import Database
+    from service.storage.models import ModelReader
 
 LEAST_FREE_BYTES = 2**30
 """Free space below which PostgreSQL's own files may soon not fit."""
@@ -134,7 +135,7 @@ def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:
                 database = Database(address, pool_size=1)
                 try:
                     with database.read() as reader:
-                        yield _index(reader.faces.count_by_model(), model_id)
+                        yield _index(reader.models, model_id)
                     yield _face_keys(settings, database)
                 finally:
                     database.close()
@@ -168,13 +169,20 @@ def _face_keys(settings: Settings, database: Database) -> Check:
     return Check(name, not (settings.encrypt_faces == "only" and plain), found, "aipface key seal-faces")
 
 
-def _index(counts: dict[str, int], model_id: str) -> Check:
-    others = {name: count for name, count in counts.items() if name != model_id}
-    found = f"{counts.get(model_id, 0)} faces of {model_id}"
-    if others:
-        strangers = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
-        found += f"; not searchable with this pack: {strangers}"
-    return Check("index", not others, found, "go back to the pack they were enrolled with, or enrol them again")
+def _index(models: ModelReader, set_to: str) -> Check:
+    """What can be searched with the library's model, which is that of the settings until it is moved."""
+    in_use = models.in_use()
+    model_id = set_to if in_use.active is None else in_use.active.model_id
+    coverage = models.coverage(model_id)
+    found = f"{coverage.embedded} faces of {model_id}"
+    if in_use.target is not None:
+        found += f"; moving to {in_use.target.model_id}"
+    if in_use.previous is not None:
+        found += f"; can go back to {in_use.previous.model_id}"
+    strangers = coverage.missing + coverage.without_crop
+    if strangers:
+        found += f"; not searchable with this model: {strangers}"
+    return Check("index", not strangers, found, "aipface reembed, with the pack that it shall be, or enrol them again")
 
 
 def _snapshots(settings: Settings) -> Check:

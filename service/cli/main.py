@@ -22,6 +22,7 @@ from service.cli.identity import identity
 from service.cli.inspect_picture import inspect_picture
 from service.cli.keys import keys
 from service.cli.packs import packs
+from service.cli.reembed import reembed
 from service.cli.serve import serve
 from service.cli.show_settings import show_settings
 from service.cli.tls import tls
@@ -55,6 +56,7 @@ application.command(name="inspect")(inspect_picture)
 application.command(name="import")(import_pictures)
 application.command()(export)
 application.command()(copy)
+application.command()(reembed)
 application.command(name="settings")(show_settings)
 
 

@@ -52,7 +52,7 @@ class VerifyPerson:
         known = self._confirmed(app, claim, validity, picture=True)
         if known.embedding is None:
             raise ReferencePictureMissing
-        return self._scores.score(float(np.dot(face.embedding, known.embedding)))
+        return self._scores.score(float(np.dot(self._intake.embedding(face), known.embedding)))
 
     def _confirmed(self, app: App, claim: Claim, validity: Validity | None, *, picture: bool) -> Attestation:
         known = self._authority.ask(app, claim, picture=picture)

@@ -38,6 +38,11 @@ LEAST_SKETCHED_SIDE = 160.0
 outlines and portraits show fewer pixels than it has."""
 
 
+def nowhere(model_id: str) -> None:
+    """Where to find what works with another model, in a process that has loaded one only."""
+    del model_id
+
+
 class Admission(Protocol):
     """Bounded admission in front of the processor-heavy part; see ``service.inference.admission``."""
 
@@ -210,11 +215,14 @@ class Intake:
             )
 
     def embedding(self, face: SeenFace) -> Embedding:
-        """``(dimension,)`` float32 of unit length, of a face that ``faces`` gave. Raises ``Overloaded``."""
-        if face.known_embedding is not None:
-            return face.known_embedding
+        """``(dimension,)`` float32 of unit length, by this intake's model, of a face that any intake's ``faces`` gave.
+
+        Raises ``Overloaded``.
+        """
+        if face.embedded_by(self.model_id):
+            return face.embedding_by(self._engine)
         with self._admission.permit():
-            return face.embedding
+            return face.embedding_by(self._engine)
 
     def reference(self, picture: bytes) -> SeenFace:
         """The largest face of a picture that no app sent: embedded, with its portrait, without a token.

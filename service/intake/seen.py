@@ -77,6 +77,7 @@ class SeenFace:
         self.points = points
         self.report = FaceReport()
         self._origin = origin
+        self._by_others: dict[str, Embedding] = {}
 
     def examine(self, reporter: Reporter, fields: frozenset[FaceField], controls: Controls) -> None:
         """Read what was asked for and check the controls; ``report`` tells the outcome."""
@@ -104,6 +105,23 @@ class SeenFace:
         """The embedding if it has been made already, else ``None``."""
         return self.__dict__.get("embedding")
 
+    @property
+    def model_id(self) -> str:
+        """Names the weights that ``embedding`` comes from."""
+        return self._origin.model_id
+
+    def embedding_by(self, engine: FaceEngine) -> Embedding:
+        """What another model makes of the same face; made once."""
+        if engine.model_id == self.model_id:
+            return self.embedding
+        if engine.model_id not in self._by_others:
+            self._by_others[engine.model_id] = self._origin.embedding_by(engine)
+        return self._by_others[engine.model_id]
+
+    def embedded_by(self, model_id: str) -> bool:
+        """Whether ``embedding_by`` has nothing to compute for this model."""
+        return self.known_embedding is not None if model_id == self.model_id else model_id in self._by_others
+
 
 class FoundFace:
     """Where a face of this request's picture comes from.
@@ -122,9 +140,18 @@ class FoundFace:
         self._factor = factor
         self.frame = (0.0, 0.0, 1 / factor)
 
+    @property
+    def model_id(self) -> str:
+        """Of the engine that found the face."""
+        return self._engine.model_id
+
     def embedding(self) -> Embedding:
         """Align and embed from the picture."""
-        return _only_row(self._engine.embed([self._engine.align(self._prepared, self._face.points)]))
+        return self.embedding_by(self._engine)
+
+    def embedding_by(self, engine: FaceEngine) -> Embedding:
+        """The same by any engine, from the points that this one found."""
+        return _only_row(engine.embed([engine.align(self._prepared, self._face.points)]))
 
     def look(self) -> Look:
         """The picture itself."""
@@ -158,12 +185,19 @@ class RememberedFace:
         self._embedding = embedding
         self.frame = stored.frame
 
+    @property
+    def model_id(self) -> str:
+        """Of the engine that is in use."""
+        return self._engine.model_id
+
     def embedding(self) -> Embedding:
         """The embedding that was kept, else one made from the portrait."""
-        if self._embedding is not None:
-            return self._embedding
+        return self.embedding_by(self._engine) if self._embedding is None else self._embedding
+
+    def embedding_by(self, engine: FaceEngine) -> Embedding:
+        """Made from the portrait."""
         face = self.look()
-        return _only_row(self._engine.embed([self._engine.align(face.image, face.face.points)]))
+        return _only_row(engine.embed([engine.align(face.image, face.face.points)]))
 
     def look(self) -> Look:
         """The portrait.

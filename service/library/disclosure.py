@@ -113,6 +113,7 @@ def _face(held: HeldFace, archive: zipfile.ZipFile, folder: str, *, embeddings: 
         content["embedding"] = held.embedding.tolist()
     if held.damaged:
         content["damaged"] = True
+        content["embeddings_of_other_models"] = {model: made.tolist() for model, made in held.by_others.items()}
     return content
 
 

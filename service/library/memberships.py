@@ -49,18 +49,20 @@ class Memberships:
         all of them, ``TooManyFaces``, ``GroupNotFound`` for a group of a scene, and what the intake raises.
         """
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
-        with self._database.write(app.pk) as work:
-            added = 0
+
+        def added(users: Users, work: UnitOfWork) -> None:
+            count = 0
             for group_id in group_ids:
                 group = made_in_scene(work, group_id, None)
                 try:
-                    self._users.enrol(work, group, user_id, user_info, action, face)
+                    users.enrol(work, group, user_id, user_info, action, face)
                 except FaceExists:  # told before anything of this group was written
                     continue
-                added += 1
-            if not added:
+                count += 1
+            if not count:
                 raise FaceExists
-        self._published(app.pk, work.seq)
+
+        self._users.written(app, face, added)
         return face
 
     def update(
@@ -79,10 +81,12 @@ class Memberships:
         with self._database.read(app.pk) as reader:  # before the expensive part; looked at again below
             self._groups_of(reader, app, group_ids, user_id)
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
-        with self._database.write(app.pk) as work:
+
+        def replaced(users: Users, work: UnitOfWork) -> None:
             for group in self._groups_of(work, app, group_ids, user_id):
-                self._users.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)
-        self._published(app.pk, work.seq)
+                users.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)
+
+        self._users.written(app, face, replaced)
         return face
 
     def get(self, app: App, group_ids: GroupIds, user_id: str) -> Entries:

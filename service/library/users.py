@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import replace
 
 from service.errors import (
     DestinationGroupNotFound,
     FaceExists,
+    ModelChanged,
     TooManyFaces,
     UserAlreadyInGroup,
     UserNotFound,
 )
 from service.intake.controls import Controls
-from service.intake.intake import Intake
+from service.intake.intake import Intake, nowhere
 from service.intake.seen import SeenFace
 from service.library.faces import user_in_group
 from service.library.groups import Published, group_in_scene, made_in_scene
@@ -38,7 +40,17 @@ class EnrolAction(str, enum.Enum):
 class Users:
     """The ``faceset/user/*`` calls."""
 
-    def __init__(self, intake: Intake, database: Database, published: Published, *, keep_crops: bool) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        database: Database,
+        published: Published,
+        *,
+        keep_crops: bool,
+        by_model: Callable[[str], Users | None] = nowhere,
+    ) -> None:
+        """``by_model`` finds the ``Users`` of another model that the library has moved to, where that is loaded."""
+        self._by_model = by_model
         self._intake = intake
         self._database = database
         self._published = published
@@ -61,17 +73,36 @@ class Users:
         ``MAX_FACES_PER_USER``, ``GroupNotFound`` for a group of another scene, and what the intake raises.
         """
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
-        with self._database.write(app.pk) as work:
-            self.enrol(work, made_in_scene(work, group_id, scene), user_id, user_info, action, face)
-        self._published(app.pk, work.seq)
+
+        def enrolled(users: Users, work: UnitOfWork) -> None:
+            users.enrol(work, made_in_scene(work, group_id, scene), user_id, user_info, action, face)
+
+        self.written(app, face, enrolled)
         return face
+
+    def written(self, app: App, face: SeenFace, work_on: Callable[[Users, UnitOfWork], None]) -> None:
+        """Do something with a face in one unit of work, by the model that the library is in by then.
+
+        Raises ``ModelChanged`` when that is not loaded here, and what ``work_on`` raises.
+        """
+        _ = self._intake.embedding(face)  # outside of the transaction
+        try:
+            with self._database.write(app.pk) as work:
+                work_on(self, work)
+        except ModelChanged as changed:
+            moved = self._by_model(changed.model_id)
+            if moved is None or moved is self:
+                raise
+            moved.written(app, face, work_on)
+        else:
+            self._published(app.pk, work.seq)
 
     def enrol(
         self, work: UnitOfWork, group: int, user_id: str, user_info: str | None, action: EnrolAction, face: SeenFace
     ) -> None:
         """Give a user of a group a face that has been embedded; the part of ``add`` that writes.
 
-        Raises ``FaceExists``, ``TooManyFaces``.
+        Raises ``FaceExists``, ``TooManyFaces``, ``ModelChanged``.
         """
         user = work.users.pk(group, user_id)
         if user is None:
@@ -86,7 +117,7 @@ class Users:
             if user_info is not None:
                 work.users.set_info(user, user_info)
         stored = face.stored if self._keep_crops else replace(face.stored, portrait=None)
-        work.faces.insert(user, stored, self._intake.model_id, face.embedding)
+        work.faces.insert(user, stored, self._intake.model_id, self._intake.embedding(face))
 
     def update(
         self,
@@ -106,10 +137,12 @@ class Users:
         with self._database.read(app.pk) as reader:  # before the expensive part; looked at again below
             _enrolled(reader, app, group_id, user_id, scene)
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
-        with self._database.write(app.pk) as work:
+
+        def replaced(users: Users, work: UnitOfWork) -> None:
             group = _enrolled(work, app, group_id, user_id, scene)
-            self.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)
-        self._published(app.pk, work.seq)
+            users.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)
+
+        self.written(app, face, replaced)
         return face
 
     def get(self, app: App, group_id: str, user_id: str) -> list[UserEntry]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from service.calibration.scores import ScoreTable
 from service.errors import GroupNotFound, NoMatch, UserNotFound
 from service.intake.controls import NO_CONTROLS, Controls
-from service.intake.intake import Intake
+from service.intake.intake import Intake, nowhere
 from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.search.protocol import FaceSearch
@@ -58,16 +58,31 @@ class _Scope:
     group_pks: tuple[int, ...]
     user_pks: tuple[int, ...] | None
     head: int
+    model_id: str | None
+    """Of the model that the library is in."""
 
 
 class IdentifyFaces:
-    """The ``search`` and ``multi-search`` calls."""
+    """The ``search`` and ``multi-search`` calls.
 
-    def __init__(self, intake: Intake, scores: ScoreTable, database: Database, catalog: FaceSearch) -> None:
+    A library may move to another model while a face is being embedded: what it is in is read together with where to
+    look, and the search goes on in that model's ``IdentifyFaces``, which embeds the face anew.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        scores: ScoreTable,
+        database: Database,
+        catalog: FaceSearch,
+        by_model: Callable[[str], IdentifyFaces | None] = nowhere,
+    ) -> None:
+        """``by_model`` finds the one of another model, where that is loaded."""
         self._intake = intake
         self._scores = scores
         self._database = database
         self._catalog = catalog
+        self._by_model = by_model
 
     def search(self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions) -> Identification:
         """Look for the largest face of the picture.
@@ -77,7 +92,7 @@ class IdentifyFaces:
         """
         (face,) = self._faces(app, source, options, 1)
         self._intake.remember(app, [face])
-        matches = self._matches(app, [face], group_ids, options)[0]
+        matches = self.matches(app, [face], group_ids, options)[0]
         if not matches:
             raise NoMatch
         return Identification(face, matches)
@@ -91,7 +106,7 @@ class IdentifyFaces:
         """
         faces = self._faces(app, source, options, options.max_faces)
         self._intake.remember(app, faces)
-        matches = self._matches(app, faces, group_ids, options)
+        matches = self.matches(app, faces, group_ids, options)
         if not any(matches):
             raise NoMatch
         return [Identification(face, found) for face, found in zip(faces, matches, strict=True)]
@@ -107,10 +122,15 @@ class IdentifyFaces:
             skip_failing=True,
         )
 
-    def _matches(
+    def matches(
         self, app: App, faces: Sequence[SeenFace], group_ids: Sequence[str], options: SearchOptions
     ) -> list[tuple[Match, ...]]:
+        """Whom each face matches, by the model that the library is in. Raises as ``search``, but for ``NoMatch``."""
         scope = self._scope(app, group_ids, options)
+        if scope.model_id not in (None, self._intake.model_id):
+            moved = self._by_model(scope.model_id)
+            if moved is not None:
+                return moved.matches(app, faces, group_ids, options)
         self._catalog.catch_up(app.pk, scope.head)
         hits = [self._hits(app, face, scope, options) for face in faces]
         return self._describe(app, faces, hits, options)
@@ -126,16 +146,17 @@ class IdentifyFaces:
                 users = tuple(reader.users.pks(groups, options.user_id))
                 if not users:
                     raise UserNotFound
-            return _Scope(groups, users, scope.head)
+            return _Scope(groups, users, scope.head, scope.model_id)
 
     def _hits(self, app: App, face: SeenFace, scope: _Scope, options: SearchOptions) -> list[Hit]:
         least = self._scores.similarity(options.threshold)
+        probe = self._intake.embedding(face)
         if scope.user_pks is not None:
-            hits = self._catalog.search_user(app.pk, scope.group_pks, scope.user_pks, face.embedding)
+            hits = self._catalog.search_user(app.pk, scope.group_pks, scope.user_pks, probe)
             return [hit for hit in hits if hit.similarity >= least]
         # A person enrolled in several of the groups is one answer: ask for enough to fill the list after merging.
         wanted = options.max_users * len(scope.group_pks)
-        return self._catalog.search(app.pk, scope.group_pks, face.embedding, wanted, least)
+        return self._catalog.search(app.pk, scope.group_pks, probe, wanted, least)
 
     def _describe(
         self, app: App, faces: Sequence[SeenFace], hits: Sequence[Sequence[Hit]], options: SearchOptions

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from service.calibration.scores import ScoreTable
 from service.errors import UserNotFound
-from service.intake.intake import Intake
+from service.intake.intake import Intake, nowhere
 from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.recognition.identify import Identification, IdentifyFaces, Match, SearchOptions
@@ -47,7 +47,16 @@ class RankFaces:
     Scores are taken from the embeddings in the database, not from the index: a user has 20 faces at most in a group.
     """
 
-    def __init__(self, intake: Intake, scores: ScoreTable, database: Database, identify: IdentifyFaces) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        scores: ScoreTable,
+        database: Database,
+        identify: IdentifyFaces,
+        by_model: Callable[[str], RankFaces | None] = nowhere,
+    ) -> None:
+        """``by_model`` finds the one of another model that the library has moved to, where that is loaded."""
+        self._by_model = by_model
         self._intake = intake
         self._scores = scores
         self._database = database
@@ -70,7 +79,7 @@ class RankFaces:
         if not users:
             raise UserNotFound
         face = self._intake.faces(app, source, embed=True, fields=fields)[0]
-        return Verification(face, self._best(app, face, users, limit))
+        return Verification(face, self.best(app, face, users, limit))
 
     def identify(
         self, app: App, source: ImageSource, group_ids: Sequence[str], options: SearchOptions, faces_per_user: int
@@ -84,7 +93,7 @@ class RankFaces:
     def _ranked(self, app: App, found: Identification, match: Match, limit: int) -> RankedMatch:
         if limit == 1:
             return RankedMatch(match, (match.score,))
-        scores = self._best(app, found.face, self._users(app, [match.group_id], match.user_id), limit)
+        scores = self.best(app, found.face, self._users(app, [match.group_id], match.user_id), limit)
         return RankedMatch(match, scores or (match.score,))  # deleted meanwhile: what the index knew
 
     def _users(self, app: App, group_ids: Sequence[str], user_id: str) -> list[int]:
@@ -92,11 +101,17 @@ class RankFaces:
             groups = list(reader.groups.pks_in_scene(app.pk, group_ids, None).values())
             return reader.users.pks(groups, user_id) if groups else []
 
-    def _best(self, app: App, face: SeenFace, users: Sequence[int], limit: int) -> tuple[float, ...]:
+    def best(self, app: App, face: SeenFace, users: Sequence[int], limit: int) -> tuple[float, ...]:
+        """The best scores of a face with the faces of some users, by the model that the library is in."""
         with self._database.read(app.pk) as reader:
+            active = reader.models.active_id()
             enrolled = reader.faces.embeddings_of_users(users, self._intake.model_id)
+        moved = None if active in (None, self._intake.model_id) else self._by_model(active)
+        if moved is not None:
+            return moved.best(app, face, users, limit)
+        probe = self._intake.embedding(face)
         scores = [
-            IDENTITY_SCORE if token == face.token else self._scores.score(float(np.dot(face.embedding, embedding)))
+            IDENTITY_SCORE if token == face.token else self._scores.score(float(np.dot(probe, embedding)))
             for token, embedding in enrolled
         ]
         return tuple(sorted(scores, reverse=True)[:limit])

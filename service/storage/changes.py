@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.models import made_by
 from service.storage.sealing import Place, Sealing
 from service.storage.tables import change_heads, changes, faces
 from service.values import Change, ChangeKind, ChangeMark, Embedding
@@ -43,12 +44,9 @@ class ChangeReader:
 
         One that cannot be opened counts as not there.
         """
-        added = sa.and_(
-            changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk, faces.c.model_id == model_id
-        )
-        query = sa.select(*_MARK, faces.c.user_pk.label("owner_pk"), faces.c.token, faces.c.embedding).join_from(
-            changes, faces, added, isouter=True
-        )
+        added = sa.and_(changes.c.kind == int(ChangeKind.ADD_FACE), faces.c.pk == changes.c.face_pk)
+        columns = (*_MARK, faces.c.user_pk.label("owner_pk"), faces.c.token, made_by(model_id).label("embedding"))
+        query = sa.select(*columns).join_from(changes, faces, added, isouter=True)
         query = query.where(changes.c.app_pk == app_pk, changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         return [
             Change(

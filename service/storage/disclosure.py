@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.models import further_embeddings
 from service.storage.rows import stored_face
 from service.storage.sealing import FaceSealing, Place, Sealing
 from service.storage.tables import face_tokens, faces, feedback, groups, users
@@ -39,6 +40,8 @@ class HeldFace:
     expires: datetime | None
     damaged: bool
     """Whether something of it is there and cannot be opened."""
+    by_others: Mapping[str, Embedding] = field(default_factory=dict)
+    """What further models made of it, while the library moves from one to another."""
 
 
 class DisclosureReader:
@@ -61,7 +64,11 @@ class DisclosureReader:
         for pk in self._execution.run(query).scalars().all():
             row = self._execution.run(sa.select(faces).where(faces.c.pk == pk)).one_or_none()
             if row is not None:
-                yield _held(self._sealing.enrolled, row, Place(row.app_pk, user_pk, row.token))
+                place = Place(row.app_pk, user_pk, row.token)
+                held = _held(self._sealing.enrolled, row, place)
+                others = further_embeddings(self._execution, self._sealing.enrolled, pk, place)
+                whole = {model_id: embedding for model_id, embedding in others.items() if embedding is not None}
+                yield replace(held, by_others=whole, damaged=held.damaged or len(whole) < len(others))
 
     def remembered(self, app_pk: int, user_id: str) -> list[HeldFace]:
         """What is remembered under the tokens of the user's faces."""

@@ -26,6 +26,8 @@ from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.identities import IdentityReader, IdentityWriter
 from service.storage.liveness_sessions import LivenessSessionWriter
+from service.storage.models import PRESENCE, FaceEmbeddings, ModelReader
+from service.storage.moving import ModelWriter, Standstill
 from service.storage.quotas import QuotaReader, QuotaWriter
 from service.storage.recording import Recording
 from service.storage.sealed import SealedWriter
@@ -65,6 +67,7 @@ class Reader:
         self.audit = AuditReader(execution)
         self.disclosure = DisclosureReader(execution, sealing)
         self.face_keys = FaceKeyReader(execution, sealing)
+        self.models = ModelReader(execution, sealing.enrolled)
 
 
 class UnitOfWork:
@@ -78,6 +81,7 @@ class UnitOfWork:
         self.groups = GroupWriter(execution, recording)
         self.users = UserWriter(execution, recording)
         self.faces = FaceWriter(execution, recording, sealing.enrolled)
+        self.embeddings = FaceEmbeddings(execution, recording, sealing.enrolled)
         self.tokens = TokenReader(execution, sealing.remembered)
         self.erasing = EraseWriter(execution)
         self.detail: dict[str, int] = {}
@@ -116,6 +120,7 @@ class Administration:
         self.quotas = QuotaWriter(execution)
         self.sealed = SealedWriter(execution)
         self.face_keys = FaceKeyWriter(execution, sealing)
+        self.models = ModelWriter(execution, sealing.enrolled)
 
 
 class Database:
@@ -183,6 +188,22 @@ class Database:
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Administration(execution, self._audit_key, self.sealing)
             execution.commit()
+
+    @contextlib.contextmanager
+    def standstill(self) -> Iterator[Standstill]:
+        """Hold up the writers of all apps, for moving the library: committed at the end, undone when it raises."""
+        act = guard.all_apps_within_transaction
+        with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
+            yield Standstill(execution, self.sealing.enrolled)
+            execution.commit()
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[bool]:
+        """Whether nobody else is moving the library to another model; nobody begins to until the end of the block."""
+        with self.bulk() as connection:
+            connection.autocommit = True
+            row = connection.execute("SELECT pg_try_advisory_lock(%s, -1)", (PRESENCE,)).fetchone()
+            yield row == (True,)
 
     @contextlib.contextmanager
     def remembering(self, app_pk: int) -> Iterator[TokenWriter]:

@@ -12,13 +12,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from service.storage.execution import Execution
 from service.storage.sealing import FaceSealing, Place, Sealing, sealed_under
-from service.storage.tables import apps, face_keys, face_tokens, faces, groups, users
+from service.storage.tables import apps, face_embeddings, face_keys, face_tokens, faces, groups, users
 
 ROWS_AT_ONCE = 200
 """Rows of one transaction; a face takes about 25 KB."""
 
 
 REMEMBERED = "remembered faces"
+FURTHER = "embeddings of further models"
 
 
 class Wish(enum.Enum):
@@ -52,6 +53,14 @@ class _Kind:
 
 KINDS = {
     "faces": _Kind(faces, (faces.c.pk,), faces, faces.c.user_pk, faces.c.token),
+    FURTHER: _Kind(
+        face_embeddings,
+        (face_embeddings.c.face_pk, face_embeddings.c.model_id),
+        face_embeddings.join(faces, faces.c.pk == face_embeddings.c.face_pk),
+        faces.c.user_pk,
+        faces.c.token,
+        ("embedding",),
+    ),
     REMEMBERED: _Kind(
         face_tokens, (face_tokens.c.app_pk, face_tokens.c.token), face_tokens, sa.literal(0), face_tokens.c.token
     ),
@@ -92,8 +101,13 @@ class FaceKeyReader:
 
     def any_plain(self) -> bool:
         """Whether there is an enrolled face that is not sealed."""
-        query = sa.select(faces.c.pk).where(KINDS["faces"].key_id.is_(None)).limit(1)
-        return self._execution.run(query).scalar_one_or_none() is not None
+        return any(
+            self._execution.run(
+                sa.select(sa.literal(1)).select_from(kind.table).where(kind.key_id.is_(None)).limit(1)
+            ).scalar_one_or_none()
+            is not None
+            for kind in (KINDS["faces"], KINDS[FURTHER])
+        )
 
     def counts(self, kind: str) -> dict[bytes | None, int]:
         """How many embeddings of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
@@ -108,19 +122,29 @@ class FaceKeyReader:
         return int(self._execution.run(query.where(_unlike(KINDS[kind], wish, key_id))).scalar_one())
 
     def broken(self) -> Iterator[BrokenFace]:
-        """Enrolled faces that cannot be opened; reads every embedding and every crop."""
-        sealing, last = self._sealing.enrolled, 0
-        names = (apps.c.app_id, groups.c.name.label("group_id"), users.c.name.label("user_id"))
-        joined = faces.join(users, users.c.pk == faces.c.user_pk).join(groups, groups.c.pk == users.c.group_pk)
-        query = sa.select(faces, *names).select_from(joined.join(apps, apps.c.pk == faces.c.app_pk))
-        while True:
-            rows = self._execution.run(query.where(faces.c.pk > last).order_by(faces.c.pk).limit(ROWS_AT_ONCE)).all()
-            for row in rows:
+        """Enrolled faces that cannot be opened; reads every embedding and every crop.
+
+        One whose embeddings by several models cannot be opened comes several times.
+        """
+        sealing = self._sealing.enrolled
+        for kind in (KINDS["faces"], KINDS[FURTHER]):
+            for row in self._all(kind):
                 if _opened(sealing, row, Place(row.app_pk, row.user_pk, row.token)) is None:
                     yield BrokenFace(row.app_id, row.group_id, row.user_id, row.token)
-            if not rows:
-                return
-            last = rows[-1].pk
+
+    def _all(self, kind: _Kind) -> Iterator[sa.Row[Any]]:
+        """Every row of enrolled faces with the names of whose it is, some at a time."""
+        names = (apps.c.app_id, groups.c.name.label("group_id"), users.c.name.label("user_id"))
+        joined = kind.source.join(users, users.c.pk == faces.c.user_pk).join(groups, groups.c.pk == users.c.group_pk)
+        columns = dict.fromkeys((*kind.order, faces.c.app_pk, faces.c.user_pk, faces.c.token, kind.table.c.model_id))
+        query = sa.select(*columns, *(kind.table.c[name] for name in kind.sealed), *names)
+        query = query.select_from(joined.join(apps, apps.c.pk == faces.c.app_pk)).order_by(*kind.order)
+        rows: Sequence[sa.Row[Any]] = self._execution.run(query.limit(ROWS_AT_ONCE)).all()
+        while rows:
+            yield from rows
+            last = (sa.literal(getattr(rows[-1], column.name)) for column in kind.order)
+            after = sa.tuple_(*kind.order) > sa.tuple_(*last)
+            rows = self._execution.run(query.where(after).limit(ROWS_AT_ONCE)).all()
 
 
 class FaceKeyWriter(FaceKeyReader):

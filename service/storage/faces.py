@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,11 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSONB, Insert, insert
 
 from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
 from service.storage.execution import Execution, Parameters
+from service.storage.models import FaceEmbeddings, made_by
 from service.storage.recording import Recording
 from service.storage.rows import RememberedFace, face_columns, stored_face
 from service.storage.sealing import Place, Sealing
-from service.storage.tables import faces, groups, users
+from service.storage.tables import face_embeddings, faces, groups, users
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
 # NULL in the column means "not known"; without this it would be the JSON value null.
@@ -91,27 +93,27 @@ class FaceReader:
 
     def embeddings_of_users(self, user_pks: Sequence[int], model_id: str) -> list[tuple[str, Embedding]]:
         """Token and embedding of every face of some users that this model has seen, in the order of enrolment."""
-        query = sa.select(faces.c.app_pk, faces.c.user_pk, faces.c.token, faces.c.embedding).where(
-            faces.c.user_pk.in_(user_pks), faces.c.model_id == model_id
-        )
-        rows = self._execution.run(query.order_by(faces.c.pk))
+        columns = (faces.c.app_pk, faces.c.user_pk, faces.c.token, made_by(model_id).label("embedding"))
+        rows = self._execution.run(sa.select(*columns).where(faces.c.user_pk.in_(user_pks)).order_by(faces.c.pk))
         opened = ((row.token, self._sealing.embedding(row.embedding, _place(row), model_id)) for row in rows)
         return [(token, embedding) for token, embedding in opened if embedding is not None]
 
     def count_by_model(self) -> dict[str, int]:
-        """How many faces of all apps each model embedded."""
-        query = sa.select(faces.c.model_id, sa.func.count().label("faces")).group_by(faces.c.model_id)
-        return {row.model_id: row.faces for row in self._execution.run(query)}
+        """How many faces of all apps each model embedded; one that several did counts for each."""
+        counts: Counter[str] = Counter()
+        for model_id in (faces.c.model_id, face_embeddings.c.model_id):
+            query = sa.select(model_id, sa.func.count().label("faces")).group_by(model_id)
+            counts.update({row.model_id: row.faces for row in self._execution.run(query)})
+        return dict(counts)
 
     def stored_by_token(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
         """An enrolled face of the app by its token, whoever it belongs to, preferably with ``model_id``'s embedding.
 
         One that cannot be opened counts as not there.
         """
-        ours = faces.c.model_id == model_id
-        query = sa.select(faces, sa.case((ours, faces.c.embedding)).label("usable"))
-        query = query.where(faces.c.app_pk == app_pk, faces.c.token == token)
-        row = self._execution.run(query.order_by(ours.desc(), faces.c.pk.desc()).limit(1)).one_or_none()
+        usable = made_by(model_id).label("usable")
+        query = sa.select(faces, usable).where(faces.c.app_pk == app_pk, faces.c.token == token)
+        row = self._execution.run(query.order_by(usable.is_(None), faces.c.pk.desc()).limit(1)).one_or_none()
         if row is None:
             return None
         portrait = self._sealing.portrait(row.portrait, _place(row))
@@ -140,6 +142,7 @@ class FaceWriter(FaceReader):
     def __init__(self, execution: Execution, recording: Recording, sealing: Sealing) -> None:
         super().__init__(execution, sealing)
         self._recording = recording
+        self._embeddings = FaceEmbeddings(execution, recording, sealing)
 
     def insert(
         self,
@@ -149,7 +152,11 @@ class FaceWriter(FaceReader):
         embedding: Embedding,
         quality: Mapping[str, Any] | None = None,
     ) -> int:
-        """Give a user a face; raises :class:`FaceExists` for a token that the user has, :class:`UserNotFound`."""
+        """Give a user a face; raises :class:`FaceExists` for a token that the user has, :class:`UserNotFound`.
+
+        Raises :class:`ModelChanged` when the library is in another model.
+        """
+        self._embeddings.check(model_id)
         values = {
             **self._columns(NewFace(user_pk, face, model_id, embedding)),
             "quality": None if quality is None else dict(quality),
@@ -166,10 +173,13 @@ class FaceWriter(FaceReader):
     def insert_many(self, group_pk: int, new: Sequence[NewFace]) -> list[int]:
         """Give users of one group faces; returns the numbers of those made, tokens that a user has being passed over.
 
-        The users must be the group's, as ``users.get_or_create_many`` returns them.
+        The users must be the group's, as ``users.get_or_create_many`` returns them. Raises :class:`ModelChanged` when
+        the library is in another model.
         """
         if not new:
             return []
+        for model_id in {face.model_id for face in new}:
+            self._embeddings.check(model_id)
         whose = {"app_pk": self._recording.app_pk, "group_pk": group_pk}
         rows = [{**self._columns(face), **whose, "user_pk": face.user_pk} for face in new]
         return self._made(insert(faces).on_conflict_do_nothing(index_elements=["user_pk", "token"]), rows)
@@ -182,7 +192,9 @@ class FaceWriter(FaceReader):
         ours = (faces.c.user_pk == source_user_pk) & (faces.c.app_pk == self._recording.app_pk)
         query = sa.select(faces.c.pk, faces.c.app_pk, faces.c.user_pk, faces.c.token, faces.c.model_id)
         query = query.add_columns(faces.c.embedding, faces.c.portrait).where(ours).order_by(faces.c.pk)
-        return sum(self._copied(row, user_pk) for row in self._execution.run(query).all())
+        copies = [(row.pk, pk) for row in self._execution.run(query).all() for pk in self._copied(row, user_pk)]
+        self._embeddings.copy(copies)
+        return len(copies)
 
     def delete(self, pk: int) -> None:
         """Delete one face; raises :class:`EnrolledFaceNotFound`."""
@@ -193,12 +205,12 @@ class FaceWriter(FaceReader):
         """Delete every face of a user, who stays; returns how many there were."""
         return self._delete(_DELETE_OF_USER, user_pk)
 
-    def _copied(self, row: sa.Row[Any], user_pk: int) -> int:
-        """How many faces came of giving one to another user: one or none."""
+    def _copied(self, row: sa.Row[Any], user_pk: int) -> list[int]:
+        """The face that came of giving one to another user, if one did."""
         embedding = self._sealing.embedding(row.embedding, _place(row), row.model_id)
         portrait = self._sealing.portrait(row.portrait, _place(row))
         if embedding is None or (portrait is None) != (row.portrait is None):
-            return 0
+            return []
         place = Place(row.app_pk, user_pk, row.token)
         new = {
             "embedding": self._sealing.seal_embedding(embedding, place, row.model_id),
@@ -206,7 +218,7 @@ class FaceWriter(FaceReader):
         }
         columns = (sa.literal(new[name], BYTEA) if name in new else faces.c[name] for name in _COPIED)
         query = _owned(user_pk, row.app_pk, *columns).join_from(users, faces, faces.c.pk == row.pk)
-        return len(self._insert(query, _COPIED))
+        return self._insert(query, _COPIED)
 
     def _columns(self, new: NewFace) -> dict[str, Any]:
         """What is written of a face, sealed where that is wished."""

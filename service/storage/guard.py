@@ -11,6 +11,8 @@ there a connection keeps both until work for another app, or for none, wants it,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
 PREPARE = """
@@ -55,3 +57,8 @@ def all_apps_within_transaction(connection: sa.Connection) -> None:
     """Ready a transaction for work on all apps; the connection goes back to its app with the end of it."""
     if _ACTING_FOR in connection.info:
         connection.execute(_FOR_ALL_WITHIN_TRANSACTION)
+
+
+def all_apps_again(run: Callable[[sa.Executable], object]) -> None:
+    """Within a transaction that acted for one app: act for all of them from here on."""
+    run(_FOR_ALL_WITHIN_TRANSACTION)

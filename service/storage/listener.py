@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import psycopg
 
-from service.storage import apps, recording
+from service.storage import apps, models, recording
 from service.storage.engine import connect_arguments
 from service.storage.urls import driver_address
 
@@ -27,8 +27,12 @@ class Listener:
 
     ``on_change(app_pk, seq)``: the app's change log reaches ``seq``. ``on_app(app_pk)``: an app was made, changed or
     deleted. ``on_connect()``: listening has begun, or begun anew, and anything may have happened before.
-    ``on_lost()``: the database does not answer; called again before every further attempt. They run in the listener's
-    thread, one at a time; what they raise is logged and forgotten.
+    ``on_lost()``: the database does not answer; called again before every further attempt. ``on_models()``: which
+    models the library is in, or moves to, has changed. They run in the listener's thread, one at a time; what they
+    raise is logged and forgotten.
+
+    With ``loaded`` the connection also tells that a server lives, and which models it has loaded, by locks that end
+    with it: ``ModelReader.servers`` counts them.
     """
 
     def __init__(
@@ -39,12 +43,17 @@ class Listener:
         on_app: Callable[[int], None],
         on_connect: Callable[[], None],
         on_lost: Callable[[], object] | None = None,
+        on_models: Callable[[], object] | None = None,
+        loaded: Callable[[], Iterable[str]] | None = None,
     ) -> None:
         self._address = driver_address(url)
         self._on_change = on_change
         self._on_app = on_app
         self._on_connect = on_connect
         self._on_lost = on_lost
+        self._on_models = on_models
+        self._loaded = loaded
+        self._told: set[int] = set()
         self._stopping = threading.Event()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
@@ -69,6 +78,8 @@ class Listener:
                 with psycopg.connect(self._address, autocommit=True, **connect_arguments()) as connection:
                     connection.execute(f"LISTEN {recording.CHANNEL}")
                     connection.execute(f"LISTEN {apps.CHANNEL}")
+                    connection.execute(f"LISTEN {models.CHANNEL}")
+                    self._told = set()
                     self._listening.set()
                     backoff = FIRST_BACKOFF
                     self._call(self._on_connect)
@@ -86,6 +97,7 @@ class Listener:
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         silence = 0.0
         while not self._stopping.is_set():
+            self._tell(connection)
             heard = False
             for notification in connection.notifies(timeout=POLL_SECONDS):
                 heard = True
@@ -97,7 +109,21 @@ class Listener:
                 connection.execute("SELECT 1")
                 silence = 0.0
 
+    def _tell(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        if self._loaded is None:
+            return
+        keys = {models.presence_key(model_id) for model_id in (None, *self._loaded())}
+        for key in keys - self._told:
+            connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (models.PRESENCE, key))
+        for key in self._told - keys:
+            connection.execute("SELECT pg_advisory_unlock_shared(%s, %s)", (models.PRESENCE, key))
+        self._told = keys
+
     def _dispatch(self, notification: psycopg.Notify) -> None:
+        if notification.channel == models.CHANNEL:
+            if self._on_models is not None:
+                self._call(self._on_models)
+            return
         try:
             numbers = [int(part) for part in notification.payload.split(":")]
         except ValueError:

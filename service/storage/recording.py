@@ -43,6 +43,7 @@ class Recording:
         self.app_pk = app_pk
         self._execution = execution
         self._rows: list[tuple[ChangeKind, int, int, int]] = []
+        self._embedded = 0
         row = execution.run(_LOCK_HEAD, {"app_pk": app_pk, "app": str(app_pk)}).one_or_none()
         if row is None:
             raise AppUnavailable(f"app {app_pk} does not exist")
@@ -52,9 +53,18 @@ class Recording:
         """Note a change that has been made in the tables."""
         self._rows.append((kind, group_pk, user_pk, face_pk))
 
+    def embedded(self, group_pk: int, user_pk: int, face_pk: int) -> None:
+        """Note that a further model has embedded a face: to its index an addition, to the others nothing new."""
+        self.record(ChangeKind.ADD_FACE, group_pk, user_pk, face_pk)
+        self._embedded += 1
+
     def counts(self) -> dict[str, int]:
         """How many changes of each kind were recorded, by the kind's name in lower case."""
-        return dict(Counter(row[0].name.lower() for row in self._rows))
+        counts = Counter(row[0].name.lower() for row in self._rows)
+        if self._embedded:
+            counts["add_face"] -= self._embedded
+            counts["embed_face"] = self._embedded
+        return {kind: count for kind, count in counts.items() if count}
 
     def write(self) -> None:
         """Write what was recorded, and tell the listeners; nothing at all when nothing was."""

@@ -9,7 +9,7 @@ from service.storage.execution import Execution
 from service.values import ANY_SCENE, UserEntry
 
 _SCOPE = """
-    SELECT change_heads.seq, groups.name, groups.pk
+    SELECT change_heads.seq, (SELECT model_id FROM library_models WHERE role = 'active'), groups.name, groups.pk
     FROM change_heads LEFT JOIN groups
       ON groups.app_pk = change_heads.app_pk AND groups.name = ANY (%(names)s) AND {condition}
     WHERE change_heads.app_pk = %(app_pk)s
@@ -27,10 +27,14 @@ _FOUND = """
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where the app's change log ends (0 for an app that is gone), and the numbers of the groups that exist by name."""
+    """Where the app's change log ends (0 for an app that is gone), and the numbers of the groups that exist by name.
+
+    ``model_id``: of the model that the library is in, ``None`` where it never moved.
+    """
 
     head: int
     groups: dict[str, int]
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class SearchReader:
         else:
             rows = self._execution.direct(_IN_SCENE, {**parameters, "scene": scene})
         head: int = rows[0][0] if rows else 0
-        return Scope(head, {name: pk for _, name, pk in rows if pk is not None})
+        model_id: str | None = rows[0][1] if rows else None
+        return Scope(head, {name: pk for _, _, name, pk in rows if pk is not None}, model_id)
 
     def found(self, face_pks: Sequence[int]) -> dict[int, FoundFace]:
         """Faces by number; one deleted meanwhile is left out."""

@@ -39,6 +39,7 @@ _HEADS = """
 """
 _COUNT = """
     SELECT seq, (SELECT count(*) FROM faces WHERE app_pk = %(app)s AND model_id = %(model)s)
+                + (SELECT count(*) FROM face_embeddings WHERE app_pk = %(app)s AND model_id = %(model)s)
     FROM change_heads WHERE app_pk = %(app)s
 """
 
@@ -111,8 +112,13 @@ class PostgresChangeSource:
         # A token is what a sealed embedding is bound to; the one of a plain face would be sent for nothing.
         query = sql.SQL(
             "COPY (SELECT pk, user_pk, group_pk, CASE WHEN octet_length(embedding) % 4 <> 0 THEN token END, embedding"
-            " FROM faces WHERE app_pk = {} AND model_id = {}) TO STDOUT (FORMAT BINARY)"
-        ).format(sql.Literal(app_pk), sql.Literal(self._model_id))
+            " FROM (SELECT pk, user_pk, group_pk, token, embedding FROM faces"
+            " WHERE app_pk = {app} AND model_id = {model}"
+            " UNION ALL SELECT pk, user_pk, group_pk, token, face_embeddings.embedding"
+            " FROM face_embeddings JOIN faces ON pk = face_pk"
+            " WHERE face_embeddings.app_pk = {app} AND face_embeddings.model_id = {model}) AS made"
+            ") TO STDOUT (FORMAT BINARY)"
+        ).format(app=sql.Literal(app_pk), model=sql.Literal(self._model_id))
         enough = BLOCK_ROWS * self._dimension * FLOAT.itemsize
         rows, lost = FaceRows(), 0
         with cursor.copy(query) as copy:

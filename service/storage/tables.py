@@ -116,6 +116,26 @@ faces = sa.Table(
     sa.Index(None, "group_pk"),
 )
 
+face_embeddings = sa.Table(
+    "face_embeddings",
+    metadata,
+    _parent("faces", primary_key=True),
+    sa.Column("model_id", sa.Text, primary_key=True),
+    sa.Column("app_pk", sa.BigInteger, nullable=False),
+    sa.Column("embedding", BYTEA, nullable=False, comment="float32, little endian, unit length"),
+    sa.Index("face_embeddings_app_pk_idx", "app_pk", "model_id"),
+)
+"""What further models made of a face, beside the one that stands in ``faces``: see ``service.storage.models``."""
+
+library_models = sa.Table(
+    "library_models",
+    metadata,
+    sa.Column("role", sa.Text, primary_key=True, comment="active, target or previous"),
+    sa.Column("pack", sa.Text, nullable=False),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
 face_tokens = sa.Table(
     "face_tokens",
     metadata,

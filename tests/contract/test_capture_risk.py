@@ -18,6 +18,7 @@ from service.access.keys import Keyring
 from service.app import Service, create_app
 from service.capture.risk import JudgeRisk
 from service.capture.rules import RiskLimits
+from service.generations import Generations
 from service.storage.engine import Database
 from tests.contract.conftest import caller, listening
 from tests.contract.devices import Device, device_of
@@ -159,7 +160,9 @@ def test_where_the_history_cannot_be_asked(service: Service, fresh: Fresh, name:
     limits = RiskLimits(5, 5, timedelta(minutes=1), timedelta(days=1), timedelta(days=1))
     nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing")
     judge = JudgeRisk(service.detect._intake, service.compare._scores, nowhere, Keyring(bytes(32)), limits)
-    with listening(create_app(dataclasses.replace(service, judge_risk=judge))) as http:
+    generations = Generations(service.database, service.generations._make)
+    generations.begin(dataclasses.replace(service.generations.current, judge_risk=judge))
+    with listening(create_app(dataclasses.replace(service, generations=generations))) as http:
         device = device_of(caller(service, http))
         answer = device.verify(seal(device.keys[0], content(fresh("obama.jpg"), device_id=name)))
     assert answer["error_code"] == 0

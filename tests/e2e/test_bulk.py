@@ -150,3 +150,33 @@ def test_a_library_is_copied_through_the_api(server: LiveServer, pictures: Pictu
     table.write_text(table.read_text(encoding="utf-8-sig").replace("ada,,", "ada,1.png,"), encoding="utf-8")
     done = home.run("import", str(table), "--app", here.app_id, "--output", str(tmp_path / "out"))
     assert "1 enrolled, 0 present, 1 refused" in done.stdout
+
+
+def test_nameless_pictures_are_sorted_for_review_and_then_imported(
+    server: LiveServer, client: AipFace, pictures: Pictures, tmp_path: Path
+) -> None:
+    folder, out, group = tmp_path / "nameless", tmp_path / "out", "sorted"
+    folder.mkdir()
+    for number, name in enumerate(("obama.jpg", "biden.jpg", "obama2.jpg"), start=1):
+        shutil.copy(pictures.path(name), folder / f"IMG {number}.jpg")
+    (folder / "IMG 4.jpg").write_bytes(b"no picture")
+    command = ["import", str(folder), "--app", server.credentials.app_id, "--cluster", "--group", group]
+    done = server.home.run(*command, "--output", str(out), "--json", timeout=300)
+    assert done.returncode == SOME_REFUSED, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["pictures"], summary["people"], summary["people_of_several"], summary["refused"]) == (3, 2, 1, 1)
+    people = {row["picture"]: row for row in rows(out / "people.csv")}
+    assert people["IMG 1.jpg"]["user_id"] == people["IMG 3.jpg"]["user_id"] == "person_00001"
+    assert people["IMG 2.jpg"]["user_id"] == "person_00002"
+    assert float(people["IMG 1.jpg"]["confidence"]) > 80
+    assert people["IMG 2.jpg"]["confidence"] == ""
+    drawn = cv2.imread(str(out / "people-01.png"))
+    assert drawn is not None
+    assert drawn.std() > 10
+    assert client.getGroupUsers(group)["error_code"] != 0  # nobody was enrolled
+
+    reviewed = ["import", str(out / "people.csv"), "--pictures", str(folder), "--app", server.credentials.app_id]
+    done = server.home.run(*reviewed, "--output", str(tmp_path / "imported"), "--no-doubles", timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = client.search(pictures.base64("obama2.jpg"), "BASE64", group)["result"]["user_list"][0]
+    assert (found["user_id"], found["score"]) == ("person_00001", 100)

@@ -55,6 +55,7 @@ def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None
         "people seen by devices": 1,
         "people of the register": 2,
         "faces": 0,
+        "embeddings of further models": 0,
         "remembered faces": 0,
     }
 

@@ -17,7 +17,7 @@ from service.rotation import reseal
 from service.search.catalog import Catalog
 from service.storage import source
 from service.storage.engine import Database
-from service.storage.face_keys import ROWS_AT_ONCE, Wish
+from service.storage.face_keys import FURTHER, ROWS_AT_ONCE, Wish
 from service.storage.library import LibraryDamaged, StoredUserFace, read_library
 from service.storage.rows import RememberedFace, embedding_bytes
 from service.storage.sealing import OVERHEAD, Mode
@@ -47,10 +47,10 @@ def enrolled(database: Database, app: App, count: int, first: int = 0) -> None:
             work.faces.insert(user_pk, face, MODEL, random_embedding(number))
 
 
-def searchable(database: Database, app: App) -> dict[int, tuple[int, bytes]]:
+def searchable(database: Database, app: App, model: str = MODEL) -> dict[int, tuple[int, bytes]]:
     """User number and embedding of every face that an index would hold, by its number."""
     found: dict[int, tuple[int, bytes]] = {}
-    with contextlib.closing(PostgresChangeSource(database, MODEL, DIMENSION).snapshot(app.pk)) as snapshot:
+    with contextlib.closing(PostgresChangeSource(database, model, DIMENSION).snapshot(app.pk)) as snapshot:
         for _, _, blocks in snapshot:
             for face_pks, user_pks, _, embeddings in blocks:
                 rows = zip(face_pks.tolist(), user_pks.tolist(), embeddings, strict=True)
@@ -58,9 +58,9 @@ def searchable(database: Database, app: App) -> dict[int, tuple[int, bytes]]:
     return found
 
 
-def replayed(database: Database, app: App) -> dict[int, tuple[int, bytes]]:
+def replayed(database: Database, app: App, model: str = MODEL) -> dict[int, tuple[int, bytes]]:
     """The same as the change log tells it."""
-    changes = PostgresChangeSource(database, MODEL, DIMENSION).changes_since(app.pk, 0, 1000)
+    changes = PostgresChangeSource(database, model, DIMENSION).changes_since(app.pk, 0, 1000)
     added = [change for change in changes if change.kind is ChangeKind.ADD_FACE]
     return {
         change.face_pk: (change.user_pk, embedding_bytes(change.embedding))
@@ -124,6 +124,39 @@ def test_a_copied_face_is_bound_to_its_new_user(database: Database) -> None:
     assert {user for user, _ in searchable(database, app).values()} == {source_pk, copied_pk}
     with database.read() as reader:
         assert len(reader.faces.embeddings_of_users([source_pk, copied_pk], MODEL)) == 2
+
+
+def test_what_a_further_model_made_is_sealed_copied_renewed_and_taken_in(database: Database, database_url: str) -> None:
+    app, other = new_app(database), "another model"
+    enrolled(database, app, 2)
+    with database.write(app.pk) as work:
+        pks = [pk for pk, _ in sorted(searchable(database, app).items())]
+        made = {pk: random_embedding(50 + number) for number, pk in enumerate(pks)}
+        assert work.embeddings.add(other, {**made, 10**9: random_embedding(60)}) == 2
+    with database.write(app.pk) as work:
+        (source_pk,) = (user.pk for user in work.users.entries(app.pk, "u0"))
+        copied_pk = work.users.insert(work.groups.insert("other"), "u0")
+        assert work.faces.copy(source_pk, copied_pk) == 1
+    expected = sorted(random_embedding(number).tobytes() for number in (50, 50, 51))
+    assert [number for number in (50, 51) if random_embedding(number).tobytes() in dumped(database_url)] == []
+    keyring = Keyring(NEW, KEY)
+    with opened(database_url, Mode.ON, NEW, KEY) as renewed:
+        assert reseal_faces(renewed, keyring, Wish.RENEWED)[FURTHER].done == 3
+    with opened(database_url, Mode.ONLY, NEW) as later:
+        check_face_keys(later)
+        assert sorted(content for _, content in searchable(later, app, other).values()) == expected
+        assert replayed(later, app, other) == searchable(later, app, other)
+        with later.read() as reader:
+            (held,) = reader.disclosure.faces(copied_pk)
+            assert held.by_others[other].tobytes() == random_embedding(50).tobytes()
+            assert list(reader.face_keys.broken()) == []
+        execute(database_url, "UPDATE face_embeddings SET embedding = %s WHERE face_pk = %s", b"\x01" * 61, pks[1])
+        with later.read() as reader:
+            assert [broken.user_id for broken in reader.face_keys.broken()] == ["u1"]
+        assert sorted(content for _, content in searchable(later, app, other).values()) == expected[:2]
+        with later.admin() as work:
+            assert work.models.tidy(other) == 3
+        assert sorted(content for _, content in searchable(later, app, other).values()) == expected[:2]
 
 
 def test_plain_and_sealed_rows_lie_side_by_side(

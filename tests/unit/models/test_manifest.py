@@ -15,7 +15,7 @@ from tests.unit.models.small_packs import SmallPack
 
 
 def test_every_shipped_pack_loads_and_names_its_embeddings() -> None:
-    assert available_packs() == ["buffalo_l", "buffalo_s", "core", "extended"]
+    assert available_packs() == ["buffalo_l", "buffalo_s", "core", "extended", "light"]
     for name in available_packs():
         pack = load_pack(name)
         assert pack.name == name
@@ -110,7 +110,7 @@ def test_a_bad_manifest_is_told_clearly(small_pack: SmallPack, old: str, new: st
 
 @pytest.mark.parametrize("name", ["nothing", "../core", "", "CORE"])
 def test_an_unknown_pack_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(ManifestError, match=r"known packs: buffalo_l, buffalo_s, core, extended"):
+    with pytest.raises(ManifestError, match=r"known packs: buffalo_l, buffalo_s, core, extended, light"):
         load_pack(name)
 
 

@@ -1,0 +1,163 @@
+"""Sorting faces whose names nobody knows into people, by embeddings alone.
+
+Each face is joined to its nearest neighbours; what hangs together is then told apart by average linkage. One wrong
+neighbour chains two people together, and the mean over all their pairs takes them apart again. Only connected parts are
+looked at as a whole, so that memory grows with the number of faces and not with its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from service.calibration.scores import ScoreTable
+from service.values import Embeddings
+
+NEIGHBOURS = 32
+"""Neighbours that each face is joined to. More change nothing as long as a person's faces hang together."""
+
+LINK_SCORE = 70.0
+"""Neighbours less alike than this are not joined: a false accept rate of 1e-3 a pair, which few true ones miss."""
+
+PERSON_SCORE = 90.0
+"""Two heaps of faces are one person when the mean similarity over their pairs reaches this score: the best on one half
+of the people of LFW, and on the other; from 85 to 93 it makes little difference (docs/bulk.md)."""
+
+MOST_TOGETHER = 4000
+"""Faces of a connected part that are compared with each other: 128 MB. A larger part is cut at a higher similarity."""
+
+_ROWS = 1024
+_STEP = 0.02
+_NEARLY_ONE = 0.99
+
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """``labels`` ``(n,)``: each face's person, 0 for the one with most faces.
+
+    ``confidence`` ``(n,)``: the score of the face's mean similarity to the other faces of its person, 0..100; NaN for
+    a person of one face.
+    """
+
+    labels: Labels
+    confidence: NDArray[np.float64]
+
+
+def people_of(embeddings: Embeddings, scores: ScoreTable, *, person_score: float = PERSON_SCORE) -> People:
+    """Sort faces ``(n, dimension)`` of unit length into people. The same faces give the same people."""
+    if not len(embeddings):
+        return People(np.zeros(0, np.int64), np.zeros(0))
+    least, together = scores.similarity(LINK_SCORE), scores.similarity(person_score)
+    edges = _edges(embeddings, min(NEIGHBOURS, len(embeddings) - 1), min(least, together))
+    labels = np.zeros(len(embeddings), np.int64)
+    count = 0
+    for part in _parts(edges, np.arange(len(embeddings)), min(least, together)):
+        own = _told_apart(embeddings[part], together)
+        labels[part] = count + own
+        count += int(own.max()) + 1
+    labels = _largest_first(labels)
+    return People(labels, _confidence(embeddings, labels, scores))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Edges:
+    """Pairs of neighbours, by their rows, and their similarity."""
+
+    first: Labels
+    second: Labels
+    similarity: Floats
+
+
+def _edges(embeddings: Embeddings, neighbours: int, least: float) -> _Edges:
+    """Each face with its nearest ones of at least this similarity; exact."""
+    index = faiss.IndexFlatIP(embeddings.shape[1])
+    index.add(embeddings)
+    firsts, seconds, similarities = [], [], []
+    for start in range(0, len(embeddings), _ROWS):
+        found, rows = index.search(embeddings[start : start + _ROWS], neighbours + 1)
+        own = np.broadcast_to(np.arange(start, start + len(found))[:, np.newaxis], found.shape)
+        kept = (found >= least) & (rows != own)
+        firsts.append(own[kept])
+        seconds.append(rows[kept])
+        similarities.append(found[kept])
+    return _Edges(np.concatenate(firsts), np.concatenate(seconds), np.concatenate(similarities))
+
+
+def _parts(edges: _Edges, rows: Labels, least: float) -> Iterator[Labels]:
+    """What hangs together among ``rows`` by neighbours of at least ``least``, in parts of at most ``MOST_TOGETHER``.
+
+    Faces that are nearly the same picture stay together however many they are, as the first of them.
+    """
+    place = np.full(int(rows.max()) + 1, -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    inside = (edges.similarity >= least) & (edges.first < len(place)) & (edges.second < len(place))
+    inside[inside] &= (place[edges.first[inside]] >= 0) & (place[edges.second[inside]] >= 0)
+    own = _Edges(edges.first[inside], edges.second[inside], edges.similarity[inside])
+    graph = coo_matrix(
+        (np.ones(len(own.first), np.int8), (place[own.first], place[own.second])), shape=(len(rows), len(rows))
+    )
+    _, labels = connected_components(graph, directed=False)
+    order = np.argsort(labels, kind="stable")
+    for part in np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1):
+        if len(part) <= MOST_TOGETHER:
+            yield part
+        elif least < _NEARLY_ONE:
+            yield from _parts(own, part, least + _STEP)
+        else:
+            yield from np.split(part, range(MOST_TOGETHER, len(part), MOST_TOGETHER))
+
+
+def _told_apart(embeddings: Embeddings, together: float) -> Labels:
+    """People among faces that hang together, by average linkage on cosines; numbered from 0."""
+    if len(embeddings) == 1:
+        return np.zeros(1, np.int64)
+    upper = np.triu_indices(len(embeddings), 1)
+    distances = np.clip(1 - (embeddings @ embeddings.T)[upper], 0, 2).astype(np.float64)
+    tree = linkage(distances, method="average")
+    return np.asarray(fcluster(tree, 1 - together, criterion="distance"), np.int64) - 1
+
+
+def _largest_first(labels: Labels) -> Labels:
+    """The same people, numbered by how many faces they have, then by their first face."""
+    _, first, back, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -counts))
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    return np.asarray(number[back], np.int64)
+
+
+def _confidence(embeddings: Embeddings, labels: Labels, scores: ScoreTable) -> NDArray[np.float64]:
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), embeddings.shape[1]), np.float64)
+    np.add.at(sums, labels, embeddings)
+    # The sum of a face's cosines with all faces of its person, less the one with itself.
+    cosines = np.einsum("ij,ij->i", sums[labels], embeddings.astype(np.float64)) - 1
+    others = counts[labels] - 1
+    found = np.full(len(labels), np.nan)
+    several = others > 0
+    found[several] = [scores.score(float(mean)) for mean in np.clip(cosines[several] / others[several], -1, 1)]
+    return found
+
+
+def b_cubed(truth: Labels, found: Labels) -> tuple[float, float, float]:
+    """Precision, recall and F of a sorting into people, averaged over faces.
+
+    After Amigó et al., "A comparison of extrinsic clustering evaluation metrics", 2009: of the faces that stand with
+    a face, how many show its person; of the faces of its person, how many stand with it.
+    """
+    pairs, back, both = np.unique(np.stack([truth, found]), axis=1, return_inverse=True, return_counts=True)
+    del pairs
+    together = both[np.ravel(back)]
+    precision = float(np.mean(together / np.bincount(found)[found]))
+    recall = float(np.mean(together / np.bincount(truth)[truth]))
+    return precision, recall, 2 * precision * recall / (precision + recall)

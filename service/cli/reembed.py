@@ -1,0 +1,261 @@
+"""``aipface reembed``: move the library to another model while servers go on, and back."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.common import administration, print_json
+from service.cli.counting import counted
+from service.cli.failures import MISUSED, Failure
+from service.cli.progress import LINE_SECONDS, shown_progress
+
+if TYPE_CHECKING:
+    from models.manifest import PackManifest
+    from service.administration import Admin
+    from service.bulk.reembedding import Embed, Reembedding
+    from service.storage.models import LibraryModel, NeedsPicture
+
+POLL_SECONDS = 0.5
+"""How often servers are asked whether they have loaded the pack."""
+
+MOST_ROUNDS = 50
+"""Times that a switch is tried while more is enrolled than can be caught up with."""
+
+PackName = Annotated[str | None, typer.Option(metavar="PACK", help="The pack to move to: see `aipface models list`.")]
+
+
+def reembed(
+    *,
+    pack: PackName = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Move back to the pack that the library was in.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Keep the embeddings of the library's pack alone; ends an unfinished move.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what there is to do.")] = False,
+    leave_behind: Annotated[
+        bool, typer.Option("--leave-behind", help="Move although faces without a crop are not found afterwards.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Where users without crops are listed.")] = Path("need-pictures.csv"),
+    wait: Annotated[float, typer.Option(min=0, help="Seconds that servers get to load the pack before the switch.")] = (
+        600.0
+    ),
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Faces computed at once; default: 1.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON document.")] = False,
+) -> None:
+    """Embed every face anew with another pack, then let all servers change over at one moment.
+
+    Servers search and enrol meanwhile, with the pack they have. Run it again after an interruption: it goes on.
+    """
+    if sum((pack is not None, rollback, finish)) != 1:
+        raise Failure("one of --pack, --rollback and --finish is needed", MISUSED)
+    from service.cli.serve import stopped_by_signals
+
+    done = False
+    with stopped_by_signals():
+        with administration() as admin, admin.database.moving() as alone:
+            if not alone:
+                raise Failure("another aipface reembed is at work")
+            if finish:
+                outcome = _finished(admin)
+            else:
+                active, target = _models(admin, pack)
+                outcome = _planned(admin, active, target, output)
+                if not dry_run:
+                    _refuse(outcome, output, leave_behind=leave_behind)
+                    moving = _Move(admin, active, target, wait=wait, threads=threads or 1)
+                    outcome |= moving.run(leave_behind=leave_behind)
+        done = True
+    if not done:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130)
+    _tell(outcome, as_json=as_json)
+
+
+def _models(admin: Admin, pack: str | None) -> tuple[LibraryModel, LibraryModel]:
+    """What the library is in, and what it shall be in (``None``: what it was in before). Raises ``Failure``."""
+    from models.manifest import load_pack
+    from service.parts import library_model
+    from service.storage.models import LibraryModel
+
+    with admin.database.read() as reader:
+        in_use, counts = reader.models.in_use(), reader.faces.count_by_model()
+    active = library_model(admin)
+    if in_use.active is None and counts and active.model_id not in counts:
+        active = _known_model(max(counts, key=lambda model: counts[model])) or active
+    if pack is not None:
+        target = LibraryModel(pack, load_pack(pack).model_id)
+    elif in_use.previous is None:
+        raise Failure("there is nothing to go back to: the library has not been moved, or that was finished")
+    else:
+        target = in_use.previous
+    if target.model_id == active.model_id:
+        raise Failure(f"the library is in the pack {target.pack} already ({target.model_id})")
+    return active, target
+
+
+def _known_model(model_id: str) -> LibraryModel | None:
+    """The pack that makes embeddings of this id."""
+    from models.manifest import available_packs, load_pack
+    from service.storage.models import LibraryModel
+
+    found = (name for name in available_packs() if load_pack(name).model_id == model_id)
+    name = next(found, None)
+    return None if name is None else LibraryModel(name, model_id)
+
+
+def _planned(admin: Admin, active: LibraryModel, target: LibraryModel, output: Path) -> dict[str, object]:
+    """What there is to do, with the list of those who need pictures written where there are any."""
+    with admin.database.read() as reader:
+        coverage = reader.models.coverage(target.model_id)
+        needing = reader.models.needing_pictures(target.model_id)
+        register = reader.models.register_needing_pictures(target.model_id)
+    if needing:
+        _write_needing(needing, output)
+    return {
+        "from": active.model_id,
+        "to": target.model_id,
+        **asdict(coverage),
+        "users_needing_pictures": len(needing),
+        "register_needing_pictures": register,
+        "list": str(output) if needing else None,
+        "moved": False,
+    }
+
+
+def _write_needing(needing: Sequence[NeedsPicture], path: Path) -> None:
+    """The columns that ``aipface import`` takes, but for the pictures."""
+    try:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["app_id", "group_id", "user_id", "faces", "picture"])
+            writer.writerows([user.app_id, user.group_id, user.user_id, user.faces, ""] for user in needing)
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}", MISUSED) from None
+
+
+def _refuse(plan: dict[str, object], output: Path, *, leave_behind: bool) -> None:
+    if plan["without_crop"] and not leave_behind:
+        raise Failure(
+            f"{plan['without_crop']} faces of {plan['users_needing_pictures']} users have no crop to be embedded from: "
+            f"{output} lists who needs a new picture; --leave-behind moves without them"
+        )
+
+
+class _Move:
+    """One move, from beginning to end."""
+
+    def __init__(self, admin: Admin, active: LibraryModel, target: LibraryModel, *, wait: float, threads: int) -> None:
+        self._admin = admin
+        self._active = active
+        self._target = target
+        self._wait = wait
+        self._threads = threads
+
+    def run(self, *, leave_behind: bool) -> dict[str, object]:
+        """Embed, wait for the servers, switch. Raises ``Failure``."""
+        from service.bulk.reembedding import Reembedding
+
+        embed = self._embedder()
+        with self._admin.database.admin() as work:
+            work.models.begin(self._active, self._target)
+            work.audit.record("reembed.begin", {"from": self._active.model_id, "to": self._target.model_id})
+        moving = Reembedding(self._admin.database, self._target, embed, threads=self._threads)
+        with counted("faces", moving.coverage().missing) as advance:
+            self._caught_up(moving, advance)
+        self._wait_for_servers()
+        for _ in range(MOST_ROUNDS):
+            self._caught_up(moving, None)
+            left = moving.coverage().without_crop
+            if left and not leave_behind:  # enrolled without a crop meanwhile, or damaged
+                raise Failure(f"{left} faces have no crop, or a damaged one; --leave-behind moves without them")
+            if moving.switch():
+                break
+        else:
+            raise Failure("faces are enrolled faster than this machine embeds them; try again when less is going on")
+        with self._admin.database.admin() as work:
+            work.audit.record("reembed.switch", {"from": self._active.model_id, "to": self._target.model_id})
+        return {**asdict(moving.coverage()), "moved": True}
+
+    def _embedder(self) -> Embed:
+        from models.manifest import load_pack
+        from service.bulk.reembedding import from_known_points, from_new_points
+        from service.parts import load_models
+
+        with shown_progress() as progress:
+            models = load_models(self._admin.settings, self._target, progress=progress)
+        same = _points_of(load_pack(self._active.pack)) == _points_of(models.pack)
+        return (from_known_points if same else from_new_points)(models.engine)
+
+    @staticmethod
+    def _caught_up(moving: Reembedding, advance: Callable[[str], None] | None) -> None:
+        for count in moving.catch_up():
+            for _ in range(count if advance is not None else 0):
+                advance("")  # type: ignore[misc]  # it is one, or there are no rounds
+
+    def _wait_for_servers(self) -> None:
+        """Until every server has loaded the pack, so that none has to refuse anything after the switch."""
+        begun = said_at = time.monotonic()
+        while True:
+            with self._admin.database.read() as reader:
+                running, prepared = reader.models.servers(self._target.model_id)
+            if prepared >= running:
+                return
+            now = time.monotonic()
+            if now - begun >= self._wait:
+                raise Failure(
+                    f"{running - prepared} of {running} servers have not loaded the pack {self._target.pack}; their "
+                    "/readyz says why. Nothing was switched; the same command goes on from here"
+                )
+            if now - said_at >= LINE_SECONDS:
+                said_at = now
+                typer.echo(f"{prepared} of {running} servers have loaded the pack", err=True)
+            time.sleep(POLL_SECONDS)
+
+
+def _points_of(pack: PackManifest) -> tuple[object, ...]:
+    """What decides where a pack finds the five points that faces are aligned by."""
+    landmarks = None if pack.landmarks is None else pack.files[pack.landmarks.file].sha256
+    return pack.embedder.alignment, pack.files[pack.detector.file].sha256, landmarks
+
+
+def _finished(admin: Admin) -> dict[str, object]:
+    from service.bulk.reembedding import tidied
+    from service.parts import library_model
+
+    active = library_model(admin)
+    with admin.database.admin() as work:
+        beside = work.models.embeddings_beside()
+        work.audit.record("reembed.finish", {"model": active.model_id})
+    with counted("embeddings", beside) as advance:
+        for count in tidied(admin.database, active.model_id):
+            for _ in range(count):
+                advance("")
+    return {"model": active.model_id, "finished": True}
+
+
+def _tell(outcome: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        print_json(outcome)
+        return
+    if "finished" in outcome:
+        typer.echo(f"the library has embeddings of {outcome['model']} alone")
+        return
+    typer.echo(
+        f"{outcome['from']} -> {outcome['to']}: {outcome['embedded']} faces embedded, {outcome['missing']} to embed, "
+        f"{outcome['without_crop']} without a crop"
+    )
+    if outcome["list"]:
+        typer.echo(f"{outcome['users_needing_pictures']} users need pictures: {outcome['list']}")
+    if outcome["register_needing_pictures"]:
+        typer.echo(f"{outcome['register_needing_pictures']} people of the register need pictures too")
+    if outcome["moved"]:
+        typer.echo("the library has moved. Back: aipface reembed --rollback; for good: aipface reembed --finish")

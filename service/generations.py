@@ -1,0 +1,188 @@
+"""What works with one model, and how a running service goes over from one model to another.
+
+A ``Generation`` is every part that depends on the weights. While the library moves to another model there are two of
+them, each whole: its own networks, calibration and index. Which one answers is decided by the database alone; whoever
+finds in the middle of a request that the library has moved goes on in the other one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from models.errors import ModelsError
+from models.manifest import PackManifest
+from service.api.ports import Check
+from service.calibration.errors import CalibrationError
+from service.capture.risk import JudgeRisk
+from service.errors import ServiceError
+from service.identity.enrolment import Enrolment
+from service.identity.verification import VerifyPerson
+from service.inference.engine import Engine
+from service.library.faces import Faces
+from service.library.groups import Groups
+from service.library.memberships import Memberships
+from service.library.users import Users
+from service.recognition.compare import CompareFaces
+from service.recognition.detect import DetectFaces
+from service.recognition.identify import IdentifyFaces
+from service.recognition.liveness import VerifyLiveness
+from service.recognition.ranking import RankFaces
+from service.recognition.selfie import VerifySelfie
+from service.recognition.video import VerifyVideo
+from service.search.protocol import FaceSearch
+from service.storage.engine import Database
+from service.storage.models import LibraryModel, LibraryModels
+
+logger = logging.getLogger(__name__)
+
+ROUND_SECONDS = 15.0
+"""How often the database is asked without a notification, and how soon loading is tried again after a failure."""
+
+PARTING_SECONDS = 60.0
+"""How long a generation that nothing begins with any more is kept for the requests that began with it."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The use cases as they work with one model; ``resources`` are closed when nobody needs them any more."""
+
+    pack: PackManifest
+    engine: Engine
+    catalog: FaceSearch
+    detect: DetectFaces
+    compare: CompareFaces
+    liveness: VerifyLiveness
+    video: VerifyVideo
+    selfie: VerifySelfie
+    identify: IdentifyFaces
+    ranking: RankFaces
+    person: VerifyPerson
+    enrolment: Enrolment
+    users: Users
+    memberships: Memberships
+    faces: Faces
+    groups: Groups
+    judge_risk: JudgeRisk
+    resources: contextlib.ExitStack
+
+
+class Generations:
+    """The generations of one process. A thread loads what the library moves to and lets go of what it has left."""
+
+    def __init__(self, database: Database, make: Callable[[LibraryModel], Generation]) -> None:
+        """``make`` loads a generation, with an index that is complete as of then."""
+        self._database = database
+        self._make = make
+        self._by_model: dict[str, Generation] = {}
+        self._current: Generation | None = None
+        self._failure = ""
+        self._left_at: dict[str, float] = {}
+        self._in_use = LibraryModels()
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
+
+    def begin(self, generation: Generation) -> None:
+        """Begin with this one."""
+        self._current = self._by_model[generation.engine.model_id] = generation
+
+    @property
+    def current(self) -> Generation:
+        """The one that requests begin with."""
+        if self._current is None:
+            raise RuntimeError("nothing has been loaded yet")
+        return self._current
+
+    def of(self, model_id: str) -> Generation | None:
+        """The generation of a model, where it is loaded."""
+        found = self._by_model.get(model_id)
+        if found is None:
+            self.wake()
+        return found
+
+    def catalogs(self) -> Sequence[FaceSearch]:
+        """Everything that is searched, or will be."""
+        return [generation.catalog for generation in list(self._by_model.values())]
+
+    def loaded(self) -> Sequence[str]:
+        """The ids of the models that can be searched with at once."""
+        return list(self._by_model)
+
+    def check(self) -> Check:
+        """Whether this process works with the model that the library is in."""
+        own, named = self.current.engine.model_id, self._in_use
+        if named.active is not None and named.active.model_id != own:
+            detail = f"works with {own}, the library is in {named.active.model_id}"
+            return Check("model", ok=False, detail=f"{detail}: {self._failure}" if self._failure else detail)
+        if named.target is None:
+            return Check("model", ok=True, detail=own)
+        state = "loaded" if named.target.model_id in self._by_model else self._failure or "being loaded"
+        return Check("model", ok=True, detail=f"{own}, moving to {named.target.model_id}: {state}")
+
+    def start(self) -> None:
+        """Begin to follow what the database says."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following, and close everything."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        for generation in self._by_model.values():
+            generation.resources.close()
+
+    def wake(self) -> None:
+        """The models that are in use may have changed."""
+        self._woken.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except ServiceError as error:
+                logger.warning("the models in use are not known: %s", error)
+            except Exception:
+                logger.exception("following the models in use failed")
+            self._woken.wait(ROUND_SECONDS)
+            self._woken.clear()
+
+    def _follow(self) -> None:
+        """Have loaded what is searched and what will be, and nothing else; work with what is searched."""
+        with self._database.read() as reader:
+            named = self._in_use = reader.models.in_use()
+        wanted = [model for model in (named.active, named.target) if model is not None]
+        for model in wanted:
+            if model.model_id not in self._by_model and not self._stopping.is_set():
+                self._load(model)
+        if named.active is not None and (found := self._by_model.get(named.active.model_id)) is not None:
+            if found is not self._current:
+                logger.info("working with another model", extra={"model": named.active.model_id})
+            self._current = found
+        self._part({model.model_id for model in wanted})
+
+    def _part(self, wanted: Collection[str]) -> None:
+        """Close what has not been wanted for a while."""
+        now = time.monotonic()
+        for model_id, generation in list(self._by_model.items()):
+            if model_id in wanted or generation is self._current:
+                self._left_at.pop(model_id, None)
+            elif now - self._left_at.setdefault(model_id, now) >= PARTING_SECONDS:
+                del self._by_model[model_id], self._left_at[model_id]
+                generation.resources.close()
+
+    def _load(self, model: LibraryModel) -> None:
+        logger.info("loading a model", extra={"model": model.model_id, "pack": model.pack})
+        try:
+            self._by_model[model.model_id] = self._make(model)
+        except (ModelsError, CalibrationError, ServiceError) as error:
+            self._failure = " ".join(str(error).split())
+            logger.warning("the pack %s cannot be loaded: %s", model.pack, self._failure)
+        else:
+            self._failure = ""
+            logger.info("a model is loaded", extra={"model": model.model_id, "pack": model.pack})

@@ -1,0 +1,118 @@
+"""Moving the library from one model to another: beginning, the moment itself, and tidying up afterwards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from service.storage import guard
+from service.storage.execution import Execution
+from service.storage.models import FaceEmbeddings, LibraryModel, ModelReader
+from service.storage.recording import Recording
+from service.storage.sealing import Sealing
+from service.storage.tables import change_heads, face_embeddings, faces, library_models
+from service.values import Embedding
+
+_TIDIED_AT_ONCE = 2000
+
+_NOTIFY = sa.text("SELECT pg_notify('aipface_models', '')")
+
+_SET = sa.text("""
+    INSERT INTO library_models (role, pack, model_id) VALUES (:role, :pack, :model_id)
+    ON CONFLICT (role) DO UPDATE SET pack = excluded.pack, model_id = excluded.model_id, since = now()
+    WHERE library_models.model_id <> excluded.model_id OR library_models.pack <> excluded.pack
+""")
+
+_SET_IF_UNSET = sa.text("""
+    INSERT INTO library_models (role, pack, model_id) VALUES (:role, :pack, :model_id) ON CONFLICT DO NOTHING
+""")
+
+_TAKE_IN = sa.text("""
+    WITH chosen AS (
+        SELECT face_pk, embedding FROM face_embeddings WHERE model_id = :model_id LIMIT :limit
+    ), moved AS (
+        UPDATE faces SET model_id = :model_id, embedding = chosen.embedding FROM chosen WHERE faces.pk = chosen.face_pk
+    )
+    DELETE FROM face_embeddings USING chosen
+    WHERE face_embeddings.face_pk = chosen.face_pk AND face_embeddings.model_id = :model_id
+""")
+"""An embedding moves in one statement: whoever reads finds it in one place or in the other.
+
+A sealed one moves as it is, for it is bound to its face and model and not to the table.
+"""
+
+_DROP_OTHERS = sa.text("""
+    DELETE FROM face_embeddings WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM face_embeddings WHERE model_id <> :model_id LIMIT :limit
+    ))
+""")
+
+
+class ModelWriter(ModelReader):
+    """Within administration: what the library is moving to, and the end of it."""
+
+    def begin(self, active: LibraryModel, target: LibraryModel) -> None:
+        """Let servers load the target; ``active`` is recorded where nothing is yet. Doing it twice changes nothing."""
+        self._execution.run(_SET_IF_UNSET, _row("active", active))
+        self._execution.run(_SET, _row("target", target))
+        self._execution.run(_NOTIFY)
+
+    def end(self) -> None:
+        """There is neither something to move to nor to go back to any more."""
+        self._execution.run(library_models.delete().where(library_models.c.role != "active"))
+        self._execution.run(_NOTIFY)
+
+    def tidy(self, model_id: str) -> int:
+        """Let some embeddings of the active model take the places of those in ``faces``; returns how many, 0 at last.
+
+        A face that the model has not embedded keeps what it has.
+        """
+        return self._execution.run(_TAKE_IN, {"model_id": model_id, "limit": _TIDIED_AT_ONCE}).rowcount
+
+    def drop_others(self, model_id: str) -> int:
+        """Delete some embeddings of other models that stand beside the faces'; returns how many, 0 at last."""
+        return self._execution.run(_DROP_OTHERS, {"model_id": model_id, "limit": _TIDIED_AT_ONCE}).rowcount
+
+    def embeddings_beside(self) -> int:
+        """How many embeddings stand beside those in ``faces``."""
+        return int(self._execution.run(sa.select(sa.func.count()).select_from(face_embeddings)).scalar_one())
+
+
+class Standstill:
+    """One transaction during which nobody enrols, copies or deletes anything, in any app; searches go on."""
+
+    def __init__(self, execution: Execution, sealing: Sealing) -> None:
+        self._execution = execution
+        self._sealing = sealing
+        execution.run(sa.text("SET LOCAL statement_timeout = 0"))
+        # Apps that are being made right now are there afterwards, and none is made until the end.
+        execution.run(sa.text("LOCK TABLE apps IN SHARE MODE"))
+        execution.run(sa.select(change_heads.c.app_pk).order_by(change_heads.c.app_pk).with_for_update(key_share=True))
+        self.models = ModelReader(execution, sealing)
+
+    def add(self, model_id: str, embeddings: Mapping[int, Embedding]) -> None:
+        """Add what a model made of faces of any apps, by their numbers."""
+        owners = sa.select(faces.c.pk, faces.c.app_pk).where(faces.c.pk.in_(list(embeddings)))
+        by_app: dict[int, dict[int, Embedding]] = defaultdict(dict)
+        for row in self._execution.run(owners):
+            by_app[row.app_pk][row.pk] = embeddings[row.pk]
+        for app_pk, own in by_app.items():
+            recording = Recording(self._execution, app_pk)
+            FaceEmbeddings(self._execution, recording, self._sealing).add(model_id, own)
+            recording.write()
+            guard.all_apps_again(self._execution.run)
+
+    def activate(self, model: LibraryModel) -> None:
+        """With the end of the transaction the library is in this model; what it was in can be gone back to."""
+        active = self.models.in_use().active
+        if active is not None and active != model:
+            self._execution.run(_SET, _row("previous", active))
+        self._execution.run(_SET, _row("active", model))
+        self._execution.run(library_models.delete().where(library_models.c.role == "target"))
+        self._execution.run(_NOTIFY)
+
+
+def _row(role: str, model: LibraryModel) -> dict[str, str]:
+    return {"role": role, "pack": model.pack, "model_id": model.model_id}
