@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import __version__
-from service.api import capture_keys, editing, feedback, metrics
+from service.api import capture_keys, editing, feedback, metrics, openapi
 from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
@@ -116,7 +116,16 @@ def _add_health(api: FastAPI, service: UseCases) -> None:
         ("/healthz", healthz, "Whether the process answers."),
         ("/readyz", readyz, "Whether the service can do its work, or why not."),
     ):
-        api.add_api_route(path, endpoint, methods=["GET"], summary=summary, tags=["health"], response_class=Response)
+        statuses = openapi.answers(_200="Yes.") if path == "/healthz" else openapi.answers(_200="Yes.", _503="Not now.")
+        api.add_api_route(
+            path,
+            endpoint,
+            methods=["GET"],
+            summary=summary,
+            tags=["health"],
+            response_class=Response,
+            responses=statuses,
+        )
         api.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_class=Response)
 
 

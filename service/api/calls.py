@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from service import auditing, metrics
 from service.access import permissions
-from service.api import body, caller, subject
+from service.api import body, caller, openapi, subject
 from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
@@ -34,7 +34,7 @@ from service.errors import Overloaded, ServiceError
 from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
-JSON = "application/json"
+JSON = openapi.JSON
 LOG_ID_HEADER = "X-Log-Id"
 
 A = TypeVar("A")
@@ -220,8 +220,8 @@ def router(
             operation_id=f"{tag}_{call.name}" + ("" if method == "POST" else f"_{method.lower()}"),
             summary=call.summary,
             response_class=Response,
-            responses={200: {"description": "The answer, errors included.", "content": {JSON: {}}}},
-            openapi_extra=_describe(call) if method == "POST" else None,
+            responses=openapi.answers(_200="The answer, errors included."),
+            openapi_extra=openapi.operation(method, caller.TOKEN, call.example),
         )
     return routes
 
@@ -241,15 +241,3 @@ def _endpoint(
         return await dispatcher.answer(request, call, dialect, identify)
 
     return endpoint
-
-
-def _describe(call: Call[Any, Any]) -> dict[str, Any]:
-    several = not isinstance(call.example, Mapping)
-    return {
-        "parameters": [
-            {"name": caller.TOKEN, "in": "query", "required": False, "schema": {"type": "string"}},
-        ],
-        "requestBody": {
-            "content": {JSON: {"schema": {"type": "array" if several else "object"}, "example": call.example}}
-        },
-    }

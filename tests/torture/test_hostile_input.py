@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.fixtures.pictures import Pictures
-from tests.fixtures.server import Server, temporary_home
+from tests.fixtures.server import Server
 from tests.torture.caller import Caller
 from tests.torture.figures import Figures
 from tests.torture.inputs import Hostile, Inputs
@@ -39,20 +39,6 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
     longest: float = 0.0
     peak: int = 0
-
-
-@pytest.fixture(scope="module")
-def server(model_dir: object) -> Iterator[Server]:
-    """A server whose log and memory are this module's alone."""
-    del model_dir
-    with temporary_home() as home, home.serving(HEADER_TIMEOUT="2", BODY_TIMEOUT="3") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def caller(server: Server) -> Caller:
-    """An app with every permission."""
-    return Caller(server.base_url, server.home.create_app("hostile")).log_in()
 
 
 def send(token: str, connection: http.client.HTTPConnection, hostile: Hostile, tally: Tally) -> str | None:
@@ -94,15 +80,15 @@ def bombard(server: Server, token: str, requests: Iterator[Hostile], tally: Tall
     connection.close()
 
 
-def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool, figures: Figures) -> None:
+def test_a_corpus(abused: Server, abuser: Caller, pictures: Pictures, long: bool, figures: Figures) -> None:
     number, tally = 20_000 if long else 2_000, Tally()
     share = number // CLIENTS
-    warm_up(server, caller, pictures)
-    before = psutil.Process(server.process.pid).memory_info().rss
+    warm_up(abused, abuser, pictures)
+    before = psutil.Process(abused.process.pid).memory_info().rss
     threads = [
         threading.Thread(
             target=bombard,
-            args=(server, caller.token, itertools.islice(Inputs(pictures, seed), share), tally),
+            args=(abused, abuser.token, itertools.islice(Inputs(pictures, seed), share), tally),
         )
         for seed in range(CLIENTS)
     ]
@@ -111,12 +97,12 @@ def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool
     for thread in threads:
         thread.join()
     assert tally.faults == []
-    assert server.process.poll() is None
-    with caller.connected():
-        assert caller.ready()
+    assert abused.process.poll() is None
+    with abuser.connected():
+        assert abuser.ready()
     assert len(tally.codes) > 20, "most inputs got no further than the same few checks"
-    assert "Traceback" not in server.output()
-    assert "unexpected failure" not in server.output()
+    assert "Traceback" not in abused.output()
+    assert "unexpected failure" not in abused.output()
     assert tally.peak - before < MOST_GROWTH, f"grew by {(tally.peak - before) >> 20} MiB"
     figures.add(
         "hostile inputs",
@@ -129,16 +115,16 @@ def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool
     )
 
 
-def warm_up(server: Server, caller: Caller, pictures: Pictures) -> None:
+def warm_up(abused: Server, abuser: Caller, pictures: Pictures) -> None:
     """Every network has run once: their buffers are no growth."""
-    with caller.connected():
+    with abuser.connected():
         content = {
             "image": pictures.base64("obama.jpg"),
             "image_type": "BASE64",
             "face_field": "age,quality,landmark150",
         }
-        assert caller.call("detect", content)[0] == 0
-    assert server.process.poll() is None
+        assert abuser.call("detect", content)[0] == 0
+    assert abused.process.poll() is None
 
 
 CALL = b"POST /rest/2.0/face/v3/detect HTTP/1.1\r\n"
@@ -181,9 +167,9 @@ HEADS = {
 
 
 @pytest.mark.parametrize("abuse", HEADS)
-def test_heads(server: Server, abuse: str) -> None:
+def test_heads(abused: Server, abuse: str) -> None:
     """Answered with less than 500 or hung up on, and the next caller is served."""
-    host, port = server.base_url.removeprefix("http://").split(":")
+    host, port = abused.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         try:
             connection.sendall(HEADS[abuse])
@@ -213,9 +199,9 @@ SLOW = {
 
 
 @pytest.mark.parametrize("slowness", SLOW)
-def test_slow_clients_are_hung_up_on(server: Server, slowness: str) -> None:
+def test_slow_clients_are_hung_up_on(abused: Server, slowness: str) -> None:
     """Also those that send a byte now and then; this server grants 2 and 3 seconds."""
-    host, port = server.base_url.removeprefix("http://").split(":")
+    host, port = abused.base_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=15) as connection:
         connection.sendall(SLOW[slowness])
         stop = threading.Event()

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from service import metrics
 from service.access import permissions
 from service.access.sealed_data import SealedDataError
-from service.api import body
+from service.api import body, openapi
 from service.api.body import Received
 from service.api.caller import address_of
 from service.api.calls import JSON, Dispatcher
@@ -101,6 +101,13 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         operation_id="linkface_liveness_selfie_verification",
         summary="Compare a selfie with recorded liveness data.",
         response_class=Response,
+        responses=openapi.answers(
+            _200="The scores.",
+            _400="A parameter, a file or an address is not as it must be.",
+            _401="Unknown keys, or a disabled app.",
+            _403="A quota, a missing permission, too many failed attempts, or too much to do.",
+            _500="Anything else, also a database that does not answer.",
+        ),
     )
     routes.add_api_route(
         "/identity/{rest:path}",
