@@ -15,6 +15,7 @@ from models.manifest import PackManifest
 from models.progress import Progress
 from service import state
 from service.access.attempts import Attempts
+from service.access.failures import Failures
 from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
@@ -25,6 +26,7 @@ from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.console import application as console
 from service.console.ports import Operator
+from service.console.sessions import THROTTLE_SECONDS
 from service.identity.enrolment import Enrolment
 from service.identity.register import Register
 from service.identity.verification import VerifyPerson
@@ -37,6 +39,7 @@ from service.library.audit import AuditTrail
 from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
+from service.library.logins import SharedFailures
 from service.library.memberships import Memberships
 from service.library.quotas import Quotas
 from service.library.uploads import Uploads
@@ -164,6 +167,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
     settings, database = admin.settings, admin.database
     engine, scores = models.engine, models.scores
     admission = Admission(settings.inference_threads, settings.queue_limit)
+    shared, secret = SharedFailures(database), admin.keyring.derive("attempts")[0]
     downloader = downloader_of(settings)
     intake = intake_of(admin, models, admission, downloader)
     compare = CompareFaces(intake, scores)
@@ -188,7 +192,7 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
         apps=admin.apps,
         audit=admin.audit,
         tokens=Tokens(admin.keyring),
-        attempts=Attempts(settings.login_failures, settings.login_window),
+        attempts=Attempts(settings.login_failures, Failures(settings.login_window, shared=shared, key=secret)),
         quotas=admin.quotas,
         detect=DetectFaces(intake),
         compare=compare,
@@ -219,6 +223,10 @@ def _compose(stack: contextlib.ExitStack, admin: Admin, models: Models, catalog:
             max_age=timedelta(seconds=settings.envelope_max_age),
             max_picture_bytes=settings.max_body_bytes,
         ),
-        operator=Operator(settings.home, admin.keyring.derive("console")),
+        operator=Operator(
+            settings.home,
+            admin.keyring.derive("console"),
+            Failures(THROTTLE_SECONDS, shared=shared, key=secret),
+        ),
         judge_risk=JudgeRisk(intake, scores, database, admin.keyring, risk_limits(settings)),
     )

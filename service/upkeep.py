@@ -20,6 +20,8 @@ FEEDBACK_PER_ROUND = 5_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
+FAILURES_KEPT = 100_000
+"""Names of failed log-ins that the database counts; of more the oldest are forgotten."""
 SESSIONS_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
@@ -57,6 +59,7 @@ class Upkeep:
             self._attempt(self._forget_envelopes)
             self._attempt(self._forget_uploads)
             self._attempt(self._forget_sessions)
+            self._attempt(self._forget_failures)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
                 self._attempt(self._forget_feedback)
@@ -87,6 +90,10 @@ class Upkeep:
     def _forget_sessions(self) -> None:
         with self._database.admin() as work:
             work.liveness_sessions.purge_expired(SESSIONS_PER_ROUND)
+
+    def _forget_failures(self) -> None:
+        with self._database.admin() as work:
+            work.attempts.purge(FAILURES_KEPT)
 
     def _prune_changes(self) -> None:
         with self._database.read() as reader:

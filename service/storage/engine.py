@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
+from service.storage.attempts import AttemptWriter
 from service.storage.audit import AuditEntry, AuditReader, AuditWriter
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
@@ -112,6 +113,7 @@ class Administration:
         self.liveness_sessions = LivenessSessionWriter(execution)
         self.quotas = QuotaWriter(execution)
         self.sealed = SealedWriter(execution)
+        self.attempts = AttemptWriter(execution)
 
 
 class Database:
@@ -189,6 +191,12 @@ class Database:
         """Take from quotas and count without a transaction: each statement stands alone, and costs one round trip."""
         with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
             yield QuotaWriter(execution)
+
+    @contextlib.contextmanager
+    def attempts(self) -> Iterator[AttemptWriter]:
+        """Count failed log-ins without a transaction: each statement stands alone, and costs one round trip."""
+        with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
+            yield AttemptWriter(execution)
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
