@@ -155,6 +155,7 @@ def create_app(service: Service) -> FastAPI:
         max_video_bytes=settings.max_video_bytes,
         private_alias=settings.private_alias,
         slow_seconds=settings.slow_request_ms / 1000,
+        request_seconds=settings.request_timeout,
         metrics_access=settings.metrics_access,
     )
     api.add_route("/console", console.to_the_console)

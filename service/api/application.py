@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service import __version__
 from service.api import capture_keys, editing, feedback, metrics, openapi
-from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
+from service.api.calls import JSON, LOG_ID_HEADER, REQUEST_SECONDS, Dispatcher
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
 from service.api.oauth import routes as oauth_routes
@@ -48,6 +48,7 @@ def build_api(
     max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES,
     private_alias: bool = False,
     slow_seconds: float = 0.0,
+    request_seconds: float = REQUEST_SECONDS,
     metrics_access: metrics.Exposure = "loopback",
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
@@ -55,7 +56,8 @@ def build_api(
 
     ``threads`` is how many requests are worked on at once, ``backlog`` how many more may wait for a thread before
     the next is answered "busy"; ``private_alias`` adds the routes that ask for no token; calls longer than
-    ``slow_seconds`` are logged with their stages (0: none); ``metrics_access`` says who may read ``/metrics``;
+    ``slow_seconds`` are logged with their stages (0: none), those of more than ``request_seconds`` given up;
+    ``metrics_access`` says who may read ``/metrics``;
     ``lifespan`` starts and stops what the composition root made.
     """
     api = FastAPIOffline(  # its scripts come from this server, not from a public network
@@ -67,7 +69,12 @@ def build_api(
         lifespan=lifespan,
     )
     dispatcher = Dispatcher(
-        service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes, slow_seconds=slow_seconds
+        service,
+        threads=threads,
+        backlog=backlog,
+        max_body_bytes=max_body_bytes,
+        slow_seconds=slow_seconds,
+        request_seconds=request_seconds,
     )
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))

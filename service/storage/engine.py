@@ -10,6 +10,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service import deadline
 from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
 from service.storage.attempts import AttemptWriter
@@ -120,7 +121,8 @@ class Database:
     """A pool of connections to one PostgreSQL. Connects when first used; safe to share between threads.
 
     All methods raise :class:`DatabaseUnavailable` when the database does not answer and :class:`StorageFull` when it
-    refuses to write. A failure while committing leaves open whether the work was done.
+    refuses to write. A failure while committing leaves open whether the work was done. Nothing is committed for a
+    request whose deadline has passed: :class:`DeadlineExceeded`.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class Database:
             # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
             counts = {**recording.counts(), **work.detail}
             work.audited = AuditWriter(execution, self._audit_key).record(None, counts, chain=app_pk)
+            deadline.check()  # what has been answered "too late" must not be done after all
             execution.commit()
 
     @contextlib.contextmanager
@@ -178,6 +181,7 @@ class Database:
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Administration(execution, self._audit_key)
+            deadline.check()
             execution.commit()
 
     @contextlib.contextmanager

@@ -20,7 +20,7 @@ from service.access.sealed_data import SealedDataError
 from service.api import body, openapi
 from service.api.body import Received
 from service.api.caller import address_of
-from service.api.calls import JSON, Dispatcher
+from service.api.calls import JSON, Dispatcher, closing
 from service.api.envelope import dump, rounded
 from service.api.linkface import codes, liveness_data, requests
 from service.api.linkface.codes import Refusal
@@ -70,11 +70,12 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         outcome = codes.OK
         operation = Operation("", CALL)
         try:
-            received = await body.receive(request, max_body_bytes)
-            content_type = request.headers.get("content-type", "")
-            query, address = request.scope["query_string"], address_of(request)
-            work = partial(_verify, service, query, content_type, received, address, operation)
-            answer = await dispatcher.in_thread(work)
+            with dispatcher.limited():
+                received = await body.receive(request, max_body_bytes)
+                content_type = request.headers.get("content-type", "")
+                query, address = request.scope["query_string"], address_of(request)
+                work = partial(_verify, service, query, content_type, received, address, operation)
+                answer = await dispatcher.in_thread(work)
             response = Response(dump({"request_id": request_id, "status": outcome, **answer}), media_type=JSON)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
@@ -245,4 +246,4 @@ def _failed(error: ServiceError, request_id: str) -> Response:
         content["image"] = image
     if reason is not None:
         content["reason"] = reason
-    return Response(dump(content), status_code=status.http, media_type=JSON)
+    return Response(dump(content), status_code=status.http, media_type=JSON, headers=dict(closing(error)))

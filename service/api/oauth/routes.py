@@ -48,10 +48,11 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
     async def token(request: Request) -> Response:
         started = time.perf_counter()
         try:
-            received = await body.receive(request, MAX_BODY_BYTES)
-            query = request.scope["query_string"].decode("latin-1")
-            work = partial(_grant, service, query, received, address_of(request))
-            content, status = await dispatcher.in_thread(work)
+            with dispatcher.limited():
+                received = await body.receive(request, MAX_BODY_BYTES)
+                query = request.scope["query_string"].decode("latin-1")
+                work = partial(_grant, service, query, received, address_of(request))
+                content, status = await dispatcher.in_thread(work)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as error:
