@@ -210,8 +210,9 @@ def test_heads(abused: Server, abuse: str) -> None:
             connection.sendall(HEADS[abuse])
             connection.shutdown(socket.SHUT_WR)
             answer = read(connection)
-        except OSError as error:
-            assert not isinstance(error, TimeoutError)
+        except TimeoutError:
+            raise
+        except OSError:
             answer = b""  # hung up on while sending
     assert not answer or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer[:100]
     assert b"root:" not in answer
