@@ -138,6 +138,15 @@ def test_a_window_ends_by_the_database_s_clock_and_one_of_a_clock_put_back_is_ov
             other.succeeded(name)
 
 
+def test_a_statement_that_waited_for_another_one_counts_on(database: Database, database_url: str) -> None:
+    """It began before the window that it finds, whose end is later than it would have made it."""
+    shared = SharedFailures(database)
+    shared.count([b"x"], 600)
+    with psycopg.connect(driver_address(database_url), autocommit=True) as connection:
+        connection.execute("UPDATE login_failures SET ends = ends + interval '5 seconds'")
+    assert shared.count([b"x"], 600)[b"x"][0] == 2
+
+
 def test_rows_are_bounded_and_the_oldest_go_first(database: Database) -> None:
     names = [number.to_bytes(16, "big") for number in range(30)]
     for name in names:
