@@ -15,6 +15,7 @@ from models.manifest import PackManifest
 from models.progress import Progress
 from service import state
 from service.access.attempts import Attempts
+from service.access.failures import Failures
 from service.access.sealed_data import SealedData
 from service.access.tokens import Tokens
 from service.administration import Admin, open_admin
@@ -25,6 +26,7 @@ from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.console import application as console
 from service.console.ports import Operator
+from service.console.sessions import THROTTLE_SECONDS
 from service.face_keys import check_face_keys
 from service.generations import Generation, Generations
 from service.identity.enrolment import Enrolment
@@ -40,6 +42,7 @@ from service.library.audit import AuditTrail
 from service.library.faces import Faces
 from service.library.feedback import Feedback
 from service.library.groups import Groups
+from service.library.logins import SharedFailures
 from service.library.memberships import Memberships
 from service.library.quotas import Quotas
 from service.library.uploads import Uploads
@@ -215,6 +218,7 @@ def create_app(service: Service) -> FastAPI:
         max_video_bytes=settings.max_video_bytes,
         private_alias=settings.private_alias,
         slow_seconds=settings.slow_request_ms / 1000,
+        request_seconds=settings.request_timeout,
         metrics_access=settings.metrics_access,
     )
     api.add_route("/console", console.to_the_console)
@@ -316,6 +320,7 @@ class _Composing:
 
 def _compose(shared: _Shared, generations: Generations) -> Service:
     admin, settings, database = shared.admin, shared.admin.settings, shared.admin.database
+    failures, secret = SharedFailures(database), admin.keyring.derive("attempts")[0]
     return Service(
         settings=settings,
         database=database,
@@ -324,7 +329,7 @@ def _compose(shared: _Shared, generations: Generations) -> Service:
         apps=admin.apps,
         audit=admin.audit,
         tokens=Tokens(admin.keyring),
-        attempts=Attempts(settings.login_failures, settings.login_window),
+        attempts=Attempts(settings.login_failures, Failures(settings.login_window, shared=failures, key=secret)),
         quotas=admin.quotas,
         liveness_sessions=shared.liveness_sessions,
         register=admin.register,
@@ -342,5 +347,9 @@ def _compose(shared: _Shared, generations: Generations) -> Service:
             max_age=timedelta(seconds=settings.envelope_max_age),
             max_picture_bytes=settings.max_body_bytes,
         ),
-        operator=Operator(settings.home, admin.keyring.derive("console")),
+        operator=Operator(
+            settings.home,
+            admin.keyring.derive("console"),
+            Failures(THROTTLE_SECONDS, shared=failures, key=secret),
+        ),
     )

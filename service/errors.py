@@ -363,6 +363,10 @@ class Overloaded(ServiceUnavailable):
     """More requests wait than may wait."""
 
 
+class DeadlineExceeded(ServiceUnavailable):
+    """The request took longer than a request may; its work was given up."""
+
+
 class DatabaseUnavailable(ServiceUnavailable):
     """The database does not answer."""
 

@@ -138,6 +138,12 @@ class Settings(
     body_timeout: float = Field(
         default=60.0, gt=0, le=3600, description="Seconds in which the body of a request must arrive."
     )
+    request_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which a request is answered 2 and its work given up, its body's arrival included.",
+    )
     create_first_app: bool = Field(
         default=True, description="Create an app and print its keys when the server starts and no app exists."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from service.capture.rules import RiskLimits
@@ -20,6 +21,8 @@ FEEDBACK_PER_ROUND = 5_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
+FAILURES_KEPT = 100_000
+"""Names of failed log-ins that the database counts; of more the oldest are forgotten."""
 SESSIONS_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
@@ -28,14 +31,46 @@ ROUNDS_BETWEEN_PRUNINGS = 720
 """Once an hour."""
 
 
+JUMP_SECONDS = 3600.0
+"""A clock that differs by so much from the time that has passed was set, not corrected."""
+
+
+def _uptime() -> float:
+    """Seconds that have passed, those that the machine slept included where the system counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Calendar:
+    """Tells whether the system's clock has been set since the process began, forwards or backwards."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, passed: Callable[[], float] = _uptime) -> None:
+        """Both tell seconds: of the clock that may be set, and of one that cannot."""
+        self._clock = clock
+        self._passed = passed
+        self._ahead = clock() - passed()
+
+    @property
+    def was_set(self) -> bool:
+        """Whether the date cannot be believed. A clock that is put right again can be."""
+        return abs(self._clock() - self._passed() - self._ahead) > JUMP_SECONDS
+
+
 class Upkeep:
     """Runs every ``ROUND_SECONDS``; a round that fails is logged and tried again, it never ends the thread."""
 
-    def __init__(self, database: Database, limits: RiskLimits, audit: AuditTrail | None = None) -> None:
-        """``limits`` say how long captures are remembered."""
+    def __init__(
+        self,
+        database: Database,
+        limits: RiskLimits,
+        audit: AuditTrail | None = None,
+        *,
+        calendar: Calendar | None = None,
+    ) -> None:
+        """``limits`` say how long captures are remembered; without a date nothing is deleted for its age of days."""
         self._database = database
         self._limits = limits
         self._audit = audit
+        self._calendar = calendar or Calendar()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -57,10 +92,23 @@ class Upkeep:
             self._attempt(self._forget_envelopes)
             self._attempt(self._forget_uploads)
             self._attempt(self._forget_sessions)
+            self._attempt(self._forget_failures)
             if rounds % ROUNDS_BETWEEN_PRUNINGS == 0:
                 self._attempt(self._prune_changes)
-                self._attempt(self._forget_feedback)
-                self._attempt(self._purge_audit)
+                self._attempt(self.purge_old)
+
+    def purge_old(self) -> None:
+        """Delete audit entries and feedback that have been kept long enough, unless the clock was set meanwhile.
+
+        A clock that jumps ahead by a year would delete a year's entries, and no clock brings them back.
+        """
+        if self._calendar.was_set:
+            logger.warning(
+                "the system's clock was set: nothing old is deleted until it is right or the server restarts"
+            )
+            return
+        self._forget_feedback()
+        self._purge_audit()
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
@@ -87,6 +135,10 @@ class Upkeep:
     def _forget_sessions(self) -> None:
         with self._database.admin() as work:
             work.liveness_sessions.purge_expired(SESSIONS_PER_ROUND)
+
+    def _forget_failures(self) -> None:
+        with self._database.admin() as work:
+            work.attempts.purge(FAILURES_KEPT)
 
     def _prune_changes(self) -> None:
         with self._database.read() as reader:

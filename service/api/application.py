@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import __version__
-from service.api import capture_keys, editing, feedback, metrics
-from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
+from service.api import capture_keys, editing, feedback, metrics, openapi
+from service.api.calls import JSON, LOG_ID_HEADER, REQUEST_SECONDS, Dispatcher
 from service.api.documented import with_answers
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
@@ -49,6 +49,7 @@ def build_api(
     max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES,
     private_alias: bool = False,
     slow_seconds: float = 0.0,
+    request_seconds: float = REQUEST_SECONDS,
     metrics_access: metrics.Exposure = "loopback",
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
@@ -56,7 +57,8 @@ def build_api(
 
     ``threads`` is how many requests are worked on at once, ``backlog`` how many more may wait for a thread before
     the next is answered "busy"; ``private_alias`` adds the routes that ask for no token; calls longer than
-    ``slow_seconds`` are logged with their stages (0: none); ``metrics_access`` says who may read ``/metrics``;
+    ``slow_seconds`` are logged with their stages (0: none), those of more than ``request_seconds`` given up;
+    ``metrics_access`` says who may read ``/metrics``;
     ``lifespan`` starts and stops what the composition root made.
     """
     api = FastAPIOffline(  # its scripts come from this server, not from a public network
@@ -68,7 +70,12 @@ def build_api(
         lifespan=lifespan,
     )
     dispatcher = Dispatcher(
-        service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes, slow_seconds=slow_seconds
+        service,
+        threads=threads,
+        backlog=backlog,
+        max_body_bytes=max_body_bytes,
+        slow_seconds=slow_seconds,
+        request_seconds=request_seconds,
     )
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
@@ -118,7 +125,16 @@ def _add_health(api: FastAPI, service: UseCases) -> None:
         ("/healthz", healthz, "Whether the process answers."),
         ("/readyz", readyz, "Whether the service can do its work, or why not."),
     ):
-        api.add_api_route(path, endpoint, methods=["GET"], summary=summary, tags=["health"], response_class=Response)
+        statuses = openapi.answers(_200="Yes.") if path == "/healthz" else openapi.answers(_200="Yes.", _503="Not now.")
+        api.add_api_route(
+            path,
+            endpoint,
+            methods=["GET"],
+            summary=summary,
+            tags=["health"],
+            response_class=Response,
+            responses=statuses,
+        )
         api.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_class=Response)
 
 

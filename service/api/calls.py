@@ -7,9 +7,10 @@ model, the database or the decoding of a large body.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -22,24 +23,27 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import auditing, metrics, tracing
+from service import auditing, deadline, metrics, tracing
 from service.access import permissions
-from service.api import body, caller, subject
+from service.api import body, caller, openapi, subject
 from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
+from service.api.threads import LeftBehind
 from service.auditing import OK, Operation
-from service.errors import Overloaded, ServiceError
+from service.errors import DeadlineExceeded, Overloaded, ServiceError
 from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
+JSON = openapi.JSON
 FORMS = "v2"
 """The generation whose clients send forms; the others read them, too."""
 
 LOG_ID_HEADER = "X-Log-Id"
+
+REQUEST_SECONDS = 120.0
+"""After so long a request is given up, where nothing else was set."""
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -92,14 +96,26 @@ class Dispatcher:
     """Runs calls in worker threads, at most ``threads`` at once with ``backlog`` waiting for one."""
 
     def __init__(
-        self, service: UseCases, *, threads: int, backlog: int, max_body_bytes: int, slow_seconds: float = 0.0
+        self,
+        service: UseCases,
+        *,
+        threads: int,
+        backlog: int,
+        max_body_bytes: int,
+        slow_seconds: float = 0.0,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        """A call that takes longer than ``slow_seconds`` is logged with what it spent where; 0 logs none."""
+        """A request is given up after ``request_seconds``, its body's arrival included.
+
+        A call that takes longer than ``slow_seconds`` is logged with what it spent where; 0 logs none.
+        """
         self._service = service
         self._limiter = anyio.CapacityLimiter(threads)
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
         self._slow_seconds = slow_seconds
+        self._request_seconds = request_seconds
+        self._left_behind = LeftBehind()
 
     async def answer(
         self, request: Request, call: Call[Any, Any], dialect: Dialect, identify: Identify = caller.identify
@@ -123,10 +139,11 @@ class Dispatcher:
         spent: dict[str, float] = {}
         operation = Operation("", call.name, log_id=stamp.log_id)
         try:
-            received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
-            head = Head.of(request)
-            work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
-            content = await self._in_thread(partial(_unless_left, request, work))
+            with self.limited():
+                received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
+                head = Head.of(request)
+                work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
+                content = await self.in_thread(partial(_unless_left, request, work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
@@ -144,11 +161,27 @@ class Dispatcher:
         self._log_slow(call, stamp, seconds, spent)
         if operation.app_pk is not None:  # else nobody is known to have asked
             self._service.audit.note(operation, _outcome(error, content))
-        return Response(content, media_type=JSON, headers={LOG_ID_HEADER: str(stamp.log_id)})
+        headers = {LOG_ID_HEADER: str(stamp.log_id), **closing(error)}
+        return Response(content, media_type=JSON, headers=headers)
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        """Serve a request within the block. Raises ``DeadlineExceeded`` at the deadline, wherever the block stands."""
+        with anyio.move_on_after(self._request_seconds) as scope, deadline.within(self._request_seconds):
+            yield
+        if scope.cancelled_caught:
+            raise DeadlineExceeded("the request took too long")
 
     async def in_thread(self, work: Callable[[], R]) -> R:
-        """Run blocking work that is no call. Raises ``Overloaded``, and what the work raises."""
-        return await self._in_thread(work)
+        """Run blocking work. Raises ``Overloaded``, and what the work raises.
+
+        A request that is cancelled is answered at once. Its work goes on until it notices, and takes the place of one
+        that could wait meanwhile, so that there are never more than so many threads.
+        """
+        if self._limiter.statistics().tasks_waiting + self._left_behind.count >= self._backlog:
+            raise Overloaded
+        with self._left_behind.watching(work) as watched:
+            return await anyio.to_thread.run_sync(watched, limiter=self._limiter, abandon_on_cancel=True)
 
     @staticmethod
     async def _receive(request: Request, max_body_bytes: int) -> Received:
@@ -159,11 +192,6 @@ class Dispatcher:
         if await request.is_disconnected():
             raise ClientDisconnect
         return received
-
-    async def _in_thread(self, work: Callable[[], R]) -> R:
-        if self._limiter.statistics().tasks_waiting >= self._backlog:
-            raise Overloaded
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     def _answer(
         self,
@@ -214,6 +242,11 @@ class Dispatcher:
         )
 
 
+def closing(error: ServiceError | None) -> Mapping[str, str]:
+    """Headers of an answer: after a request that was given up its body may still be on its way."""
+    return {"Connection": "close"} if isinstance(error, DeadlineExceeded) else {}
+
+
 def _unless_left(request: Request, work: Callable[[], R]) -> R:
     """In a worker thread: ``work``, which may find out whether the client is still there."""
     caller_left.set(lambda: anyio.from_thread.run(request.is_disconnected))
@@ -238,8 +271,8 @@ def router(
             operation_id=f"{tag}_{call.name}" + ("" if method == "POST" else f"_{method.lower()}"),
             summary=call.summary,
             response_class=Response,
-            responses={200: {"description": "The answer, errors included.", "content": {JSON: {}}}},
-            openapi_extra=_describe(call, method, forms=tag == FORMS),
+            responses=openapi.answers(_200="The answer, errors included."),
+            openapi_extra=openapi.operation(method, caller.TOKEN, call.example, forms=tag == FORMS),
         )
     return routes
 
@@ -259,16 +292,3 @@ def _endpoint(
         return await dispatcher.answer(request, call, dialect, identify)
 
     return endpoint
-
-
-def _describe(call: Call[Any, Any], method: str, *, forms: bool) -> dict[str, Any]:
-    """The token and the parameters, with an example of each; ``forms`` names forms before JSON."""
-    token = {"name": caller.TOKEN, "in": "query", "required": False, "schema": {"type": "string"}}
-    if method == "GET":
-        asked = call.example.items() if isinstance(call.example, Mapping) else ()
-        query = [{"name": name, "in": "query", "schema": {}, "example": value} for name, value in asked]
-        return {"parameters": [token, *query]}
-    several = not isinstance(call.example, Mapping)
-    content = {"schema": {"type": "array" if several else "object"}, "example": call.example}
-    kinds = (FORM, JSON) if forms else (JSON,)
-    return {"parameters": [token], "requestBody": {"content": dict.fromkeys(kinds, content)}}

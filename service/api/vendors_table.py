@@ -18,8 +18,8 @@ _GATEWAY = (
     Code(
         2,
         "Service temporarily unavailable",
-        "the database does not answer",
-        (errors.ServiceUnavailable, errors.DatabaseUnavailable),
+        "the database does not answer, or the request took longer than `request_timeout`",
+        (errors.ServiceUnavailable, errors.DatabaseUnavailable, errors.DeadlineExceeded),
     ),
     Code(3, "Unsupported openapi method", "no call lives at this path", (errors.UnknownCall,)),
     Code(4, "Open api request limit reached", "reserved: there is no cluster whose quota could be used up"),

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from service.access.failures import Failures
 from service.access.tokens import Tokens
 from service.auditing import Operation
 from service.console.password import FILE, PasswordFile
@@ -46,11 +47,11 @@ class Readiness(Protocol):
 class Operator:
     """The one account of the console: its password, its sessions, and how often somebody may guess."""
 
-    def __init__(self, home: Path, keys: Sequence[bytes]) -> None:
-        """``keys`` of 32 bytes sign the sessions."""
+    def __init__(self, home: Path, keys: Sequence[bytes], wrong: Failures) -> None:
+        """``keys`` of 32 bytes sign the sessions; ``wrong`` counts wrong passwords."""
         self.password = PasswordFile(home / FILE)
         self.sessions = Sessions(keys)
-        self.throttle = LoginThrottle()
+        self.throttle = LoginThrottle(wrong)
 
 
 class AuditDraft(Protocol):

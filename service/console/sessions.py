@@ -7,17 +7,24 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from service.access.attempts import network
+from service.access.failures import Failures
+
 IDLE_SECONDS = 30 * 60
 """Without a request for so long a session ends."""
 
 LONGEST_SECONDS = 12 * 3600
 """No session lasts longer, however busy."""
+
+THROTTLE_SECONDS = 300.0
+"""How long wrong passwords count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +95,39 @@ class Sessions:
 
 
 class LoginThrottle:
-    """After ``tries`` wrong passwords from one address, or ``most`` from anywhere, the next must wait."""
+    """After ``tries`` wrong passwords from one address, or ``most`` from anywhere, the next must wait.
 
-    def __init__(
-        self, *, tries: int = 5, most: int = 50, window: float = 300.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    ``most`` keeps no address out from which somebody has logged in: strangers cannot keep the operator out.
+    """
+
+    def __init__(self, wrong: Failures, *, tries: int = 5, most: int = 50) -> None:
+        self._wrong = wrong
         self._tries = tries
         self._most = most
-        self._window = window
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._failures: list[tuple[float, str]] = []
 
     def wait(self, address: str) -> int:
         """Seconds that this address has to wait; 0 when it may try now."""
-        with self._lock:
-            now = self._clock()
-            self._failures = [each for each in self._failures if now - each[0] < self._window]
-            own = [moment for moment, known in self._failures if known == address]
-            everybody = [moment for moment, _ in self._failures]
-            until = max(self._until(own, self._tries), self._until(everybody, self._most))
-            return max(0, int(until - now) + 1) if until > now else 0
+        own = self._name(address)
+        waits = [self._left(own, self._tries)]
+        if not self._wrong.has_worked(own):
+            waits.append(self._left(self._everybody, self._most))
+        return math.ceil(max(waits))
 
     def failed(self, address: str) -> None:
         """Remember a wrong password."""
-        with self._lock:
-            self._failures.append((self._clock(), address))
+        self._wrong.add(self._name(address), self._everybody)
 
     def succeeded(self, address: str) -> None:
         """Forget the wrong ones of an address."""
-        with self._lock:
-            self._failures = [each for each in self._failures if each[1] != address]
+        self._wrong.succeeded(self._name(address))
 
-    def _until(self, moments: Sequence[float], limit: int) -> float:
-        return moments[-limit] + self._window if len(moments) >= limit else 0.0
+    def _left(self, name: bytes, limit: int) -> float:
+        failures, seconds = self._wrong.state(name)
+        return seconds if failures >= limit else 0.0
+
+    def _name(self, address: str) -> bytes:
+        return self._wrong.name("console", network(address))
+
+    @property
+    def _everybody(self) -> bytes:
+        return self._wrong.name("console")

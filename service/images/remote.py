@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import httpcore
 
+from service.deadline import left as time_left
 from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTimedOut
 from service.images.addresses import Address, AllowList
 from service.images.proxies import Proxies, Proxy
@@ -63,12 +64,13 @@ class PictureDownloader:
     def fetch(self, url: str) -> bytes:
         """The bytes behind ``url``, at most ``size_limit``, whatever type the server claims.
 
-        Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else.
+        Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else,
+        :class:`DeadlineExceeded` when the request has no time left.
         """
         url = url.strip()
         if "://" not in url:
             raise ParameterMalformed("image", "is not an address")
-        deadline = Deadline(self._time_limit)
+        deadline = Deadline(min(self._time_limit, time_left()))
         for _ in range(_MOST_REDIRECTS + 1):
             parts = _split(url)
             proxy = self._proxies.choose(parts.scheme, parts.hostname or "")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from service.errors import Overloaded
+from service import deadline
+from service.errors import DeadlineExceeded, Overloaded
 from service.metrics import observe_stage
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
@@ -45,7 +47,8 @@ class Admission:
     def permit(self) -> Iterator[None]:
         """Hold a permit for the block; waits for one, or raises :class:`Overloaded` when the queue is full.
 
-        Raises :class:`Abandoned` when the turn comes and the caller has left.
+        Raises :class:`Abandoned` when the turn comes and the caller has left, and :class:`DeadlineExceeded` when it
+        does not come in time.
         """
         started = time.perf_counter()
         self._enter()
@@ -65,10 +68,14 @@ class Admission:
             turn = threading.Event()
             self._queue.append(turn)
         try:
-            turn.wait()
+            seconds = deadline.left()
+            came = turn.wait(None if math.isinf(seconds) else seconds)
         except BaseException:
             self._give_up(turn)
             raise
+        if not came:
+            self._give_up(turn)
+            raise DeadlineExceeded("no turn came in time")
         left = caller_left.get(None)
         try:
             gone = left is not None and left()

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service import deadline
 from service.errors import FaceNotFound, ServiceUnavailable, SeveralFaces
 from service.images.inline import decode_base64
 from service.images.video import Frame, Video, VideoLimits
@@ -112,6 +113,7 @@ class Watch:
         with self._admission.permit():
             notes = _Notes()
             for frame in video.frames():
+                deadline.check()
                 notes.take(frame, *self._seen(self._analyst, frame))
             stills, cuts = notes.chosen()
             crops = [self._engine.align(still.image, still.face.points) for still in (*stills, *cuts)]

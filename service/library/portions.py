@@ -45,7 +45,8 @@ class Seconds:
         if self._left == 0 and not self._spent:
             with self._database.metering() as ledger:
                 second = ledger.take_second(self._app_pk, qps, max(1, wanted))
-            self._ends, self._left, self._spent = now + second.seconds, second.granted, second.granted == 0
+            # A clock that has been put back may name a second that is far off: it is asked again after one.
+            self._ends, self._left, self._spent = now + min(1.0, second.seconds), second.granted, second.granted == 0
         if self._left == 0:
             raise RateExceeded
         self._left -= 1

@@ -10,8 +10,10 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service import deadline
 from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
+from service.storage.attempts import AttemptWriter
 from service.storage.audit import AuditEntry, AuditReader, AuditWriter
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
@@ -121,13 +123,15 @@ class Administration:
         self.sealed = SealedWriter(execution)
         self.face_keys = FaceKeyWriter(execution, sealing)
         self.models = ModelWriter(execution, sealing.enrolled)
+        self.attempts = AttemptWriter(execution)
 
 
 class Database:
     """A pool of connections to one PostgreSQL. Connects when first used; safe to share between threads.
 
     All methods raise :class:`DatabaseUnavailable` when the database does not answer and :class:`StorageFull` when it
-    refuses to write. A failure while committing leaves open whether the work was done.
+    refuses to write. A failure while committing leaves open whether the work was done. Nothing is committed for a
+    request whose deadline has passed: :class:`DeadlineExceeded`.
     """
 
     def __init__(
@@ -179,6 +183,7 @@ class Database:
             # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
             counts = {**recording.counts(), **work.detail}
             work.audited = AuditWriter(execution, self._audit_key).record(None, counts, chain=app_pk)
+            deadline.check()  # what has been answered "too late" must not be done after all
             execution.commit()
 
     @contextlib.contextmanager
@@ -187,6 +192,7 @@ class Database:
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Administration(execution, self._audit_key, self.sealing)
+            deadline.check()
             execution.commit()
 
     @contextlib.contextmanager
@@ -216,6 +222,12 @@ class Database:
         """Take from quotas and count without a transaction: each statement stands alone, and costs one round trip."""
         with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
             yield QuotaWriter(execution)
+
+    @contextlib.contextmanager
+    def attempts(self) -> Iterator[AttemptWriter]:
+        """Count failed log-ins without a transaction: each statement stands alone, and costs one round trip."""
+        with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
+            yield AttemptWriter(execution)
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

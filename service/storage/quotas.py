@@ -21,27 +21,34 @@ from service.storage.tables import quota_slots, usage_counts
 SLOTS_SECONDS = 30
 """A process that has not told its slots for so long is taken for dead, and its slots for free."""
 
+BACK_SECONDS = 15
+"""A second that lies further ahead is of a clock that has been put back: no statement waits so long for a row."""
+
 _SHARE = 4
 """One process gets at most this fraction of what is left, so that the others are not left without."""
 
 _FIRST = f"least(:wanted, greatest(1, :qps / {_SHARE}))"
 _NEXT = f"greatest(0, least(:qps - known.taken, :wanted, greatest(1, (:qps - known.taken) / {_SHARE})))"
 
-# A request whose statement waited for the row may carry an older second than the row: time never runs back.
+# A request whose statement waited for the row may carry an older second than the row: time does not run back for it.
+_NEW = f"(excluded.second > known.second OR known.second > excluded.second + {BACK_SECONDS})"
 _TAKE_SECOND = sa.text(f"""
     INSERT INTO quota_seconds AS known (app_pk, second, taken, granted)
     SELECT pk, floor(extract(epoch FROM clock_timestamp())), {_FIRST}, {_FIRST} FROM apps WHERE pk = :app_pk
     ON CONFLICT (app_pk) DO UPDATE SET
-        second = greatest(known.second, excluded.second),
-        taken = CASE WHEN excluded.second > known.second THEN excluded.taken ELSE known.taken + {_NEXT} END,
-        granted = CASE WHEN excluded.second > known.second THEN excluded.granted ELSE {_NEXT} END
+        second = CASE WHEN {_NEW} THEN excluded.second ELSE known.second END,
+        taken = CASE WHEN {_NEW} THEN excluded.taken ELSE known.taken + {_NEXT} END,
+        granted = CASE WHEN {_NEW} THEN excluded.granted ELSE {_NEXT} END
     RETURNING granted, second + 1 - extract(epoch FROM clock_timestamp()) AS seconds
 """).bindparams(  # noqa: S608 (made of constants)
     sa.bindparam("qps", type_=sa.BigInteger), sa.bindparam("wanted", type_=sa.BigInteger)
 )
 
 _TODAY = "(now() AT TIME ZONE :zone)::date"
-_DAY_TAKEN = f"CASE WHEN {_TODAY} > budget.day THEN 0 ELSE budget.day_taken END"
+# At midnight a statement that waited for the row may carry the day before; a day that lies further ahead is of a clock
+# that has been put back.
+_OTHER_DAY = f"({_TODAY} > budget.day OR budget.day > {_TODAY} + 1)"
+_DAY_TAKEN = f"CASE WHEN {_OTHER_DAY} THEN 0 ELSE budget.day_taken END"
 _DAY_LEFT = f"(apps.daily - ({_DAY_TAKEN}))"
 _TOTAL_LEFT = "(apps.total - budget.total_taken)"
 # LEAST passes over limits that are not set.
@@ -50,7 +57,7 @@ _GRANTED = f"greatest(0, least({_LEFT}, :wanted, greatest(1, {_LEFT} / {_SHARE})
 
 _TAKE_BUDGET = sa.text(f"""
     UPDATE quota_budgets AS budget SET
-        day = greatest(budget.day, {_TODAY}),
+        day = CASE WHEN {_OTHER_DAY} THEN {_TODAY} ELSE budget.day END,
         day_taken = {_DAY_TAKEN} + {_GRANTED},
         total_taken = budget.total_taken + {_GRANTED},
         granted = {_GRANTED}
@@ -77,6 +84,7 @@ _TAKE_SLOTS = sa.text(f"""
         SELECT :most - :held - coalesce(sum(slots), 0) AS unheld FROM quota_slots
         WHERE app_pk = :app_pk AND process <> :process
             AND seen > clock_timestamp() - make_interval(secs => {SLOTS_SECONDS})
+            AND seen < clock_timestamp() + make_interval(secs => {SLOTS_SECONDS})
     ) AS others
     ON CONFLICT (app_pk, process) DO UPDATE SET slots = excluded.slots, seen = excluded.seen
     RETURNING slots

@@ -357,6 +357,17 @@ usage_counts = sa.Table(
     _count("refused", "not let through"),
 )
 
+login_failures = sa.Table(
+    "login_failures",
+    metadata,
+    sa.Column("name", BYTEA, primary_key=True, comment="keyed digest of who failed where"),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("ends", sa.DateTime(timezone=True), nullable=False, comment="of the window that they count in"),
+    sa.Index(None, "ends"),
+    # Lost in a crash: what is counted lasts minutes, and every process remembers its own.
+    prefixes=["UNLOGGED"],
+)
+
 audit = sa.Table(
     "audit",
     metadata,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.access.attempts import Attempts
+from service.access.failures import Failures
 from service.api.linkface import routes as linkface
 from service.api.oauth import routes as oauth
 from service.app import Service, create_app
@@ -56,7 +57,7 @@ LET_IN: dict[Ask, bytes] = {
 @pytest.fixture
 def wire(service: Service) -> Iterator[Wire]:
     """A caller of a server that counts anew and looks at three failures."""
-    counted = dataclasses.replace(service, attempts=Attempts(FAILURES, 60))
+    counted = dataclasses.replace(service, attempts=Attempts(FAILURES, Failures(60)))
     with listening(create_app(counted)) as client:
         yield caller(counted, client)
 

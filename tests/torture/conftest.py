@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from tests.fixtures.server import Server, temporary_home
+from tests.torture.caller import Caller
 from tests.torture.figures import Figures
 
 FIGURES = pytest.StashKey[Figures]()
@@ -19,6 +24,23 @@ def long(request: pytest.FixtureRequest) -> bool:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Where experiments write what they counted."""
     return request.config.stash.setdefault(FIGURES, Figures())
+
+
+@pytest.fixture(scope="session")
+def abused(model_dir: Path) -> Iterator[Server]:
+    """A server of the experiments' own: its memory and log are theirs, and nobody else is locked out of it."""
+    del model_dir
+    with (
+        temporary_home() as home,
+        home.serving(HEADER_TIMEOUT="2", BODY_TIMEOUT="3", LOGIN_FAILURES="1000000") as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def abuser(abused: Server) -> Caller:
+    """An app with every permission."""
+    return Caller(abused.base_url, abused.home.create_app("hostile")).log_in()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

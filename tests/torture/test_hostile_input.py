@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.fixtures.pictures import Pictures
-from tests.fixtures.server import Server, temporary_home
+from tests.fixtures.server import Server
 from tests.torture.caller import Caller
 from tests.torture.figures import Figures
 from tests.torture.inputs import Hostile, Inputs
@@ -25,6 +25,8 @@ CLIENTS = 4
 UNEXPECTED = 1
 """Code of what nobody foresaw."""
 LONGEST_SECONDS = 30.0
+WAIT_SECONDS = 120.0
+"""For what the server does after 2 or 3 seconds, on a machine that may stand still meanwhile."""
 MOST_GROWTH = 300 * 2**20
 """Bytes that the server may grow by while it reads what it must refuse: buffers of several threads."""
 
@@ -39,20 +41,6 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
     longest: float = 0.0
     peak: int = 0
-
-
-@pytest.fixture(scope="module")
-def server(model_dir: object) -> Iterator[Server]:
-    """A server whose log and memory are this module's alone."""
-    del model_dir
-    with temporary_home() as home, home.serving(HEADER_TIMEOUT="2", BODY_TIMEOUT="3") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def caller(server: Server) -> Caller:
-    """An app with every permission."""
-    return Caller(server.base_url, server.home.create_app("hostile")).log_in()
 
 
 def send(token: str, connection: http.client.HTTPConnection, hostile: Hostile, tally: Tally) -> str | None:
@@ -94,15 +82,15 @@ def bombard(server: Server, token: str, requests: Iterator[Hostile], tally: Tall
     connection.close()
 
 
-def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool, figures: Figures) -> None:
+def test_a_corpus(abused: Server, abuser: Caller, pictures: Pictures, long: bool, figures: Figures) -> None:
     number, tally = 20_000 if long else 2_000, Tally()
     share = number // CLIENTS
-    warm_up(server, caller, pictures)
-    before = psutil.Process(server.process.pid).memory_info().rss
+    warm_up(abused, abuser, pictures)
+    before = psutil.Process(abused.process.pid).memory_info().rss
     threads = [
         threading.Thread(
             target=bombard,
-            args=(server, caller.token, itertools.islice(Inputs(pictures, seed), share), tally),
+            args=(abused, abuser.token, itertools.islice(Inputs(pictures, seed), share), tally),
         )
         for seed in range(CLIENTS)
     ]
@@ -111,12 +99,12 @@ def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool
     for thread in threads:
         thread.join()
     assert tally.faults == []
-    assert server.process.poll() is None
-    with caller.connected():
-        assert caller.ready()
+    assert abused.process.poll() is None
+    with abuser.connected():
+        assert abuser.ready()
     assert len(tally.codes) > 20, "most inputs got no further than the same few checks"
-    assert "Traceback" not in server.output()
-    assert "unexpected failure" not in server.output()
+    assert "Traceback" not in abused.output()
+    assert "unexpected failure" not in abused.output()
     assert tally.peak - before < MOST_GROWTH, f"grew by {(tally.peak - before) >> 20} MiB"
     figures.add(
         "hostile inputs",
@@ -129,19 +117,21 @@ def test_a_corpus(server: Server, caller: Caller, pictures: Pictures, long: bool
     )
 
 
-def warm_up(server: Server, caller: Caller, pictures: Pictures) -> None:
+def warm_up(abused: Server, abuser: Caller, pictures: Pictures) -> None:
     """Every network has run once: their buffers are no growth."""
-    with caller.connected():
+    with abuser.connected():
         content = {
             "image": pictures.base64("obama.jpg"),
             "image_type": "BASE64",
             "face_field": "age,quality,landmark150",
         }
-        assert caller.call("detect", content)[0] == 0
-    assert server.process.poll() is None
+        assert abuser.call("detect", content)[0] == 0
+    assert abused.process.poll() is None
 
 
 CALL = b"POST /rest/2.0/face/v3/detect HTTP/1.1\r\n"
+HIDDEN = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+"""A second request, which must not be answered where the lengths of the first one are in doubt."""
 HEADS = {
     "no request": b"\r\n\r\n\r\n",
     "other protocol": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -153,6 +143,21 @@ HEADS = {
     "length and chunks": CALL + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunk too large": CALL + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
     "chunk of nonsense": CALL + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "chunks and length": CALL + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "two codings": CALL + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "coding with a tab": CALL + b"Transfer-Encoding:\tchunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "coding misspelt": CALL + b"Transfer-Encoding: xchunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "coding after a blank": CALL + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "length with a sign": CALL + b"Content-Length: +5\r\n\r\nhello" + HIDDEN,
+    "length in hexadecimal": CALL + b"Content-Length: 0x5\r\n\r\nhello" + HIDDEN,
+    "length twice in one": CALL + b"Content-Length: 5, 5\r\n\r\nhello" + HIDDEN,
+    "length without end": CALL + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "body of a GET": b"GET /healthz HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" + HIDDEN,
+    "chunk extensions": CALL + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;" + b"x" * 10_000 + b"\r\n{\r\n0\r\n\r\n",
+    "trailers": CALL + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"Content-Length: 9\r\n" * 100 + b"\r\n",
+    "line ends of another system": b"GET /healthz HTTP/1.1\nHost: x\n\n",
+    "carriage returns alone": b"GET /healthz HTTP/1.1\rHost: x\r\r",
+    "two hosts": b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
     "unknown coding": CALL + b"Transfer-Encoding: gzip\r\n\r\n",
     "header without colon": b"GET /healthz HTTP/1.1\r\nnonsense\r\n\r\n",
     "blank before colon": b"GET /healthz HTTP/1.1\r\nHost : x\r\n\r\n",
@@ -166,12 +171,25 @@ HEADS = {
     "up and out": b"GET /../../../etc/passwd HTTP/1.1\r\n\r\n",
     "up, encoded": b"GET /docs/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\n\r\n",
     "NUL in the path": b"POST /rest/2.0/face/v3/detect%00 HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "encoded slash": b"POST /rest%2f2.0/face/v3/detect HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "encoded line end": b"POST /rest/2.0/face/v3/detect%0d%0aX:%20y HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "doubled slashes": b"POST //rest//2.0/face/v3/detect HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "half an escape": b"POST /rest/2.0/face/v3/detect%f HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "too long UTF-8": b"GET /%c0%ae%c0%ae/%c0%af HTTP/1.1\r\n\r\n",
+    "semicolons": b"POST /rest/2.0/face/v3/detect;a=b HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "whole address with a name": b"POST http://a:b@127.0.0.1:1/healthz HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
     "whole address": b"GET http://example.org/healthz HTTP/1.1\r\n\r\n",
     "authority": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\n\r\n",
     "star": b"OPTIONS * HTTP/1.1\r\n\r\n",
     "strange method": b"BREW /rest/2.0/face/v3/detect HTTP/1.1\r\n\r\n",
+    "methods of other protocols": b"PROPFIND /healthz HTTP/1.1\r\nDepth: infinity\r\n\r\n",
+    "method of 60,000 letters": b"A" * 60_000 + b" /healthz HTTP/1.1\r\n\r\n",
+    "method in small letters": b"get /healthz HTTP/1.1\r\n\r\n",
     "trace": b"TRACE /rest/2.0/face/v3/detect HTTP/1.1\r\n\r\n",
     "upgrade": b"GET /healthz HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+    "900 headers": b"GET /healthz HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(900)) + b"\r\n",
+    "header of 60,000 letters": b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 60_000 + b"\r\n\r\n",
+    "expecting": CALL + b"Expect: 200-ok\r\nContent-Length: 0\r\n\r\n",
     "many tokens": b"POST /rest/2.0/face/v3/detect?"
     + b"access_token=x&" * 4000
     + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
@@ -180,19 +198,26 @@ HEADS = {
 }
 
 
+IN_DOUBT = [name for name, head in HEADS.items() if HIDDEN in head and name != "body of a GET"]
+
+
 @pytest.mark.parametrize("abuse", HEADS)
-def test_heads(server: Server, abuse: str) -> None:
+def test_heads(abused: Server, abuse: str) -> None:
     """Answered with less than 500 or hung up on, and the next caller is served."""
-    host, port = server.base_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    host, port = abused.base_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
         try:
             connection.sendall(HEADS[abuse])
             connection.shutdown(socket.SHUT_WR)
             answer = read(connection)
-        except ConnectionError:
-            answer = b""
+        except TimeoutError:
+            raise
+        except OSError:
+            answer = b""  # hung up on while sending
     assert not answer or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4")), answer[:100]
     assert b"root:" not in answer
+    if abuse in IN_DOUBT:
+        assert b"/rest/2.0/face/v3/detect" not in answer, "the hidden request was answered"
 
 
 def read(connection: socket.socket) -> bytes:
@@ -213,10 +238,10 @@ SLOW = {
 
 
 @pytest.mark.parametrize("slowness", SLOW)
-def test_slow_clients_are_hung_up_on(server: Server, slowness: str) -> None:
+def test_slow_clients_are_hung_up_on(abused: Server, slowness: str) -> None:
     """Also those that send a byte now and then; this server grants 2 and 3 seconds."""
-    host, port = server.base_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=15) as connection:
+    host, port = abused.base_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
         connection.sendall(SLOW[slowness])
         stop = threading.Event()
 
@@ -230,7 +255,6 @@ def test_slow_clients_are_hung_up_on(server: Server, slowness: str) -> None:
         dripping = threading.Thread(target=drip)
         if slowness != "nothing at all":
             dripping.start()
-        began = time.monotonic()
         try:
             answer = read(connection)
         except ConnectionError:
@@ -239,4 +263,3 @@ def test_slow_clients_are_hung_up_on(server: Server, slowness: str) -> None:
         if dripping.ident is not None:
             dripping.join()
     assert b"HTTP/1.1 4" in answer
-    assert time.monotonic() - began < 12

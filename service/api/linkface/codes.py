@@ -43,8 +43,9 @@ STATUSES = (
     Status(
         403,
         "RATE_LIMIT_EXCEEDED",
-        "more requests a second or at once than the app may make, more wait than may wait, or too many failed log-ins",
-        (errors.Overloaded, errors.RateExceeded, errors.TooManyFailures),
+        "more requests a second or at once than the app may make, more wait than may wait, the request took longer "
+        "than a request may, or too many failed log-ins",
+        (errors.Overloaded, errors.DeadlineExceeded, errors.RateExceeded, errors.TooManyFailures),
     ),
     Status(403, "NO_PERMISSION", "the app lacks match or faceverify", (errors.PermissionDenied,)),
     Status(403, "OUT_OF_QUOTA", "the day's quota or the whole quota is used up", (errors.QuotaExceeded,)),

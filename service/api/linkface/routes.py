@@ -17,10 +17,10 @@ from starlette.responses import Response
 from service import metrics
 from service.access import permissions
 from service.access.sealed_data import SealedDataError
-from service.api import body
+from service.api import body, openapi
 from service.api.body import Received
 from service.api.caller import address_of
-from service.api.calls import JSON, Dispatcher
+from service.api.calls import JSON, Dispatcher, closing
 from service.api.envelope import dump, rounded
 from service.api.linkface import codes, liveness_data, requests
 from service.api.linkface.codes import Refusal
@@ -86,11 +86,12 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         outcome = codes.OK
         operation = Operation("", CALL)
         try:
-            received = await body.receive(request, max_body_bytes)
-            content_type = request.headers.get("content-type", "")
-            query, address = request.scope["query_string"], address_of(request)
-            work = partial(_verify, service, query, content_type, received, address, operation)
-            answer = await dispatcher.in_thread(work)
+            with dispatcher.limited():
+                received = await body.receive(request, max_body_bytes)
+                content_type = request.headers.get("content-type", "")
+                query, address = request.scope["query_string"], address_of(request)
+                work = partial(_verify, service, query, content_type, received, address, operation)
+                answer = await dispatcher.in_thread(work)
             response = Response(dump({"request_id": request_id, "status": outcome, **answer}), media_type=JSON)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
@@ -118,6 +119,13 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         summary="Compare a selfie with recorded liveness data.",
         response_class=Response,
         openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}}},
+        responses=openapi.answers(
+            _200="The scores.",
+            _400="A parameter, a file or an address is not as it must be.",
+            _401="Unknown keys, or a disabled app.",
+            _403="A quota, a missing permission, too many failed attempts, or too much to do.",
+            _500="Anything else, also a database that does not answer.",
+        ),
     )
     routes.add_api_route(
         "/identity/{rest:path}",
@@ -255,4 +263,4 @@ def _failed(error: ServiceError, request_id: str) -> Response:
         content["image"] = image
     if reason is not None:
         content["reason"] = reason
-    return Response(dump(content), status_code=status.http, media_type=JSON)
+    return Response(dump(content), status_code=status.http, media_type=JSON, headers=dict(closing(error)))

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from service import metrics
 from service.access.tokens import TokenGrant
-from service.api import body
+from service.api import body, openapi
 from service.api.body import Received
 from service.api.caller import address_of
 from service.api.calls import JSON, Dispatcher
@@ -49,10 +49,11 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
     async def token(request: Request) -> Response:
         started = time.perf_counter()
         try:
-            received = await body.receive(request, MAX_BODY_BYTES)
-            query = request.scope["query_string"].decode("latin-1")
-            work = partial(_grant, service, query, received, address_of(request))
-            content, status = await dispatcher.in_thread(work)
+            with dispatcher.limited():
+                received = await body.receive(request, MAX_BODY_BYTES)
+                query = request.scope["query_string"].decode("latin-1")
+                work = partial(_grant, service, query, received, address_of(request))
+                content, status = await dispatcher.in_thread(work)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as error:
@@ -72,11 +73,13 @@ def router(service: UseCases, dispatcher: Dispatcher) -> APIRouter:
             operation_id=f"oauth_token_{method.lower()}",
             summary="Get an access token.",
             response_class=Response,
-            responses={
-                200: {"description": "A token for 30 days.", "content": {JSON: {}}},
-                401: {"description": "Unknown API key or wrong secret key.", "content": {JSON: {}}},
-                429: {"description": "Too many failed attempts from this address.", "content": {JSON: {}}},
-            },
+            responses=openapi.answers(
+                _200="A token for 30 days.",
+                _400="Another grant type, or a body that cannot be read.",
+                _401="Unknown API key or wrong secret key.",
+                _429="Too many failed attempts from this address.",
+                _503="Busy, or the database does not answer.",
+            ),
             openapi_extra={
                 "parameters": [
                     {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "example": example}

@@ -12,7 +12,12 @@ from service.api.codes import Code, CodeTable
 _INTERNAL = "reserved: one of the cloud's internal services"
 
 _GATEWAY = (
-    Code(2, "Service temporarily unavailable", "the service cannot answer now", (errors.ServiceUnavailable,)),
+    Code(
+        2,
+        "Service temporarily unavailable",
+        "the service cannot answer now, or the request took longer than `request_timeout`",
+        (errors.ServiceUnavailable, errors.DeadlineExceeded),
+    ),
     Code(3, "Unsupported openapi method", "no call lives at this path", (errors.UnknownCall,)),
     Code(4, "Open api request limit reached", "reserved: there is no cluster whose quota could be used up"),
     Code(

@@ -10,11 +10,13 @@ import pytest
 
 from service import auditing
 from service.auditing import Operation
+from service.capture.rules import RiskLimits
 from service.errors import FaceExists
 from service.library.audit import AuditTrail, ChainReport
 from service.storage.audit import AuditDraft
 from service.storage.engine import Database
 from service.storage.urls import driver_address
+from service.upkeep import Calendar, Upkeep
 from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
 from tests.integration.library.conftest import KEY
@@ -166,6 +168,24 @@ def test_the_retention_leaves_a_sealed_anchor(database: Database, app: App) -> N
     assert trail.purge() == 0
     assert problems(trail, app) == ()
     assert AuditTrail(database, [KEY]).purge() == 0
+
+
+def test_a_clock_that_was_set_deletes_no_entries(database: Database) -> None:
+    """Not before it is right again: what a date that cannot be believed calls old is gone for good."""
+    old = datetime.now(timezone.utc) - timedelta(days=100)
+    with database.admin() as work:
+        app = new_app(database)
+        work.audit.append(app.pk, [AuditDraft("app:2", "search", time=old + timedelta(days=n)) for n in range(100)])
+    trail = AuditTrail(database, [KEY], retention=timedelta(days=30))
+    kept, ahead, hour = report(trail, app).entries, [0.0], timedelta(hours=1)
+    limits = RiskLimits(people=5, failures=5, clock=hour, window=hour, history=hour)
+    upkeep = Upkeep(database, limits, trail, calendar=Calendar(lambda: 1e9 + ahead[0], lambda: 50.0))
+    for ahead[0] in (365 * 86400.0, -365 * 86400.0):
+        upkeep.purge_old()
+        assert report(trail, app).entries == kept
+    ahead[0] = 0.0
+    upkeep.purge_old()
+    assert report(trail, app).entries < kept
 
 
 def test_a_chain_under_an_older_key_is_known_and_one_under_a_foreign_key_is_not(database: Database, app: App) -> None:

@@ -42,7 +42,7 @@ def test_mapped_tables_show_no_drift(database_url: str) -> None:
 def test_what_the_comparison_does_not_see(database_url: str) -> None:
     with psycopg.connect(driver_address(database_url)) as connection:
         unlogged = connection.execute("SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'")
-        known = {"face_tokens", "liveness_sessions", "quota_seconds", "quota_slots"}
+        known = {"face_tokens", "liveness_sessions", "login_failures", "quota_seconds", "quota_slots"}
         assert {name for (name,) in unlogged.fetchall()} == known
         collated = connection.execute(
             "SELECT table_name FROM information_schema.columns"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.access import attempts
+from service.access import failures
 from service.access.attempts import Attempts
+from service.access.failures import Failures
 from service.errors import AccessError, TooManyFailures, WrongSecret
 
 ELSEWHERE = "203.0.113.9"
@@ -29,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def counted(clock: Clock) -> Attempts:
-    return Attempts(3, 60, clock=clock)
+    return Attempts(3, Failures(60, clock=clock))
 
 
 def fail(counted: Attempts, key: str, address: str, times: int = 1) -> None:
@@ -105,13 +106,18 @@ def test_what_is_no_failure_of_access_is_not_counted(counted: Attempts) -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, counted: Attempts) -> None:
-    monkeypatch.setattr(attempts, "CAPACITY", 10)
+    monkeypatch.setattr(failures, "CAPACITY", 10)
     for number in range(30):
         fail(counted, "x" * 100_000, f"198.51.100.{number}")
         assert not refused(counted, f"{number}", ELSEWHERE)
-    assert len(counted._windows) <= 10
-    assert len(counted._worked) <= 10
-    assert all(len(name) == 16 for name in [*counted._windows, *counted._worked])
+    known = counted._counted
+    assert len(known._windows) <= 10
+    assert len(known._worked) <= 10
+    assert all(len(name) == 16 for name in [*known._windows, *known._worked])
+
+
+def test_names_tell_nothing_without_the_key() -> None:
+    assert Failures(60).name("key", HERE) != Failures(60, key=bytes(32)).name("key", HERE)
 
 
 def test_text_that_is_no_unicode_is_a_key_like_any_other(counted: Attempts) -> None:

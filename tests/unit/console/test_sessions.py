@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.access.failures import Failures
 from service.console.password import PasswordError, PasswordFile
 from service.console.sessions import IDLE_SECONDS, LONGEST_SECONDS, LoginThrottle, Sessions
 
@@ -109,11 +110,11 @@ def test_forms_belong_to_their_session(sessions: Sessions) -> None:
 
 
 def test_guessing_is_slowed_by_address_and_altogether(clock: Clock) -> None:
-    throttle = LoginThrottle(tries=3, most=5, window=60, clock=clock)
+    throttle = LoginThrottle(Failures(60, clock=clock), tries=3, most=5)
     for _ in range(3):
         assert throttle.wait("a") == 0
         throttle.failed("a")
-    assert 0 < throttle.wait("a") <= 61
+    assert 0 < throttle.wait("a") <= 60
     assert throttle.wait("b") == 0
     for address in "bc":
         throttle.failed(address)
@@ -122,8 +123,20 @@ def test_guessing_is_slowed_by_address_and_altogether(clock: Clock) -> None:
     assert throttle.wait("a") == throttle.wait("d") == 0
 
 
+def test_strangers_do_not_keep_the_operator_out(clock: Clock) -> None:
+    throttle = LoginThrottle(Failures(60, clock=clock), tries=3, most=5)
+    throttle.succeeded("operator")
+    for stranger in range(5):
+        throttle.failed(f"{stranger}")
+    assert throttle.wait("stranger") > 0
+    assert throttle.wait("operator") == 0
+    for _ in range(3):
+        throttle.failed("operator")
+    assert throttle.wait("operator") > 0
+
+
 def test_the_right_password_forgives_the_wrong_ones(clock: Clock) -> None:
-    throttle = LoginThrottle(tries=2, clock=clock)
+    throttle = LoginThrottle(Failures(60, clock=clock), tries=2)
     throttle.failed("a")
     throttle.succeeded("a")
     throttle.failed("a")

@@ -1,0 +1,114 @@
+"""Failures that are counted by names, within a window each, in this process and with the others together."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+CAPACITY = 20_000
+"""Most names that a process counts, and most that it knows to have worked: some megabytes."""
+
+FORGET_AGAIN_SECONDS = 10.0
+"""A name that works again and again is forgotten by the others so often."""
+
+
+class Shared(Protocol):
+    """Where processes count together."""
+
+    def count(self, names: Sequence[bytes], window_seconds: float) -> Mapping[bytes, tuple[int, float]]:
+        """One failure more of each name: how many all have counted, and the seconds left; nothing where it is away."""
+        ...
+
+    def forget(self, name: bytes) -> None:
+        """Forget the failures of a name; nothing happens where it is away."""
+        ...
+
+
+@dataclass(slots=True)
+class _Window:
+    ends: float
+    failures: int = 0
+
+
+class Failures:
+    """Counts failures of ``window_seconds``, from the first one on. Thread-safe.
+
+    A process learns what the others have counted with each failure of its own: it lets through at most one failure
+    more than the others would. What succeeds never waits for the database but once in ``FORGET_AGAIN_SECONDS``.
+    """
+
+    def __init__(
+        self,
+        window_seconds: float,
+        *,
+        shared: Shared | None = None,
+        key: bytes = b"",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``key`` (up to 64 bytes) makes names that tell nobody what they stand for; ``clock`` tells seconds."""
+        self._seconds = window_seconds
+        self._shared = shared
+        self._key = key
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: OrderedDict[bytes, _Window] = OrderedDict()
+        self._worked: OrderedDict[bytes, float] = OrderedDict()
+
+    def name(self, *parts: str) -> bytes:
+        """A short name for something that may be long: nobody can fill the memory with it."""
+        text = "\0".join(parts).encode(errors="surrogatepass")
+        return hashlib.blake2b(text, digest_size=16, key=self._key).digest()
+
+    def known(self, name: bytes) -> int:
+        """Failures of a name that this process knows of."""
+        return self.state(name)[0]
+
+    def state(self, name: bytes) -> tuple[int, float]:
+        """The same, and the seconds until they are forgotten."""
+        with self._lock:
+            window = self._windows.get(name)
+            left = 0.0 if window is None else window.ends - self._clock()
+            return (0, 0.0) if window is None or left <= 0 else (window.failures, left)
+
+    def add(self, *names: bytes) -> None:
+        """One failure more of each."""
+        counted = {} if self._shared is None else self._shared.count(names, self._seconds)
+        with self._lock:
+            for name in names:
+                self._add(name, *counted.get(name, (0, self._seconds)))
+
+    def succeeded(self, name: bytes) -> None:
+        """Forget the failures of a name, and remember that it has worked."""
+        with self._lock:
+            now = self._clock()
+            failed = self._windows.pop(name, None) is not None
+            due = now - self._worked.get(name, float("-inf")) >= FORGET_AGAIN_SECONDS
+            if failed or due:
+                self._worked[name] = now
+            self._worked.move_to_end(name)
+            if len(self._worked) > CAPACITY:
+                self._worked.popitem(last=False)
+        if self._shared is not None and (failed or due):
+            self._shared.forget(name)
+
+    def has_worked(self, name: bytes) -> bool:
+        """Whether a name has succeeded in this process."""
+        with self._lock:
+            return name in self._worked
+
+    def _add(self, name: bytes, failures: int, seconds: float) -> None:
+        """``failures`` are those of all processes, 0 where they are not known."""
+        now = self._clock()
+        window = self._windows.get(name)
+        if window is None or now >= window.ends:
+            window = self._windows[name] = _Window(now + min(seconds, self._seconds))
+        # Others may have forgotten them, and this process has not counted what came before it.
+        window.failures = failures or window.failures + 1
+        self._windows.move_to_end(name)
+        if len(self._windows) > CAPACITY:
+            self._windows.popitem(last=False)
