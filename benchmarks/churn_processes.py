@@ -42,7 +42,7 @@ GROUP = "group"
 LIMIT = 50
 SURE = 0.99
 """Cosine that a face reaches with itself only."""
-LOADED_AT_ONCE = 2000
+LOADED_AT_ONCE = 1000
 IMPORTED_AT_ONCE = 200
 STALENESS_MS = 50.0
 ANSWER_SECONDS = 120.0
