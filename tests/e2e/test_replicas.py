@@ -31,6 +31,8 @@ NO_USER, NO_MATCH, NO_GROUP = 223103, 222207, 223100
 BUSY = (2, 18)
 """A machine that stood still for a while tells so; whether a write was done is then unknown."""
 ATTEMPTS = 100
+CALL_SECONDS = 280.0
+"""Longer than a machine stands still; a late answer is not a wrong one."""
 
 SECONDS, LONG_SECONDS = 8.0, 3600.0
 
@@ -55,7 +57,9 @@ class Caller:
     """Calls any of the processes."""
 
     def __init__(self, servers: list[Server], keys: Credentials) -> None:
-        self._clients = [httpx.Client(base_url=server.base_url, timeout=60, trust_env=False) for server in servers]
+        self._clients = [
+            httpx.Client(base_url=server.base_url, timeout=CALL_SECONDS, trust_env=False) for server in servers
+        ]
         wanted = {"grant_type": "client_credentials", "client_id": keys.api_key, "client_secret": keys.secret_key}
         self._token = self._clients[0].get("/oauth/2.0/token", params=wanted).json()["access_token"]
 
