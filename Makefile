@@ -8,7 +8,8 @@
 #   make dist     build the wheel and the source distribution into dist
 #   make image    run the Dockerfile's install steps without a container engine
 #   make bench    first figures of accuracy and throughput
-#   make torture  the long experiments of docs/reliability.md: kills, hostile input, restarts, soak (about 50 minutes)
+#   make torture  the long experiments of docs/reliability.md: kills, hostile input, restarts, replicas, soak
+#                 (about three hours)
 #   make lock     resolve the dependencies anew and write the locks
 #   make clean    remove what these made; state in AIPFACE_HOME stays
 
@@ -61,7 +62,7 @@ bench: dev
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 torture: dev
-	$(BIN)/python -m pytest tests/torture tests/integration/images --torture $(ARGS)
+	$(BIN)/python -m pytest tests/torture tests/integration/images tests/congruence tests/e2e/test_replicas.py --torture $(ARGS)
 	$(BIN)/python -m benchmarks.soak
 
 lock: $(UV)/bin/uv

@@ -132,6 +132,7 @@ def _milvus_lite(faces: Embeddings) -> Iterator[Find | None]:
         for start in range(0, len(faces), 5000):
             rows = faces[start : start + 5000].tolist()
             client.insert("f", [{"id": start + place, "vector": row} for place, row in enumerate(rows)])
+        client.flush("f")  # a search copies everything that has not been flushed
 
         def find(probe: Embedding) -> NDArray[np.int64]:
             return np.array([hit["id"] for hit in client.search("f", [probe.tolist()], limit=FACES)[0]], np.int64)

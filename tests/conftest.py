@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.files",
     "tests.fixtures.python_sdk",
+    "tests.fixtures.torture",
 ]
 
 forget_settings()
@@ -25,5 +26,6 @@ settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``make torture`` runs ``tests/torture`` with this option; without it the same experiments are short."""
-    parser.addoption("--torture", action="store_true", help="run the experiments of tests/torture in their long form")
+    """``make torture`` runs experiments with this option; without it the same ones are short."""
+    parser.addoption("--torture", action="store_true", help="run experiments in their long form")
+    parser.addoption("--replica-seconds", type=float, help="how long tests/e2e/test_replicas.py runs")

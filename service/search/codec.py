@@ -18,6 +18,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from service.search.pages import prefer_huge
 from service.values import Embeddings
 
 AXES = 128
@@ -85,6 +86,8 @@ class Codec:
         transform = faiss.LinearTransform(self._ask.shape[1], self._ask.shape[0], False)
         faiss.copy_array_to_vector(self._ask.ravel(), transform.A)
         transform.is_trained = True
+        packed = faiss.rev_swig_ptr(codes.codes.get(), codes.codes.size())
+        prefer_huge(packed.ctypes.data, packed.nbytes)
         return faiss.IndexPreTransform(transform, codes)
 
 

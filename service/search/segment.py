@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.search.codec import Codec
+from service.search.pages import prefer_huge
 from service.search.protocol import Candidate, Faces, Keys
 from service.search.similarity import SLACK, best_of_users, exact
 from service.values import Embedding, Embeddings
@@ -27,6 +28,8 @@ WORTH_CODING = 8
 USERS_LIMIT = 50
 """Short lists are measured for so many wanted users, and lengthened in proportion for more."""
 ROWS_PER_USER = 8
+NEIGHBOURS = np.arange(-20, 21)
+"""Rows in which a user's other faces are sought: the API lets a user have twenty; finding all is slower."""
 BLOCK = 16_384
 
 Rows = NDArray[np.int64]
@@ -90,19 +93,22 @@ class Segment:
         length = 0 if everything else self._list_length(limit)
         while length:
             similarities, rows = self._listed(query, length)
-            kept = ~self.removed[rows]
+            last = float(similarities[-1])
+            if self.removals:
+                kept = ~self.removed[rows]
+                similarities, rows = similarities[kept], rows[kept]
             # Faces that were removed take the places of others.
-            if 2 * int(kept.sum()) >= length:
-                users, least = self._leaders(similarities[kept], rows[kept], limit, min_similarity)
+            if 2 * len(rows) >= length:
+                leaders, least = self._leaders(similarities, rows, limit, min_similarity)
                 # Not so when the list is full of equals of the last one.
-                if float(similarities[-1]) < least - 2 * SLACK:
-                    return self._scored(users, probe, limit, min_similarity)
+                if last < least - 2 * SLACK:
+                    return self._scored(self._beside(leaders), probe, limit, min_similarity)
             length = WIDEN * length if WIDEN * length <= min(LONGEST_LIST, len(self.face_pks)) else 0
         return self._compare_all(query, limit, min_similarity)
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         """As :meth:`service.search.protocol.GroupIndex.search_user`."""
-        return next(iter(self._scored(np.array([user_pk]), probe, 1, -np.inf)), None)
+        return next(iter(self._scored(self._of_users(np.array([user_pk])), probe, 1, -np.inf)), None)
 
     def places_in_list(self, probes: Embeddings, length: int) -> Rows:
         """Rows ``(n, length)`` by falling estimate of their similarity, for tuning; -1 behind the last."""
@@ -173,10 +179,10 @@ class Segment:
 
     def _leaders(
         self, similarities: NDArray[np.float32], rows: Rows, limit: int, min_similarity: float
-    ) -> tuple[Keys, float]:
-        """Users of falling similarities: the first ``limit`` different ones, and those that may tie with the last.
+    ) -> tuple[Rows, float]:
+        """A row of each of the first ``limit`` different users, and of those that may tie with the last of them.
 
-        Also the last one's similarity, or ``min_similarity`` when there are fewer.
+        Rows come by falling similarity. Also the last user's similarity, or ``min_similarity`` when there are fewer.
         """
         end = int(np.searchsorted(-similarities, -(min_similarity - SLACK), side="right"))
         for looked_at in (ROWS_PER_USER * limit, end):  # the first few are nearly always enough
@@ -185,15 +191,27 @@ class Segment:
                 continue
             last = float(similarities[np.partition(first, limit - 1)[limit - 1]])
             if looked_at >= end or float(similarities[looked_at]) < last - 2 * SLACK:
-                return users[similarities[first] >= last - 2 * SLACK], last
-        return users, min_similarity
+                return rows[first[similarities[first] >= last - 2 * SLACK]], last
+        return rows[first], min_similarity
 
-    def _scored(self, users: Keys, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
-        """The best of ``users`` by all of their faces."""
+    def _beside(self, rows: Rows) -> Rows:
+        """All rows of the users, all different, to whom ``rows`` belong."""
+        near = rows[:, np.newaxis] + NEIGHBOURS
+        theirs = self.user_pks[np.clip(near, 0, len(self.user_pks) - 1)] == self.user_pks[rows, np.newaxis]
+        if theirs[:, (0, -1)].any():  # more faces than usual, or an end of the segment
+            return self._of_users(self.user_pks[rows])
+        return near[theirs]
+
+    def _of_users(self, users: Keys) -> Rows:
+        """All rows of ``users``, all different."""
         firsts = np.searchsorted(self.user_pks, users, side="left")
         counts = np.searchsorted(self.user_pks, users, side="right") - firsts
-        rows = np.repeat(firsts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
-        rows = rows[~self.removed[rows]]
+        return np.repeat(firsts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
+
+    def _scored(self, rows: Rows, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        """The best users of ``rows``, which hold all faces of theirs."""
+        if self.removals:
+            rows = rows[~self.removed[rows]]
         similarities = exact(self.embeddings[rows], probe)
         return best_of_users(self.face_pks[rows], self.user_pks[rows], similarities, limit, min_similarity)
 
@@ -209,7 +227,8 @@ class Segment:
             users = np.unique(self.user_pks[decided[~self.removed[decided]]])
             if whole or last < min_similarity - SLACK or len(users) >= limit:
                 kept = rows[~self.removed[rows]]
-                return self._scored(np.unique(self.user_pks[kept]), query[0], limit, min_similarity)
+                users = np.unique(self.user_pks[kept])
+                return self._scored(self._of_users(users), query[0], limit, min_similarity)
             wanted = min(len(self.face_pks), WIDEN * wanted)
 
 
@@ -219,4 +238,5 @@ def _half_precision(count: int, dimension: int) -> tuple[Any, NDArray[np.float16
     store.codes.resize(2 * dimension * count)
     store.ntotal = count
     memory = faiss.rev_swig_ptr(store.codes.data(), 2 * dimension * count)
+    prefer_huge(memory.ctypes.data, memory.nbytes)
     return store, memory.view(np.float16).reshape(count, dimension)

@@ -251,13 +251,12 @@ class TieredIndex:
         self._promised = 0
 
     def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
-        found = [*parts.tail.search(probe, limit, min_similarity)]
-        for frozen in parts.frozen:
-            found += frozen.search(probe, limit, min_similarity)
-        for segment in parts.segments:
-            found += segment.search(probe, limit, min_similarity, everything=self.exact)
-        if not parts.frozen and not parts.segments:
-            return found
+        each = [part.search(probe, limit, min_similarity) for part in (parts.tail, *parts.frozen)]
+        each += [one.search(probe, limit, min_similarity, everything=self.exact) for one in parts.segments]
+        each = [found for found in each if found]
+        if len(each) < 2:
+            return each[0] if each else []
+        found = list(itertools.chain.from_iterable(each))
         similarities = np.array([one.similarity for one in found])
         return best_of_users(
             np.array([one.face_pk for one in found], dtype=np.int64),

@@ -106,9 +106,11 @@ class UserWriter(UserReader):
         Raises :class:`GroupNotFound`.
         """
         names = list(infos)
-        parameters = {"app_pk": self._recording.app_pk, "group_pk": group_pk, "names": names}
-        self._execution.run(_INSERT_MANY, {**parameters, "infos": [infos[name] for name in names]})
-        self._execution.run(_SET_INFOS, {**parameters, "infos": [infos[name] for name in names]})
+        parameters = {"app_pk": self._recording.app_pk, "group_pk": group_pk}
+        self._execution.run(_INSERT_MANY, {**parameters, "names": names, "infos": [infos[name] for name in names]})
+        told = {name: info for name, info in infos.items() if info is not None}
+        if told:
+            self._execution.run(_SET_INFOS, {**parameters, "names": list(told), "infos": list(told.values())})
         condition = (users.c.group_pk == group_pk) & (users.c.app_pk == self._recording.app_pk)
         query = sa.select(users.c.name, users.c.pk).where(condition, users.c.name.in_(names))
         found = {row.name: row.pk for row in self._execution.run(query)}

@@ -4,13 +4,14 @@ A random sequence of enrolments, replacements, copies and deletions runs against
 it: one of FAISS indexes, one of indexes for large groups that are reorganised all the time, and one of oracles, which
 follow the change log as so many processes would, one that is restarted now and then, and one that is restarted from a
 snapshot that was written some steps before. What the tables say at the end
-of each step decides who is right.
+of each step decides who is right. ``make torture`` takes ten times as many steps.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,9 +30,14 @@ from service.storage.engine import Database, UnitOfWork
 from service.storage.source import PostgresChangeSource
 from service.values import App, Embedding, Hit
 from tests.fixtures.library import DIMENSION, MODEL, new_app, random_embeddings, stored_face
+from tests.torture.figures import Figures
 
 STEPS = 2000
-MILVUS_STEPS = 96
+MILVUS_STEPS = 108
+LONG = 10
+"""So many times the steps in the long form."""
+EVERY = 9
+"""At every so-manieth step it is the turn of each action in its order, so that none is left to chance."""
 POOL = 400
 """Different faces in play; more enrolments than that, so that equal embeddings meet."""
 GROUPS = ("g0", "g1", "g2")
@@ -56,6 +62,8 @@ class Play:
         self.random = random.Random(seed)  # noqa: S311 - to repeat a run, not to keep a secret
         self.faces = random_embeddings(POOL, seed)
         self.apps = [new_app(database), new_app(database)]
+        self.done: Counter[str] = Counter()
+        self._steps = itertools.count()
         self._tokens = itertools.count()
         self._actions: list[tuple[int, Callable[[UnitOfWork], None]]] = [
             (50, self._enrol),
@@ -73,15 +81,25 @@ class Play:
         """One transaction on one app's library."""
         app = self.random.choices(self.apps, weights=(4, 1))[0]
         weights, actions = zip(*self._actions, strict=True)
+        number, turn = next(self._steps), EVERY - 1
+        action = self.random.choices(actions, weights=weights)[0]
+        if number % EVERY == turn:
+            action = actions[number // EVERY % len(actions)]
+        self.done[action.__name__] += 1
         try:
             with self.database.write(app.pk) as work:
-                self.random.choices(actions, weights=weights)[0](work)
+                action(work)
         except InterruptedError:
             pass
         return app
 
+    def did_everything(self) -> bool:
+        """Whether every action has had its turn, those on whole apps included."""
+        return {action.__name__ for _, action in self._actions} | {"replace_app"} == set(self.done)
+
     def replace_app(self) -> None:
         """Delete the smaller app and make another."""
+        self.done["replace_app"] += 1
         with self.database.admin() as admin:
             admin.apps.delete(self.apps[1].pk)
         self.apps[1] = new_app(self.database)
@@ -170,7 +188,9 @@ def _compare(play: Play, app: App, expected: Catalog, catalogs: Mapping[str, Fac
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_all_agree_under_random_change(database: Database, seed: int, tmp_path: Path) -> None:
+def test_all_agree_under_random_change(
+    database: Database, seed: int, long: bool, figures: Figures, tmp_path: Path
+) -> None:
     play = Play(database, seed)
     source = PostgresChangeSource(database, MODEL, DIMENSION)
 
@@ -188,7 +208,8 @@ def test_all_agree_under_random_change(database: Database, seed: int, tmp_path: 
         "restarted": restarted(),
         "from snapshots": Catalog(source, DIMENSION, _sealing_early, snapshots),
     }
-    for step in range(STEPS // 2):
+    steps = STEPS // 2 * (LONG if long else 1)
+    for step in range(steps):
         app = play.step()
         if step % 7 == 0:
             with database.admin() as admin:
@@ -211,6 +232,8 @@ def test_all_agree_under_random_change(database: Database, seed: int, tmp_path: 
                 _compare(play, one, truth, catalogs)
             assert {catalog.faces() for catalog in catalogs.values()} == {truth.faces()}
             assert {catalog.stats().apps for catalog in catalogs.values()} == {2}
+    assert play.did_everything()
+    figures.add("oracle, small, large and restarted indexes", steps=steps, disagreements=0)
 
 
 def _sealing_early(dimension: int, expected: int) -> TieredIndex:
@@ -228,7 +251,7 @@ def _resumed(step: int, catalog: Catalog, source: PostgresChangeSource, snapshot
     return catalog
 
 
-def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path) -> None:
+def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path, long: bool, figures: Figures) -> None:
     """Two catalogs over one Milvus, as two processes have them; each finds what the other brought up to date."""
     play = Play(database, 3)
     source = PostgresChangeSource(database, MODEL, DIMENSION)
@@ -240,12 +263,13 @@ def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path) -
         return catalog
 
     catalogs = {"one": connected(), "other": connected()}
-    for step in range(MILVUS_STEPS):
+    steps = MILVUS_STEPS * (LONG if long else 1)
+    for step in range(steps):
         app = play.step()
         if step % 7 == 0:
             with database.admin() as admin:
                 admin.changes.prune(app.pk, keep=play.random.choice((0, 1, 20)))
-        if step == MILVUS_STEPS // 2:
+        if step % MILVUS_STEPS == MILVUS_STEPS // 2:
             play.replace_app()
             catalogs["one"].close()
             catalogs["one"] = connected()
@@ -258,5 +282,7 @@ def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path) -
                 catalog.catch_up_all()
             _compare(play, app, oracle, catalogs)
             assert {catalog.faces() for catalog in catalogs.values()} == {oracle.faces()}
+    assert play.did_everything()
+    figures.add("oracle and Milvus (milvus-lite)", steps=steps, disagreements=0)
     for catalog in catalogs.values():
         catalog.close()
