@@ -107,7 +107,8 @@ class Segment:
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         """As :meth:`service.search.protocol.GroupIndex.search_user`."""
-        return next(iter(self._scored(self._of_users(np.array([user_pk])), probe, 1, -np.inf)), None)
+        rows = self.rows_of(user_pk)
+        return next(iter(self._scored(rows, probe, 1, -np.inf)), None) if len(rows) else None
 
     def places_in_list(self, probes: Embeddings, length: int) -> Rows:
         """Rows ``(n, length)`` by falling estimate of their similarity, for tuning; -1 behind the last."""
