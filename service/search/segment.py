@@ -171,7 +171,8 @@ class Segment:
         theirs = self.user_pks.take(near, mode="clip") == self.user_pks[rows, np.newaxis]
         if theirs[:, (0, -1)].any():  # more faces than usual, or an end of the segment
             return self._of_users(self.user_pks[rows])
-        return near[theirs]
+        faces: Rows = near[theirs]
+        return faces
 
     def _of_users(self, users: Keys) -> Rows:
         """All rows of ``users``, all different."""
