@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gallery import DIMENSIONS, Gallery, Statistics
 from benchmarks.harness import Report, parser
+from benchmarks.search_groups import measure_groups
 from benchmarks.search_peers import PEERS, Find
 from service.search.protocol import Candidate
 from service.search.tiered import TieredIndex
@@ -290,6 +291,8 @@ def main() -> int:
         if faces >= 1_000_000:
             report.at_least("flat float32 / ours", round(flat / median, 1), FASTER_THAN_FLAT[chosen.dimension])
     measure_removal(report, index, task)
+    del index
+    measure_groups(report, task.faces, task.users, task.probes[:60], task.statistics.threshold)
     return report.close()
 
 

@@ -144,7 +144,10 @@ class FlatIndex:
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         with self._lock:
-            places = np.array([self._places[face] for face in self._faces.get(user_pk, ())], dtype=np.int64)
+            faces = self._faces.get(user_pk)
+            if faces is None:
+                return None
+            places = np.array([self._places[face] for face in faces], dtype=np.int64)
             now = self._now
         return next(iter(now.score(places, probe, 1, -np.inf)), None)
 

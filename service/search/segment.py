@@ -108,7 +108,8 @@ class Segment:
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         """As :meth:`service.search.protocol.GroupIndex.search_user`."""
-        return next(iter(self._scored(self._of_users(np.array([user_pk])), probe, 1, -np.inf)), None)
+        rows = self.rows_of(user_pk)
+        return next(iter(self._scored(rows, probe, 1, -np.inf)), None) if len(rows) else None
 
     def places_in_list(self, probes: Embeddings, length: int) -> Rows:
         """Rows ``(n, length)`` by falling estimate of their similarity, for tuning; -1 behind the last."""
@@ -184,23 +185,28 @@ class Segment:
 
         Rows come by falling similarity. Also the last user's similarity, or ``min_similarity`` when there are fewer.
         """
-        end = int(np.searchsorted(-similarities, -(min_similarity - SLACK), side="right"))
-        for looked_at in (ROWS_PER_USER * limit, end):  # the first few are nearly always enough
-            users, first = np.unique(self.user_pks[rows[: min(looked_at, end)]], return_index=True)
-            if len(users) < limit:
-                continue
-            last = float(similarities[np.partition(first, limit - 1)[limit - 1]])
-            if looked_at >= end or float(similarities[looked_at]) < last - 2 * SLACK:
-                return rows[first[similarities[first] >= last - 2 * SLACK]], last
-        return rows[first], min_similarity
+        end = int(np.count_nonzero(similarities >= min_similarity - SLACK))
+        found: dict[int, int] = {}
+        last = min_similarity
+        for start in range(0, end, ROWS_PER_USER * limit):  # the first few are nearly always enough
+            block = slice(start, min(start + ROWS_PER_USER * limit, end))
+            users = self.user_pks[rows[block]].tolist()
+            for row, user, similarity in zip(rows[block].tolist(), users, similarities[block].tolist(), strict=True):
+                if len(found) >= limit and similarity < last - 2 * SLACK:
+                    return np.array(list(found.values()), dtype=np.int64), last
+                if user not in found:
+                    found[user] = row
+                    last = similarity if len(found) == limit else last
+        return np.array(list(found.values()), dtype=np.int64), last
 
     def _beside(self, rows: Rows) -> Rows:
         """All rows of the users, all different, to whom ``rows`` belong."""
         near = rows[:, np.newaxis] + NEIGHBOURS
-        theirs = self.user_pks[np.clip(near, 0, len(self.user_pks) - 1)] == self.user_pks[rows, np.newaxis]
+        theirs = self.user_pks.take(near, mode="clip") == self.user_pks[rows, np.newaxis]
         if theirs[:, (0, -1)].any():  # more faces than usual, or an end of the segment
             return self._of_users(self.user_pks[rows])
-        return near[theirs]
+        faces: Rows = near[theirs]
+        return faces
 
     def _of_users(self, users: Keys) -> Rows:
         """All rows of ``users``, all different."""

@@ -13,6 +13,7 @@ from benchmarks.gallery import Gallery, Statistics
 from service.search.codec import LEAST_TRAINING_ROWS, Codec
 from service.search.exact import ExactIndex
 from service.search.maintenance import Maintenance
+from service.search.pages import HUGE_PAGE, prefer_huge
 from service.search.protocol import Candidate, Faces
 from service.search.segment import Segment
 from service.search.tiered import REMOVED_SHARE, TieredIndex
@@ -203,3 +204,27 @@ def test_maintenance_runs_beside_searches_and_changes(gallery: Gallery) -> None:
     maintenance.stop()
     assert failures == []
     assert len(index) == 1 + TURNS * 100
+
+
+def test_memory_keeps_its_content_when_its_pages_change() -> None:
+    memory = np.random.default_rng(2).integers(0, 255, 3 * HUGE_PAGE + 77, dtype=np.uint8)
+    before = memory.copy()
+    prefer_huge(memory.ctypes.data, memory.nbytes)
+    prefer_huge(memory.ctypes.data, 10)
+    np.testing.assert_array_equal(memory, before)
+
+
+@pytest.mark.parametrize("faces_each", [1, 5, 60])
+def test_all_faces_of_a_found_user_are_scored(gallery: Gallery, faces_each: int) -> None:
+    """However many there are, and also at the ends of the segment: a face far down the list may be the best one."""
+    people = 3_000 // faces_each
+    users = np.repeat(np.arange(people), faces_each)
+    faces = gallery.faces(users, 5)
+    segment = Segment(Faces(np.arange(len(users)), users, faces))
+    segment.code(Codec(faces, len(faces)), 0, len(faces))
+    segment.short_list = 300
+    for person in (0, 1, people // 2, people - 1):
+        probe = np.asarray(segment.embeddings[person * faces_each], dtype=np.float32)
+        found = segment.search(probe, 3, -1.0, everything=False)
+        assert found[0].user_pk == person
+        assert all(segment.search_user(probe, one.user_pk) == one for one in found)
