@@ -50,6 +50,9 @@ SIDE = 640
 GALLERY = 200
 """Users in the searched group; the cost of large groups is the business of the search benchmark."""
 
+CALLERS = 4
+"""Callers for each computing thread of the server: while one computes, others arrive, leave and are written down."""
+
 GROUP = "gallery"
 LEAST_RATIO = {"detect": 0.9, "match": 0.9, "search": 0.9}
 CALLS = tuple(LEAST_RATIO)
@@ -124,7 +127,7 @@ def decode(picture: bytes) -> Image:
 
 
 def served(bench: Bench, running: Running, call: str) -> Measured:
-    """The same work through HTTP, with twice as many callers as computing threads, so that none of these idles."""
+    """The same work through HTTP, with more callers than computing threads, so that none of these idles."""
 
     def body(number: int) -> bytes:
         if call == "match":
@@ -144,7 +147,7 @@ def served(bench: Bench, running: Running, call: str) -> Measured:
         yield work
         client.close()
 
-    return measure(worker, 2 * bench.threads, bench.seconds)
+    return measure(worker, CALLERS * bench.threads, bench.seconds)
 
 
 def fill_gallery(bench: Bench, client: Client, users: int) -> None:
@@ -171,7 +174,7 @@ def _side_by_side(report: Report, bench: Bench, running: Running, call: str) -> 
         tuple(after - before for before, after in zip(*pair, strict=True)) for pair in itertools.pairwise(marks)
     )
     plain = 1000 * here / (alone.count + WARMING * bench.threads)
-    count = over_http.count + WARMING * 2 * bench.threads
+    count = over_http.count + WARMING * CALLERS * bench.threads
     spent = {"server": server, "database": database, "client": client}
     costs = {"bare": plain, **{name: 1000 * seconds / count for name, seconds in spent.items()}}
     report.figure(f"{call} processor ms a call", {name: round(cost, 2) for name, cost in costs.items()})

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from types import MappingProxyType
 
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service import __version__
 from service.api import capture_keys, editing, feedback, metrics
-from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher
+from service.api.calls import JSON, LOG_ID_HEADER, Dispatcher, Endpoint
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
 from service.api.oauth import routes as oauth_routes
@@ -39,6 +41,24 @@ DEFAULT_MAX_VIDEO_BYTES = 20 * 2**20
 logger = logging.getLogger(__name__)
 
 
+class Api(FastAPIOffline):  # its scripts come from this server, not from a public network
+    """Requests for a call by its exact path go to it without the framework's layers, which take 0.3 ms to find it.
+
+    Everything else, and calls under a mounted path, takes the usual way. Calls answer their errors themselves.
+    """
+
+    endpoints: Mapping[tuple[str, str], Endpoint] = MappingProxyType({})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        endpoint = self.endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if endpoint is None:
+            await super().__call__(scope, receive, send)
+        else:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+
 def build_api(
     service: UseCases,
     *,
@@ -58,7 +78,7 @@ def build_api(
     ``slow_seconds`` are logged with their stages (0: none); ``metrics_access`` says who may read ``/metrics``;
     ``lifespan`` starts and stops what the composition root made.
     """
-    api = FastAPIOffline(  # its scripts come from this server, not from a public network
+    api = Api(
         title="aipface-server",
         version=__version__,
         summary="A self-hosted face recognition server that answers the Baidu AI face API.",
@@ -69,6 +89,7 @@ def build_api(
     dispatcher = Dispatcher(
         service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes, slow_seconds=slow_seconds
     )
+    api.endpoints = dispatcher.endpoints
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))

@@ -38,6 +38,12 @@ class Received:
     too_large: bool = False
 
 
+def announced_bytes(request: Request) -> int:
+    """Bytes that the request's head promises; 0 where it does not say, as for a body sent in chunks."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
 async def receive(request: Request, limit: int) -> Received:
     """Read at most ``limit`` bytes; what comes after them is read and dropped."""
     chunks: list[bytes] = []
@@ -51,6 +57,15 @@ async def receive(request: Request, limit: int) -> Received:
         if size > _MAX_DRAINED * limit:
             break
     return Received(b"", too_large=True) if size > limit else Received(b"".join(chunks))
+
+
+async def discard(request: Request, limit: int) -> None:
+    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            break
 
 
 def decode(received: Received) -> Parameters:

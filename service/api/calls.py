@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -31,17 +31,23 @@ from service.api.envelope import Stamp
 from service.api.ports import UseCases
 from service.auditing import OK, Operation
 from service.errors import Overloaded, ServiceError
-from service.inference.admission import Abandoned, caller_left
+from service.inference.admission import DISCONNECTED, Abandoned, caller_left
 from service.values import App
 
 JSON = "application/json"
 LOG_ID_HEADER = "X-Log-Id"
+
+LEAST_PICTURE_BYTES = 8192
+"""Bodies from this size on hold a picture, so that answering them takes a permit to compute."""
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 Identify: TypeAlias = Callable[[UseCases, Head, Received], "tuple[App, Parameters | None]"]
 """Tells which app sent a request, with the parameters if the body had to be decoded for that."""
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Answers the requests for one call."""
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +102,8 @@ class Dispatcher:
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
         self._slow_seconds = slow_seconds
+        self.endpoints: dict[tuple[str, str], Endpoint] = {}
+        """By method and path: what answers a call."""
 
     async def answer(
         self, request: Request, call: Call[Any, Any], dialect: Dialect, identify: Identify = caller.identify
@@ -132,13 +140,17 @@ class Dispatcher:
         """Run blocking work that is no call. Raises ``Overloaded``, and what the work raises."""
         return await self._in_thread(work)
 
-    @staticmethod
-    async def _receive(request: Request, max_body_bytes: int) -> Received:
+    async def _receive(self, request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
             return Received(request.scope["query_string"])
+        if self._service.admission.full and body.announced_bytes(request) >= LEAST_PICTURE_BYTES:
+            # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
+            await body.discard(request, max_body_bytes)
+            raise Overloaded
         received = await body.receive(request, max_body_bytes)
-        # Asking makes uvicorn read on behind a large body; else it would not notice that the client hangs up.
-        if await request.is_disconnected():
+        left = _left(request)
+        # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
+        if left() if left is not None else await request.is_disconnected():
             raise ClientDisconnect
         return received
 
@@ -198,8 +210,14 @@ class Dispatcher:
 
 def _unless_left(request: Request, work: Callable[[], R]) -> R:
     """In a worker thread: ``work``, which may find out whether the client is still there."""
-    caller_left.set(lambda: anyio.from_thread.run(request.is_disconnected))
+    caller_left.set(_left(request) or (lambda: anyio.from_thread.run(request.is_disconnected)))
     return work()
+
+
+def _left(request: Request) -> Callable[[], bool] | None:
+    """What tells in any thread whether the client has hung up, where the server offers it."""
+    left: Callable[[], bool] | None = request.scope.get("extensions", {}).get(DISCONNECTED)
+    return left
 
 
 def router(
@@ -212,9 +230,10 @@ def router(
     """Routes for the calls of one generation; ``identify`` tells who is asking."""
     routes = APIRouter(tags=[tag])
     for call, method in ((each, method) for each in calls for method in each.methods):
+        endpoint = dispatcher.endpoints[method, call.path] = _endpoint(call, dialect, dispatcher, identify)
         routes.add_api_route(
             call.path,
-            _endpoint(call, dialect, dispatcher, identify),
+            endpoint,
             methods=[method],
             name=call.name,
             operation_id=f"{tag}_{call.name}" + ("" if method == "POST" else f"_{method.lower()}"),
@@ -234,9 +253,7 @@ def _outcome(error: ServiceError | None, content: bytes) -> str:
     return type(error).__name__ if code is None else str(code)
 
 
-def _endpoint(
-    call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify
-) -> Callable[[Request], Any]:
+def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         return await dispatcher.answer(request, call, dialect, identify)
 
