@@ -7,14 +7,13 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from types import MappingProxyType
 
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.api import capture_keys, editing, feedback, metrics
@@ -41,19 +40,22 @@ DEFAULT_MAX_VIDEO_BYTES = 20 * 2**20
 logger = logging.getLogger(__name__)
 
 
-class Api(FastAPIOffline):  # its scripts come from this server, not from a public network
-    """Requests for a call by its exact path go to it without the framework's layers, which take 0.3 ms to find it.
+class DirectCalls:
+    """Middleware: a request for a call, by its exact path, goes straight to it.
 
-    Everything else, and calls under a mounted path, takes the usual way. Calls answer their errors themselves.
+    Matching routes one by one and solving dependencies that no call has takes the framework 0.3 ms. Everything else,
+    and calls under a mounted path, takes the usual way.
     """
 
-    endpoints: Mapping[tuple[str, str], Endpoint] = MappingProxyType({})
+    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
+        self._app = app
+        self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
-        endpoint = self.endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is None:
-            await super().__call__(scope, receive, send)
+            await self._app(scope, receive, send)
         else:
             response = await endpoint(Request(scope, receive, send))
             await response(scope, receive, send)
@@ -78,7 +80,7 @@ def build_api(
     ``slow_seconds`` are logged with their stages (0: none); ``metrics_access`` says who may read ``/metrics``;
     ``lifespan`` starts and stops what the composition root made.
     """
-    api = Api(
+    api = FastAPIOffline(  # its scripts come from this server, not from a public network
         title="aipface-server",
         version=__version__,
         summary="A self-hosted face recognition server that answers the Baidu AI face API.",
@@ -89,7 +91,7 @@ def build_api(
     dispatcher = Dispatcher(
         service, threads=threads, backlog=backlog, max_body_bytes=max_body_bytes, slow_seconds=slow_seconds
     )
-    api.endpoints = dispatcher.endpoints
+    api.add_middleware(DirectCalls, endpoints=dispatcher.endpoints)
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))
