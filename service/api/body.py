@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.requests import Request
 
+from service.api import json_text
 from service.errors import ParameterMalformed, ParameterTooLong
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
@@ -91,7 +92,7 @@ def decode(received: Received) -> Parameters:
 
 def _json(text: bytes | str) -> object:
     try:
-        content: object = orjson.loads(text)
+        content: object = json_text.loads(text if isinstance(text, bytes) else text.encode())
     except orjson.JSONDecodeError as error:
         raise ParameterMalformed(BODY, error.msg) from None
     return content
