@@ -23,7 +23,7 @@ _STRINGS_LOOKED_AT = 64
 _FIRST_PRINTABLE, _LAST_PRINTABLE = 0x20, 0x7E
 
 
-def loads(text: bytes) -> object:
+def loads(text: bytes | bytearray) -> object:
     """What ``text`` says; raises ``orjson.JSONDecodeError`` where it is no JSON."""
     if len(text) < LARGE:
         return orjson.loads(text)
@@ -34,9 +34,9 @@ def loads(text: bytes) -> object:
     return _put_back(orjson.loads(rest), marker, strings)
 
 
-def _taken_out(text: bytes, marker: str) -> tuple[bytes, list[str]]:
+def _taken_out(text: bytes | bytearray, marker: str) -> tuple[bytes, list[str]]:
     """``text`` with a number behind ``marker`` in place of every long plain string, and those strings."""
-    rest: list[bytes] = []
+    rest: list[bytes | bytearray] = []
     strings: list[str] = []
     done = place = 0
     for _ in range(_STRINGS_LOOKED_AT):
@@ -57,7 +57,7 @@ def _taken_out(text: bytes, marker: str) -> tuple[bytes, list[str]]:
     return b"".join([*rest, text[done:]]) if strings else b"", strings
 
 
-def _plain(text: bytes, begin: int, end: int) -> str | None:
+def _plain(text: bytes | bytearray, begin: int, end: int) -> str | None:
     """The string between two places, unless it holds escapes, what JSON forbids, or more than ASCII."""
     pieces = []
     for at in range(begin, end, _PIECE):
