@@ -73,7 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.patience.draining:
                 cycle.keep_alive = False
             # The request's task was made and has not begun yet.
-            cycle.scope["extensions"] = {DISCONNECTED: lambda: cycle.disconnected}  # type: ignore[typeddict-item]
+            cycle.scope["extensions"] = {DISCONNECTED: lambda: cycle.disconnected}  # type: ignore[dict-item]
         self.in_body = True
         self.await_within(self.patience.body_seconds)
 
