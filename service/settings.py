@@ -158,6 +158,16 @@ class Settings(AccessSettings, SearchSettings, CaptureSettings, VideoSettings, I
         description="Requests that compute at the same time, one thread each.",
         json_schema_extra={SHOWN_DEFAULT: "the CPUs granted to the process"},
     )
+    batch_size: int = Field(
+        default_factory=lambda known: 32 if known.get("device") in ("cuda", "tensorrt") else 1,
+        ge=1,
+        le=256,
+        description="Most faces of several requests that are embedded in one run; 1 never waits for another request.",
+        json_schema_extra={SHOWN_DEFAULT: "32 on a GPU, else 1"},
+    )
+    batch_wait_ms: float = Field(
+        default=2.0, ge=0, le=1000, description="Milliseconds that a face waits for others, where they are batched."
+    )
     queue_limit: int = Field(
         default=64, ge=0, le=100_000, description='Requests that may wait to compute; one more answers "busy".'
     )

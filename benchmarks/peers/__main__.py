@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +28,7 @@ import cv2
 
 from benchmarks.harness import Report, parser, skip, weights
 from benchmarks.throughput import Bench, bare, camera_pictures
-from models.manifest import load_pack
+from models.manifest import PackManifest, load_pack
 from service.inference.engine import Engine
 from service.search.flat import FlatIndex
 from service.settings import available_cpus
@@ -49,11 +49,13 @@ class Peer:
     target: float
     bare_packages: tuple[str, ...] = ()
     """Installed without what they ask for."""
+    beside: str = "ours"
+    """Which of our pipelines it is compared with: DeepFace runs one recogniser, so ours does too."""
 
 
 PEERS = (
     Peer("plain loop", "plain_loop.py", ("onnxruntime", "opencv-python-headless", "numpy"), 3.0),
-    Peer("DeepFace", "deepface_loop.py", ("deepface", "tf-keras", "flask"), 5.0),
+    Peer("DeepFace", "deepface_loop.py", ("deepface", "tf-keras", "flask"), 5.0, beside="ours, SFace alone"),
     Peer(
         "face-recognition",
         "dlib_loop.py",
@@ -112,6 +114,14 @@ def measured(peer: Peer, folder: Path, pictures: Path, models: Path, seconds: fl
     return answer
 
 
+def with_sface_alone(bench: Bench, pack: PackManifest, files: dict[str, Path]) -> Bench:
+    """Our pipeline with no other recogniser than DeepFace has here."""
+    part = next(part for part in pack.embedder.parts if part.file == "sface")
+    embedder = replace(pack.embedder, parts=(part,), projection=None, dimension=part.dimension)
+    engine = Engine(replace(pack, embedder=embedder), files, ["CPUExecutionProvider"])
+    return replace(bench, engine=engine, gallery=FlatIndex(engine.dimension))
+
+
 def ours(bench: Bench) -> dict[str, Any]:
     """Our pipeline without a server."""
     spent = time.process_time()
@@ -120,16 +130,20 @@ def ours(bench: Bench) -> dict[str, Any]:
     return {"per_second": result.per_second, "cpu_ms": cpu_ms, "count": result.count, "size": bench.engine.dimension}
 
 
-def compare(report: Report, bench: Bench, peers: Sequence[Peer], folder: Path, models: Path, rounds: int) -> None:
+def compare(
+    report: Report, bench: Bench, alone: Bench, peers: Sequence[Peer], folder: Path, models: Path, rounds: int
+) -> None:
     """Rounds of us and every peer; the medians of the ratios within a round are judged."""
     pictures = folder / f"pictures-{secrets.token_hex(4)}"
     pictures.mkdir()
     for number, file in enumerate(bench.files):
         (pictures / f"{number}.jpg").write_bytes(file)
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in ("ours", *(peer.name for peer in peers))}
+    names = ("ours", "ours, SFace alone", *(peer.name for peer in peers))
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     try:
         for _ in range(rounds):
             turns["ours"].append(ours(bench))
+            turns["ours, SFace alone"].append(ours(alone))
             for peer in peers:
                 turns[peer.name].append(measured(peer, folder, pictures, models, bench.seconds))
     finally:
@@ -137,7 +151,7 @@ def compare(report: Report, bench: Bench, peers: Sequence[Peer], folder: Path, m
     for name, results in turns.items():
         report.figure(name, {key: round(median(each[key] for each in results), 2) for key in results[0]})
     for peer in peers:
-        pairs = list(zip(turns["ours"], turns[peer.name], strict=True))
+        pairs = list(zip(turns[peer.beside], turns[peer.name], strict=True))
         cheaper = median(other["cpu_ms"] / us["cpu_ms"] for us, other in pairs)
         report.figure(f"{peer.name}: processor time, times ours", round(cheaper, 2))
         faster = median(us["per_second"] / other["per_second"] for us, other in pairs)
@@ -163,11 +177,12 @@ def main() -> int:
     cv2.setNumThreads(1)
     files = weights(chosen.pack)
     deepface_home(folder, files)
-    engine = Engine(load_pack(chosen.pack), files, ["CPUExecutionProvider"])
+    pack = load_pack(chosen.pack)
+    engine = Engine(pack, files, ["CPUExecutionProvider"])
     seconds, rounds = (4.0, 1) if chosen.quick else (15.0, 3)
     pictures = camera_pictures(fetch_pictures())
     bench = Bench(engine, pictures, FlatIndex(engine.dimension), chosen.threads, seconds)
-    compare(report, bench, peers, folder, files["yunet"].parent, rounds)
+    compare(report, bench, with_sface_alone(bench, pack, files), peers, folder, files["yunet"].parent, rounds)
     return report.close()
 
 
