@@ -71,7 +71,7 @@ def _watch_callbacks(longest: dict[str, float]) -> None:
         run(handle)
         longest["callback"] = max(longest["callback"], 1000 * (time.thread_time() - begun))
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign] # noqa: SLF001
+    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment] # noqa: SLF001
 
 
 def serve(file: Path) -> None:
@@ -83,7 +83,7 @@ def serve(file: Path) -> None:
         await started(self, sockets=sockets)
         tasks.append(asyncio.get_running_loop().create_task(watch(file)))
 
-    sys.modules["uvloop"] = None  # type: ignore[assignment] (uvicorn takes asyncio's loop then)
+    sys.modules["uvloop"] = None  # type: ignore[assignment] # uvicorn takes asyncio's loop then
     uvicorn.Server.startup = startup  # type: ignore[method-assign]
     sys.argv = ["aipface", "serve"]
     main()

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -37,6 +37,7 @@ from tests.fixtures.places import FETCHED
 
 HERE = Path(__file__).parent
 PROCESS_SECONDS = 300
+OURS, SFACE_ALONE = "ours", "ours, SFace alone"
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Peer:
     target: float
     bare_packages: tuple[str, ...] = ()
     """Installed without what they ask for."""
-    beside: str = "ours"
+    beside: str = OURS
     """Which of our pipelines it is compared with: DeepFace runs one recogniser, so ours does too."""
 
 
 PEERS = (
     Peer("plain loop", "plain_loop.py", ("onnxruntime", "opencv-python-headless", "numpy"), 3.0),
-    Peer("DeepFace", "deepface_loop.py", ("deepface", "tf-keras", "flask"), 5.0, beside="ours, SFace alone"),
+    Peer("DeepFace", "deepface_loop.py", ("deepface", "tf-keras", "flask"), 5.0, beside=SFACE_ALONE),
     Peer(
         "face-recognition",
         "dlib_loop.py",
@@ -102,6 +103,7 @@ def measured(peer: Peer, folder: Path, pictures: Path, models: Path, seconds: fl
     """What a peer's process printed last; raises ``CalledProcessError`` when it fails."""
     python = environment_of(folder, peer) / "bin" / "python"
     settings = {"DEEPFACE_HOME": str(folder / "deepface-home"), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    settings["PYTHONPATH"] = str(HERE.parents[1])
     done = subprocess.run(
         [str(python), str(HERE / peer.script), str(pictures), str(models), str(seconds)],
         env=os.environ | settings,
@@ -131,19 +133,19 @@ def ours(bench: Bench) -> dict[str, Any]:
 
 
 def compare(
-    report: Report, bench: Bench, alone: Bench, peers: Sequence[Peer], folder: Path, models: Path, rounds: int
+    report: Report, benches: Mapping[str, Bench], peers: Sequence[Peer], folder: Path, models: Path, rounds: int
 ) -> None:
     """Rounds of us and every peer; the medians of the ratios within a round are judged."""
     pictures = folder / f"pictures-{secrets.token_hex(4)}"
     pictures.mkdir()
+    bench = benches[OURS]
     for number, file in enumerate(bench.files):
         (pictures / f"{number}.jpg").write_bytes(file)
-    names = ("ours", "ours, SFace alone", *(peer.name for peer in peers))
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in (*benches, *(peer.name for peer in peers))}
     try:
         for _ in range(rounds):
-            turns["ours"].append(ours(bench))
-            turns["ours, SFace alone"].append(ours(alone))
+            for name, each in benches.items():
+                turns[name].append(ours(each))
             for peer in peers:
                 turns[peer.name].append(measured(peer, folder, pictures, models, bench.seconds))
     finally:
@@ -182,7 +184,8 @@ def main() -> int:
     seconds, rounds = (4.0, 1) if chosen.quick else (15.0, 3)
     pictures = camera_pictures(fetch_pictures())
     bench = Bench(engine, pictures, FlatIndex(engine.dimension), chosen.threads, seconds)
-    compare(report, bench, with_sface_alone(bench, pack, files), peers, folder, files["yunet"].parent, rounds)
+    benches = {OURS: bench, SFACE_ALONE: with_sface_alone(bench, pack, files)}
+    compare(report, benches, peers, folder, files["yunet"].parent, rounds)
     return report.close()
 
 

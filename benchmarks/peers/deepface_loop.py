@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from deepface import DeepFace
-from loop import arguments, run
+from deepface import DeepFace  # type: ignore[import-not-found]
+
+from benchmarks.peers.loop import arguments, run
 
 
 def main() -> None:
@@ -15,7 +16,8 @@ def main() -> None:
     def embed(data: bytes) -> list[float]:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         faces = DeepFace.represent(image, model_name="SFace", detector_backend="yunet", enforce_detection=False)
-        return max(faces, key=lambda face: face["facial_area"]["w"] * face["facial_area"]["h"])["embedding"]
+        largest = max(faces, key=lambda face: face["facial_area"]["w"] * face["facial_area"]["h"])
+        return [float(value) for value in largest["embedding"]]
 
     run(embed, pictures, seconds)
 

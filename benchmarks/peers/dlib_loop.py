@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import cv2
-import face_recognition
+import face_recognition  # type: ignore[import-not-found]
 import numpy as np
-from loop import arguments, run
+
+from benchmarks.peers.loop import arguments, run
 
 
 def main() -> None:
@@ -13,9 +14,11 @@ def main() -> None:
     pictures, _, seconds = arguments()
 
     def embed(data: bytes) -> np.ndarray:
-        image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        image = np.ascontiguousarray(
+            np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
+        )
         found = face_recognition.face_encodings(image, face_recognition.face_locations(image))
-        return found[0] if found else np.zeros(128)
+        return np.asarray(found[0]) if found else np.zeros(128)
 
     run(embed, pictures, seconds)
 
