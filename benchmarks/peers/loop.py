@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sized
 from pathlib import Path
 
 
-def run(embed: Callable[[bytes], Sequence[float]], pictures: list[bytes], seconds: float) -> None:
+def run(embed: Callable[[bytes], Sized], pictures: list[bytes], seconds: float) -> None:
     """Print pictures a second, processor milliseconds a picture, and the size of an embedding."""
     for picture in pictures:
         size = len(embed(picture))
