@@ -102,6 +102,7 @@ class Dispatcher:
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
         self._slow_seconds = slow_seconds
+        self._pictures = 0
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
         """By method and path: what answers a call."""
 
@@ -117,7 +118,8 @@ class Dispatcher:
             received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
             head = Head.of(request)
             work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
-            content = await self._in_thread(partial(_unless_left, request, work))
+            in_thread = self._on_picture if len(received.content) >= LEAST_PICTURE_BYTES else self._in_thread
+            content = await in_thread(partial(_unless_left, request, work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
@@ -143,7 +145,8 @@ class Dispatcher:
     async def _receive(self, request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
             return Received(request.scope["query_string"])
-        if self._service.admission.full and body.announced_bytes(request) >= LEAST_PICTURE_BYTES:
+        pictured = body.announced_bytes(request) >= LEAST_PICTURE_BYTES
+        if pictured and self._crowded:
             # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
             await body.discard(request, max_body_bytes)
             raise Overloaded
@@ -152,12 +155,31 @@ class Dispatcher:
         # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
         if left() if left is not None else await request.is_disconnected():
             raise ClientDisconnect
+        if pictured and self._crowded:  # others were quicker to send theirs
+            raise Overloaded
         return received
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether a picture would find the queue full.
+
+        So it will also when more are on their way there, in threads, than it has room for; those with a permit and
+        as many that have given theirs back are no part of it.
+        """
+        admission = self._service.admission
+        return admission.full or self._pictures >= 2 * admission.permits + admission.queue_limit
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._limiter.statistics().tasks_waiting >= self._backlog:
             raise Overloaded
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def _on_picture(self, work: Callable[[], R]) -> R:
+        self._pictures += 1
+        try:
+            return await self._in_thread(work)
+        finally:
+            self._pictures -= 1
 
     def _answer(
         self,
