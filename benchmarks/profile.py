@@ -1,4 +1,4 @@
-"""Where the server's time goes under saturated ``detect``: a flame graph by py-spy, and a summary by part of the code.
+"""Where the server's time goes under load: samples of py-spy, summed by part of the code, and drawn.
 
     python -m benchmarks.profile [--seconds 10] [--call detect] [--picture FILE.svg] [--json] [--quick]
 
@@ -41,25 +41,44 @@ PARTS = (
 """Parts of the code by the functions that a stack goes through; the first that fits counts."""
 
 
+WAITING = ("Condition.wait ", "Connection.wait ", "Runner.run ", "Maintenance._run ", "Listener._listen ", "sleep ")
+"""Where threads wait, which py-spy does not always tell from work: locks, queues, polls."""
+
+
 def summary(stacks: str) -> dict[str, float]:
     """Percent of the samples in each part, of lines ``frame;frame;... count``."""
     counts: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
+        if stack.rpartition(";")[2].startswith(WAITING):
+            continue
         part = next((name for name, marks in PARTS if any(mark in stack for mark in marks)), "other")
         counts[part] += int(count)
     total = max(1, sum(counts.values()))
     return {name: round(100 * count / total, 1) for name, count in counts.most_common()}
 
 
-def sampled(spy: str, process: int, seconds: int, kind: str, file: Path) -> subprocess.Popen[bytes]:
+def sampled(spy: str, process: int, seconds: int, file: Path) -> subprocess.Popen[bytes]:
     """A py-spy at work; it leaves out threads that wait."""
-    options = ["--rate", str(SAMPLES_A_SECOND), "--duration", str(seconds), "--format", kind, "--output", str(file)]
+    options = ["--rate", str(SAMPLES_A_SECOND), "--duration", str(seconds), "--format", "raw", "--output", str(file)]
     return subprocess.Popen(
         [spy, "record", "--pid", str(process), "--function", *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def draw(parts: dict[str, float], call: str, path: Path) -> None:
+    """The parts as bars, longest on top."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (only to draw)
+
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.barh(list(parts), list(parts.values()))
+    axes.bar_label(bars, fmt="%.0f %%", padding=3)
+    axes.invert_yaxis()
+    axes.set(title=f"Where a saturated server's time goes: {call}", xlim=(0, 1.15 * max(parts.values())), xticks=[])
+    figure.savefig(path)
 
 
 def main() -> int:
@@ -68,7 +87,7 @@ def main() -> int:
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
     options.add_argument("--seconds", type=int, default=10, help="how long to sample")
     options.add_argument("--call", choices=CALLS, default="detect")
-    options.add_argument("--picture", type=Path, help="write the flame graph into this SVG file")
+    options.add_argument("--picture", type=Path, help="draw the parts into this file")
     options.add_argument("--py-spy", default=shutil.which("py-spy"), help="the program (default: the one on the path)")
     chosen = options.parse_args()
     report = Report("profile", chosen.json)
@@ -77,19 +96,21 @@ def main() -> int:
     seconds = min(chosen.seconds, 8) if chosen.quick else chosen.seconds
     engine = Engine(load_pack(chosen.pack), weights(chosen.pack), ["CPUExecutionProvider"])
     bench = Bench(engine, camera_pictures(fetch_pictures()), FlatIndex(engine.dimension), chosen.threads, seconds + 1.0)
-    kinds = {"raw": Path(tempfile.mkstemp(suffix=".txt")[1])}
-    if chosen.picture:
-        kinds["flamegraph"] = chosen.picture.absolute()
-    with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running,
+    ):
         client = running.client()
         fill_gallery(bench, client, GALLERY // 10)
         client.close()
-        for kind, file in kinds.items():
-            spy = sampled(chosen.py_spy, running.server.process.pid, seconds, kind, file)
-            served(bench, running, chosen.call)
-            spy.wait()
-    report.figure(f"{chosen.call}, percent of the samples", summary(kinds["raw"].read_text(encoding="utf-8")))
-    kinds["raw"].unlink()
+        file = Path(folder) / "stacks.txt"
+        spy = sampled(chosen.py_spy, running.server.process.pid, seconds, file)
+        served(bench, running, chosen.call)
+        spy.wait()
+        parts = summary(file.read_text(encoding="utf-8"))
+    report.figure(f"{chosen.call}, percent of the samples", parts)
+    if chosen.picture:
+        draw(parts, chosen.call, chosen.picture)
     return report.close()
 
 
