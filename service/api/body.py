@@ -49,8 +49,7 @@ def announced_bytes(request: Request) -> int:
 async def receive(request: Request, limit: int) -> Received:
     """Read at most ``limit`` bytes; what comes after them is read and dropped."""
     announced = announced_bytes(request)
-    # Filled piece by piece: to join ten megabytes of chunks would stop the event loop for 5 ms. What is promised and
-    # does not come is never touched, so it takes no memory.
+    # Filled piece by piece: to join ten megabytes of chunks at the end would stop the event loop once more.
     content = bytearray(announced if announced <= limit else 0)
     size = 0
     async for chunk in request.stream():
