@@ -48,22 +48,17 @@ def announced_bytes(request: Request) -> int:
 
 async def receive(request: Request, limit: int) -> Received:
     """Read at most ``limit`` bytes; what comes after them is read and dropped."""
-    announced = announced_bytes(request)
-    # Filled piece by piece: to join ten megabytes of chunks at the end would stop the event loop once more.
-    content = bytearray(announced if announced <= limit else 0)
+    content = bytearray()  # grows with what has come: what is only promised may not take memory
     size = 0
     async for chunk in request.stream():
-        begin, size = size, size + len(chunk)
+        size += len(chunk)
         if size <= limit:
-            content[begin:size] = chunk
+            content += chunk
             continue
         content.clear()
         if size > _MAX_DRAINED * limit:
             break
-    if size > limit:
-        return Received(b"", too_large=True)
-    del content[size:]
-    return Received(content)
+    return Received(b"", too_large=True) if size > limit else Received(content)
 
 
 async def discard(request: Request, limit: int) -> None:
