@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from statistics import median
 
 import cv2
 import numpy as np
 
-from benchmarks.harness import Report, Running, encoded, parser, running_server, weights
-from benchmarks.throughput import Bench, camera_pictures, decode, served
+from benchmarks.harness import WARMING, Report, Running, encoded, parser, processor_seconds, running_server, weights
+from benchmarks.throughput import CALLERS, Bench, camera_pictures, decode, served
 from models.manifest import load_pack
 from service.images.decode import Picture
 from service.inference.engine import Engine
@@ -31,6 +33,8 @@ from tests.fixtures.pictures import fetch_pictures
 
 BUSY = 18
 SENDERS = 96
+OVERLOAD = 3
+TURNS = 3
 LARGE_SIDE, COPY_SIDE = 4000, 1280
 PHOTOGRAPH = "astronaut.png"
 MOST_ADDED = 2.0
@@ -62,11 +66,15 @@ def paced(running: Running, body: Callable[[int], bytes], rate: float, seconds: 
     accepted: list[float] = []
     refused = 0
     numbers = iter(range(int(rate * seconds)))
-    begun = time.perf_counter() + 0.5
+    connected = threading.Barrier(SENDERS)
+    begun = 0.0
 
     def send() -> None:
-        nonlocal refused
+        nonlocal refused, begun
         client = running.client()
+        if connected.wait() == 0:
+            begun = time.perf_counter()
+        connected.wait()
         while True:
             with lock:
                 number = next(numbers, None)
@@ -138,11 +146,47 @@ def loaded(report: Report, bench: Bench, running: Running, seconds: float) -> No
     figures = steady.figures()
     report.figure("detect at 80 %", figures)
     report.at_most("p99 / p50 at 80 %", round(float(str(figures["p99"])) / float(str(figures["p50"])), 2), MOST_TAIL)
-    flood = paced(running, body, 3 * peak.per_second, seconds)
-    figures = flood.figures()
-    report.figure("detect at 300 %", figures)
-    kept = float(str(figures["accepted a second"])) / peak.per_second
+    rounds = [_overloaded(bench, running, body, seconds / 2) for _ in range(TURNS)]
+    for number, turn in enumerate(rounds, 1):
+        report.figure(f"detect, peak and 300 %, turn {number}", asdict(turn))
+    kept = median(turn.accepted_a_second / turn.peak_a_second for turn in rounds)
     report.at_least("throughput under overload / peak", round(kept, 3), LEAST_UNDER_OVERLOAD)
+    dearer = median(turn.peak_processor_ms / turn.accepted_processor_ms for turn in rounds)
+    report.at_least("processor time a call, peak / overload", round(dearer, 3), LEAST_UNDER_OVERLOAD)
+
+
+@dataclass(frozen=True)
+class Overloaded:
+    """Peak and overload right after each other.
+
+    Processor time is that of server and database, what refusing took included, by calls that were answered.
+    """
+
+    peak_a_second: float
+    accepted_a_second: float
+    refused: int
+    peak_processor_ms: float
+    accepted_processor_ms: float
+    peak_p99_ms: float
+    accepted_p99_ms: float
+
+
+def _overloaded(bench: Bench, running: Running, body: Callable[[int], bytes], seconds: float) -> Overloaded:
+    marks = [sum(processor_seconds(running))]
+    peak = served(replace(bench, seconds=seconds), running, "detect")
+    marks.append(sum(processor_seconds(running)))
+    flood = paced(running, body, OVERLOAD * peak.per_second, seconds)
+    marks.append(sum(processor_seconds(running)))
+    at_peak, at_flood = (1000 * (after - before) for before, after in pairwise(marks))
+    return Overloaded(
+        round(peak.per_second, 1),
+        round(len(flood.accepted) / flood.seconds, 1),
+        flood.busy,
+        round(at_peak / (peak.count + WARMING * CALLERS * bench.threads), 2),
+        round(at_flood / max(1, len(flood.accepted)), 2),
+        round(peak.p99, 1),
+        round(float(np.percentile(flood.accepted, 99)), 1) if flood.accepted else float("nan"),
+    )
 
 
 def resized(image: Image, side: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from benchmarks.harness import Report
 from service.search.catalog import Catalog
 from service.search.protocol import Block
 from service.search.tiered import TieredIndex
-from service.values import Change, Embedding, Embeddings
+from service.values import Change, ChangeMark, Embedding, Embeddings, LogHead
 
 SIZES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 500_000)
 """For a gallery of a million faces; a smaller one gets smaller groups."""
@@ -38,9 +38,20 @@ class GroupSource:
     users: NDArray[np.int64]
     sizes: tuple[int, ...]
 
-    def snapshot(self, app_pk: int | None = None) -> Generator[tuple[int, int, Iterator[Block]], None, None]:
+    def snapshot(
+        self, app_pk: int | None = None, *, without: Collection[int] = ()
+    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
         del app_pk
-        yield APP, 0, self._blocks()
+        if APP not in without:
+            yield APP, LogHead(0, None), self._blocks()
+
+    def mark(self, app_pk: int, seq: int) -> ChangeMark | None:
+        del app_pk, seq
+        return None
+
+    def count(self, app_pk: int) -> tuple[int, int]:
+        del app_pk
+        return 0, len(self.users)
 
     def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
         del app_pk, seq, limit

@@ -34,6 +34,7 @@ from service.images.proxies import Proxies
 from service.images.remote import PictureDownloader
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
+from service.inference.batching import BatchLimits
 from service.inference.engine import Engine
 from service.inference.runtimes import runtime_for
 from service.inference.session import Runtime
@@ -125,7 +126,8 @@ def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progr
     )
     cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
     runtime = runtime_for(settings.device, settings.home)
-    engine = Engine(pack, files, runtime)
+    batch = BatchLimits(settings.batch_size, settings.batch_wait_ms / 1000)
+    engine = Engine(pack, files, runtime, batch=batch)
     logger.info("networks loaded", extra={"device": settings.device, "runtimes": ", ".join(engine.providers)})
     own = settings.own_score_table(pack.model_id)
     scores = ScoreTable.load(own if own.exists() else pack.calibration, pack.model_id)

@@ -78,6 +78,11 @@ class SealingSettings(BaseModel):
 class SearchSettings(BaseModel):
     """Where faces are searched."""
 
+    search_exact: bool = Field(
+        default=False,
+        description="Compare a probe with every face of a large group instead of a short list; slower, for comparison.",
+    )
+
     search_backend: Literal["memory", "milvus"] = Field(
         default="memory",
         description="Where faces are searched: in the memory of each process, or in Milvus (the extra `milvus`).",
@@ -243,4 +248,19 @@ class TraceSettings(BaseModel):
             "Base address of an OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`) that gets "
             "traces of calls; needs the extra `otel`."
         ),
+    )
+
+
+class AuditSettings(BaseModel):
+    """What is written into the audit log, and for how long."""
+
+    audit_reads: bool = Field(
+        default=True,
+        description=(
+            "Write into the audit log also the calls that change nothing (searches, comparisons); without it only "
+            "their failures and what changes something."
+        ),
+    )
+    audit_days: int = Field(
+        default=365, ge=0, le=36_600, description="Days that entries of the audit log are kept; 0 keeps them for ever."
     )

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from service.setting_groups import (
     AccessSettings,
+    AuditSettings,
     CaptureSettings,
     IdentitySettings,
     SealingSettings,
@@ -83,6 +84,7 @@ class Settings(
     VideoSettings,
     IdentitySettings,
     TraceSettings,
+    AuditSettings,
     BaseSettings,
 ):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
@@ -175,6 +177,16 @@ class Settings(
         description="Requests that compute at the same time, one thread each.",
         json_schema_extra={SHOWN_DEFAULT: "the CPUs granted to the process"},
     )
+    batch_size: int = Field(
+        default_factory=lambda known: 32 if known.get("device") in ("cuda", "tensorrt") else 1,
+        ge=1,
+        le=256,
+        description="Most faces of several requests that are embedded in one run; 1 never waits for another request.",
+        json_schema_extra={SHOWN_DEFAULT: "32 on a GPU, else 1"},
+    )
+    batch_wait_ms: float = Field(
+        default=2.0, ge=0, le=1000, description="Milliseconds that a face waits for others, where they are batched."
+    )
     queue_limit: int = Field(
         default=64, ge=0, le=100_000, description='Requests that may wait to compute; one more answers "busy".'
     )
@@ -237,24 +249,6 @@ class Settings(
             "Master key that encrypts app secrets and signs tokens: 32 bytes as base64 or 64 hexadecimal digits; older "
             "keys may follow after a blank. Without it the file `secret.key` in the home folder is used, made once."
         ),
-    )
-
-    # --- search ---
-    search_exact: bool = Field(
-        default=False,
-        description="Compare a probe with every face of a large group instead of a short list; slower, for comparison.",
-    )
-
-    # --- audit ---
-    audit_reads: bool = Field(
-        default=True,
-        description=(
-            "Write into the audit log also the calls that change nothing (searches, comparisons); without it only "
-            "their failures and what changes something."
-        ),
-    )
-    audit_days: int = Field(
-        default=365, ge=0, le=36_600, description="Days that entries of the audit log are kept; 0 keeps them for ever."
     )
 
     # --- logs ---

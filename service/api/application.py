@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.api import capture_keys, editing, feedback, metrics, openapi
-from service.api.calls import JSON, LOG_ID_HEADER, REQUEST_SECONDS, Dispatcher
+from service.api.calls import JSON, LOG_ID_HEADER, REQUEST_SECONDS, Dispatcher, Endpoint
 from service.api.documented import with_answers
 from service.api.envelope import Stamp, dump
 from service.api.linkface import routes as linkface_routes
@@ -38,6 +39,27 @@ DEFAULT_MAX_BODY_BYTES = 10 * 2**20
 DEFAULT_MAX_VIDEO_BYTES = 20 * 2**20
 
 logger = logging.getLogger(__name__)
+
+
+class DirectCalls:
+    """Middleware: a request for a call, by its exact path, goes straight to it.
+
+    Matching routes one by one and solving dependencies that no call has takes the framework 0.3 ms. Everything else,
+    and calls under a mounted path, takes the usual way.
+    """
+
+    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
+        self._app = app
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._app(scope, receive, send)
+        else:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
 
 
 def build_api(
@@ -77,6 +99,7 @@ def build_api(
         slow_seconds=slow_seconds,
         request_seconds=request_seconds,
     )
+    api.add_middleware(DirectCalls, endpoints=dispatcher.endpoints)
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.requests import Request
 
+from service.api import json_text
 from service.errors import ParameterMalformed, ParameterTooLong
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
@@ -24,6 +25,7 @@ BODY = "body"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
+_BEGINNINGS = (b"{", b"[", b'"')
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
 """How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
@@ -32,25 +34,40 @@ connection closes sees a broken pipe and never reads the answer."""
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A body as it arrived; ``content`` is empty when it was larger than allowed."""
+    """A body as it arrived; ``content`` is empty when it was larger than allowed, and nobody changes it."""
 
-    content: bytes
+    content: bytes | bytearray
     too_large: bool = False
+
+
+def announced_bytes(request: Request) -> int:
+    """Bytes that the request's head promises; 0 where it does not say, as for a body sent in chunks."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 async def receive(request: Request, limit: int) -> Received:
     """Read at most ``limit`` bytes; what comes after them is read and dropped."""
-    chunks: list[bytes] = []
+    content = bytearray()  # grows with what has come: what is only promised may not take memory
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size <= limit:
-            chunks.append(chunk)
+            content += chunk
             continue
-        chunks.clear()
+        content.clear()
         if size > _MAX_DRAINED * limit:
             break
-    return Received(b"", too_large=True) if size > limit else Received(b"".join(chunks))
+    return Received(b"", too_large=True) if size > limit else Received(content)
+
+
+async def discard(request: Request, limit: int) -> None:
+    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            break
 
 
 def decode(received: Received) -> Parameters:
@@ -61,8 +78,10 @@ def decode(received: Received) -> Parameters:
     """
     if received.too_large:
         raise ParameterTooLong("image", "the body is too large")
-    text = received.content.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
-    if not text.startswith((b"{", b"[", b'"')):
+    text = received.content
+    if text[:1] not in _BEGINNINGS:  # else there is nothing to take away, and no copy to make
+        text = text.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+    if not text.startswith(_BEGINNINGS):
         return _form(text)
     content = _json(text)
     if isinstance(content, str):
@@ -74,15 +93,15 @@ def decode(received: Received) -> Parameters:
     raise ParameterMalformed(BODY, "neither an object nor a list of objects")
 
 
-def _json(text: bytes | str) -> object:
+def _json(text: bytes | bytearray | str) -> object:
     try:
-        content: object = orjson.loads(text)
+        content: object = json_text.loads(text.encode() if isinstance(text, str) else text)
     except orjson.JSONDecodeError as error:
         raise ParameterMalformed(BODY, error.msg) from None
     return content
 
 
-def _form(text: bytes) -> dict[str, object]:
+def _form(text: bytes | bytearray) -> dict[str, object]:
     try:
         pairs = parse_qsl(
             text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -33,7 +33,7 @@ from service.api.ports import UseCases
 from service.api.threads import LeftBehind
 from service.auditing import OK, Operation
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
-from service.inference.admission import Abandoned, caller_left
+from service.inference.admission import DISCONNECTED, Abandoned, caller_left
 from service.values import App
 
 JSON = openapi.JSON
@@ -45,11 +45,17 @@ LOG_ID_HEADER = "X-Log-Id"
 REQUEST_SECONDS = 120.0
 """After so long a request is given up, where nothing else was set."""
 
+LEAST_PICTURE_BYTES = 8192
+"""Bodies from this size on hold a picture, so that answering them takes a permit to compute."""
+
 A = TypeVar("A")
 R = TypeVar("R")
 
 Identify: TypeAlias = Callable[[UseCases, Head, Received], "tuple[App, Parameters | None]"]
 """Tells which app sent a request, with the parameters if the body had to be decoded for that."""
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Answers the requests for one call."""
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +122,9 @@ class Dispatcher:
         self._slow_seconds = slow_seconds
         self._request_seconds = request_seconds
         self._left_behind = LeftBehind()
+        self._pictures = 0
+        self.endpoints: dict[tuple[str, str], Endpoint] = {}
+        """By method and path: what answers a call."""
 
     async def answer(
         self, request: Request, call: Call[Any, Any], dialect: Dialect, identify: Identify = caller.identify
@@ -143,7 +152,8 @@ class Dispatcher:
                 received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
                 head = Head.of(request)
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
-                content = await self.in_thread(partial(_unless_left, request, work))
+                in_thread = self._on_picture if len(received.content) >= LEAST_PICTURE_BYTES else self.in_thread
+                content = await in_thread(partial(_unless_left, request, work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
@@ -183,15 +193,39 @@ class Dispatcher:
         with self._left_behind.watching(work) as watched:
             return await anyio.to_thread.run_sync(watched, limiter=self._limiter, abandon_on_cancel=True)
 
-    @staticmethod
-    async def _receive(request: Request, max_body_bytes: int) -> Received:
+    async def _receive(self, request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
             return Received(request.scope["query_string"])
+        pictured = body.announced_bytes(request) >= LEAST_PICTURE_BYTES
+        if pictured and self._crowded:
+            # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
+            await body.discard(request, max_body_bytes)
+            raise Overloaded
         received = await body.receive(request, max_body_bytes)
-        # Asking makes uvicorn read on behind a large body; else it would not notice that the client hangs up.
-        if await request.is_disconnected():
+        left = _left(request)
+        # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
+        if left() if left is not None else await request.is_disconnected():
             raise ClientDisconnect
+        if pictured and self._crowded:  # others were quicker to send theirs
+            raise Overloaded
         return received
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether a picture would find the queue full.
+
+        So it will also when more are on their way there, in threads, than it has room for; those with a permit and
+        as many that have given theirs back are no part of it.
+        """
+        admission = self._service.admission
+        return admission.full or self._pictures >= 2 * admission.permits + admission.queue_limit
+
+    async def _on_picture(self, work: Callable[[], R]) -> R:
+        self._pictures += 1
+        try:
+            return await self.in_thread(work)
+        finally:
+            self._pictures -= 1
 
     def _answer(
         self,
@@ -249,8 +283,14 @@ def closing(error: ServiceError | None) -> Mapping[str, str]:
 
 def _unless_left(request: Request, work: Callable[[], R]) -> R:
     """In a worker thread: ``work``, which may find out whether the client is still there."""
-    caller_left.set(lambda: anyio.from_thread.run(request.is_disconnected))
+    caller_left.set(_left(request) or (lambda: anyio.from_thread.run(request.is_disconnected)))
     return work()
+
+
+def _left(request: Request) -> Callable[[], bool] | None:
+    """What tells in any thread whether the client has hung up, where the server offers it."""
+    left: Callable[[], bool] | None = request.scope.get("extensions", {}).get(DISCONNECTED)
+    return left
 
 
 def router(
@@ -263,9 +303,10 @@ def router(
     """Routes for the calls of one generation; ``identify`` tells who is asking."""
     routes = APIRouter(tags=[tag])
     for call, method in ((each, method) for each in calls for method in each.methods):
+        endpoint = dispatcher.endpoints[method, call.path] = _endpoint(call, dialect, dispatcher, identify)
         routes.add_api_route(
             call.path,
-            _endpoint(call, dialect, dispatcher, identify),
+            endpoint,
             methods=[method],
             name=call.name,
             operation_id=f"{tag}_{call.name}" + ("" if method == "POST" else f"_{method.lower()}"),
@@ -285,9 +326,7 @@ def _outcome(error: ServiceError | None, content: bytes) -> str:
     return type(error).__name__ if code is None else str(code)
 
 
-def _endpoint(
-    call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify
-) -> Callable[[Request], Any]:
+def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         return await dispatcher.answer(request, call, dialect, identify)
 

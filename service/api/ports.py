@@ -11,6 +11,7 @@ from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import JudgeRisk
 from service.identity.verification import VerifyPerson
+from service.inference.admission import Admission
 from service.library.apps import Apps
 from service.library.audit import AuditTrail
 from service.library.faces import Faces
@@ -65,6 +66,9 @@ class UseCases(Protocol):
 
     @property
     def quotas(self) -> Quotas: ...
+
+    @property
+    def admission(self) -> Admission: ...
 
     @property
     def detect(self) -> DetectFaces: ...

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.inference.admission import DISCONNECTED
+
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
 
@@ -67,13 +69,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         cycle = self.latest()
-        if cycle is not None and self.patience.draining:
-            cycle.keep_alive = False
+        if cycle is not None:
+            if self.patience.draining:
+                cycle.keep_alive = False
+            # The request's task was made and has not begun yet.
+            cycle.scope["extensions"] = {DISCONNECTED: lambda: cycle.disconnected}  # type: ignore[dict-item]
         self.in_body = True
         self.await_within(self.patience.body_seconds)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()  # behind a large body too, else nobody would notice that the client hangs up
         self.in_body = False
         self.head_bytes = 0
         self.stop_waiting()

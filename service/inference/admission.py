@@ -17,6 +17,11 @@ caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
 """Tells, in the context of a request, whether whoever asked has hung up; asked after a wait and at no other time."""
 
 
+DISCONNECTED = "aipface.disconnected"
+"""Among the extensions of an ASGI scope: a function of no arguments, cheap and callable in any thread, that tells
+whether the client of that request has hung up. Our server's protocol puts it there; other servers need not."""
+
+
 class Abandoned(Exception):
     """The caller hung up while waiting for a turn, so that the work would be for nobody."""
 
@@ -42,6 +47,11 @@ class Admission:
     def waiting(self) -> int:
         """Callers that wait for a permit now."""
         return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next who asks for a permit would be refused."""
+        return self._inside >= self.permits and len(self._queue) >= self.queue_limit
 
     @contextmanager
     def permit(self) -> Iterator[None]:

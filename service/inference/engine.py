@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.manifest import PackManifest
+from service.inference.batching import BatchedSession, BatchLimits
 from service.inference.detector import Detector, Scrfd, YuNet
 from service.inference.embedder import Embedder
 from service.inference.finder import FaceFinder
@@ -40,11 +41,19 @@ _CANDIDATE_CONFIDENCE = 0.35
 class Engine:
     """The networks of one pack, loaded. Every method is synchronous and may be called from many threads at once."""
 
-    def __init__(self, pack: PackManifest, files: Mapping[str, Path], runtime: Runtime, threads: int = 1) -> None:
+    def __init__(
+        self,
+        pack: PackManifest,
+        files: Mapping[str, Path],
+        runtime: Runtime,
+        threads: int = 1,
+        batch: BatchLimits | None = None,
+    ) -> None:
         """Load every network that detection, alignment and embedding need.
 
         ``files`` says where the weights of the pack lie, by short name; ``runtime`` and ``threads`` as in
-        :func:`service.inference.session.load_session`.
+        :func:`service.inference.session.load_session`. With ``batch`` the faces of several callers are embedded
+        together.
         """
         names = {pack.detector.file, *(part.file for part in pack.embedder.parts)}
         names |= set() if pack.landmarks is None else {pack.landmarks.file}
@@ -56,7 +65,7 @@ class Engine:
         self.providers = in_use(sessions.values())
         self._aligns_by_outline = pack.embedder.alignment == "outline"
         self._finder = FaceFinder(detector, Leveller(detector, landmarks))
-        self._embedder = Embedder(sessions, pack.embedder)
+        self._embedder = Embedder({name: _batched(each, batch) for name, each in sessions.items()}, pack.embedder)
         self._pose = HeadPose.load()
 
     @measured("detect")
@@ -111,6 +120,10 @@ class Engine:
         angles = self._pose.angles(found.outline if has_outline else found.points)
         span = found.outline if has_outline else _frame_of_box(found)
         return Face(found.picture_box, found.confidence, points, found.outline, location_of(span, angles.roll), angles)
+
+
+def _batched(session: Session, limits: BatchLimits | None) -> Session:
+    return session if limits is None or limits.rows == 1 else BatchedSession(session, limits)
 
 
 def _detector(pack: PackManifest, session: Session) -> Detector:

@@ -50,14 +50,13 @@ class ShapeRegression:
 
     def angles(self, points: Points) -> tuple[float, float]:
         """(yaw, pitch) in degrees; a mirrored picture gives exactly (-yaw, pitch)."""
-        mirrored = points[MIRRORED[len(points)]] * (-1, 1)
-        yaw, pitch = self._raw(points)
-        other_yaw, other_pitch = self._raw(mirrored)
+        both = np.stack([points, points[MIRRORED[len(points)]] * (-1, 1)])
+        moves = similarity(both, np.broadcast_to(self.shape, both.shape))
+        moved = np.asarray(both @ moves[:, :, :2].transpose(0, 2, 1) + moves[:, np.newaxis, :, 2], np.float32)
+        shapes = (moved - self.shape).astype(np.float64).reshape(2, -1)
+        rows = np.stack([features(components) for components in shapes @ self.components.T])
+        (yaw, pitch), (other_yaw, other_pitch) = (rows @ self.weights + self.offset).tolist()
         return (yaw - other_yaw) / 2, (pitch + other_pitch) / 2
-
-    def _raw(self, points: Points) -> tuple[float, float]:
-        yaw, pitch = features(self.components @ residual(points, self.shape)) @ self.weights + self.offset
-        return float(yaw), float(pitch)
 
 
 def residual(points: Points, shape: Points) -> NDArray[np.float64]:

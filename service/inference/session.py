@@ -87,6 +87,27 @@ class OnnxSession(Session):
         return outputs
 
 
+class BoundSession(OnnxSession):
+    """By ONNX Runtime on a device with memory of its own: inputs are laid there first, outputs stay until all are done.
+
+    A binding belongs to one run, so that many threads may run at once.
+    """
+
+    def __init__(self, inference: onnxruntime.InferenceSession, device: str) -> None:
+        """``device`` is ONNX Runtime's name of it, ``cuda`` or ``cpu``."""
+        super().__init__(inference)
+        self._device = device
+
+    def _run(self, batch: Array) -> list[Array]:
+        binding = self._inference.io_binding()
+        binding.bind_ortvalue_input(self._input_name, onnxruntime.OrtValue.ortvalue_from_numpy(batch, self._device, 0))
+        for name in self.output_names:
+            binding.bind_output(name, self._device, 0)
+        self._inference.run_with_iobinding(binding)
+        outputs: list[Array] = binding.copy_outputs_to_cpu()
+        return outputs
+
+
 def load_session(path: Path, runtime: Runtime, threads: int) -> Session:
     """Load the network at ``path``. Raises ``DeviceUnavailable`` where the provider that is asked for does not start.
 
@@ -111,4 +132,9 @@ def load_session(path: Path, runtime: Runtime, threads: int) -> Session:
     wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
     if wanted not in inference.get_providers():
         raise DeviceUnavailable(f"{wanted} does not start: its driver or libraries are missing (AIPFACE_DEVICE)")
-    return OnnxSession(inference)
+    return BoundSession(inference, "cuda") if on_gpu(inference.get_providers()) else OnnxSession(inference)
+
+
+def on_gpu(providers: Sequence[str]) -> bool:
+    """Whether networks that ``providers`` compute run on a GPU."""
+    return "CUDAExecutionProvider" in providers

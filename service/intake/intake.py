@@ -180,7 +180,7 @@ class Intake:
     def _wrap(
         self, app: App, data: bytes, image: Image, face: Face, prepared: Image | None = None, factor: int = 1
     ) -> SeenFace:
-        token = self._token(app, data, enlarged(face, factor))
+        token = self._token(app, data, face if factor == 1 else enlarged(face, factor))
         return seen.found(self._engine, image, face, token, prepared, factor)
 
     def _examined(self, faces: Sequence[SeenFace], ask: _Ask) -> list[SeenFace]:

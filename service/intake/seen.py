@@ -160,7 +160,7 @@ class FoundFace:
     def stored(self, token: str) -> StoredFace:
         """The portrait with the face's geometry in it."""
         cut, points = self._engine.portrait(self._prepared, self._face)
-        face = enlarged(self._face, self._factor)
+        face = self._face if self._factor == 1 else enlarged(self._face, self._factor)
         left, top, scale = frame = frame_between(all_points(face), points)
         x, y, width, height = face.box
         return StoredFace(
@@ -169,7 +169,7 @@ class FoundFace:
             angles=face.angles,
             confidence=face.confidence,
             portrait=encode_jpeg(cut),
-            points=tuple((float(across), float(down)) for across, down in points),
+            points=tuple((across, down) for across, down in points.tolist()),
             frame=frame,
             box=((x - left) * scale, (y - top) * scale, width * scale, height * scale),
             complete=bool(completeness(self._image, self._face)),
@@ -231,7 +231,7 @@ def found(
 
     For ``prepared`` see ``FoundFace``.
     """
-    whole = enlarged(face, factor)
+    whole = face if factor == 1 else enlarged(face, factor)
     return SeenFace(
         token,
         location=whole.location,

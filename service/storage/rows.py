@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ FLOAT = np.dtype("<f4")
 _GEOMETRY_NUMBERS = 8
 """The column ``points`` begins with the portrait's frame (left, top, scale), the face's box in it and whether the face
 was complete; the points follow."""
+
+_LOCATION = tuple(field.name for field in fields(Location))
+_ANGLES = tuple(field.name for field in fields(Angles))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,8 +32,8 @@ def face_columns(face: StoredFace, portrait: bytes | None) -> dict[str, Any]:
     """The columns that ``faces`` and ``face_tokens`` share; ``portrait`` is the crop as the column holds it."""
     return {
         "token": face.token,
-        "location": asdict(face.location),
-        "angles": asdict(face.angles),
+        "location": {name: getattr(face.location, name) for name in _LOCATION},
+        "angles": {name: getattr(face.angles, name) for name in _ANGLES},
         "confidence": face.confidence,
         "points": np.array([*_geometry(face), *np.ravel(face.points)], dtype=FLOAT).tobytes(),
         "portrait": portrait,

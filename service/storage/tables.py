@@ -9,53 +9,19 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 
-metadata = sa.MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-    }
-)
+from service.storage import columns
+from service.storage.columns import count, created, last_seen, name, of_app, parent, pk
+
+metadata = columns.metadata
+"""Of all tables."""
 
 app_ids = sa.Sequence("app_ids", start=30000001, metadata=metadata)
 """Public app numbers. A sequence, so that a deleted app's number, and with it its old tokens, never lives again."""
 
-
-def _pk() -> sa.Column[int]:
-    return sa.Column("pk", sa.BigInteger, sa.Identity(always=True), primary_key=True)
-
-
-def _parent(table: str, **options: bool) -> sa.Column[int]:
-    column = f"{table.removesuffix('s')}_pk"
-    key = sa.ForeignKey(f"{table}.pk", ondelete="CASCADE")
-    return sa.Column(column, sa.BigInteger, key, nullable=False, **options)  # type: ignore[arg-type]
-
-
-def _name(column: str) -> sa.Column[str]:
-    return sa.Column(column, sa.Text(collation="C"), nullable=False)
-
-
-def _created() -> sa.Column[object]:
-    return sa.Column("created", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
-
-
-def _count(name: str, comment: str | None = None) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0", comment=comment)
-
-
-def _of_app() -> sa.Column[int]:
-    return sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True)
-
-
-def _last_seen() -> sa.Column[object]:
-    return sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
-
-
 apps = sa.Table(
     "apps",
     metadata,
-    _pk(),
+    pk(),
     sa.Column("app_id", sa.Text, nullable=False, unique=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("api_key", sa.Text, nullable=False, unique=True),
@@ -63,7 +29,7 @@ apps = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("permissions", ARRAY(sa.Text)),
     sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
-    _created(),
+    created(),
     sa.Column("qps", sa.Integer, comment="most requests a second; null: no limit"),
     sa.Column("daily", sa.BigInteger, comment="most requests a day; null: no limit"),
     sa.Column("total", sa.BigInteger, comment="most requests ever; null: no limit"),
@@ -73,23 +39,23 @@ apps = sa.Table(
 groups = sa.Table(
     "groups",
     metadata,
-    _pk(),
-    _parent("apps"),
-    _name("name"),
+    pk(),
+    parent("apps"),
+    name("name"),
     sa.Column("scene", sa.Text, comment="null: an ordinary group"),
-    _created(),
+    created(),
     sa.UniqueConstraint("app_pk", "name"),
 )
 
 users = sa.Table(
     "users",
     metadata,
-    _pk(),
+    pk(),
     sa.Column("app_pk", sa.BigInteger, nullable=False),
-    _parent("groups"),
-    _name("name"),
+    parent("groups"),
+    name("name"),
     sa.Column("info", sa.Text, nullable=False, server_default=""),
-    _created(),
+    created(),
     sa.UniqueConstraint("group_pk", "name"),
     sa.Index(None, "app_pk", "name"),
 )
@@ -97,10 +63,10 @@ users = sa.Table(
 faces = sa.Table(
     "faces",
     metadata,
-    _pk(),
+    pk(),
     sa.Column("app_pk", sa.BigInteger, nullable=False),
     sa.Column("group_pk", sa.BigInteger, nullable=False),
-    _parent("users"),
+    parent("users"),
     sa.Column("token", sa.Text, nullable=False),
     sa.Column("model_id", sa.Text, nullable=False),
     sa.Column("embedding", BYTEA, nullable=False, comment="float32, little endian, unit length"),
@@ -110,7 +76,7 @@ faces = sa.Table(
     sa.Column("quality", JSONB),
     sa.Column("points", BYTEA, nullable=False, comment="float32: frame, box and completeness of the portrait, points"),
     sa.Column("portrait", BYTEA, comment="JPEG"),
-    _created(),
+    created(),
     sa.UniqueConstraint("user_pk", "token"),
     sa.Index(None, "app_pk", "token"),
     sa.Index(None, "group_pk"),
@@ -119,7 +85,7 @@ faces = sa.Table(
 face_embeddings = sa.Table(
     "face_embeddings",
     metadata,
-    _parent("faces", primary_key=True),
+    parent("faces", primary_key=True),
     sa.Column("model_id", sa.Text, primary_key=True),
     sa.Column("app_pk", sa.BigInteger, nullable=False),
     sa.Column("embedding", BYTEA, nullable=False, comment="float32, little endian, unit length"),
@@ -158,7 +124,7 @@ face_keys = sa.Table(
     "face_keys",
     metadata,
     sa.Column("key_id", BYTEA, primary_key=True, comment="says nothing of the key"),
-    _created(),
+    created(),
 )
 """The master keys that faces are sealed under: a server without one of them must not start as if nothing were lost."""
 
@@ -179,16 +145,16 @@ changes = sa.Table(
     sa.Column("group_pk", sa.BigInteger, nullable=False),
     sa.Column("user_pk", sa.BigInteger, nullable=False, comment="0 where the kind names no user"),
     sa.Column("face_pk", sa.BigInteger, nullable=False, comment="0 where the kind names no face"),
-    _created(),
+    created(),
 )
 
 feedback = sa.Table(
     "feedback",
     metadata,
-    _pk(),
-    _parent("apps"),
+    pk(),
+    parent("apps"),
     sa.Column("content", JSONB, nullable=False),
-    _created(),
+    created(),
     sa.Index(None, "app_pk", "pk"),
     sa.Index(None, "created"),
 )
@@ -196,13 +162,13 @@ feedback = sa.Table(
 envelope_keys = sa.Table(
     "envelope_keys",
     metadata,
-    _pk(),
-    _parent("apps"),
+    pk(),
+    parent("apps"),
     sa.Column("kid", sa.Text, nullable=False, comment="thumbprint, RFC 7638"),
     sa.Column("algorithm", sa.Text, nullable=False),
     sa.Column("public", JSONB, nullable=False, comment="JWK"),
     sa.Column("private", BYTEA, nullable=False, comment="PKCS #8, sealed by service.access"),
-    _created(),
+    created(),
     sa.Column("retires", sa.DateTime(timezone=True), comment="null: the current key of its algorithm"),
     sa.UniqueConstraint("app_pk", "kid"),
     # One current key for each algorithm: of two processes that make one at the same time, one wins.
@@ -224,11 +190,11 @@ envelope_nonces = sa.Table(
 capture_devices = sa.Table(
     "capture_devices",
     metadata,
-    _pk(),
-    _parent("apps"),
+    pk(),
+    parent("apps"),
     sa.Column("device", BYTEA, nullable=False, comment="keyed hash"),
     sa.Column("passed", sa.Integer, nullable=False, comment="captures that did not fail"),
-    _last_seen(),
+    last_seen(),
     sa.UniqueConstraint("app_pk", "device"),
     sa.Index(None, "last_seen"),
 )
@@ -236,9 +202,9 @@ capture_devices = sa.Table(
 capture_failures = sa.Table(
     "capture_failures",
     metadata,
-    _pk(),
-    _parent("capture_devices"),
-    _created(),
+    pk(),
+    parent("capture_devices"),
+    created(),
     sa.Index(None, "capture_device_pk", "created"),
     sa.Index(None, "created"),
 )
@@ -246,11 +212,11 @@ capture_failures = sa.Table(
 capture_people = sa.Table(
     "capture_people",
     metadata,
-    _pk(),
-    _parent("capture_devices"),
+    pk(),
+    parent("capture_devices"),
     sa.Column("model_id", sa.Text, nullable=False),
     sa.Column("embedding", BYTEA, nullable=False, comment="float32, little endian, sealed by service.access"),
-    _last_seen(),
+    last_seen(),
     sa.Index(None, "capture_device_pk", "last_seen"),
     sa.Index(None, "last_seen"),
 )
@@ -260,9 +226,9 @@ capture_pictures = sa.Table(
     metadata,
     sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
     sa.Column("picture", BYTEA, primary_key=True, comment="keyed hash"),
-    _parent("capture_devices"),
+    parent("capture_devices"),
     sa.Column("sightings", sa.Integer, nullable=False),
-    _last_seen(),
+    last_seen(),
     sa.Index(None, "capture_device_pk"),
     sa.Index(None, "last_seen"),
 )
@@ -270,7 +236,7 @@ capture_pictures = sa.Table(
 identities = sa.Table(
     "identities",
     metadata,
-    _pk(),
+    pk(),
     sa.Column(
         "app_pk",
         sa.BigInteger,
@@ -284,7 +250,7 @@ identities = sa.Table(
     sa.Column("embedding", BYTEA, comment="sealed: float32, little endian, unit length"),
     sa.Column("portrait", BYTEA, comment="sealed: JPEG"),
     sa.Column("fingerprint", BYTEA, nullable=False, comment="HMAC of what was handed in, to know it again"),
-    _created(),
+    created(),
     sa.Column("updated", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Index(None, "app_pk"),
 )
@@ -296,7 +262,7 @@ uploads = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("content", BYTEA, nullable=False, comment="sealed by service.library.uploads"),
     sa.Column("size", sa.BigInteger, nullable=False, comment="bytes of content"),
-    _created(),
+    created(),
     sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
     sa.Index(None, "expires"),
 )
@@ -317,20 +283,20 @@ liveness_sessions = sa.Table(
 quota_budgets = sa.Table(
     "quota_budgets",
     metadata,
-    _of_app(),
+    of_app(),
     sa.Column("day", sa.Date, nullable=False, server_default=sa.text("'1970-01-01'")),
-    _count("day_taken", "of the day's requests, by all processes"),
-    _count("total_taken"),
-    _count("granted", "to the process that asked last"),
+    count("day_taken", "of the day's requests, by all processes"),
+    count("total_taken"),
+    count("granted", "to the process that asked last"),
 )
 
 quota_seconds = sa.Table(
     "quota_seconds",
     metadata,
-    _of_app(),
+    of_app(),
     sa.Column("second", sa.BigInteger, nullable=False, comment="since 1970"),
-    _count("taken"),
-    _count("granted", "to the process that asked last"),
+    count("taken"),
+    count("granted", "to the process that asked last"),
     # Lost in a crash: what is counted lasts a second.
     prefixes=["UNLOGGED"],
 )
@@ -338,7 +304,7 @@ quota_seconds = sa.Table(
 quota_slots = sa.Table(
     "quota_slots",
     metadata,
-    _of_app(),
+    of_app(),
     sa.Column("process", sa.Uuid, primary_key=True),
     sa.Column("slots", sa.Integer, nullable=False, comment="requests that the process may run at once"),
     sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
@@ -349,12 +315,12 @@ quota_slots = sa.Table(
 usage_counts = sa.Table(
     "usage_counts",
     metadata,
-    _of_app(),
+    of_app(),
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("call", sa.Text, primary_key=True),
-    _count("requests", "let through"),
-    _count("errors", "of these, answered with an error"),
-    _count("refused", "not let through"),
+    count("requests", "let through"),
+    count("errors", "of these, answered with an error"),
+    count("refused", "not let through"),
 )
 
 login_failures = sa.Table(
@@ -404,5 +370,5 @@ audit_anchors = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False, comment="rows up to it may be deleted"),
     sa.Column("hash", BYTEA, nullable=False),
     sa.Column("seal", BYTEA, nullable=False, comment="HMAC under a key that is not in the database"),
-    _created(),
+    created(),
 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
@@ -85,8 +86,8 @@ class TokenWriter(TokenReader):
             rows[known.face.token] = {
                 "app_pk": app_pk,
                 **columns,
-                "location": Jsonb(columns["location"]),
-                "angles": Jsonb(columns["angles"]),
+                "location": Jsonb(columns["location"], orjson.dumps),
+                "angles": Jsonb(columns["angles"], orjson.dumps),
                 "model_id": None if sealed is None else model_id,
                 "embedding": sealed,
                 "lifetime": lifetime,

@@ -209,7 +209,7 @@ def test_a_flipped_bit_in_every_part(snapshots: Snapshots, caplog: pytest.LogCap
     for place in (*places, *inside, *range(directory, len(whole), 13)):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << generator.randrange(8)
-        put(snapshots, flipped)
+        put(snapshots, bytes(flipped))
         back = restored(snapshots)
         if back is not None:
             assert_equal(back, groups, probes=1)
