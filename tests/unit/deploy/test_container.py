@@ -43,7 +43,11 @@ def test_nothing_has_a_default_secret(compose: dict[str, Any]) -> None:
     assert "${" in compose["services"]["database"]["environment"]["POSTGRES_PASSWORD"]
 
 
-@pytest.mark.parametrize("name", ["server", "database", "milvus", "prometheus", "grafana"])
+SERVERS = {"server", "server-gpu", "server-milvus", "server-tls"}
+OTHERS = {"certificates", "database", "milvus", "prometheus", "grafana"}
+
+
+@pytest.mark.parametrize("name", sorted(SERVERS | OTHERS))
 def test_services_are_fenced_in(compose: dict[str, Any], name: str) -> None:
     """What the hardening section of docs/security.md says of them."""
     service = compose["services"][name]
@@ -51,13 +55,14 @@ def test_services_are_fenced_in(compose: dict[str, Any], name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["pids_limit"] <= 1000
-    assert not {"privileged", "network_mode", "pid", "ipc", "devices", "userns_mode"} & set(service)
+    assert not {"privileged", "pid", "ipc", "devices", "userns_mode"} & set(service)
+    assert service.get("network_mode") == ("none" if name == "certificates" else None)
     assert service["volumes"]
     assert not [volume for volume in service["volumes"] if "docker.sock" in volume]
 
 
 def test_every_service_is_looked_at(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"server", "database", "milvus", "prometheus", "grafana"}
+    assert set(compose["services"]) == SERVERS | OTHERS
     adding = {name: service["cap_add"] for name, service in compose["services"].items() if "cap_add" in service}
     assert set(adding) == {"database"}
     assert set(adding["database"]) == {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
@@ -67,10 +72,11 @@ def test_only_the_server_is_reachable_and_only_from_this_machine(compose: dict[s
     assert "ports" not in compose["services"]["database"]
     assert compose["networks"]["data"]["internal"] is True
     assert compose["services"]["database"]["networks"] == ["data"]
-    reaching_out = {name for name, each in compose["services"].items() if "outside" in each["networks"]}
-    assert reaching_out == {"server", "grafana"}
-    (port,) = compose["services"]["server"]["ports"]
-    assert port.startswith("${AIPFACE_BIND:-127.0.0.1}:")
+    reaching_out = {name for name, each in compose["services"].items() if "outside" in each.get("networks", ())}
+    assert reaching_out == {*SERVERS, "grafana"}
+    published = [port for name in sorted(SERVERS) for port in compose["services"][name]["ports"]]
+    assert len(published) == len(SERVERS)
+    assert all(port.startswith("${AIPFACE_BIND:-127.0.0.1}:") for port in published)
 
 
 def test_the_server_waits_for_a_healthy_database(compose: dict[str, Any]) -> None:
