@@ -48,6 +48,12 @@ STAGE_TIME = Histogram(
     buckets=STAGE_SECONDS,
     registry=REGISTRY,
 )
+BATCH_FACES = Histogram(
+    "aipface_batch_faces",
+    "Faces that went through a recognition network in one run.",
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+    registry=REGISTRY,
+)
 RECALL_PROBES = Counter(
     "aipface_recall_probe_users",
     "Best users of stored faces that were looked for in large groups, by whether the usual search `found` or `missed` "

@@ -15,6 +15,7 @@ import numpy as np
 
 from service.inference.admission import Abandoned, caller_left
 from service.inference.session import Array, Session
+from service.metrics import BATCH_FACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,26 @@ class _Entry:
     outputs: list[Array] | None = None
     error: BaseException | None = None
     settled: bool = False
+
+
+class CountedSession(Session):
+    """A session that tells the metrics how many faces each run has."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.input_shape = session.input_shape
+        self.output_names = session.output_names
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return self._session.providers
+
+    def run(self, batch: Array) -> list[Array]:
+        BATCH_FACES.observe(len(batch))
+        return self._session.run(batch)
+
+    def _run(self, batch: Array) -> list[Array]:
+        return self._session.run(batch)
 
 
 class BatchedSession(Session):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.manifest import PackManifest
-from service.inference.batching import BatchedSession, BatchLimits
+from service.inference.batching import BatchedSession, BatchLimits, CountedSession
 from service.inference.detector import Detector, Scrfd, YuNet
 from service.inference.embedder import Embedder
 from service.inference.finder import FaceFinder
@@ -123,7 +123,8 @@ class Engine:
 
 
 def _batched(session: Session, limits: BatchLimits | None) -> Session:
-    return session if limits is None or limits.rows == 1 else BatchedSession(session, limits)
+    counted = CountedSession(session)
+    return counted if limits is None or limits.rows == 1 else BatchedSession(counted, limits)
 
 
 def _detector(pack: PackManifest, session: Session) -> Detector:

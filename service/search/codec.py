@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.search.pages import prefer_huge
+from service.search.precision import singles
 from service.values import Embeddings
 
 AXES = 128
@@ -75,7 +76,7 @@ class Codec:
 
     def encode(self, rows: Embeddings | NDArray[np.float16]) -> Matrix:
         """What :meth:`empty_codes` wants to be given: ``(n, axes)``."""
-        return np.ascontiguousarray(np.asarray(rows, dtype=np.float32) @ self._encode)
+        return np.ascontiguousarray(singles(rows) @ self._encode)
 
     def empty_codes(self) -> Any:
         """A FAISS index for coded rows, without any."""

@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from service.search.precision import halves, singles
 from service.search.protocol import Candidate, Keys
 from service.values import Embedding, Embeddings
 
@@ -25,12 +26,12 @@ def rounded(embeddings: Embeddings) -> Embeddings:
     A large group could not be held otherwise, and scores must not depend on a group's size. It moves a cosine by
     some 1e-5, far less than another JPEG quality does.
     """
-    return np.asarray(embeddings, dtype=np.float16).astype(np.float32)
+    return singles(halves(embeddings))
 
 
 def exact(embeddings: Embeddings | NDArray[np.float16], probe: Embedding) -> NDArray[np.float64]:
     """Cosines ``(n,)`` of unit vectors ``(n, dimension)`` with ``probe``."""
-    products = np.multiply(embeddings, probe, dtype=np.float64, order="C")
+    products = np.multiply(singles(embeddings), probe, dtype=np.float64, order="C")
     return cast("NDArray[np.float64]", products.sum(axis=1))
 
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.search.codec import Codec, CodecState
+from service.search.precision import halves
 from service.search.protocol import Keys
 from service.search.segment import BLOCK, Segment
 from service.search.tiered import IndexState, TieredIndex
@@ -157,7 +158,7 @@ class _Writer:
                 for held in state.loose:
                     faces = held()
                     keys.append((np.full(len(faces.face_pks), group_pk), faces.face_pks, faces.user_pks))
-                    yield faces.embeddings.astype(np.float16)
+                    yield halves(faces.embeddings)
 
         self._arrays("loose/embeddings", embeddings())
         for place, name in enumerate(("group_pks", "face_pks", "user_pks")):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
 from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
+from service.search.precision import halves
 from service.search.protocol import Candidate, Faces, Keys
 from service.search.segment import BLOCK, USERS_LIMIT, Segment
 from service.search.similarity import best_of_users
@@ -365,5 +366,5 @@ def _concatenated(parts: Sequence[Faces]) -> Faces:
     return Faces(
         np.concatenate([part.face_pks for part in parts]),
         np.concatenate([part.user_pks for part in parts]),
-        np.concatenate([part.embeddings.astype(np.float16, copy=False) for part in parts]),
+        np.concatenate([halves(part.embeddings) for part in parts]),
     )

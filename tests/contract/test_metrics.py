@@ -55,6 +55,7 @@ def test_stages_and_state_follow_an_enrolment(http: httpx.Client, wire: Wire, pi
         name = ("aipface_stage_seconds_count", labelled(stage=stage))
         assert after[name] > before[name], stage
     nothing: frozenset[tuple[str, str]] = frozenset()
+    assert after["aipface_batch_faces_count", nothing] > before["aipface_batch_faces_count", nothing]
     assert after["aipface_faces", nothing] == before["aipface_faces", nothing] + 1
     assert after["aipface_index_bytes", nothing] > 0
     assert after["aipface_change_log_lag", nothing] == 0
