@@ -60,7 +60,7 @@ def test_a_database_that_is_away(http: httpx.Client, wire: Wire, broken: Broken)
         response = http.get("/readyz")
         assert response.status_code == 503
         states = {check["name"]: check["ok"] for check in response.json()["checks"]}
-        assert states == {"weights": True, "database": False, "index": False}
+        assert states == {"weights": True, "database": False, "index": False, "model": True}
     until_ready(http)
     assert wire.call("groupAdd", {"group_id": "after"})["error_code"] == 0
     assert sorted(wire.result("getGroupList")["group_id_list"]) == ["after", "before"]

@@ -79,7 +79,8 @@ def test_faces_are_sealed_opened_and_told_of(home: Home, database_url: str) -> N
     plain = random_embedding(1).tobytes()
     assert plain in dumped(database_url)
     done = home.run("key", "seal-faces")
-    assert (done.returncode, done.stdout.split()) == (0, ["1", "faces", "0", "remembered", "faces"]), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stdout.split()) == "1 faces 0 embeddings of further models 0 remembered faces"
     assert plain not in dumped(database_url)
     assert "under key" in home.run("key", "faces").stdout
     with opened(database_url, Mode.ON, b"l" * 32) as stranger:
