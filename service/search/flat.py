@@ -140,7 +140,8 @@ class FlatIndex:
             if len(np.unique(arrays.user_pks[decided])) >= limit:
                 break
             wanted = min(now.count, 8 * wanted)
-        return now.score(now.live(places[0]), probe, limit, min_similarity)
+        near = places[0, found[0] >= min_similarity - SLACK]
+        return now.score(now.live(near), probe, limit, min_similarity)
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         with self._lock:
