@@ -132,6 +132,9 @@ def tail(load: Load, start: float, end: float) -> float:
 def judge(report: Report, load: Load, samples: Sequence[Sample], *, quick: bool) -> None:
     """Figures and checks of a finished run."""
     first, last = thirds(samples, load.seconds)
+    if not first or not last:  # the clients gave up before
+        report.at_most("clients that broke off", len(load.failures), 0)
+        return
     before, after = (float(np.median([each.memory for each in part])) for part in (first, last))
     growth = 100 * (after - before) / before
     report.figure("requests", len(load.times))
