@@ -116,7 +116,10 @@ class Dispatcher:
         A call that takes longer than ``slow_seconds`` is logged with what it spent where; 0 logs none.
         """
         self._service = service
+        self._threads = threads
         self._limiter = anyio.CapacityLimiter(threads)
+        self._inside = 0
+        """Requests that have a thread or wait for one. The limiter would tell those that wait only after a while."""
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
         self._slow_seconds = slow_seconds
@@ -188,10 +191,16 @@ class Dispatcher:
         A request that is cancelled is answered at once. Its work goes on until it notices, and takes the place of one
         that could wait meanwhile, so that there are never more than so many threads.
         """
-        if self._limiter.statistics().tasks_waiting + self._left_behind.count >= self._backlog:
+        left = self._left_behind.count
+        waiting = max(0, self._inside + left - self._threads)
+        if waiting + left >= self._backlog:
             raise Overloaded
-        with self._left_behind.watching(work) as watched:
-            return await anyio.to_thread.run_sync(watched, limiter=self._limiter, abandon_on_cancel=True)
+        self._inside += 1
+        try:
+            with self._left_behind.watching(work) as watched:
+                return await anyio.to_thread.run_sync(watched, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            self._inside -= 1
 
     async def _receive(self, request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
