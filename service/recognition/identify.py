@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.calibration.scores import ScoreTable
@@ -13,9 +13,12 @@ from service.intake.seen import SeenFace
 from service.recognition.compare import IDENTITY_SCORE
 from service.search.protocol import FaceSearch
 from service.storage.engine import Database
+from service.storage.searching import FoundFace
 from service.values import App, FaceField, Hit, ImageSource
 
 DEFAULT_THRESHOLD = 80.0
+ATTEMPTS = 3
+"""A search during which somebody found was deleted is made again: others may come next. So often it is made at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +129,20 @@ class IdentifyFaces:
         self, app: App, faces: Sequence[SeenFace], group_ids: Sequence[str], options: SearchOptions
     ) -> list[tuple[Match, ...]]:
         """Whom each face matches, by the model that the library is in. Raises as ``search``, but for ``NoMatch``."""
-        scope = self._scope(app, group_ids, options)
-        if scope.model_id not in (None, self._intake.model_id):
-            moved = self._by_model(scope.model_id)
-            if moved is not None:
-                return moved.matches(app, faces, group_ids, options)
-        self._catalog.catch_up(app.pk, scope.head)
-        hits = [self._hits(app, face, scope, options) for face in faces]
-        return self._describe(app, faces, hits, options)
+        hits: list[list[Hit]] = []
+        known: Mapping[int, FoundFace] = {}
+        for _ in range(ATTEMPTS):
+            scope = self._scope(app, group_ids, options)
+            if scope.model_id not in (None, self._intake.model_id):
+                moved = self._by_model(scope.model_id)
+                if moved is not None:
+                    return moved.matches(app, faces, group_ids, options)
+            self._catalog.catch_up(app.pk, scope.head)
+            hits = [self._hits(app, face, scope, options) for face in faces]
+            known = self._known(app, hits)
+            if all(hit.face_pk in known for found in hits for hit in found):
+                break
+        return self._describe(faces, hits, known, options)
 
     def _scope(self, app: App, group_ids: Sequence[str], options: SearchOptions) -> _Scope:
         with self._database.read(app.pk) as reader:
@@ -158,15 +167,22 @@ class IdentifyFaces:
         wanted = options.max_users * len(scope.group_pks)
         return self._catalog.search(app.pk, scope.group_pks, probe, wanted, least)
 
-    def _describe(
-        self, app: App, faces: Sequence[SeenFace], hits: Sequence[Sequence[Hit]], options: SearchOptions
-    ) -> list[tuple[Match, ...]]:
-        """Names, scores and order. What was deleted since the index answered is left out."""
-        everything = [hit for found in hits for hit in found]
+    def _known(self, app: App, hits: Sequence[Sequence[Hit]]) -> Mapping[int, FoundFace]:
+        """What the database says of the faces that were found, by their numbers."""
+        everything = [hit.face_pk for found in hits for hit in found]
         if not everything:
-            return [() for _ in faces]
+            return {}
         with self._database.read(app.pk) as reader:
-            known = reader.searching.found([hit.face_pk for hit in everything])
+            return reader.searching.found(everything)
+
+    def _describe(
+        self,
+        faces: Sequence[SeenFace],
+        hits: Sequence[Sequence[Hit]],
+        known: Mapping[int, FoundFace],
+        options: SearchOptions,
+    ) -> list[tuple[Match, ...]]:
+        """Names, scores and order. Faces that are not ``known`` are left out."""
         described = []
         for face, found in zip(faces, hits, strict=True):
             matches = []

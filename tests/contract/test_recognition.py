@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from service.api.v3.routes import CALLS
+from service.app import Service
+from service.values import Embedding, Hit
 from tests.contract.wire import PATHS, Answer, Wire
 from tests.fixtures.pictures import Pictures
 
@@ -333,3 +336,24 @@ def test_every_call_has_been_shown() -> None:
     """Each name of a call stands in a test of this folder."""
     text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [call.name for call in CALLS if f'"{call.name}"' not in text] == []
+
+
+def test_who_is_deleted_during_a_search_makes_room_for_the_next(
+    service: Service, wire: Wire, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(wire, photos["obama"], "first")
+    enrol(wire, photos["obama"], "second")
+    search, left = service.catalog.search, ["first", "second"]
+
+    def deleting(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
+        found = search(app_pk, group_pks, probe, limit, least)
+        if left:
+            wire.result("deleteUser", {"group_id": GROUP, "user_id": left.pop(0)})
+        return found
+
+    monkeypatch.setattr(service.catalog, "search", deleting)
+    left.pop()
+    answer = wire.result("search", {**photos["obama"], "group_id_list": GROUP})
+    assert [user["user_id"] for user in answer["user_list"]] == ["second"]
+    left.append("second")
+    assert wire.code("search", {**photos["obama"], "group_id_list": GROUP}) == 222207
