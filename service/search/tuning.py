@@ -15,7 +15,7 @@ SHORTEST = 256
 SHARE = 0.99
 """So many of the best users have to be in a list of the measured length; it is then lengthened by :data:`MARGIN`."""
 MARGIN = 1.6
-"""At a million faces it brings the share of best users found, at any similarity, from 0.988 to 0.995."""
+"""At a million faces 1.2 found .988 of the best users at any similarity, 1.4 .992, 1.75 .996 (150 probes)."""
 _SEED = 11
 
 

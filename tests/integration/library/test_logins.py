@@ -16,19 +16,10 @@ from service.errors import TooManyFailures, WrongSecret
 from service.library.logins import SharedFailures
 from service.storage.engine import Database
 from service.storage.urls import driver_address
+from tests.fixtures.clock import Clock
 
 HERE, ELSEWHERE = "198.51.100.1", "203.0.113.9"
 MOST = 4
-
-
-class Clock:
-    """A clock that tests turn."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

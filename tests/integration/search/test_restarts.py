@@ -28,8 +28,7 @@ from service.storage.urls import driver_address
 from service.values import App, Hit
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, random_embeddings, stored_face
 
-SEAL_AT = 50
-PEOPLE = 60
+SEAL_AT, PEOPLE = 50, 60
 TOTAL = PEOPLE + 5
 Found = list[list[Hit]]
 

@@ -8,19 +8,10 @@ from service.access import failures
 from service.access.attempts import Attempts
 from service.access.failures import Failures
 from service.errors import AccessError, TooManyFailures, WrongSecret
+from tests.fixtures.clock import Clock
 
 ELSEWHERE = "203.0.113.9"
 HERE = "198.51.100.1"
-
-
-class Clock:
-    """A clock that tests turn."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -10,19 +10,10 @@ import pytest
 from service.access.failures import Failures
 from service.console.password import PasswordError, PasswordFile
 from service.console.sessions import IDLE_SECONDS, LONGEST_SECONDS, LoginThrottle, Sessions
+from tests.fixtures.clock import Clock
 
 KEY, OTHER_KEY = bytes(32), bytes(range(32))
 PASSWORD = "correct horse"
-
-
-class Clock:
-    """Time that passes when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
