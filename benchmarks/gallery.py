@@ -80,13 +80,15 @@ class Statistics:
 class Gallery:
     """People and any number of faces of each; the same seed makes the same people and faces."""
 
-    def __init__(self, statistics: Statistics, people: int, seed: int = 1) -> None:
+    def __init__(self, statistics: Statistics, people: int, seed: int = 1, archetypes: int | None = None) -> None:
+        """``archetypes`` is the seed of the archetypes alone, for several galleries that have theirs in common."""
         self._statistics = statistics
         self._seed = seed
         rng = np.random.default_rng([seed, 0])
         self.identities = _normal(rng, people, statistics.between)
-        archetypes = _normal(rng, statistics.archetypes, statistics.between)
-        _blend(self.identities, archetypes, rng.integers(statistics.archetypes, size=people), statistics.likeness)
+        theirs = rng if archetypes is None else np.random.default_rng([archetypes, 2])
+        types = _normal(theirs, statistics.archetypes, statistics.between)
+        _blend(self.identities, types, rng.integers(statistics.archetypes, size=people), statistics.likeness)
         twins = int(TWINS * people / 2)
         first = self.identities[:twins].copy()
         _blend(self.identities[people - twins :], first, np.arange(twins), TWIN_LIKENESS)

@@ -2,11 +2,12 @@
 
 Rows are sorted by user and face, so that a user's faces lie side by side and need no directory. A search scans short
 codes (:mod:`service.search.codec`), compares the short list with the half precision embeddings, takes all faces of the
-best users and scores these with :func:`service.search.similarity.exact`.
+best users and scores these with :func:`service.search.similarity.exact`: :mod:`service.search.pooled`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.search.codec import Codec
 from service.search.pages import prefer_huge
+from service.search.precision import singles
 from service.search.protocol import Candidate, Faces, Keys
 from service.search.similarity import SLACK, best_of_users, exact
 from service.values import Embedding, Embeddings
@@ -28,8 +30,8 @@ WORTH_CODING = 8
 USERS_LIMIT = 50
 """Short lists are measured for so many wanted users, and lengthened in proportion for more."""
 ROWS_PER_USER = 8
-NEIGHBOURS = np.arange(-20, 21)
-"""Rows in which a user's other faces are sought: the API lets a user have twenty; finding all is slower."""
+_BEHIND = np.arange(21)
+"""Rows in which a user's faces are sought: the API lets a user have twenty; counting them first is slower."""
 BLOCK = 16_384
 
 Rows = NDArray[np.int64]
@@ -52,7 +54,6 @@ class Segment:
         self.codec: Codec | None = None
         self._codes: Any = None
         self._coded: Any = None
-        self._refined: Any = None
         self.short_list = 0
 
     # --- content ---
@@ -87,41 +88,70 @@ class Segment:
 
     # --- searches ---
 
-    def search(self, probe: Embedding, limit: int, min_similarity: float, *, everything: bool) -> list[Candidate]:
-        """As :meth:`service.search.protocol.GroupIndex.search`; ``everything`` asks for the exact answer."""
-        query = np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis]
-        length = 0 if everything else self._list_length(limit)
-        while length:
-            similarities, rows = self._listed(query, length)
-            last = float(similarities[-1])
-            if self.removals:
-                kept = ~self.removed[rows]
-                similarities, rows = similarities[kept], rows[kept]
-            # Faces that were removed take the places of others.
-            if 2 * len(rows) >= length:
-                leaders, least = self._leaders(similarities, rows, limit, min_similarity)
-                # Not so when the list is full of equals of the last one.
-                if last < least - 2 * SLACK:
-                    return self._scored(self._beside(leaders), probe, limit, min_similarity)
-            length = WIDEN * length if WIDEN * length <= min(LONGEST_LIST, len(self.face_pks)) else 0
-        return self._compare_all(query, limit, min_similarity)
-
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
         """As :meth:`service.search.protocol.GroupIndex.search_user`."""
         rows = self.rows_of(user_pk)
         return next(iter(self._scored(rows, probe, 1, -np.inf)), None) if len(rows) else None
 
-    def places_in_list(self, probes: Embeddings, length: int) -> Rows:
-        """Rows ``(n, length)`` by falling estimate of their similarity, for tuning; -1 behind the last."""
-        found: Rows = self._coded.search(np.ascontiguousarray(probes, dtype=np.float32), length)[1]
+    def estimated(self, probe: Embedding, count: int) -> tuple[NDArray[np.float32], Rows]:
+        """Estimated similarities ``(count,)``, falling, and rows of the best by their codes, marked ones too.
+
+        ``count`` is at most the number of rows.
+        """
+        estimates, rows = self._coded.search(np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis], count)
+        return estimates[0], rows[0]
+
+    def similarities(self, probe: Embedding, rows: Rows) -> NDArray[np.float32]:
+        """Cosines ``(n,)`` of some rows in single precision, for choosing among them."""
+        found: NDArray[np.float32] = singles(self.embeddings.take(rows, axis=0)) @ np.asarray(probe, dtype=np.float32)
         return found
 
-    def nearest(self, probes: Embeddings, count: int) -> tuple[NDArray[np.float32], Rows]:
-        """The ``count`` most similar rows, marked ones too, of ``(n, dimension)`` probes, each compared with all."""
-        found: tuple[NDArray[np.float32], Rows] = self._store.search(
-            np.ascontiguousarray(probes, dtype=np.float32), min(count, len(self.face_pks))
-        )
-        return found
+    def rows_of_users(self, user_pks: Keys) -> Rows:
+        """All rows of different users in rising order that are not marked."""
+        firsts = np.searchsorted(self.user_pks, user_pks)
+        near = firsts[:, np.newaxis] + _BEHIND
+        theirs = self.user_pks.take(near, mode="clip") == user_pks[:, np.newaxis]
+        # At the end of the segment a row beyond it is taken for the last one.
+        rows: Rows = self._of_users(user_pks) if theirs[:, -1].any() else near[theirs & (near < len(self.user_pks))]
+        return rows[~self.removed[rows]] if self.removals else rows
+
+    def list_length(self, limit: int) -> int:
+        """How long a short list has to be for so many users; 0 where comparing everything is as good."""
+        length = int(self.short_list * max(1.0, limit / USERS_LIMIT))
+        return length if length <= LONGEST_LIST and WORTH_CODING * length <= len(self.face_pks) else 0
+
+    def compare_all(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        """As :meth:`service.search.protocol.GroupIndex.search`, exactly."""
+        query = np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis]
+        wanted = min(len(self.face_pks), ROWS_PER_USER * limit)
+        while True:
+            found, places = self._store.search(query, wanted)
+            similarities, rows = found[0], places[0]
+            last = float(similarities[-1])
+            whole = wanted == len(self.face_pks)
+            # What was not returned is no better than the last; decided are only those that beat it beyond rounding.
+            decided = rows if whole else rows[similarities > last + 2 * SLACK]
+            users = np.unique(self.user_pks[decided[~self.removed[decided]]])
+            if whole or last < min_similarity - SLACK or len(users) >= limit:
+                users = np.unique(self.user_pks[rows[~self.removed[rows]]])
+                return self._scored(self.rows_of_users(users), query[0], limit, min_similarity)
+            wanted = min(len(self.face_pks), WIDEN * wanted)
+
+    def nearest(self, probes: Embeddings, count: int, pause: Callable[[], None]) -> tuple[NDArray[np.float32], Rows]:
+        """Cosines and rows ``(n, count)`` of the most similar rows, marked ones too, for ``(n, dimension)`` probes.
+
+        Each is compared with all rows, in blocks between which ``pause`` is called: FAISS compares many probes fastest
+        in single precision. With fewer rows than ``count``, the least of numbers and -1 stand behind the last.
+        """
+        best = faiss.ResultHeap(len(probes), count, keep_max=True)
+        queries = np.ascontiguousarray(probes, dtype=np.float32)
+        for start in range(0, len(self.face_pks), BLOCK):
+            block = singles(self.embeddings[start : start + BLOCK])
+            found, rows = faiss.knn(queries, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            best.add_result(found, rows + start)
+            pause()
+        best.finalize()
+        return best.D, best.I
 
     # --- sealing ---
 
@@ -167,46 +197,6 @@ class Segment:
     def _ask_by(self, codec: Codec) -> None:
         self.codec = codec
         self._coded = codec.asking(self._codes)
-        self._refined = faiss.IndexRefine(self._coded, self._store)
-
-    def _list_length(self, limit: int) -> int:
-        length = int(self.short_list * max(1.0, limit / USERS_LIMIT))
-        return length if length <= LONGEST_LIST and WORTH_CODING * length <= len(self.face_pks) else 0
-
-    def _listed(self, query: Embeddings, length: int) -> tuple[NDArray[np.float32], Rows]:
-        """The short list, compared with the embeddings and in their order."""
-        found = self._refined.search(query, length)
-        return found[0][0], found[1][0]
-
-    def _leaders(
-        self, similarities: NDArray[np.float32], rows: Rows, limit: int, min_similarity: float
-    ) -> tuple[Rows, float]:
-        """A row of each of the first ``limit`` different users, and of those that may tie with the last of them.
-
-        Rows come by falling similarity. Also the last user's similarity, or ``min_similarity`` when there are fewer.
-        """
-        end = int(np.count_nonzero(similarities >= min_similarity - SLACK))
-        found: dict[int, int] = {}
-        last = min_similarity
-        for start in range(0, end, ROWS_PER_USER * limit):  # the first few are nearly always enough
-            block = slice(start, min(start + ROWS_PER_USER * limit, end))
-            users = self.user_pks[rows[block]].tolist()
-            for row, user, similarity in zip(rows[block].tolist(), users, similarities[block].tolist(), strict=True):
-                if len(found) >= limit and similarity < last - 2 * SLACK:
-                    return np.array(list(found.values()), dtype=np.int64), last
-                if user not in found:
-                    found[user] = row
-                    last = similarity if len(found) == limit else last
-        return np.array(list(found.values()), dtype=np.int64), last
-
-    def _beside(self, rows: Rows) -> Rows:
-        """All rows of the users, all different, to whom ``rows`` belong."""
-        near = rows[:, np.newaxis] + NEIGHBOURS
-        theirs = self.user_pks.take(near, mode="clip") == self.user_pks[rows, np.newaxis]
-        if theirs[:, (0, -1)].any():  # more faces than usual, or an end of the segment
-            return self._of_users(self.user_pks[rows])
-        faces: Rows = near[theirs]
-        return faces
 
     def _of_users(self, users: Keys) -> Rows:
         """All rows of ``users``, all different."""
@@ -216,26 +206,8 @@ class Segment:
 
     def _scored(self, rows: Rows, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         """The best users of ``rows``, which hold all faces of theirs."""
-        if self.removals:
-            rows = rows[~self.removed[rows]]
         similarities = exact(self.embeddings[rows], probe)
         return best_of_users(self.face_pks[rows], self.user_pks[rows], similarities, limit, min_similarity)
-
-    def _compare_all(self, query: Embeddings, limit: int, min_similarity: float) -> list[Candidate]:
-        wanted = min(len(self.face_pks), ROWS_PER_USER * limit)
-        while True:
-            found, places = self._store.search(query, wanted)
-            similarities, rows = found[0], places[0]
-            last = float(similarities[-1])
-            whole = wanted == len(self.face_pks)
-            # What was not returned is no better than the last; decided are only those that beat it beyond rounding.
-            decided = rows if whole else rows[similarities > last + 2 * SLACK]
-            users = np.unique(self.user_pks[decided[~self.removed[decided]]])
-            if whole or last < min_similarity - SLACK or len(users) >= limit:
-                kept = rows[~self.removed[rows]]
-                users = np.unique(self.user_pks[kept])
-                return self._scored(self._of_users(users), query[0], limit, min_similarity)
-            wanted = min(len(self.face_pks), WIDEN * wanted)
 
 
 def _half_precision(count: int, dimension: int) -> tuple[Any, NDArray[np.float16]]:

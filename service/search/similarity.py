@@ -7,6 +7,8 @@ not do: its kernels sum rows differently by their place in the matrix, and equal
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -49,3 +51,15 @@ def best_of_users(
         if user_pk not in found:
             found[user_pk] = Candidate(user_pk, int(face_pks[row]), similarity)
     return list(found.values())
+
+
+def best_of_lists(lists: Iterable[Sequence[Candidate]], limit: int, min_similarity: float) -> list[Candidate]:
+    """The same out of what several parts of an index found."""
+    found = list(itertools.chain.from_iterable(lists))
+    return best_of_users(
+        np.array([one.face_pk for one in found], dtype=np.int64),
+        np.array([one.user_pk for one in found], dtype=np.int64),
+        np.array([one.similarity for one in found]),
+        limit,
+        min_similarity,
+    )

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
 from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
+from service.search.pooled import Pool
 from service.search.precision import halves
 from service.search.protocol import Candidate, Faces, Keys
 from service.search.segment import BLOCK, USERS_LIMIT, Segment
-from service.search.similarity import best_of_users
+from service.search.similarity import best_of_lists
 from service.search.tuning import short_list
 from service.values import Embedding, Embeddings
 
@@ -98,6 +99,7 @@ class TieredIndex:
         self._seal_at = max(seal_at, LEAST_TRAINING_ROWS)
         self._parts = _Parts(FlatIndex(dimension, min(expected, self._seal_at)))
         self._codec: Codec | None = None
+        self._pool = Pool()
         self._lock = threading.RLock()  # changes
         self._reorganising = threading.Lock()
         self._removals = 0
@@ -216,7 +218,7 @@ class TieredIndex:
 
     def coded_faces(self) -> int:
         """How many faces are searched by their codes."""
-        return sum(len(segment) for segment in self._parts.segments if segment.short_list)
+        return sum(map(len, _coded(self._parts)))
 
     def nbytes(self) -> int:
         return sum(part.nbytes() for part in self._parts)
@@ -226,18 +228,17 @@ class TieredIndex:
 
         Returns how many users an exact search finds, and how many of those the usual search finds.
         """
-        coded = [segment for segment in self._parts.segments if segment.short_list]
+        coded = _coded(self._parts)
         if not coded:
             return 0, 0
         rng = np.random.default_rng()
         sizes = np.array([len(one.face_pks) for one in coded])
         segment = coded[int(rng.choice(len(coded), p=sizes / sizes.sum()))]
         probe = segment.embeddings[int(rng.integers(len(segment.face_pks)))].astype(np.float32)
-        exact, usual = (
-            {one.user_pk for one in segment.search(probe, USERS_LIMIT, -np.inf, everything=everything)}
-            for everything in (True, False)
-        )
-        return len(exact), len(exact & usual)
+        usual = self._pool.search(coded, probe, USERS_LIMIT, -np.inf)
+        exact = [one.compare_all(probe, USERS_LIMIT, -np.inf) for one in coded]
+        best, found = ({one.user_pk for one in best_of_lists(each, USERS_LIMIT, -np.inf)} for each in (exact, usual))
+        return len(best), len(best & found)
 
     # --- maintenance ---
 
@@ -247,29 +248,24 @@ class TieredIndex:
         try:
             while self._is_due() and not stopping.is_set():
                 self._reorganise(stopping)
+                coded = _coded(self._parts)
+                if self._pool.is_due(coded):
+                    self._pool.measure(coded, lambda: _pause(stopping))
         except Stopped:
             logger.info("maintenance of an index of %d faces was given up", len(self))
         self._promised = 0
 
     def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        coded = [] if self.exact else [one for one in parts.segments if one.list_length(limit)]
         each = [part.search(probe, limit, min_similarity) for part in (parts.tail, *parts.frozen)]
-        each += [one.search(probe, limit, min_similarity, everything=self.exact) for one in parts.segments]
-        each = [found for found in each if found]
-        if len(each) < 2:
-            return each[0] if each else []
-        found = list(itertools.chain.from_iterable(each))
-        similarities = np.array([one.similarity for one in found])
-        return best_of_users(
-            np.array([one.face_pk for one in found], dtype=np.int64),
-            np.array([one.user_pk for one in found], dtype=np.int64),
-            similarities,
-            limit,
-            min_similarity,
-        )
+        each += [one.compare_all(probe, limit, min_similarity) for one in parts.segments if one not in coded]
+        if coded:
+            each += self._pool.search(coded, probe, limit, min_similarity)
+        return best_of_lists(each, limit, min_similarity) if len(each) > 1 else each[0]
 
     def _is_due(self) -> bool:
         parts = self._parts
-        return bool(parts.frozen) or any(_worn(segment) for segment in parts.segments)
+        return bool(parts.frozen) or any(map(_worn, parts.segments)) or self._pool.is_due(_coded(parts))
 
     def _see_to_it(self) -> None:
         """After a change: have maintenance done, or do it."""
@@ -320,11 +316,9 @@ class TieredIndex:
             rows = np.random.default_rng(0).choice(total, min(total, TRAINING_ROWS), replace=False)
             codec = Codec(segment.embeddings[np.sort(rows)].astype(np.float32), total)
         for start in range(0, total, BLOCK):
-            if stopping.is_set():
-                raise Stopped
             segment.code(codec, start, min(start + BLOCK, total))
-            time.sleep(_PAUSE)
-        segment.short_list = short_list(segment)
+            _pause(stopping)
+        segment.short_list = short_list([segment], lambda: _pause(stopping))
         self._codec = codec
         if segment.short_list == 0 and total > self._seal_at:
             logger.warning("codes are too coarse for a segment of %d faces; it is compared as a whole", total)
@@ -335,6 +329,17 @@ class TieredIndex:
             segment.short_list,
         )
         return segment
+
+
+def _coded(parts: _Parts) -> list[Segment]:
+    """The segments that are searched by their codes."""
+    return [segment for segment in parts.segments if segment.list_length(USERS_LIMIT)]
+
+
+def _pause(stopping: threading.Event) -> None:
+    """Let searches go first, or raise :class:`Stopped`."""
+    if stopping.wait(_PAUSE):
+        raise Stopped
 
 
 def _worn(segment: Segment) -> bool:

@@ -14,6 +14,7 @@ from service.search.codec import LEAST_TRAINING_ROWS, Codec
 from service.search.exact import ExactIndex
 from service.search.maintenance import Maintenance
 from service.search.pages import HUGE_PAGE, prefer_huge
+from service.search.pooled import Pool
 from service.search.protocol import Candidate, Faces
 from service.search.segment import Segment
 from service.search.tiered import REMOVED_SHARE, TieredIndex
@@ -148,20 +149,20 @@ def test_removed_faces_do_not_crowd_others_out() -> None:
     segment = Segment(Faces(np.arange(6000), np.arange(6000), rows))
     segment.code(Codec(rows, 6000), 0, 6000)
     segment.short_list = 60
-    assert segment.search(rows[0], 1, 0.5, everything=False)[0].face_pk == 0
+    assert Pool().search([segment], rows[0], 1, 0.5)[0][0].face_pk == 0
     segment.mark(np.arange(1000))
-    assert segment.search(rows[0], 1, 0.5, everything=False)[0].face_pk == 1000
+    assert Pool().search([segment], rows[0], 1, 0.5)[0][0].face_pk == 1000
 
 
 def test_a_list_is_as_long_as_measured_or_there_is_none(gallery: Gallery) -> None:
     faces = np.concatenate([gallery.faces(np.arange(PEOPLE), turn) for turn in range(TURNS)])
     segment = Segment(Faces(np.arange(len(faces)), np.tile(np.arange(PEOPLE), TURNS), faces))
     segment.code(Codec(faces, len(faces)), 0, len(faces))
-    assert 0 < short_list(segment) < len(faces) / 8
+    assert 0 < short_list([segment]) < len(faces) / 8
     noise = np.random.default_rng(0).standard_normal((20_000, 192)).astype(np.float32)
     hopeless = Segment(Faces(np.arange(20_000), np.arange(20_000), noise / np.linalg.norm(noise, axis=1)[:, None]))
     hopeless.code(Codec(np.asarray(faces, np.float32), len(faces)), 0, 20_000)
-    assert not 0 < short_list(hopeless) < 20_000 / 8
+    assert not 0 < short_list([hopeless]) < 20_000 / 8
 
 
 def test_worn_segments_are_rewritten(large: TieredIndex) -> None:
@@ -225,6 +226,6 @@ def test_all_faces_of_a_found_user_are_scored(gallery: Gallery, faces_each: int)
     segment.short_list = 300
     for person in (0, 1, people // 2, people - 1):
         probe = np.asarray(segment.embeddings[person * faces_each], dtype=np.float32)
-        found = segment.search(probe, 3, -1.0, everything=False)
+        (found,) = Pool().search([segment], probe, 3, -1.0)
         assert found[0].user_pk == person
         assert all(segment.search_user(probe, one.user_pk) == one for one in found)

@@ -1,0 +1,153 @@
+"""Sealed segments of one group searched as one: the best rows by all their codes make one short list.
+
+A list for each segment would hold about as many rows for every million faces as one list needs for ten.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.search.protocol import Candidate, Keys
+from service.search.segment import LONGEST_LIST, USERS_LIMIT, WIDEN, Rows, Segment
+from service.search.similarity import SLACK, best_of_users, exact
+from service.search.tuning import short_list
+from service.values import Embedding
+
+logger = logging.getLogger(__name__)
+
+SPREAD = 1.5
+"""A segment is asked for so many times its share of the list at first; more is asked for where that was too few."""
+LEAST_EACH = 32
+GROWTH = 1.5
+"""A list is measured again when it has to serve so many times the faces; until then it grows with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """How long a list has to be that serves so many faces."""
+
+    faces: int
+    length: int
+
+
+class Pool:
+    """Searches segments with codes together; knows how long their common list has to be, once that was measured."""
+
+    def __init__(self) -> None:
+        self._measured: _Measured | None = None
+
+    def search(
+        self, segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float
+    ) -> list[list[Candidate]]:
+        """As :meth:`service.search.protocol.GroupIndex.search`, in one answer or in one of each segment."""
+        length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
+        while length:
+            found = search_list(segments, probe, limit, min_similarity, length)
+            if found is not None:
+                return [found]
+            length = WIDEN * length if WIDEN * length <= longest else 0
+        return [segment.compare_all(probe, limit, min_similarity) for segment in segments]
+
+    def length(self, segments: Sequence[Segment], limit: int) -> int:
+        """Rows of a list that serves so many users: as measured, or as many as a list for each segment has."""
+        apart = sum(segment.list_length(limit) for segment in segments)
+        measured = self._measured
+        if len(segments) < 2 or measured is None:
+            return apart
+        together = measured.length * max(1.0, limit / USERS_LIMIT, _faces(segments) / measured.faces)
+        return min(apart, int(together))
+
+    def is_due(self, segments: Sequence[Segment]) -> bool:
+        """Whether a common list was never measured, or for far fewer faces."""
+        return len(segments) > 1 and (self._measured is None or _faces(segments) > GROWTH * self._measured.faces)
+
+    def measure(self, segments: Sequence[Segment], pause: Callable[[], None]) -> None:
+        """Measure the list by comparing some fifty faces with everything; ``pause`` is called in between."""
+        begun = time.monotonic()
+        faces = _faces(segments)
+        # Where no list will do, each segment has one that does for its own faces.
+        length = short_list(segments, pause) or sum(segment.short_list for segment in segments)
+        self._measured = _Measured(faces, length)
+        seconds = time.monotonic() - begun
+        logger.info("measured a list of %d for %d faces in %d segments, %.1f s", length, faces, len(segments), seconds)
+
+
+def search_list(
+    segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float, length: int
+) -> list[Candidate] | None:
+    """The best users of one short list of ``length`` rows of all the segments, at least one.
+
+    ``None`` when such a list cannot tell: most of its rows have been removed, or the last of them is no worse than the
+    last user found.
+    """
+    rows = listed(segments, probe, length)
+    similarities = np.concatenate([one.similarities(probe, its) for one, its in zip(segments, rows, strict=True)])
+    users = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
+    last = float(similarities.min())
+    if any(segment.removals for segment in segments):
+        # Faces that were removed take the places of others.
+        kept = np.concatenate([~one.removed[its] for one, its in zip(segments, rows, strict=True)])
+        if 2 * np.count_nonzero(kept) < len(kept):
+            return None
+        similarities, users = similarities[kept], users[kept]
+    leaders, least = _leaders(similarities, users, limit, min_similarity)
+    # Not so when the list is full of equals of the last one.
+    return scored(segments, leaders, probe, limit, min_similarity) if last < least - 2 * SLACK else None
+
+
+def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[Rows]:
+    """Rows of each segment: the ``length`` best of all by their estimates, a segment's own by falling estimate."""
+    if len(segments) == 1:
+        return [segments[0].estimated(probe, length)[1]]
+    sizes = [len(segment.face_pks) for segment in segments]
+    total = sum(sizes)
+    most = [min(length, size) for size in sizes]
+    asked = [min(one, int(SPREAD * length * size / total) + LEAST_EACH) for one, size in zip(most, sizes, strict=True)]
+    found = [segment.estimated(probe, count) for segment, count in zip(segments, asked, strict=True)]
+    while True:
+        estimates = np.concatenate([its for its, _ in found])
+        beyond = len(estimates) - length
+        cut = np.partition(estimates, beyond)[beyond] if beyond > 0 else -np.inf
+        # What such a segment has not told yet may belong to the list.
+        cut_short = [n for n, (its, _) in enumerate(found) if len(its) < most[n] and its[-1] >= cut]
+        if not cut_short:
+            return [rows[its >= cut] for its, rows in found]
+        for n in cut_short:
+            found[n] = segments[n].estimated(probe, most[n])
+
+
+def scored(
+    segments: Sequence[Segment], users: Keys, probe: Embedding, limit: int, min_similarity: float
+) -> list[Candidate]:
+    """The best of ``users``, all different and in rising order, by all their faces in the segments."""
+    rows = [segment.rows_of_users(users) for segment in segments]
+    similarities = exact(np.concatenate([one.embeddings[its] for one, its in zip(segments, rows, strict=True)]), probe)
+    face_pks = np.concatenate([one.face_pks[its] for one, its in zip(segments, rows, strict=True)])
+    user_pks = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
+    return best_of_users(face_pks, user_pks, similarities, limit, min_similarity)
+
+
+def _leaders(similarities: NDArray[np.float32], users: Keys, limit: int, min_similarity: float) -> tuple[Keys, float]:
+    """The first ``limit`` different users and those that may tie with the last of them, in rising order.
+
+    Also the last user's similarity, or ``min_similarity`` when there are fewer.
+    """
+    near = np.flatnonzero(similarities >= min_similarity - SLACK)
+    near = near[np.argsort(-similarities[near], kind="stable")]
+    found, first = np.unique(users[near], return_index=True)
+    if len(found) < limit:
+        return found, min_similarity
+    best = similarities[near[first]]  # of each user
+    least = float(np.partition(best, len(best) - limit)[len(best) - limit])
+    return found[best >= least - 2 * SLACK], max(least, min_similarity)
+
+
+def _faces(segments: Sequence[Segment]) -> int:
+    """Rows that are scanned, marked ones too."""
+    return sum(len(segment.face_pks) for segment in segments)

@@ -1,0 +1,127 @@
+"""Several sealed segments searched by one short list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from benchmarks.gallery import Gallery, Statistics
+from service.search.codec import Codec
+from service.search.pooled import GROWTH, Pool, listed, search_list
+from service.search.protocol import Candidate, Faces
+from service.search.segment import Segment
+from service.search.similarity import best_of_users, exact
+from service.values import Embeddings
+
+PEOPLE = 3_000
+TURNS = 3
+LIST = 400
+DIMENSION = 192
+
+
+def sealed(faces: Embeddings, users: Sequence[int], first: int, codec: Codec) -> Segment:
+    segment = Segment(Faces(first + np.arange(len(faces)), np.array(users), faces))
+    segment.code(codec, 0, len(faces))
+    segment.short_list = LIST // TURNS
+    return segment
+
+
+@pytest.fixture(scope="module")
+def gallery() -> Gallery:
+    return Gallery(Statistics.load(DIMENSION), PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def codec(gallery: Gallery) -> Codec:
+    return Codec(gallery.faces(np.arange(PEOPLE), 30), PEOPLE)
+
+
+@pytest.fixture
+def segments(gallery: Gallery, codec: Codec) -> list[Segment]:
+    """Everybody has a face in each segment."""
+    return [
+        sealed(gallery.faces(np.arange(PEOPLE), turn), range(PEOPLE), turn * PEOPLE, codec) for turn in range(TURNS)
+    ]
+
+
+def by_user(found: list[Candidate]) -> dict[int, Candidate]:
+    return {one.user_pk: one for one in found}
+
+
+def nothing() -> None:
+    """Nobody waits."""
+
+
+def test_a_users_faces_in_all_segments_count(segments: list[Segment], gallery: Gallery) -> None:
+    """Whoever is found by a face in one segment is scored by the best one, though another segment holds that."""
+    embeddings = np.concatenate([segment.embeddings for segment in segments])
+    face_pks = np.concatenate([segment.face_pks for segment in segments])
+    user_pks = np.concatenate([segment.user_pks for segment in segments])
+    expected_of = found_of = 0
+    for probe in gallery.faces(np.arange(30), turn=50):
+        best = best_of_users(face_pks, user_pks, exact(embeddings, probe), PEOPLE, -1.5)
+        (answer,) = Pool().search(segments, probe, 50, -1.5)
+        found = by_user(answer)
+        assert [one.similarity for one in answer] == sorted((one.similarity for one in answer), reverse=True)
+        assert all(one == found[one.user_pk] for one in best if one.user_pk in found)
+        found_of += len(found.keys() & by_user(best[:50]).keys())
+        expected_of += 50
+    assert found_of >= 0.99 * expected_of
+
+
+def test_the_list_holds_the_best_of_all_segments(segments: list[Segment], gallery: Gallery) -> None:
+    probe = gallery.faces(np.arange(1), turn=51)[0]
+    everything = [segment.estimated(probe, PEOPLE) for segment in segments]
+    cut = np.sort(np.concatenate([estimates for estimates, _ in everything]))[-LIST]
+    for (estimates, rows), its in zip(everything, listed(segments, probe, LIST), strict=True):
+        assert set(rows[estimates > cut].tolist()) <= set(its.tolist()) <= set(rows[estimates >= cut].tolist())
+
+
+def test_all_of_the_list_may_be_in_one_segment(segments: list[Segment], gallery: Gallery, codec: Codec) -> None:
+    """A thousand look-alikes were enrolled at once: more than the segment's share of the list."""
+    probe = gallery.faces(np.arange(1), turn=52)[0]
+    near = probe + 0.02 * np.random.default_rng(1).standard_normal((1000, DIMENSION)).astype(np.float32)
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    alike = sealed(near, range(PEOPLE, PEOPLE + 1000), 10**6, codec)
+    rows = listed([*segments, alike], probe, LIST)
+    assert len(rows[-1]) >= LIST * 0.9
+    assert [len(its) for its in rows[:-1]] < [LIST // 2] * len(segments)
+
+
+def test_removed_faces_and_equals_make_the_list_longer(segments: list[Segment], gallery: Gallery) -> None:
+    probe = gallery.faces(np.arange(1), turn=53)[0]
+    for segment, its in zip(segments, listed(segments, probe, LIST), strict=True):
+        segment.mark(its)
+    assert search_list(segments, probe, 5, -1.5, LIST) is None
+    (found,) = Pool().search(segments, probe, 5, -1.5)
+    exact = [one for segment in segments for one in segment.compare_all(probe, 5, -1.5)]
+    assert [one.similarity for one in found] == sorted((one.similarity for one in exact), reverse=True)[:5]
+
+
+def test_where_no_list_can_tell_everything_is_compared(codec: Codec, gallery: Gallery) -> None:
+    """Ten thousand equal faces of different users: the first ones by number are due."""
+    equal = np.repeat(gallery.faces(np.arange(1), turn=54), 5_000, axis=0)
+    pair = [sealed(equal, range(first, first + 5_000), first, codec) for first in (0, 5_000)]
+    found = Pool().search(pair, equal[0], 3, 0.5)
+    assert [[one.face_pk for one in each] for each in found] == [[0, 1, 2], [5_000, 5_001, 5_002]]
+
+
+def test_one_list_is_measured_for_all_and_measured_again_when_they_grow(
+    segments: list[Segment], gallery: Gallery, codec: Codec
+) -> None:
+    pool = Pool()
+    assert not pool.is_due(segments[:1])
+    assert pool.is_due(segments[:2])
+    apart = pool.length(segments, 50)
+    assert apart == sum(segment.list_length(50) for segment in segments)
+    pool.measure(segments, nothing)
+    assert not pool.is_due(segments)
+    assert 0 < pool.length(segments, 50) <= apart
+    assert pool.length(segments, 100) <= pool.length(segments, 50) * 2 + 1
+    more = list(segments)
+    while sum(len(one) for one in more) <= GROWTH * TURNS * PEOPLE:
+        turn = len(more)
+        more.append(sealed(gallery.faces(np.arange(PEOPLE), turn), range(PEOPLE), turn * PEOPLE, codec))
+    assert pool.is_due(more)
