@@ -36,8 +36,9 @@ CHECKED = 20
 
 FASTER_THAN_FLAT = 36.0
 """The target of 20 ms for ten million faces, on the machine where flat float32 takes 72 ms for a million."""
-RESIDENT_GIB = {512: 14.0}
-"""Target for ten million faces."""
+RESIDENT_GIB = 14.0
+MANY, DIMENSION = 10_000_000, 512
+"""What these two targets are for."""
 RECALL_1, RECALL_50 = 0.999, 0.99
 GIB = 2**30
 
@@ -74,24 +75,20 @@ class Filled:
     probes: Probes
     mates: Probes
     seconds: float
-    """Of the index alone: neither of making faces nor of flat float32."""
-    flat_ms: float
-    """Flat float32's, for the first block, scaled to all faces."""
+    """Of the index alone, without making faces."""
 
 
 def fill(statistics: Statistics, people: int, probes: int, mates: int) -> Filled:
     """Enrol everybody, a block after the other; ``probes`` and ``mates`` are divided among the blocks."""
     index, ordinary, hard = TieredIndex(len(statistics.mean)), Probes(), Probes()
     count = sum(1 for _ in range(0, people, PEOPLE_AT_ONCE))
-    seconds, flat, next_face = 0.0, 0.0, 0
+    seconds, next_face = 0.0, 0
     for first, gallery in blocks(statistics, people):
         at_once = len(gallery.identities)
         faces = [gallery.faces(np.arange(at_once), turn) for turn in range(FACES_EACH)]
         ordinary.keep(gallery, first, -(-probes // count), PROBE_TURN)
         for turn, poorness in ((MATE_TURN, 1.0), (MATE_TURN + 1, HARD_POORNESS)):
             hard.keep(gallery, first, -(-mates // (2 * count)), turn, poorness)
-        if not first:
-            flat = _flat(np.concatenate(faces), ordinary.rows()) * people / at_once
         for faces_of_turn in faces:
             for start in range(0, at_once, BLOCK):
                 rows = np.arange(start, min(start + BLOCK, at_once))
@@ -101,14 +98,18 @@ def fill(statistics: Statistics, people: int, probes: int, mates: int) -> Filled
             next_face += at_once
     begun = time.perf_counter()
     index.maintain(threading.Event())
-    return Filled(index, ordinary, hard, seconds + time.perf_counter() - begun, flat)
+    return Filled(index, ordinary, hard, seconds + time.perf_counter() - begun)
 
 
-def _flat(faces: Embeddings, probes: Embeddings) -> float:
-    flat = faiss.IndexFlatIP(faces.shape[1])
-    flat.add(faces)
+def flat_ms(statistics: Statistics, people: int, probes: Embeddings) -> float:
+    """Median of comparing a probe with everybody by flat float32: with the first block, times the number of blocks."""
+    _, gallery = next(blocks(statistics, people))
+    at_once = len(gallery.identities)
+    flat = faiss.IndexFlatIP(probes.shape[1])
+    for turn in range(FACES_EACH):
+        flat.add(gallery.faces(np.arange(at_once), turn))
     count = min(FLAT_PROBES, len(probes))
-    return latency(lambda number: flat.search(probes[number : number + 1], 400), count)["p50"]
+    return latency(lambda number: flat.search(probes[number : number + 1], 400), count)["p50"] * people / at_once
 
 
 def resident() -> float:
@@ -161,13 +162,16 @@ def measure(report: Report, filled: Filled, statistics: Statistics, total: int) 
     memory = resident()
     report.figure("resident, GiB", round(memory, 2))
     report.figure("memory / half precision vectors", round(index.nbytes() / (2 * dimension * total), 3))
-    if dimension in RESIDENT_GIB:
-        report.at_most("resident, GiB a 10 million faces", round(memory * 1e7 / total, 2), RESIDENT_GIB[dimension])
+    if total >= MANY and dimension == DIMENSION:
+        report.at_most("resident, GiB", round(memory, 2), RESIDENT_GIB)
     found = latency(lambda number: index.search(rows[number], LIMIT, threshold), len(rows))
     report.figure("50 users, score 80, ms", found)
     report.figure("50 users, any score, ms", latency(lambda n: index.search(rows[n], LIMIT, -2.0), len(rows)))
-    report.figure("flat float32, scaled, ms", round(filled.flat_ms, 1))
-    report.at_least("flat float32, scaled / ours", round(filled.flat_ms / found["p50"], 1), FASTER_THAN_FLAT)
+    flat = flat_ms(statistics, total // FACES_EACH, rows)
+    report.figure("flat float32, scaled, ms", round(flat, 1))
+    report.figure("flat float32, scaled / ours", round(flat / found["p50"], 1))
+    if total >= MANY and dimension == DIMENSION:
+        report.at_least("flat float32, scaled / ours", round(flat / found["p50"], 1), FASTER_THAN_FLAT)
     one = latency(lambda n: index.search_user(rows[n], filled.probes.people[n]), len(rows))
     report.figure("one user, ms", one)
     for name, least in (("score 80", threshold), ("any score", -2.0)):
@@ -184,14 +188,14 @@ def measure(report: Report, filled: Filled, statistics: Statistics, total: int) 
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
     options = parser(__doc__)
-    options.add_argument("--faces", type=int, help="default: 10000000, with --quick 250000")
-    options.add_argument("--dimension", type=int, choices=DIMENSIONS, default=512)
+    options.add_argument("--faces", type=int, help="default: 10000000, with --quick 100000")
+    options.add_argument("--dimension", type=int, choices=DIMENSIONS, default=DIMENSION)
     options.add_argument("--probes", type=int, default=200)
     options.add_argument("--mates", type=int, help="mated probes tried: default 2000, with --quick 200")
     chosen: argparse.Namespace = options.parse_args()
     faiss.omp_set_num_threads(1)
     report = Report("search_streamed", chosen.json)
-    people = (chosen.faces or (250_000 if chosen.quick else 10_000_000)) // FACES_EACH
+    people = (chosen.faces or (100_000 if chosen.quick else MANY)) // FACES_EACH
     people = people // PEOPLE_AT_ONCE * PEOPLE_AT_ONCE or people
     statistics = Statistics.load(chosen.dimension)
     report.figure("gallery", {"faces": people * FACES_EACH, "people": people, "dimension": chosen.dimension})
