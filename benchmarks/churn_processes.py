@@ -12,6 +12,7 @@ import itertools
 import multiprocessing
 import random
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -26,6 +27,7 @@ import numpy as np
 
 from benchmarks.gallery import Gallery, Statistics
 from benchmarks.harness import Report
+from service.cli.serve import SWITCH_SECONDS
 from service.search.catalog import Catalog
 from service.search.maintenance import Maintenance
 from service.search.tiered import TieredIndex
@@ -109,6 +111,7 @@ def _stored(token: str) -> StoredFace:
 def read(url: str, app_pk: int, dimension: int, pipe: Connection) -> None:
     """Answer probes with what a search finds, until the pipe is closed."""
     faiss.omp_set_num_threads(1)
+    sys.setswitchinterval(SWITCH_SECONDS)  # as in the server
     with contextlib.ExitStack() as stack:
         database = Database(url)
         stack.callback(database.close)

@@ -10,9 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
+from service.search.app_index import AppIndex
 from service.search.flat import FlatIndex
 from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
 from service.search.replay import Groups, apply_changes, fill
@@ -23,8 +24,10 @@ from service.values import ChangeMark, Embedding, Hit, LogHead
 
 logger = logging.getLogger(__name__)
 
-BATCH = 2000
-"""Changes read at a time."""
+BATCH = 256
+"""Changes read and applied at a time: some milliseconds, after which those who wait for no more go on."""
+MORE = 32
+"""So many changes beyond the asked ones are read with them if they are there: sooner than asking once more."""
 CONFIRMATIONS = 3
 """Attempts to find a restored library and the database at the same position."""
 
@@ -47,19 +50,6 @@ class CodedFaces:
     waiting: int
 
 
-@dataclass(slots=True, eq=False)
-class _Library:
-    """The indexes of one app. Who holds ``lock`` may change it; searches take no lock."""
-
-    groups: dict[int, GroupIndex] = field(default_factory=dict)
-    position: int = NEVER
-    mark: ChangeMark | None = None
-    """The change at ``position``; ``None`` when the log did not have it."""
-    begun: int = 0
-    """How many replays have begun and did not fail."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 class Catalog:
     """Searches over all apps and groups; safe to share between threads.
 
@@ -80,7 +70,7 @@ class Catalog:
         self._source = source
         self._dimension = dimension
         self._index_factory = index_factory
-        self._libraries: dict[int, _Library] = {}
+        self._libraries: dict[int, AppIndex] = {}
         self._lock = threading.Lock()
 
     # --- keeping current ---
@@ -97,7 +87,7 @@ class Catalog:
             for app_pk, head, blocks in snapshot:
                 known.discard(app_pk)
                 library = self._library(app_pk)
-                with library.lock:
+                with library.turn():
                     self._fill(library, head, blocks)
         for app_pk in known:
             self.catch_up(app_pk)
@@ -106,25 +96,28 @@ class Catalog:
     def catch_up(self, app_pk: int, seq: int | None = None) -> None:
         """Return when every change up to ``seq``, or up to the head of the log as of now, has been applied.
 
-        Callers that wait for the same app share one replay. An app that has been deleted is forgotten.
+        Callers that wait for the same app share one replay, and each goes on as soon as it has come far enough for it.
+        An app that has been deleted is forgotten.
         """
         while True:
             library = self._library(app_pk)
-            if seq is not None and library.position >= seq:
+            if library.reached(seq):
                 return
             begun = library.begun
-            with library.lock:
+            with library.turn(seq) as ours:
+                if not ours:
+                    return
                 if self._libraries.get(app_pk) is not library:
                     # Forgotten while we waited.
                     continue
-                if library.begun > begun or (seq is not None and library.position >= seq):
-                    # A replay that began after our call has ended, or an earlier one went far enough.
+                if seq is None and library.begun > begun:
+                    # A replay to the end of the log that began after our call has ended.
                     return
-                library.begun += 1
+                library.begun += seq is None
                 try:
                     self._replay(app_pk, library, seq)
                 except BaseException:
-                    library.begun -= 1
+                    library.begun -= seq is None
                     raise
                 return
 
@@ -209,7 +202,7 @@ class Catalog:
         library = self._libraries.get(app_pk)
         if library is None or self.snapshots is None:
             return None
-        with library.lock:
+        with library.turn():
             if library.position == NEVER or library.mark is None:
                 return None
             groups = {pk: index.state() for pk, index in library.groups.items() if isinstance(index, TieredIndex)}
@@ -235,24 +228,25 @@ class Catalog:
                 restored[app_pk] = sum(len(index) for index in library.groups.values())
         return restored
 
-    def _restore_one(self, snapshots: Snapshots, app_pk: int, library: _Library, head: int) -> bool:
+    def _restore_one(self, snapshots: Snapshots, app_pk: int, library: AppIndex, head: int) -> bool:
         def in_the_log(mark: ChangeMark) -> bool:
             return mark.seq <= head and self._source.mark(app_pk, mark.seq) == mark
 
-        with library.lock:
+        with library.turn():
             found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)
             if found is None:
                 return False
-            library.groups, library.position, library.mark = dict(found.groups), found.mark.seq, found.mark
+            library.groups = dict(found.groups)
+            library.move(found.mark.seq, found.mark)
             _end_load(library.groups)
         if self._has_every_face(app_pk, library):
             return True
         snapshots.discard(app_pk, "the database has other faces than the log tells of")
-        with library.lock:
+        with library.turn():
             library.position = NEVER
         return False
 
-    def _has_every_face(self, app_pk: int, library: _Library) -> bool:
+    def _has_every_face(self, app_pk: int, library: AppIndex) -> bool:
         """Whether index and database agree in number: whoever changes faces past the log (a change of models) is seen.
 
         Takes the word of the log while other processes write so much that the two are never at one position.
@@ -273,9 +267,9 @@ class Catalog:
             self._origin += f", {min(restored, faces)} of {faces} faces from snapshots"
         logger.info("index of %d faces %s", faces, self._origin)
 
-    def _library(self, app_pk: int) -> _Library:
+    def _library(self, app_pk: int) -> AppIndex:
         with self._lock:
-            return self._libraries.setdefault(app_pk, _Library())
+            return self._libraries.setdefault(app_pk, AppIndex())
 
     def _indexes(self, app_pk: int, group_pks: Sequence[int]) -> Iterator[tuple[int, GroupIndex]]:
         library = self._libraries.get(app_pk)
@@ -285,8 +279,8 @@ class Catalog:
             if index is not None:
                 yield group_pk, index
 
-    def _replay(self, app_pk: int, library: _Library, seq: int | None) -> None:
-        """Apply the log to its end, which is known to be at ``seq`` or later.
+    def _replay(self, app_pk: int, library: AppIndex, seq: int | None) -> None:
+        """Apply the log up to ``seq`` or a little further, or up to where it ends now.
 
         Loads the library anew when the log does not continue where the library stands: it was pruned, the database
         was put back to an earlier state, or the app is gone.
@@ -295,19 +289,15 @@ class Catalog:
         if library.position == NEVER or head is None or library.position > head:
             self._reload(app_pk, library)
             return
-        full = False
-        while library.position < head or full:
-            changes = self._source.changes_since(app_pk, library.position, BATCH)
-            if full and not changes:
-                return
+        while (missing := head - library.position) > 0:
+            changes = self._source.changes_since(app_pk, library.position, min(BATCH, missing + MORE))
             if not changes or changes[0].seq != library.position + 1:
                 self._reload(app_pk, library)
                 return
             apply_changes(library.groups, changes, self._new_index)
-            library.position, library.mark = changes[-1].seq, changes[-1].mark
-            full = len(changes) == BATCH
+            library.move(changes[-1].seq, changes[-1].mark)
 
-    def _reload(self, app_pk: int, library: _Library) -> None:
+    def _reload(self, app_pk: int, library: AppIndex) -> None:
         library.position = NEVER
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
@@ -317,14 +307,14 @@ class Catalog:
             with self._lock:
                 self._libraries.pop(app_pk, None)
 
-    def _fill(self, library: _Library, head: LogHead, blocks: Iterable[Block]) -> None:
+    def _fill(self, library: AppIndex, head: LogHead, blocks: Iterable[Block]) -> None:
         groups: dict[int, GroupIndex] = {}
         for block in blocks:
             fill(groups, block, self._new_loading_index)
         _end_load(groups)
         if head.seq > library.position:
             library.groups = groups
-            library.position, library.mark = head.seq, head.mark
+            library.move(head.seq, head.mark)
 
     def _new_index(self, expected: int) -> GroupIndex:
         return self._index_factory(self._dimension, expected)

@@ -43,10 +43,11 @@ class _Arrays:
         self.embeddings = np.empty((capacity, dimension), dtype=np.float32)
 
     def write(self, start: int, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:
+        """Put rows from ``start`` on; embeddings are rounded already."""
         rows = slice(start, start + len(face_pks))
         self.face_pks[rows] = face_pks
         self.user_pks[rows] = user_pks
-        self.embeddings[rows] = rounded(embeddings)
+        self.embeddings[rows] = embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class FlatIndex:
                 face_pks, user_pks, embeddings = face_pks[new], user_pks[new], embeddings[new]
             self._make_room(len(face_pks))
             place = self._now.count
-            self._now.arrays.write(place, face_pks, user_pks, embeddings)
+            self._now.arrays.write(place, face_pks, user_pks, rounded(embeddings))
             self._now = replace(self._now, count=place + len(face_pks))
             for face_pk, user_pk in zip(face_pks.tolist(), user_pks.tolist(), strict=True):
                 self._places[face_pk] = place
@@ -191,10 +192,10 @@ class FlatIndex:
 
     def _copy(self, capacity: int) -> None:
         """Move the rows that are there into new arrays, in their order."""
-        old = self._now.arrays
-        kept = self._now.live(np.arange(self._now.count))
+        old, count = self._now.arrays, self._now.count
+        kept = self._now.live(np.arange(count)) if len(self._places) < count else slice(count)
         new = _Arrays(self._dimension, capacity)
         new.write(0, old.face_pks[kept], old.user_pks[kept], old.embeddings[kept])
-        if len(kept) < self._now.count:
+        if len(self._places) < count:
             self._places = {face_pk: place for place, face_pk in enumerate(old.face_pks[kept].tolist())}
-        self._now = _Moment(new, len(kept), self._now.version)
+        self._now = _Moment(new, len(self._places), self._now.version)

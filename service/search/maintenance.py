@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import sys
 import threading
 import weakref
 from typing import Protocol
@@ -11,6 +13,9 @@ from typing import Protocol
 import faiss
 
 logger = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Against a thread that searches or writes, maintenance gets a tenth of a processor; it takes what is left over."""
 
 
 class Maintained(Protocol):
@@ -45,6 +50,7 @@ class Maintenance:
 
     def _run(self) -> None:
         faiss.omp_set_num_threads(1)  # of this thread: the other processors are for searches
+        _give_way()
         while (reference := self._due.get()) is not None and not self._stopping.is_set():
             index = reference()
             if index is None:
@@ -54,3 +60,9 @@ class Maintenance:
             except Exception:
                 logger.exception("maintenance of an index failed")
             del index
+
+
+def _give_way() -> None:
+    """Let the system prefer all other threads to this one, where it tells threads apart by that."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -33,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 SEAL_AT = 20_000
 """Faces that are searched exactly in about the time that coded searches take anyway."""
-WAITING = 3
-"""Frozen indexes that may always wait for maintenance."""
+WAITING, WAITING_BESIDE = 3, 10
+"""Frozen indexes that may always wait for maintenance; more of them where it has a thread of its own: they cost a
+search less than it would lose waiting for a writer that does the work (:meth:`Catalog.catch_up`)."""
 MOST_WAITING = 500_000
 """More may wait while they hold no more faces than are sealed, and than this; then who adds faces does the work.
 
@@ -142,7 +143,9 @@ class TieredIndex:
                 face_pks, user_pks, embeddings = face_pks[~known], user_pks[~known], embeddings[~known]
             parts.tail.add_many(face_pks, user_pks, embeddings)
             if len(parts.tail) >= self._seal_at * (TAIL_SHARE if parts.segments else 1):
-                tail = FlatIndex(self._dimension, self._seal_at + len(face_pks) if self._loading else 0)
+                # With room from the start: growing copies all rows while the next ones wait.
+                room = self._seal_at if self._loading else int(TAIL_SHARE * self._seal_at)
+                tail = FlatIndex(self._dimension, room + len(face_pks))
                 self._parts = replace(parts, tail=tail, frozen=(*parts.frozen, parts.tail))
         self._see_to_it()
 
@@ -274,7 +277,8 @@ class TieredIndex:
         parts = self._parts
         waiting = sum(len(part) for part in parts.frozen)
         sealed = sum(len(part) for part in parts.segments)
-        allowed = max(WAITING * self._seal_at, min(sealed, MOST_WAITING)) + self._promised
+        always = WAITING if self._maintenance is None else WAITING_BESIDE
+        allowed = max(always * self._seal_at, min(sealed, MOST_WAITING)) + self._promised
         if self._loading:
             allowed = max(allowed, LARGEST_SEGMENT)
         elif self._maintenance is not None and not self._asked:

@@ -19,14 +19,15 @@ _LOCK_HEAD = sa.text("""
     FROM change_heads WHERE app_pk = :app_pk FOR NO KEY UPDATE
 """)
 
+# The driver sends a number in as few bytes as hold it: without the casts the sum of two numbers ends at 32,767.
 _WRITE = sa.text("""
     WITH written AS (
         INSERT INTO changes (app_pk, seq, kind, group_pk, user_pk, face_pk)
-        SELECT :app_pk, :seq + position, kind, group_pk, user_pk, face_pk
+        SELECT :app_pk, CAST(:seq AS bigint) + position, kind, group_pk, user_pk, face_pk
         FROM unnest(CAST(:kinds AS smallint[]), CAST(:group_pks AS bigint[]), CAST(:user_pks AS bigint[]),
                     CAST(:face_pks AS bigint[])) WITH ORDINALITY AS row (kind, group_pk, user_pk, face_pk, position)
     ), moved AS (
-        UPDATE change_heads SET seq = :seq + :count WHERE app_pk = :app_pk
+        UPDATE change_heads SET seq = CAST(:seq AS bigint) + :count WHERE app_pk = :app_pk
     )
     SELECT pg_notify('aipface_changes', :payload)
 """)

@@ -160,10 +160,37 @@ def test_a_long_log_is_read_in_batches(
     catalog.load()
     for number in range(12):
         enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
-    catalog.catch_up(app.pk, 1)
-    assert catalog.position(app.pk) == 12
-    assert catalog.faces() == 12
-    assert source.snapshots == 1
+    catalog.catch_up(app.pk, 10)
+    assert catalog.position(app.pk) == 12  # what is there beyond is read with it
+    assert (catalog.faces(), source.reads, source.snapshots) == (12, 3, 1)
+
+
+def test_who_waits_for_little_goes_on_while_others_replay_further(
+    database: Database, app: App, source: CountingSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay stops after a piece until the test has seen the one who waited for that piece return."""
+    monkeypatch.setattr(catalog_module, "BATCH", 4)
+    catalog = Catalog(source, DIMENSION)
+    catalog.load()
+    seq = [enrol(database, app, "group", f"u{number}", "t", random_embedding(number)) for number in range(12)][-1]
+    reading, go_on = threading.Event(), threading.Event()
+    read = source.changes_since
+
+    def stopping(app_pk: int, position: int, limit: int) -> list[Change]:
+        if position == 4:
+            reading.set()
+            assert go_on.wait(60)
+        return read(app_pk, position, limit)
+
+    monkeypatch.setattr(source, "changes_since", stopping)
+    with ThreadPoolExecutor(2) as pool:
+        far, near = pool.submit(catalog.catch_up, app.pk, seq), pool.submit(catalog.catch_up, app.pk, 3)
+        assert reading.wait(60)
+        near.result(60)
+        assert (catalog.position(app.pk), far.done()) == (4, False)
+        go_on.set()
+        far.result(60)
+    assert (catalog.position(app.pk), catalog.faces(), source.snapshots) == (12, 12, 1)
 
 
 def test_a_failure_is_passed_on_and_made_up_for(

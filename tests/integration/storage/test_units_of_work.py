@@ -53,6 +53,21 @@ def test_every_change_is_logged_in_order(database: Database, app: App) -> None:
         assert [change.seq for change in reader.changes.since(app.pk, 3, 2, MODEL)] == [4, 5]
 
 
+@pytest.mark.parametrize("before", [2**15 - 2, 2**31 - 2])
+def test_the_log_goes_on_where_its_numbers_outgrow_their_bytes(
+    database: Database, app: App, database_url: str, before: int
+) -> None:
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("UPDATE change_heads SET seq = %s WHERE app_pk = %s", (before, app.pk))
+    for turn in (1, 2, 3):
+        assert enrol(database, app, "group", "user", f"t{turn}", random_embedding(turn)) == before + turn
+    with database.read() as reader:
+        assert reader.changes.head(app.pk) == before + 3
+        assert [change.seq for change in reader.changes.since(app.pk, before, 10, MODEL)] == [
+            before + turn for turn in (1, 2, 3)
+        ]
+
+
 def test_the_log_carries_embeddings_of_the_asked_model(database: Database, app: App) -> None:
     enrol(database, app, "group", "user", "t1", random_embedding(1))
     with database.read() as reader:

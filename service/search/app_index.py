@@ -1,0 +1,52 @@
+"""The indexes of one app: how far they have come in its change log, and whose turn it is to change them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from service.search.protocol import NEVER
+from service.search.replay import Groups
+from service.values import ChangeMark
+
+
+@dataclass(slots=True, eq=False)
+class AppIndex:
+    """Changed by one thread at a time, whose :meth:`turn` it is; searches wait for nobody."""
+
+    groups: Groups = field(default_factory=dict)
+    position: int = NEVER
+    mark: ChangeMark | None = None
+    """The change at ``position``; ``None`` when the log did not have it."""
+    begun: int = 0
+    """How many replays to the end of the log have begun and did not fail."""
+    _moved: threading.Condition = field(default_factory=threading.Condition)
+    _taken: bool = False
+
+    @contextlib.contextmanager
+    def turn(self, seq: int | None = None) -> Iterator[bool]:
+        """Wait for the turn to change the indexes, or (``False``) until others have brought them to ``seq``."""
+        with self._moved:
+            self._moved.wait_for(lambda: not self._taken or self.reached(seq))
+            ours = not self.reached(seq)
+            if ours:
+                self._taken = True
+        try:
+            yield ours
+        finally:
+            if ours:
+                with self._moved:
+                    self._taken = False
+                    self._moved.notify_all()
+
+    def reached(self, seq: int | None) -> bool:
+        """Whether searches see the change ``seq``; no position is known to be the end of the log (``None``)."""
+        return seq is not None and self.position >= seq
+
+    def move(self, position: int, mark: ChangeMark | None) -> None:
+        """Everything up to ``position`` is there: whoever waits for less goes on at once. In one's turn only."""
+        with self._moved:
+            self.position, self.mark = position, mark
+            self._moved.notify_all()
