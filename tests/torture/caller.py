@@ -26,7 +26,8 @@ class Caller:
 
     base_url: str
     credentials: Credentials
-    timeout: float = 60.0
+    timeout: float = 300.0
+    """Seconds: longer than the server grants a request and the machine stands still."""
     token: str = ""
     statuses: set[int] = field(default_factory=set)
     """Every HTTP status seen."""
@@ -48,7 +49,7 @@ class Caller:
             "client_id": self.credentials.api_key,
             "client_secret": self.credentials.secret_key,
         }
-        answer = httpx.get(f"{self.base_url}/oauth/2.0/token", params=wanted, timeout=30, trust_env=False)
+        answer = httpx.get(f"{self.base_url}/oauth/2.0/token", params=wanted, timeout=self.timeout, trust_env=False)
         self.token = answer.json()["access_token"]
         return self
 

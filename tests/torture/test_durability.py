@@ -18,6 +18,7 @@ from tests.fixtures.server import Server, temporary_home
 from tests.torture.caller import BROKEN, Caller
 from tests.torture.figures import Figures
 from tests.torture.ledger import TOKEN_GONE, Ledger
+from tests.torture.lived import patience
 
 SYSTEM_BUSY = 2
 """Code of a database that does not answer."""
@@ -44,11 +45,10 @@ def ledger(server: Server, pictures: Pictures) -> Iterator[Ledger]:
 
 def await_readiness(caller: Caller) -> float:
     """Seconds until ``/readyz`` agrees."""
-    began = time.monotonic()
-    while not caller.ready():
-        assert time.monotonic() - began < RECOVERY_SECONDS, "no recovery"
-        time.sleep(0.05)
-    return time.monotonic() - began
+    for seconds in patience(RECOVERY_SECONDS):
+        if caller.ready():
+            return seconds
+    raise AssertionError("no recovery")
 
 
 def postgres(home: Path) -> psutil.Process:
