@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class Caller:
     token: str = ""
     statuses: set[int] = field(default_factory=set)
     """Every HTTP status seen."""
+    broken: Counter[str] = field(default_factory=Counter)
+    """How connections broke."""
     _clients: threading.local = field(default_factory=threading.local)
 
     @contextmanager
@@ -59,7 +62,8 @@ class Caller:
             response = self.client().post(
                 f"{self.base_url}{V3}/{name}", params={"access_token": self.token}, content=json.dumps(content)
             )
-        except httpx.TransportError:
+        except httpx.TransportError as error:
+            self.broken[repr(error)] += 1
             return BROKEN, {}
         self.statuses.add(response.status_code)
         answer = response.json()

@@ -15,9 +15,9 @@ import psycopg
 
 from service.storage import postmaster
 from service.storage.embedded import DATABASE, SUPERUSER
+from tests.fixtures.lived import patience
 from tests.fixtures.pictures import Pictures
 from tests.torture.caller import Caller
-from tests.torture.lived import patience
 
 GROUP = "ledger"
 TOKEN_GONE = 222209
@@ -143,7 +143,7 @@ class Ledger:
     def _found(self, user: str) -> bool:
         content = {"image": self._tokens[0], "image_type": "FACE_TOKEN", "group_id_list": GROUP, "user_id": user}
         code, result = self.caller.call("search", {**content, "match_threshold": 0})
-        assert code in (0, NO_MATCH, NO_USER), (user, code)
+        assert code in (0, NO_MATCH, NO_USER), (user, code, self.caller.broken)
         if code:
             return False
         users = result["user_list"]

@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from service.storage import postmaster
+from tests.fixtures.lived import patience
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Server, temporary_home
 from tests.torture.caller import BROKEN, Caller
 from tests.torture.figures import Figures
 from tests.torture.ledger import TOKEN_GONE, Ledger
-from tests.torture.lived import patience
 
 SYSTEM_BUSY = 2
 """Code of a database that does not answer."""

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
+from tests.fixtures.lived import Watch
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Server
 from tests.torture.caller import Caller
 from tests.torture.figures import Figures
 from tests.torture.inputs import Hostile, Inputs
-from tests.torture.lived import Watch
 
 CLIENTS = 4
 UNEXPECTED = 1

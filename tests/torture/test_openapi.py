@@ -17,12 +17,12 @@ from schemathesis.checks import content_type_conformance, not_a_server_error, st
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 
+from tests.fixtures.lived import Watch
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Server
 from tests.torture.caller import Caller
 from tests.torture.described import GROUP, TOKEN, USER, described, words
 from tests.torture.figures import Figures
-from tests.torture.lived import Watch
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 UNEXPECTED = {1, 2, 216401}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -10,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.fixtures.lived import Watch, patience
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Credentials, Home, Server
 from tests.torture.caller import BROKEN, Caller
 from tests.torture.figures import Figures
-from tests.torture.lived import Watch, patience
 
 CLIENTS = 8
 POLL_SECONDS = 0.2
@@ -24,6 +25,8 @@ DELAY = "3"
 
 GRACE = "120"
 """Seconds for what is being looked at, on a machine that has other work."""
+
+RUNNING = re.compile(r"^aipface_requests_running (\d+)", re.MULTILINE)
 
 
 @dataclass
@@ -127,8 +130,8 @@ def stop_under_load(server: Server, credentials: Credentials, pictures: Pictures
     threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    while not codes:  # the others have been read by then, and wait or are looked at
-        time.sleep(0.005)
+    with caller.connected():  # closed before the server stops, which waits for no idle connection
+        assert any(len(codes) + running(caller) >= CLIENTS for _ in patience(READY_SECONDS, 0.005))
     server.process.send_signal(signal.SIGTERM)
     time.sleep(0.01)
     server.process.send_signal(signal.SIGTERM)  # the second skips the delay
@@ -136,6 +139,13 @@ def stop_under_load(server: Server, credentials: Credentials, pictures: Pictures
         thread.join()
     assert codes == [0] * CLIENTS
     assert server.process.wait(STOP_SECONDS) == 0, server.output()
+
+
+def running(caller: Caller) -> int:
+    """How many requests the server is answering."""
+    found = RUNNING.search(caller.client().get(f"{caller.base_url}/metrics").text)
+    assert found is not None
+    return int(found[1])
 
 
 def started(home: Home, balancer: Balancer) -> Server:
