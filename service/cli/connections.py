@@ -14,6 +14,9 @@ from service.inference.admission import DISCONNECTED
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
 
+LATE_SECONDS = 1.0
+"""A machine that moved or slept, or a process that was stopped, lets every timer run late by more than this."""
+
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -87,13 +90,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Also of a client that has not read its answer: closing would wait for it."""
+        if self.late(self.timeout_keep_alive_task):
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            return
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
     def await_within(self, seconds: float) -> None:
         self.stop_waiting()
-        self.deadline = self.loop.call_later(seconds, self.end, _TIMEOUT)
+        self.deadline = self.loop.call_later(seconds, self.expire, seconds)
+
+    def expire(self, seconds: float) -> None:
+        """Hang up on a client that had its time, unless it was the server that had none."""
+        if self.late(self.deadline):
+            self.await_within(seconds)
+        else:
+            self.end(_TIMEOUT)
+
+    def late(self, timer: TimerHandle | None) -> bool:
+        """Whether a timer that runs now should have run long ago: the process stood still, and maybe clients too."""
+        return timer is not None and self.loop.time() - timer.when() > LATE_SECONDS
 
     def stop_waiting(self) -> None:
         if self.deadline is not None:

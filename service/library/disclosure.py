@@ -107,13 +107,15 @@ def _face(held: HeldFace, archive: zipfile.ZipFile, folder: str, *, embeddings: 
         "quality": held.quality,
         "points": face.points,
         "model": held.model_id,
+        "other_models": sorted(held.by_others),
         "crop": crop,
     }
     if embeddings and held.embedding is not None:
         content["embedding"] = held.embedding.tolist()
+    if embeddings and held.by_others:
+        content["embeddings_of_other_models"] = {model: made.tolist() for model, made in held.by_others.items()}
     if held.damaged:
         content["damaged"] = True
-        content["embeddings_of_other_models"] = {model: made.tolist() for model, made in held.by_others.items()}
     return content
 
 

@@ -232,7 +232,7 @@ class Database:
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection of its own, outside the pool and without time limits, for copying whole tables."""
-        with translated(), psycopg.connect(driver_address(self.url), connect_timeout=CONNECT_SECONDS) as connection:
+        with translated(), psycopg.connect(driver_address(self.url), **connect_arguments()) as connection:
             yield connection
 
     def connections(self) -> int:
@@ -268,4 +268,6 @@ def connect_arguments() -> dict[str, Any]:
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        # Amid a statement nothing is idle: the system alone would send it again to a vanished peer for 15 minutes.
+        "tcp_user_timeout": 30_000,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -13,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from service.storage.urls import driver_address
 from tests.contract.wire import Wire
+from tests.fixtures.lived import patience
 
 V2_GROUPS = "/rest/2.0/face/v2/faceset/group/getlist"
 
@@ -44,10 +44,7 @@ def broken(contract_database_url: str) -> Iterator[Broken]:
 
 
 def until_ready(http: httpx.Client) -> None:
-    end = time.monotonic() + 60
-    while http.get("/readyz").status_code != 200:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    assert any(http.get("/readyz").status_code == 200 for _ in patience(60))
 
 
 def test_a_database_that_is_away(http: httpx.Client, wire: Wire, broken: Broken) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -20,6 +19,7 @@ from service.app import Service
 from service.storage.urls import driver_address
 from tests.contract.conftest import caller, listening
 from tests.contract.wire import PATHS, Wire
+from tests.fixtures.lived import patience
 from tests.fixtures.pictures import Pictures
 
 TOO_LATE = {"error_code": 2, "error_msg": "Service temporarily unavailable"}
@@ -47,10 +47,7 @@ def running() -> float:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for something that must become true."""
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert any(true() for _ in patience(60, 0.02))
 
 
 def test_waiting_for_a_turn_ends_with_the_deadline(service: Service, hasty: Wire, pictures: Pictures) -> None:

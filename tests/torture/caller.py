@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,10 +27,13 @@ class Caller:
 
     base_url: str
     credentials: Credentials
-    timeout: float = 60.0
+    timeout: float = 300.0
+    """Seconds: longer than the server grants a request and the machine stands still."""
     token: str = ""
     statuses: set[int] = field(default_factory=set)
     """Every HTTP status seen."""
+    broken: Counter[str] = field(default_factory=Counter)
+    """How connections broke."""
     _clients: threading.local = field(default_factory=threading.local)
 
     @contextmanager
@@ -48,7 +52,7 @@ class Caller:
             "client_id": self.credentials.api_key,
             "client_secret": self.credentials.secret_key,
         }
-        answer = httpx.get(f"{self.base_url}/oauth/2.0/token", params=wanted, timeout=30, trust_env=False)
+        answer = httpx.get(f"{self.base_url}/oauth/2.0/token", params=wanted, timeout=self.timeout, trust_env=False)
         self.token = answer.json()["access_token"]
         return self
 
@@ -58,7 +62,8 @@ class Caller:
             response = self.client().post(
                 f"{self.base_url}{V3}/{name}", params={"access_token": self.token}, content=json.dumps(content)
             )
-        except httpx.TransportError:
+        except httpx.TransportError as error:
+            self.broken[repr(error)] += 1
             return BROKEN, {}
         self.statuses.add(response.status_code)
         answer = response.json()

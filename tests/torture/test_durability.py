@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from service.storage import postmaster
+from tests.fixtures.lived import patience
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Server, temporary_home
 from tests.torture.caller import BROKEN, Caller
@@ -44,11 +45,10 @@ def ledger(server: Server, pictures: Pictures) -> Iterator[Ledger]:
 
 def await_readiness(caller: Caller) -> float:
     """Seconds until ``/readyz`` agrees."""
-    began = time.monotonic()
-    while not caller.ready():
-        assert time.monotonic() - began < RECOVERY_SECONDS, "no recovery"
-        time.sleep(0.05)
-    return time.monotonic() - began
+    for seconds in patience(RECOVERY_SECONDS):
+        if caller.ready():
+            return seconds
+    raise AssertionError("no recovery")
 
 
 def postgres(home: Path) -> psutil.Process:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
+from tests.fixtures.lived import Watch
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Server
 from tests.torture.caller import Caller
@@ -24,9 +27,13 @@ from tests.torture.inputs import Hostile, Inputs
 CLIENTS = 4
 UNEXPECTED = 1
 """Code of what nobody foresaw."""
+BUSY = 2
+"""Code of a request that took longer than the server allows, and of a database that does not answer."""
 LONGEST_SECONDS = 30.0
-WAIT_SECONDS = 120.0
+"""For an answer, of time that was lived."""
+WAIT_SECONDS = 300.0
 """For what the server does after 2 or 3 seconds, on a machine that may stand still meanwhile."""
+ATTEMPTS = 5
 MOST_GROWTH = 300 * 2**20
 """Bytes that the server may grow by while it reads what it must refuse: buffers of several threads."""
 
@@ -57,7 +64,7 @@ def send(token: str, connection: http.client.HTTPConnection, hostile: Hostile, t
     except ValueError:
         return f"no JSON: {content[:80]!r}"
     tally.codes[answer.get("error_code", answer.get("status"))] += 1
-    if answer.get("error_code") == UNEXPECTED or answer.get("status") == "INTERNAL_ERROR":
+    if answer.get("error_code") in (UNEXPECTED, BUSY) or answer.get("status") == "INTERNAL_ERROR":
         return f"unexpected: {answer}"
     return None
 
@@ -65,21 +72,32 @@ def send(token: str, connection: http.client.HTTPConnection, hostile: Hostile, t
 def bombard(server: Server, token: str, requests: Iterator[Hostile], tally: Tally) -> None:
     """Send what ``requests`` yields, one after the other."""
     process = psutil.Process(server.process.pid)
-    connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=LONGEST_SECONDS)
+    connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=WAIT_SECONDS)
     for hostile in requests:
-        began = time.monotonic()
+        fault, seconds = ask(token, connection, hostile, tally)
+        with tally.lock:
+            tally.asked[hostile.kind] += 1
+            tally.longest = max(tally.longest, seconds)
+            tally.peak = max(tally.peak, process.memory_info().rss)
+            if fault is not None:
+                tally.faults.append(f"{hostile.kind} to {hostile.path}: {fault}; {hostile.body[:120]!r}")
+    connection.close()
+
+
+def ask(token: str, connection: http.client.HTTPConnection, hostile: Hostile, tally: Tally) -> tuple[str | None, float]:
+    """What is wrong with the answer, and how long it took; again where the machine stood still meanwhile."""
+    fault, seconds = None, 0.0
+    for _ in range(ATTEMPTS):
+        watch = Watch()
         try:
             fault = send(token, connection, hostile, tally)
         except (OSError, http.client.HTTPException) as error:
             fault = f"{type(error).__name__}: {error}"
             connection.close()
-        with tally.lock:
-            tally.asked[hostile.kind] += 1
-            tally.longest = max(tally.longest, time.monotonic() - began)
-            tally.peak = max(tally.peak, process.memory_info().rss)
-            if fault is not None:
-                tally.faults.append(f"{hostile.kind} to {hostile.path}: {fault}; {hostile.body[:120]!r}")
-    connection.close()
+        seconds = watch.seconds()
+        if fault is None or not watch.stood_still():
+            break
+    return fault, seconds
 
 
 def test_a_corpus(abused: Server, abuser: Caller, pictures: Pictures, long: bool, figures: Figures) -> None:
@@ -99,6 +117,7 @@ def test_a_corpus(abused: Server, abuser: Caller, pictures: Pictures, long: bool
     for thread in threads:
         thread.join()
     assert tally.faults == []
+    assert tally.longest < LONGEST_SECONDS
     assert abused.process.poll() is None
     with abuser.connected():
         assert abuser.ready()
@@ -218,6 +237,32 @@ def test_heads(abused: Server, abuse: str) -> None:
     assert b"root:" not in answer
     if abuse in IN_DOUBT:
         assert b"/rest/2.0/face/v3/detect" not in answer, "the hidden request was answered"
+
+
+def test_clients_do_not_pay_for_a_server_that_stood_still(abused: Server) -> None:
+    """Longer than it grants for a head: as when a virtual machine moves. Again where the rest was late by itself."""
+    answers: list[bytes] = []
+    while len(answers) < ATTEMPTS and not any(answer.startswith(b"HTTP/1.1 200") for answer in answers):
+        answers.append(answer_across_a_standstill(abused))
+    assert answers[-1].startswith(b"HTTP/1.1 200"), answers
+
+
+def answer_across_a_standstill(server: Server) -> bytes:
+    host, port = server.base_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        time.sleep(0.2)  # it is read by then, and the head's time has begun
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            time.sleep(4)
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        time.sleep(0.2)  # timers have run by then
+        try:
+            connection.sendall(b"Connection: close\r\n\r\n")
+            return read(connection)
+        except ConnectionError:
+            return b""
 
 
 def read(connection: socket.socket) -> bytes:

@@ -19,7 +19,7 @@ from service.library.audit import AuditTrail
 from service.library.disclosure import DOCUMENT, Disclosure
 from service.library.erasure import Beside, Erasure, Receipt
 from service.storage.engine import Database
-from service.storage.rows import RememberedFace
+from service.storage.rows import RememberedFace, embedding_bytes
 from service.storage.tables import metadata
 from service.storage.uploads import SealedUpload
 from service.storage.urls import driver_address
@@ -179,6 +179,27 @@ def test_everything_held_about_a_person_can_be_shown(database: Database, apps: t
     assert AuditTrail(database, [KEY]).latest(1, user="ada")[0].draft.detail == {
         "groups": 2, "faces": 3, "remembered_faces": 1, "feedback": 1, "audit": 1
     }  # fmt: skip
+
+
+def test_what_another_model_made_of_a_face_is_shown_and_goes_too(
+    database: Database, apps: tuple[App, App], database_url: str
+) -> None:
+    """While the library moves to another model, and until the one before is forgotten."""
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute(
+            "INSERT INTO face_embeddings (face_pk, app_pk, model_id, embedding)"
+            " SELECT pk, app_pk, 'next', %s FROM faces",
+            (embedding_bytes(random_embedding(6)),),
+        )
+    content, _ = exported(database, apps[0], "ada", embeddings=True)
+    for face in (face for group in content["groups"] for face in group["faces"]):
+        assert face["other_models"] == ["next"]
+        assert "damaged" not in face
+        np.testing.assert_array_equal(np.float32(face["embeddings_of_other_models"]["next"]), random_embedding(6))
+    content, _ = exported(database, apps[0], "ada", embeddings=False)
+    assert "embedding" not in json.dumps(content)
+    Erasure(database).user(apps[0], "ada")
+    assert (rows(database_url, apps[0], "face_embeddings"), rows(database_url, apps[1], "face_embeddings")) == (1, 4)
 
 
 def test_of_a_user_whom_nobody_knows_there_is_nothing_to_show(database: Database, apps: tuple[App, App]) -> None:

@@ -1,0 +1,131 @@
+"""A database at the end of a slow line, or of one that falls silent: late answers or a clear error, no wrong ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from service.errors import DatabaseUnavailable
+from service.search.catalog import Catalog
+from service.storage.engine import Database, connect_arguments
+from service.storage.source import PostgresChangeSource
+from service.storage.urls import driver_address
+from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding
+
+DELAY = 0.005
+"""Seconds for every piece, in both directions."""
+
+
+@dataclass
+class Line:
+    """A TCP port in front of the database's socket."""
+
+    target: str
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    delay: float = 0.0
+    ends: list[socket.socket] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    def serve(self) -> None:
+        """Accept until the listener is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self.target)
+                self.ends += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                time.sleep(self.delay)
+                sink.sendall(piece)
+
+    def cut(self) -> None:
+        """Reset what is connected, as a machine does that knows nothing of it."""
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self.ends.clear()
+
+
+@pytest.fixture
+def line(database_url: str) -> Iterator[Line]:
+    folder = str(make_url(database_url).query["host"])
+    line = Line(f"{folder}/.s.PGSQL.5432")
+    thread = threading.Thread(target=line.serve)
+    thread.start()
+    try:
+        yield line
+    finally:
+        line.cut()
+        line.listener.shutdown(socket.SHUT_RDWR)
+        line.listener.close()
+        thread.join()
+
+
+@pytest.fixture
+def distant(database_url: str, line: Line) -> Iterator[Database]:
+    """The database, over the line."""
+    url = make_url(database_url).set(host="127.0.0.1", port=line.port, query={"sslmode": "disable"})
+    database = Database(url.render_as_string(hide_password=False), pool_size=2)
+    yield database
+    database.close()
+
+
+def test_a_slow_line_costs_time_alone(line: Line, distant: Database) -> None:
+    line.delay = DELAY
+    app = new_app(distant)
+    catalog = Catalog(PostgresChangeSource(distant, MODEL, DIMENSION), DIMENSION)
+    catalog.load()
+    for number in range(3):
+        seq = enrol(distant, app, "group", f"u{number}", f"t{number}", random_embedding(number))
+        catalog.catch_up(app.pk, seq)
+    with distant.read() as reader:
+        groups = list(reader.groups.pks(app.pk, ["group"]).values())
+        names = {entry.pk: entry.user_id for entry in reader.users.entries(app.pk, "u1")}
+    (hit,) = catalog.search(app.pk, groups, random_embedding(1), 1, 0.5)
+    assert names[hit.user_pk] == "u1"
+
+
+def test_a_line_that_is_cut_is_told_and_the_next_connection_works(line: Line, distant: Database) -> None:
+    app = new_app(distant)
+
+    def be_cut_off() -> None:
+        with distant.write(app.pk) as work:
+            work.groups.insert("group")
+            line.cut()
+            work.groups.insert("another")
+
+    with pytest.raises(DatabaseUnavailable):
+        be_cut_off()
+    with distant.read() as reader:
+        assert reader.groups.names(app.pk, 0, 10) == []
+    assert enrol(distant, app, "group", "user", "t", random_embedding(1)) == 1
+
+
+def test_a_peer_that_vanished_is_given_up(distant: Database) -> None:
+    """Amid a statement too, where the system would send it again for a quarter of an hour."""
+    with psycopg.connect(driver_address(distant.url), **connect_arguments()) as connection:
+        found = socket.socket(fileno=os.dup(connection.fileno()))
+        with found:
+            assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
