@@ -38,6 +38,9 @@ except ImportError:  # not on every system
 EVENTS = ("connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing")
 """What an event loop calls of a connection's protocol by itself."""
 
+SCHEDULING = {"call_soon": 1, "call_soon_threadsafe": 1, "call_later": 2, "call_at": 2}
+"""Methods of a loop by which callbacks are handed to it, and where among their arguments these stand."""
+
 TICK_SECONDS = 0.001
 LINE_SECONDS = 0.25
 
@@ -115,21 +118,20 @@ def watch_uvloop(longest: Longest) -> None:
     class Watched(uvloop.Loop):
         """Times its callbacks."""
 
-        def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
-            return super().call_soon(longest.timed(callback), *args, context=context)
-
-        def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
-            return super().call_soon_threadsafe(longest.timed(callback), *args, context=context)
-
-        def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
-            return super().call_later(delay, longest.timed(callback), *args, context=context)
-
-        def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
-            return super().call_at(when, longest.timed(callback), *args, context=context)
-
+    for name, place in SCHEDULING.items():
+        setattr(Watched, name, _timing(getattr(uvloop.Loop, name), place, longest))
     uvloop.new_event_loop = Watched
     for event in EVENTS:
         setattr(BoundedProtocol, event, longest.timed(getattr(BoundedProtocol, event)))
+
+
+def _timing(schedule: Callable[..., Any], place: int, longest: Longest) -> Callable[..., Any]:
+    """A method that schedules the callback at ``place`` of its arguments timed."""
+
+    def timing(*args: Any, **options: Any) -> Any:
+        return schedule(*args[:place], longest.timed(args[place]), *args[place + 1 :], **options)
+
+    return timing
 
 
 def serve(file: Path, *, plain: bool) -> None:
