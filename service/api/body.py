@@ -6,7 +6,7 @@ non-blank byte decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from service.api import json_text
 from service.errors import ParameterMalformed, ParameterTooLong
+from service.inference.admission import UNREAD_BODY
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
 """What a body holds: one set of parameters, or several (``match``, ``faceverify``)."""
@@ -87,7 +88,13 @@ async def receive(request: Request, limit: int) -> Received:
 
 
 async def discard(request: Request, limit: int) -> None:
-    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer."""
+    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer.
+
+    Our server's protocol drops it by itself, without handing over chunks, until its patience with bodies ends.
+    """
+    unread: Callable[[], None] | None = request.scope.get("extensions", {}).get(UNREAD_BODY)
+    if unread is not None:
+        unread()
     size = 0
     async for chunk in request.stream():
         size += len(chunk)

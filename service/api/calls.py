@@ -195,6 +195,7 @@ class Dispatcher:
         left = self._left_behind.count
         waiting = max(0, self._inside + left - self._threads)
         if waiting + left >= self._backlog:
+            metrics.REFUSED["thread"].inc()
             raise Overloaded
         self._inside += 1
         try:
@@ -212,6 +213,7 @@ class Dispatcher:
         if pictured and self._crowded:
             # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
             await body.discard(request, max_body_bytes)
+            metrics.REFUSED["arrival"].inc()
             raise Overloaded
         received = await body.receive(request, max_body_bytes)
         left = _left(request)
@@ -219,6 +221,7 @@ class Dispatcher:
         if left() if left is not None else await request.is_disconnected():
             raise ClientDisconnect
         if pictured and self._crowded:  # others were quicker to send theirs
+            metrics.REFUSED["arrival"].inc()
             raise Overloaded
         return received
 
