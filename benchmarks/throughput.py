@@ -100,8 +100,8 @@ class Bench:
         return [(base64.b64encode(f[:n]).decode("ascii"), f[n:]) for f, n in zip(self.files, whole, strict=True)]
 
 
-def bare(bench: Bench, call: str) -> Measured:
-    """The same work without a server."""
+def loops(bench: Bench) -> dict[str, Work]:
+    """What each call does with picture number n, without a server."""
     engine = bench.engine
 
     def embedding(number: int) -> Embedding:
@@ -119,8 +119,12 @@ def bare(bench: Bench, call: str) -> Measured:
     def search(number: int) -> None:
         bench.gallery.search(embedding(number), 1, 0.0)
 
-    work = {"detect": detect, "match": match, "search": search}[call]
-    return measure(lambda: contextlib.nullcontext(work), bench.threads, bench.seconds)
+    return {"detect": detect, "match": match, "search": search}
+
+
+def bare(bench: Bench, call: str) -> Measured:
+    """The same work without a server."""
+    return measure(lambda: contextlib.nullcontext(loops(bench)[call]), bench.threads, bench.seconds)
 
 
 def decode(picture: bytes) -> Image:
