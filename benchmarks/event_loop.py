@@ -1,6 +1,6 @@
 """For how long the server's event loop answers nobody: under load, with bodies of 10 MB, and under overload.
 
-    python -m benchmarks.event_loop [--quick] [--json] [--pack core] [--threads N]
+    python -m benchmarks.event_loop [--quick] [--json] [--pack core] [--threads N] [--loop asyncio]
 
 The loop is watched from inside (``benchmarks.watched_server``); Linux only. What is judged is the longest ``callback``
 in processor time: as long does no other request get a turn. How ``late`` the loop woke up is told beside it; where the
@@ -36,13 +36,13 @@ OVERLOAD = 3
 
 
 @contextlib.contextmanager
-def watched(home: Home, file: Path, **settings: str) -> Iterator[Running]:
+def watched(home: Home, file: Path, loop: str, **settings: str) -> Iterator[Running]:
     """A server whose event loop is watched."""
     keys = home.create_app("benchmark")
     log = home.folder / "watched.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.watched_server", str(file)],
+            [sys.executable, "-m", "benchmarks.watched_server", str(file), loop],
             env=environment(home.folder, **{**home.settings, "PORT": "0", **settings}),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -91,6 +91,9 @@ def main() -> int:
     """Run, report, and say by the exit status whether the target was met."""
     options = parser(__doc__)
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
+    options.add_argument(
+        "--loop", choices=("uvloop", "asyncio"), default="uvloop", help="as in production, or asyncio's"
+    )
     chosen = options.parse_args()
     report = Report("event_loop", chosen.json)
     if not Path("/proc/thread-self/schedstat").exists():
@@ -110,7 +113,7 @@ def main() -> int:
         file = home.folder / "ticks.jsonl"
         rates: dict[str, float] = {}
         settings = {"INFERENCE_THREADS": str(chosen.threads), "QUEUE_LIMIT": "8"}
-        with watched(home, file, **settings) as running:
+        with watched(home, file, chosen.loop, **settings) as running:
             under(running, [small], 1.0)
             for name, bodies in phases.items():
                 begun, ended, answers = under(running, list(bodies), 4.0 if chosen.quick else 20.0)

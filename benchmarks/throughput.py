@@ -1,7 +1,9 @@
 """How much of the bare models' speed the server keeps.
 
 In one run, on the same pictures, runtime and number of threads: ``detect``, ``match`` and ``search`` through HTTP,
-each against a bare loop that decodes, detects, aligns, embeds and searches in this process without any server.
+each against the bare pipeline, a loop that decodes, detects, aligns, embeds and searches in this process without any
+server (for ``match``: embeds two pictures and compares them). ``detect`` needs no embedding, so it is also told beside
+a loop that only decodes and detects; that loop cuts no portrait, keeps no face token and answers nobody.
 
     python -m benchmarks.throughput [--quick] [--json] [--pack core] [--threads N]
 """
@@ -10,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import secrets
 import sys
 import time
@@ -58,6 +59,8 @@ GROUP = "gallery"
 TURNS = 3
 LEAST_RATIO = {"detect": 0.9, "match": 0.9, "search": 0.9}
 CALLS = tuple(LEAST_RATIO)
+LOOPS = {"detect": ("search", "detect"), "match": ("match",), "search": ("search",)}
+"""The loops beside a call, by the call of which they do the work; the first is the bare pipeline that is judged by."""
 
 
 def camera_pictures(pictures: Pictures) -> list[bytes]:
@@ -97,8 +100,8 @@ class Bench:
         return [(base64.b64encode(f[:n]).decode("ascii"), f[n:]) for f, n in zip(self.files, whole, strict=True)]
 
 
-def bare(bench: Bench, call: str) -> Measured:
-    """The same work without a server."""
+def loops(bench: Bench) -> dict[str, Work]:
+    """What each call does with picture number n, without a server."""
     engine = bench.engine
 
     def embedding(number: int) -> Embedding:
@@ -116,8 +119,12 @@ def bare(bench: Bench, call: str) -> Measured:
     def search(number: int) -> None:
         bench.gallery.search(embedding(number), 1, 0.0)
 
-    work = {"detect": detect, "match": match, "search": search}[call]
-    return measure(lambda: contextlib.nullcontext(work), bench.threads, bench.seconds)
+    return {"detect": detect, "match": match, "search": search}
+
+
+def bare(bench: Bench, call: str) -> Measured:
+    """The same work without a server."""
+    return measure(lambda: contextlib.nullcontext(loops(bench)[call]), bench.threads, bench.seconds)
 
 
 def decode(picture: bytes) -> Image:
@@ -167,49 +174,55 @@ def fill_gallery(bench: Bench, client: Client, users: int) -> None:
 
 @dataclass(frozen=True)
 class Turn:
-    """Both sides right after each other, and what a call took of the processors: other jobs disturb that least."""
+    """All sides right after each other, and what a call took of the processors: other jobs disturb that least."""
 
-    alone: Measured
+    loops: dict[str, Measured]
     over_http: Measured
     costs: dict[str, float]
-    """Milliseconds: ``bare``, ``server``, ``database``, ``client``."""
+    """Milliseconds: of each loop ``bare <call>``, ``server``, ``database``, ``client``."""
 
-    @property
-    def ratio(self) -> float:
+    def ratio(self, loop: str) -> float:
         """Of the throughputs."""
-        return self.over_http.per_second / self.alone.per_second
+        return self.over_http.per_second / self.loops[loop].per_second
 
-    @property
-    def processor_ratio(self) -> float:
+    def processor_ratio(self, loop: str) -> float:
         """Of the processor times: what a server with processors of its own would keep."""
-        return self.costs["bare"] / (self.costs["server"] + self.costs["database"])
+        return self.costs[f"bare {loop}"] / (self.costs["server"] + self.costs["database"])
 
 
 def _turn(bench: Bench, running: Running, call: str) -> Turn:
-    marks = [(time.process_time(), *processor_seconds(running))]
-    alone = bare(bench, call)
-    marks.append((time.process_time(), *processor_seconds(running)))
+    loops, costs = {}, {}
+    for loop in LOOPS[call]:
+        begun = time.process_time()
+        loops[loop] = bare(bench, loop)
+        spent = time.process_time() - begun
+        costs[f"bare {loop}"] = 1000 * spent / (loops[loop].count + WARMING * bench.threads)
+    marks = [(*processor_seconds(running), time.process_time())]
     over_http = served(bench, running, call)
-    marks.append((time.process_time(), *processor_seconds(running)))
-    (here, *_), (client, server, database) = (
-        tuple(after - before for before, after in zip(*pair, strict=True)) for pair in itertools.pairwise(marks)
-    )
-    plain = 1000 * here / (alone.count + WARMING * bench.threads)
+    marks.append((*processor_seconds(running), time.process_time()))
     count = over_http.count + WARMING * CALLERS * bench.threads
-    spent = {"server": server, "database": database, "client": client}
-    return Turn(alone, over_http, {"bare": plain, **{name: 1000 * seconds / count for name, seconds in spent.items()}})
+    for name, before, after in zip(("server", "database", "client"), *marks, strict=True):
+        costs[name] = 1000 * (after - before) / count
+    return Turn(loops, over_http, costs)
 
 
 def _side_by_side(report: Report, bench: Bench, running: Running, call: str) -> None:
-    """Both sides by turns; the medians are told."""
+    """All sides by turns; the medians are told."""
     turns = [_turn(replace(bench, seconds=bench.seconds / TURNS), running, call) for _ in range(TURNS)]
     costs = {name: round(median(turn.costs[name] for turn in turns), 2) for name in turns[0].costs}
     report.figure(f"{call} processor ms a call", costs)
-    report.figure(f"{call} processor ratio", round(median(turn.processor_ratio for turn in turns), 3))
-    middle = sorted(turns, key=lambda turn: turn.ratio)[TURNS // 2]
-    report.figure(f"{call} bare", middle.alone.figures())
-    report.figure(f"{call} server", middle.over_http.figures())
-    report.at_least(f"{call}: server/bare throughput", round(middle.ratio, 3), LEAST_RATIO[call])
+    for loop in LOOPS[call]:
+        middle = sorted(turns, key=lambda turn: turn.ratio(loop))[TURNS // 2]
+        report.figure(f"{call}, bare {loop}", middle.loops[loop].figures())
+        report.figure(f"{call}, server beside it", middle.over_http.figures())
+        ratios = {
+            "throughput": round(middle.ratio(loop), 3),
+            "processor": round(median(turn.processor_ratio(loop) for turn in turns), 3),
+        }
+        report.figure(f"{call}: server/bare {loop}", ratios)
+    judged = LOOPS[call][0]
+    ratio = median(turn.ratio(judged) for turn in turns)
+    report.at_least(f"{call}: server/bare pipeline, throughput", round(ratio, 3), LEAST_RATIO[call])
 
 
 def main() -> int:

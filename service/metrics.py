@@ -62,6 +62,15 @@ RECALL_PROBES = Counter(
     registry=REGISTRY,
 )
 PROBED = {result: RECALL_PROBES.labels(result) for result in ("found", "missed")}
+ADMISSION_REFUSED = Counter(
+    "aipface_admission_refused",
+    "Requests told that the server is busy, by where they were: `arrival` (a picture that came to a full queue: nobody "
+    "looked whose it was, so no app's usage and no audit knows of it), `thread` (as many waited for a thread as may), "
+    "`queue` (as many waited for a permit to compute as may).",
+    ("where",),
+    registry=REGISTRY,
+)
+REFUSED = {where: ADMISSION_REFUSED.labels(where) for where in ("arrival", "thread", "queue")}
 SLOW = Counter("aipface_slow_requests", "Requests that took longer than `slow_request_ms`.", registry=REGISTRY)
 
 INDEX_LOAD_TIME = Gauge(

@@ -62,12 +62,41 @@ class Control(str, enum.Enum):
     HIGH = "HIGH"
 
 
+class LongText:
+    """Megabytes of ASCII as they were received. A ``str`` of them would keep all threads waiting while it is made.
+
+    Equal to the ``str`` of the same letters.
+    """
+
+    __slots__ = ("_letters",)
+
+    def __init__(self, letters: memoryview) -> None:
+        """``letters`` are bytes that nobody changes, all of them ASCII."""
+        self._letters = letters
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def __getitem__(self, part: slice) -> memoryview:
+        return self._letters[part]
+
+    def __str__(self) -> str:
+        return str(self._letters, "ascii")
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, str | LongText) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSource:
     """A picture as a caller names it: base64 text, an address, or the token of a face seen before."""
 
     kind: ImageKind
-    text: str
+    text: str | LongText
+    """``LongText`` for base64 alone."""
     picture_type: PictureType = PictureType.LIVE
 
 

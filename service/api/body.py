@@ -6,8 +6,7 @@ non-blank byte decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
@@ -16,6 +15,7 @@ from starlette.requests import Request
 
 from service.api import json_text
 from service.errors import ParameterMalformed, ParameterTooLong
+from service.inference.admission import UNREAD_BODY
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
 """What a body holds: one set of parameters, or several (``match``, ``faceverify``)."""
@@ -32,12 +32,31 @@ _MAX_DRAINED = 8
 connection closes sees a broken pipe and never reads the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A body as it arrived; ``content`` is empty when it was larger than allowed, and nobody changes it."""
+_PIECE = 2**16
+"""Bytes that small chunks are gathered to: a million chunks of a byte each must not take the memory of a million
+objects."""
 
-    content: bytes | bytearray
-    too_large: bool = False
+
+class Received:
+    """A body as it arrived, in pieces; there are none when it was larger than allowed."""
+
+    __slots__ = ("pieces", "size", "too_large")
+
+    def __init__(self, *pieces: bytes, too_large: bool = False) -> None:
+        self.pieces = pieces
+        self.size = sum(map(len, pieces))
+        self.too_large = too_large
+
+    @property
+    def content(self) -> bytes:
+        """All bytes. Megabytes are put together when they are first asked for: do so in a worker thread only.
+
+        Joining lets other threads run meanwhile; a buffer that grows chunk by chunk on the event loop would be moved
+        by the allocator, ten megabytes in one go.
+        """
+        if len(self.pieces) != 1:
+            self.pieces = (b"".join(self.pieces),)
+        return self.pieces[0]
 
 
 def announced_bytes(request: Request) -> int:
@@ -48,21 +67,34 @@ def announced_bytes(request: Request) -> int:
 
 async def receive(request: Request, limit: int) -> Received:
     """Read at most ``limit`` bytes; what comes after them is read and dropped."""
-    content = bytearray()  # grows with what has come: what is only promised may not take memory
+    pieces: list[bytes] = []  # of what has come: what is only promised may not take memory
+    gathered = bytearray()
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= limit:
-            content += chunk
-            continue
-        content.clear()
-        if size > _MAX_DRAINED * limit:
-            break
-    return Received(b"", too_large=True) if size > limit else Received(content)
+        if size > limit:
+            pieces.clear()
+            gathered.clear()
+            if size > _MAX_DRAINED * limit:
+                break
+        elif len(chunk) >= _PIECE and not gathered:
+            pieces.append(chunk)
+        else:
+            gathered += chunk
+            if len(gathered) >= _PIECE:
+                pieces.append(bytes(gathered))
+                gathered.clear()
+    return Received(too_large=True) if size > limit else Received(*pieces, bytes(gathered))
 
 
 async def discard(request: Request, limit: int) -> None:
-    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer."""
+    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer.
+
+    Our server's protocol drops it by itself, without handing over chunks, until its patience with bodies ends.
+    """
+    unread: Callable[[], None] | None = request.scope.get("extensions", {}).get(UNREAD_BODY)
+    if unread is not None:
+        unread()
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -93,7 +125,7 @@ def decode(received: Received) -> Parameters:
     raise ParameterMalformed(BODY, "neither an object nor a list of objects")
 
 
-def _json(text: bytes | bytearray | str) -> object:
+def _json(text: bytes | str) -> object:
     try:
         content: object = json_text.loads(text.encode() if isinstance(text, str) else text)
     except orjson.JSONDecodeError as error:
@@ -101,7 +133,7 @@ def _json(text: bytes | bytearray | str) -> object:
     return content
 
 
-def _form(text: bytes | bytearray) -> dict[str, object]:
+def _form(text: bytes) -> dict[str, object]:
     try:
         pairs = parse_qsl(
             text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS

@@ -30,7 +30,7 @@ from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
-from service.api.threads import LeftBehind
+from service.api.threads import LeftBehind, Outcome
 from service.auditing import OK, Operation
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
 from service.inference.admission import DISCONNECTED, Abandoned, caller_left
@@ -155,12 +155,13 @@ class Dispatcher:
                 received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
                 head = Head.of(request)
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
-                in_thread = self._on_picture if len(received.content) >= LEAST_PICTURE_BYTES else self.in_thread
+                in_thread = self._on_picture if received.size >= LEAST_PICTURE_BYTES else self.in_thread
                 content = await in_thread(partial(_unless_left, request, work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
-            error = expected
+            # Its traceback leads to this frame, which refers to it: a circle around the whole body.
+            error = expected.with_traceback(None)
             content = dialect.failure(expected, stamp)
         except Exception:
             error = ServiceError("unexpected")
@@ -194,11 +195,14 @@ class Dispatcher:
         left = self._left_behind.count
         waiting = max(0, self._inside + left - self._threads)
         if waiting + left >= self._backlog:
+            metrics.REFUSED["thread"].inc()
             raise Overloaded
         self._inside += 1
         try:
             with self._left_behind.watching(work) as watched:
-                return await anyio.to_thread.run_sync(watched, limiter=self._limiter, abandon_on_cancel=True)
+                work_done = partial(Outcome[R], watched)
+                outcome = await anyio.to_thread.run_sync(work_done, limiter=self._limiter, abandon_on_cancel=True)
+            return outcome.take()
         finally:
             self._inside -= 1
 
@@ -209,6 +213,7 @@ class Dispatcher:
         if pictured and self._crowded:
             # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
             await body.discard(request, max_body_bytes)
+            metrics.REFUSED["arrival"].inc()
             raise Overloaded
         received = await body.receive(request, max_body_bytes)
         left = _left(request)
@@ -216,6 +221,7 @@ class Dispatcher:
         if left() if left is not None else await request.is_disconnected():
             raise ClientDisconnect
         if pictured and self._crowded:  # others were quicker to send theirs
+            metrics.REFUSED["arrival"].inc()
             raise Overloaded
         return received
 

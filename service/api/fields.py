@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
 from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
+from service.values import LongText
 
 __all__ = ["MAX_IDENTIFIER_LENGTH", "Fields", "is_identifier"]
 
@@ -36,10 +37,8 @@ class Fields:
             return None
         if isinstance(value, bool):
             text = "true" if value else "false"
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float | str | LongText):
             text = str(value)
-        elif isinstance(value, str):
-            text = value
         else:
             raise ParameterMalformed(name)
         if "\0" in text:
@@ -54,6 +53,11 @@ class Fields:
         if value is None:
             raise ParameterMissing(name)
         return value
+
+    def picture(self, name: str) -> str | LongText:
+        """As ``text``; what is long stays as it was received."""
+        value = self._values.get(name)
+        return value if isinstance(value, LongText) else self.text(name)
 
     def optional_identifier(self, name: str, *, max_length: int = MAX_IDENTIFIER_LENGTH) -> str | None:
         """Letters, digits and underscores (ASCII)."""

@@ -130,5 +130,6 @@ def _labels(name: str) -> str:
         "aipface_stage_seconds": "`stage`",
         "aipface_recall_probe_users": "`result`",
         "aipface_index_snapshots": "`outcome`",
+        "aipface_admission_refused": "`where`",
     }
     return known.get(name, "")

@@ -32,9 +32,11 @@ _ORDERS = (FaceOrder.AREA, FaceOrder.CENTRE)
 
 def source(fields: Fields, prefix: str = "", *, kind: ImageKind | None = None) -> ImageSource:
     """Of ``image``, ``image_type`` (``kind`` where it was not sent) and ``face_type``, names led by ``prefix``."""
-    text = fields.text(f"{prefix}image")
+    text = fields.picture(f"{prefix}image")
     sent = fields.choice(f"{prefix}image_type", ImageKind, kind)
-    if sent is ImageKind.FACE_TOKEN and not is_identifier(text, MAX_FACE_TOKEN_LENGTH):
+    if sent is not ImageKind.BASE64:
+        text = str(text)
+    if sent is ImageKind.FACE_TOKEN and not is_identifier(str(text), MAX_FACE_TOKEN_LENGTH):
         raise FaceTokenNotFound("no token of ours looks like that")
     return ImageSource(sent, text, fields.choice(f"{prefix}face_type", PictureType, PictureType.LIVE))
 

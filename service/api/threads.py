@@ -1,13 +1,42 @@
-"""Worker threads that the event loop has stopped waiting for."""
+"""What comes back from worker threads, and those that the event loop has stopped waiting for."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 R = TypeVar("R")
+
+
+class Outcome(Generic[R]):
+    """What work in a thread came to, to be taken once.
+
+    An exception that is handed over by a future refers to it by its traceback, and the future to the exception: a
+    circle, in which a refused request's body waits for the garbage collector, and the event loop for the collector
+    when it frees many of them at once.
+    """
+
+    __slots__ = ("_error", "_result")
+
+    def __init__(self, work: Callable[[], R]) -> None:
+        """Run the work, here and now."""
+        self._error: BaseException | None = None
+        try:
+            self._result = work()
+        except BaseException as error:  # noqa: BLE001 (raised again by who takes it)
+            self._error = error
+
+    def take(self) -> R:
+        """The result. Raises what the work raised."""
+        if self._error is None:
+            return self._result
+        error, self._error = self._error, None
+        try:
+            raise error
+        finally:
+            del error
 
 
 class LeftBehind:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from asyncio.events import TimerHandle
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.inference.admission import DISCONNECTED
+from service.inference.admission import DISCONNECTED, UNREAD_BODY
 
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
 
 LATE_SECONDS = 1.0
 """A machine that moved or slept, or a process that was stopped, lets every timer run late by more than this."""
+Known: TypeAlias = "weakref.ref[RequestResponseCycle]"
+"""A request, for those who must not keep it."""
 
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -42,6 +46,8 @@ class BoundedProtocol(HttpToolsProtocol):
     deadline: TimerHandle | None = None
     head_bytes = 0
     in_body = False
+    unread: RequestResponseCycle | None = None
+    """The request whose body nobody wants."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -76,9 +82,21 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.patience.draining:
                 cycle.keep_alive = False
             # The request's task was made and has not begun yet.
-            cycle.scope["extensions"] = {DISCONNECTED: lambda: cycle.disconnected}  # type: ignore[dict-item]
+            known = weakref.ref(cycle)  # else each would keep the other, and its body, until the collector comes
+            told = {DISCONNECTED: partial(_disconnected, known), UNREAD_BODY: partial(self.leave_unread, known)}
+            cycle.scope["extensions"] = told  # type: ignore[typeddict-item]
         self.in_body = True
         self.await_within(self.patience.body_seconds)
+
+    def on_body(self, body: bytes) -> None:
+        if self.unread is None or self.unread is not self.latest():
+            super().on_body(body)
+
+    def leave_unread(self, known: Known) -> None:
+        """Drop what has come of this request's body, and what will."""
+        self.unread = cycle = known()
+        if cycle is not None:
+            cycle.body.clear()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -128,6 +146,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(answer)
         self.transport.close()
+
+
+def _disconnected(known: Known) -> bool:
+    cycle = known()
+    return cycle is None or cycle.disconnected
 
 
 def bounded_protocol(patience: Patience) -> type[BoundedProtocol]:

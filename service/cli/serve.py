@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
+ACCEPTED_AT_ONCE = 16
+"""Most connections that asyncio's event loop accepts before it does anything else; it takes as many as may wait.
+uvloop accepts them one by one."""
+
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which common proxies and clients drop an idle connection: they close it, not we."""
 
@@ -59,7 +65,6 @@ def serve(
         with shown_progress() as progress:
             running = stack.enter_context(open_service(settings, progress=progress))
         _introduce_first_app(running, settings)
-        _settle_interpreter()
         _answer(create_app(running), listener, settings, certificate)
 
 
@@ -174,8 +179,8 @@ def _traced(settings: Settings) -> Iterator[None]:
 def _settle_interpreter() -> None:
     """What was made while starting stays for good: the collector need not walk over it again and again.
 
-    A thread that comes back from a network would wait up to the interval for one that computes in Python, 5 ms by
-    default, while a processor idles.
+    It stops every thread meanwhile, the event loop's too. And a thread that comes back from a network would wait up to
+    the interval for one that computes in Python, 5 ms by default, while a processor idles.
     """
     gc.collect()
     gc.freeze()
@@ -186,6 +191,7 @@ def _answer(
     application: FastAPI, listener: socket.socket, settings: Settings, certificate: tuple[Path, Path] | None
 ) -> None:
     """Listen and answer until a signal comes and the delay is over; running requests may finish within the grace."""
+    import anyio.to_thread
     import uvicorn
 
     from service.cli.connections import Patience, bounded_protocol
@@ -203,8 +209,12 @@ def _answer(
             asyncio.get_running_loop().call_later(settings.shutdown_delay, super().handle_exit, sig, frame)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await anyio.to_thread.run_sync(
+                _settle_interpreter
+            )  # in a thread, whose making the first call need not await
             await super().startup(sockets=sockets)
             if self.started:
+                listener.listen(BACKLOG)
                 typer.echo(f"ready on {public_address(listener, tls=certificate is not None)}")
 
     config = uvicorn.Config(
@@ -217,7 +227,7 @@ def _answer(
         # Anybody can write such a header: it is believed of those alone whom the operator names.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
         ssl_certfile=None if certificate is None else certificate[0],

@@ -7,6 +7,7 @@ import binascii
 import re
 
 from service.errors import ParameterMalformed, ParameterTooLong
+from service.values import LongText
 
 _PARAMETER = "image"
 
@@ -20,7 +21,7 @@ _PART = 2**18
 _URL_SAFE = str.maketrans({"-": "+", "_": "/", " ": "+"})
 
 
-def decode_base64(text: str, limit: int, parameter: str = _PARAMETER) -> bytes:
+def decode_base64(text: str | LongText, limit: int, parameter: str = _PARAMETER) -> bytes:
     """The bytes that ``text`` stands for.
 
     Taken: a ``data:`` URL prefix, line breaks, the URL-safe alphabet, blanks where a form decoder ate ``+``, missing or
@@ -29,6 +30,7 @@ def decode_base64(text: str, limit: int, parameter: str = _PARAMETER) -> bytes:
     """
     if len(text) * 3 // 4 <= limit and (plain := _decoded(text)):
         return plain
+    text = str(text)
     prefix = _DATA_URL.match(text)
     letters = _letters(text[prefix.end() :] if prefix else text).translate(_URL_SAFE)
     if not letters:
@@ -41,17 +43,21 @@ def decode_base64(text: str, limit: int, parameter: str = _PARAMETER) -> bytes:
     return decoded
 
 
-def _decoded(text: str) -> bytes | None:
+def _decoded(text: str | LongText) -> bytes | None:
     """What standard base64 with its padding stands for, without liberties; ``None`` for anything else.
 
     By parts: the decoder does not let other threads run, and the event loop must not wait for megabytes.
     """
-    if len(text) % 4 or 0 <= text.find("=") < len(text) - 2:
+    if len(text) % 4:
         return None
-    try:
-        parts = [base64.b64decode(text[at : at + _PART], validate=True) for at in range(0, len(text), _PART)]
-    except (binascii.Error, ValueError):
-        return None
+    parts: list[bytes] = []
+    for at in range(0, len(text), _PART):
+        if parts and len(parts[-1]) < _PART // 4 * 3:  # padding before the end
+            return None
+        try:
+            parts.append(base64.b64decode(text[at : at + _PART], validate=True))
+        except (binascii.Error, ValueError):
+            return None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

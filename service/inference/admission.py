@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from service import deadline
 from service.errors import DeadlineExceeded, Overloaded
-from service.metrics import observe_stage
+from service.metrics import REFUSED, observe_stage
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
 """Tells, in the context of a request, whether whoever asked has hung up; asked after a wait and at no other time."""
@@ -20,6 +20,10 @@ caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
 DISCONNECTED = "aipface.disconnected"
 """Among the extensions of an ASGI scope: a function of no arguments, cheap and callable in any thread, that tells
 whether the client of that request has hung up. Our server's protocol puts it there; other servers need not."""
+
+UNREAD_BODY = "aipface.unread_body"
+"""Among the same extensions: a function of no arguments after which what comes of that request's body is thrown away
+as it comes. To be called on the event loop."""
 
 
 class Abandoned(Exception):
@@ -74,6 +78,7 @@ class Admission:
                 self._inside += 1
                 return
             if len(self._queue) >= self.queue_limit:
+                REFUSED["queue"].inc()
                 raise Overloaded(f"{self._inside} requests are being worked on and {len(self._queue)} wait")
             turn = threading.Event()
             self._queue.append(turn)

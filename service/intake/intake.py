@@ -124,7 +124,7 @@ class Intake:
         """
         ask = _Ask(limit, embed, fields, controls, skip_failing, order)
         if source.kind is ImageKind.FACE_TOKEN:
-            face = self._recall(app, source.text)
+            face = self._recall(app, str(source.text))
             if embed and face.known_embedding is not None and not fields and not controls.any:
                 return [face]
             with self._admission.permit():
@@ -240,7 +240,7 @@ class Intake:
 
     def _bytes(self, source: ImageSource) -> bytes:
         if source.kind is ImageKind.URL:
-            return self._download(source.text)
+            return self._download(str(source.text))
         return decode_base64(source.text, self._max_picture_bytes)
 
     def _token(self, app: App, data: bytes, face: Face) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Collection, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.app import Service, create_app, open_service
 from service.settings import load_settings
@@ -20,10 +21,10 @@ from tests.fixtures.postgres import TEMPLATE, _database
 
 
 @contextmanager
-def listening(application: FastAPI) -> Iterator[httpx.Client]:
-    """Serve an application on a free port of this machine; yields a client of it."""
+def listening(application: ASGIApp, protocol: type[asyncio.Protocol] | None = None) -> Iterator[httpx.Client]:
+    """Serve an application on a free port of this machine, by another protocol if named; yields a client of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none"))
+        server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none", http=protocol or "auto"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

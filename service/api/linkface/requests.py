@@ -55,7 +55,7 @@ def values(query: bytes, content_type: str, received: Received) -> Values:
     if received.too_large:
         raise Refusal("IMAGE_FILE_SIZE_TOO_BIG", image=SELFIE[0], reason="the body is too large")
     try:
-        sent: dict[str, str | bytes] = {**_form(query), **_body(content_type, bytes(received.content))}
+        sent: dict[str, str | bytes] = {**_form(query), **_body(content_type, received.content)}
     except UnicodeDecodeError:
         raise Refusal("ENCODING_ERROR") from None
     except ParameterMalformed as error:

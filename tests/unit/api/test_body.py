@@ -33,11 +33,23 @@ def received(chunks: Iterator[bytes], limit: int) -> Received:
 
 
 def test_chunks_are_put_together() -> None:
-    assert received(iter([b"ab", b"", b"cd"]), 4) == Received(b"abcd")
+    assert received(iter([b"ab", b"", b"cd"]), 4).content == b"abcd"
+
+
+def test_pieces_of_every_size_keep_their_order() -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate([3, 70_000, 1, 65_536, 200_000, 9, 0, 65_535, 2])]
+    together = received(iter(chunks), 10**6)
+    assert (together.content, together.size) == (b"".join(chunks), sum(map(len, chunks)))
+
+
+def test_chunks_of_a_byte_are_gathered() -> None:
+    together = received(iter([b"x"] * 200_000), 10**6)
+    assert len(together.pieces) == 4
 
 
 def test_one_byte_too_many_is_too_large_and_kept_out_of_memory() -> None:
-    assert received(iter([b"ab", b"cde"]), 4) == Received(b"", too_large=True)
+    refused = received(iter([b"ab", b"cde"]), 4)
+    assert (refused.too_large, refused.size, refused.content) == (True, 0, b"")
 
 
 def test_the_rest_of_a_large_body_is_read_so_that_the_client_sees_the_answer() -> None:
@@ -124,5 +136,5 @@ def test_what_cannot_be_read_is_malformed(content: bytes) -> None:
 
 def test_a_body_that_was_too_large_is_the_picture_s_fault() -> None:
     with pytest.raises(ParameterMalformed) as failure:
-        decode(Received(b"", too_large=True))
+        decode(Received(too_large=True))
     assert failure.value.parameter == "image"

@@ -149,7 +149,7 @@ def test_unreadable_parameters(query: bytes, content_type: str, content: bytes, 
 
 def test_a_body_that_is_too_large() -> None:
     with pytest.raises(Refusal) as refusal:
-        requests.values(b"", "", Received(b"", too_large=True))
+        requests.values(b"", "", Received(too_large=True))
     assert refusal.value.status.text == "IMAGE_FILE_SIZE_TOO_BIG"
 
 

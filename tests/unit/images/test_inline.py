@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import ParameterMalformed
+from service.errors import ParameterMalformed, ParameterTooLong
 from service.images.inline import decode_base64
+from service.values import LongText
 
 LIMIT = 1 << 20
 # A picture's bytes: all formats begin with one of these, and none of them begins with "+" in base64.
@@ -65,6 +66,25 @@ def test_limit_counts_decoded_bytes() -> None:
     assert len(decode_base64(text, 300)) == 300
     with pytest.raises(ParameterMalformed):
         decode_base64(text, 299)
+
+
+@pytest.mark.parametrize("size", [2**18 // 4 * 3 - 1, 2**18 // 4 * 3, 700_001])
+@pytest.mark.parametrize("spelling", ["{}", "data:image/jpeg;base64,{}", "{}\n"])
+def test_text_that_stays_where_it_was_received(size: int, spelling: str) -> None:
+    picture = b"\xff\xd8\xff" + bytes(size - 3)
+    text = LongText(memoryview(spelling.format(base64.b64encode(picture).decode()).encode()))
+    assert decode_base64(text, LIMIT) == picture
+    with pytest.raises(ParameterTooLong):
+        decode_base64(text, size // 2)
+
+
+def test_padding_ends_the_text_wherever_the_decoder_pauses() -> None:
+    part = base64.b64encode(bytes(2**18 // 4 * 3 - 1)).decode()
+    assert len(part) == 2**18
+    assert part.endswith("=")
+    for text in (part + "AAAA", LongText(memoryview((part + "AAAA").encode()))):
+        with pytest.raises(ParameterMalformed):
+            decode_base64(text, LIMIT)
 
 
 @given(st.text(max_size=200))
