@@ -231,8 +231,9 @@ def _read_embedder(pack: str, table: TomlTable) -> EmbedderSpec:
     if dimension > total:
         raise table.error("dimension", f"must not exceed {total}, the sum of the parts")
     alignment = cast("Literal['outline', 'detector']", table.choice("alignment", ("outline", "detector")))
+    bfloat16 = table.flag("bfloat16", default=False)
     table.finish()
-    return EmbedderSpec(pack, parts, None if projection is None else ROOT / projection, dimension, alignment)
+    return EmbedderSpec(pack, parts, None if projection is None else ROOT / projection, dimension, alignment, bfloat16)
 
 
 def _read_part(table: TomlTable) -> EmbedderPart:

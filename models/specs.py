@@ -132,6 +132,7 @@ class EmbedderSpec:
     ``projection``: npz with ``projection`` of shape (sum of the parts' dimensions, ``dimension``), or ``None``.
     ``alignment``: where the five points come from: ``outline`` (means of the 68 points) or ``detector``.
     ``pack``: the pack that defines this embedder, which names its embeddings.
+    ``bfloat16``: whether the parts may be computed in that precision, since accuracy and thresholds were found to hold.
     """
 
     pack: str
@@ -139,6 +140,7 @@ class EmbedderSpec:
     projection: Path | None
     dimension: int
     alignment: Literal["outline", "detector"]
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True)

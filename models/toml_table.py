@@ -47,9 +47,10 @@ class TomlTable:
             raise self.error(key, f"must be one of {', '.join(choices)}, not {value!r}")
         return str(value)
 
-    def flag(self, key: str) -> bool:
+    def flag(self, key: str, *, default: bool | None = None) -> bool:
         """A boolean."""
-        value = self._take(key, required=True)
+        value = self._take(key, required=default is None)
+        value = default if value is None else value
         if not isinstance(value, bool):
             raise self.error(key, "must be true or false")
         return value

@@ -37,7 +37,7 @@ from service.inference.analyst import Analyst
 from service.inference.batching import BatchLimits
 from service.inference.engine import Engine
 from service.inference.runtimes import runtime_for
-from service.inference.session import Runtime
+from service.inference.session import DeviceUnavailable, Runtime
 from service.intake.intake import Intake
 from service.intake.report import Reporter
 from service.search.catalog import Catalog
@@ -108,13 +108,18 @@ def load_library_models(admin: Admin, *, progress: Progress | None = None) -> Mo
 def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progress: Progress | None = None) -> Models:
     """The weights of a pack, by default of that which the settings name, fetched, checked, loaded and calibrated.
 
-    Raises ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
+    Raises ``models.errors.ModelsError``, ``CalibrationError`` and ``DeviceUnavailable``, each with a sentence.
     """
     pack = load_pack(settings.pack if wanted is None else wanted.pack)
     if wanted is not None and pack.model_id != wanted.model_id:
         raise ManifestError(
             f"the library is embedded by {wanted.model_id}, and the pack {pack.name} of this release is "
             f"{pack.model_id}: run the release that it was embedded with"
+        )
+    if settings.precision == "bf16" and not pack.embedder.bfloat16:
+        raise DeviceUnavailable(
+            f"precision bf16 is not offered for the pack {pack.name}, whose accuracy in it was not measured: "
+            "set AIPFACE_PRECISION=auto"
         )
     files = fetch.ensure(
         pack,
@@ -125,10 +130,13 @@ def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progr
         progress=progress,
     )
     cv2.setNumThreads(1)  # the work is spread over requests: threads within one would only fight for the processors
-    runtime = runtime_for(settings.device, settings.home)
+    runtime = runtime_for(settings.device, settings.home, settings.precision)
     batch = BatchLimits(settings.batch_size, settings.batch_wait_ms / 1000)
     engine = Engine(pack, files, runtime, batch=batch)
-    logger.info("networks loaded", extra={"device": settings.device, "runtimes": ", ".join(engine.providers)})
+    logger.info(
+        "networks loaded",
+        extra={"device": settings.device, "precision": settings.precision, "runtimes": ", ".join(engine.providers)},
+    )
     own = settings.own_score_table(pack.model_id)
     scores = ScoreTable.load(own if own.exists() else pack.calibration, pack.model_id)
     return Models(pack, engine, _reporter(pack, files, runtime), scores)

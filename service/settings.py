@@ -170,6 +170,13 @@ class Settings(
         default="auto",
         description="What computes networks: `cpu`, `openvino`, `cuda`, `tensorrt`, or `auto`: what measured fastest.",
     )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description=(
+            "How recognition networks are computed: `fp32`, `bf16` (by OpenVINO, on processors that know it), or "
+            "`auto`: the faster one, as long as accuracy holds."
+        ),
+    )
     inference_threads: int = Field(
         default_factory=available_cpus,
         ge=1,

@@ -79,19 +79,22 @@ def _weights(settings: Settings, pack: PackManifest) -> Check:
 def _runtime(settings: Settings) -> Check:
     import onnxruntime
 
-    from service.inference.providers import openvino_installed, providers_for
-    from service.inference.runtimes import FILE, chosen
+    from service.inference.providers import openvino_advice, openvino_installed
+    from service.inference.runtimes import FILE, chosen, runtime_for
     from service.inference.session import DeviceUnavailable
 
     available = [*onnxruntime.get_available_providers(), *(["OpenVINO"] if openvino_installed() else [])]
     found = f"ONNX Runtime {onnxruntime.__version__}, {', '.join(available)}; device = {settings.device}"
+    found += f", precision = {settings.precision}"
     try:
-        providers_for(settings.device)
+        runtime_for(settings.device, settings.home, settings.precision)
     except DeviceUnavailable as error:
         return Check("runtime", ok=False, found=found, mend=str(error))
-    measured = chosen(settings.home / FILE) if settings.device == "auto" else {}
+    measured = chosen(settings.home / FILE) if settings.device in ("auto", "openvino") else {}
     told = ", ".join(f"{count} networks by {runtime}" for runtime, count in measured.items())
-    return Check("runtime", ok=True, found=f"{found}; measured: {told}" if told else found)
+    advice = openvino_advice() if settings.device == "auto" and settings.precision != "fp32" else ""
+    parts = [found, f"measured: {told}" if told else "", advice]
+    return Check("runtime", ok=True, found="; ".join(part for part in parts if part))
 
 
 def _secret_key(settings: Settings) -> Check:

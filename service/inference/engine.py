@@ -57,7 +57,8 @@ class Engine:
         """
         names = {pack.detector.file, *(part.file for part in pack.embedder.parts)}
         names |= set() if pack.landmarks is None else {pack.landmarks.file}
-        sessions = {name: load_session(files[name], runtime, threads) for name in sorted(names)}
+        parts = {part.file for part in pack.embedder.parts} if pack.embedder.bfloat16 else set()
+        sessions = {name: load_session(files[name], runtime, threads, bfloat16=name in parts) for name in sorted(names)}
         detector = _detector(pack, sessions[pack.detector.file])
         landmarks = None if pack.landmarks is None else Landmarks(sessions[pack.landmarks.file], pack.landmarks)
         self.model_id = pack.model_id

@@ -1,17 +1,40 @@
-"""From the ``device`` setting to what computes networks; never a silent fallback."""
+"""From the ``device`` setting to what computes networks; never a silent fallback. What the processor can do."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnxruntime
 
 from service.inference.session import OPENVINO, DeviceUnavailable, Provider
 
-__all__ = ["DEVICES", "DeviceUnavailable", "openvino_installed", "providers_for"]
+__all__ = [
+    "BFLOAT16",
+    "DEVICES",
+    "PRECISIONS",
+    "DeviceUnavailable",
+    "computes_bfloat16",
+    "instructions",
+    "openvino_advice",
+    "openvino_capabilities",
+    "openvino_installed",
+    "providers_for",
+]
+
+PRECISIONS = ("auto", "fp32", "bf16")
+BFLOAT16 = "BF16"
+"""OpenVINO's name of the precision among a processor's capabilities."""
 
 _CPU = "CPUExecutionProvider"
+_CPU_INFO = Path("/proc/cpuinfo")
+
+# Of a processor's flags those that kernels of networks are chosen by; an x86's "flags", an ARM's "Features".
+_VECTOR_FLAGS = re.compile(r"(sse4|avx|amx|fma|f16c|asimd|sve|bf16|i8mm).*")
+_NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,40 @@ DEVICES = tuple(_DEVICES)
 def openvino_installed() -> bool:
     """Whether the extra ``openvino`` is there; nothing is loaded to find out."""
     return importlib.util.find_spec("openvino") is not None
+
+
+def openvino_capabilities() -> frozenset[str]:
+    """Precisions that OpenVINO computes on this processor by its own account; none where it is not installed.
+
+    It counts ``BF16`` among them on every processor with AVX-512, also where it has to be emulated, slowly.
+    """
+    if not openvino_installed():
+        return frozenset()
+    import openvino  # noqa: PLC0415 (an extra, and slow to load)
+
+    return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def instructions(file: Path = _CPU_INFO) -> tuple[str, ...]:
+    """The processor's vector instructions by the kernel's names, sorted; nothing where it does not tell them."""
+    with suppress(OSError):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            name, _, flags = line.partition(":")
+            if name.strip() in {"flags", "Features"}:
+                return tuple(sorted(flag for flag in flags.split() if _VECTOR_FLAGS.fullmatch(flag)))
+    return ()
+
+
+def computes_bfloat16(file: Path = _CPU_INFO) -> bool:
+    """Whether the processor has instructions for bfloat16, as far as the kernel tells."""
+    return not _NATIVE_BFLOAT16.isdisjoint(instructions(file))
+
+
+def openvino_advice(file: Path = _CPU_INFO) -> str:
+    """What to tell who runs this, where the extra ``openvino`` is missing on a processor that would gain most by it."""
+    if openvino_installed() or not computes_bfloat16(file):
+        return ""
+    return "this processor computes bfloat16, which OpenVINO makes use of: pip install 'aipface-server[openvino]'"
 
 
 def providers_for(device: str) -> list[Provider]:

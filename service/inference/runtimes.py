@@ -9,29 +9,40 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from service.inference.providers import openvino_installed, providers_for
-from service.inference.session import OPENVINO, Array, Provider, Runtime, Session, load_session
+from service.inference.providers import (
+    BFLOAT16,
+    DeviceUnavailable,
+    instructions,
+    openvino_capabilities,
+    openvino_installed,
+    providers_for,
+)
+from service.inference.session import OPENVINO, OPENVINO_BF16, Array, Provider, Runtime, Session, load_session
 
 FILE = "runtimes.json"
 """In the home folder; may be deleted at any time."""
 
 _CPU = "CPUExecutionProvider"
-_ROUNDS = 9
-"""Runs of each; the shortest counts, which is what an undisturbed one takes."""
+_LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 9, 50, 1.0
+"""Runs of each, as many as go into the time; the shortest counts, which is what an undisturbed one takes."""
 
 _LEAST_GAIN = 1.05
-"""How many times faster the other runtime must be to be taken: below that noise would decide."""
+"""How many times faster another runtime must be to be taken: below that noise would decide."""
 
 _LEAST_AGREEMENT = 0.9999
 """Cosine between the outputs of two runtimes; in 32 bits every network of ``core`` reaches it."""
+
+_LEAST_AGREEMENT_BF16 = 0.995
+"""The same for bfloat16, where a network that is worth using reaches .998 (decision 24)."""
 
 _FREE_SIDE = 320
 """Length of a side that a network leaves open: the detector's first look."""
@@ -39,48 +50,121 @@ _FREE_SIDE = 320
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of a network: of each runtime the shortest run, and how far its outputs are the first one's."""
+
+    network: str
+    runtime: str
+    """What computes it."""
+    milliseconds: Mapping[str, float]
+    agreement: Mapping[str, float]
+    """Least cosine between outputs."""
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Runtimes whose outputs differ too much."""
+        return tuple(name for name, cosine in self.agreement.items() if not cosine >= _least_agreement(name))
+
+    @property
+    def winner(self) -> str:
+        """The fastest of those that agree with the first; the first where none is clearly faster."""
+        first, *others = self.milliseconds
+        agreeing = [name for name in others if name not in self.refused]
+        fastest = min(agreeing, key=self.milliseconds.__getitem__, default=first)
+        return fastest if self.milliseconds[fastest] * _LEAST_GAIN <= self.milliseconds[first] else first
+
+
 class MeasuredRuntimes:
     """Which runtime computes which network. A network that was not measured is measured when it is asked for."""
 
-    def __init__(self, store: Path, candidates: Sequence[str] = (_CPU, OPENVINO), threads: int = 1) -> None:
+    def __init__(
+        self,
+        store: Path,
+        candidates: Sequence[str] = (_CPU, OPENVINO),
+        reduced: str | None = None,
+        *,
+        demanded: bool = False,
+        threads: int = 1,
+    ) -> None:
+        """``candidates`` compute in 32 bits; ``reduced`` in bfloat16, and only networks that keep their accuracy in it.
+
+        With ``demanded`` those are computed by ``reduced``, whatever is faster.
+        """
         self._store = store
         self._candidates = tuple(candidates)
+        self._reduced = reduced
+        self._demanded = demanded and reduced is not None
         self._threads = threads
         self._machine = _machine()
         self._known = self._read()
 
-    def providers(self, path: Path) -> Sequence[Provider]:
-        """For the network at ``path``: the winner, alone."""
-        key = hashlib.sha256(path.read_bytes()).hexdigest()
-        if key not in self._known:
-            self._known[key] = {"network": path.stem, **_compared(path, self._candidates, self._threads)}
-            self._write()
-            logger.info("runtime measured", extra=self._known[key])
-        return [str(self._known[key]["runtime"])]
+    def candidates(self, *, bfloat16: bool = False) -> tuple[str, ...]:
+        """What a network is tried with; the first is what the others are judged by."""
+        return (*self._candidates, self._reduced) if bfloat16 and self._reduced else self._candidates
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        """What was measured before on this machine, with these versions and candidates; else nothing."""
+    def providers(self, path: Path, *, bfloat16: bool = False) -> Sequence[Provider]:
+        """For the network at ``path``: the winner, alone.
+
+        Raises ``DeviceUnavailable`` when a precision is demanded that does not agree with 32 bits here.
+        """
+        names = self.candidates(bfloat16=bfloat16)
+        key = hashlib.sha256(path.read_bytes()).hexdigest()
+        known = self._known.get(key)
+        if known is None or tuple(known.milliseconds) != names:
+            measured = compared(path.stem, {name: load_session(path, [name], self._threads) for name in names})
+        else:
+            measured = known
+        taken = replace(measured, runtime=names[-1] if self._demanded and bfloat16 else measured.winner)
+        if taken.runtime in taken.refused:
+            raise DeviceUnavailable(
+                f"{taken.runtime} computes {path.stem} too differently here "
+                f"(cosine {taken.agreement[taken.runtime]:.5f}): set AIPFACE_PRECISION=auto"
+            )
+        if taken != known:
+            self._known[key] = taken
+            self._write()
+            logger.info("runtime chosen", extra=_entry(taken))
+        return [taken.runtime]
+
+    def _read(self) -> dict[str, Evidence]:
+        """What was measured before on this machine with these versions; else nothing."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             content = json.loads(self._store.read_text(encoding="utf-8"))
-            if content["machine"] == self._machine and content["candidates"] == list(self._candidates):
-                return {
-                    key: entry for key, entry in content["networks"].items() if entry["runtime"] in self._candidates
-                }
+            if content["machine"] == self._machine:
+                return {key: _evidence(entry) for key, entry in content["networks"].items()}
         return {}
 
     def _write(self) -> None:
-        content = {"machine": self._machine, "candidates": self._candidates, "networks": self._known}
+        networks = {key: _entry(evidence) for key, evidence in self._known.items()}
         made = self._store.with_suffix(f".{os.getpid()}.tmp")
         with suppress(OSError):  # a home that cannot be written costs a measurement at every start
-            made.write_text(json.dumps(content, indent=2), encoding="utf-8")
+            made.write_text(json.dumps({"machine": self._machine, "networks": networks}, indent=2), encoding="utf-8")
             made.replace(self._store)
 
 
-def runtime_for(device: str, home: Path) -> Runtime:
-    """What ``device`` means here. Raises ``DeviceUnavailable``."""
-    if device == "auto" and openvino_installed():
-        return MeasuredRuntimes(home / FILE)
-    return providers_for(device)
+def runtime_for(
+    device: str,
+    home: Path,
+    precision: str = "auto",
+    *,
+    capabilities: Callable[[], Collection[str]] = openvino_capabilities,
+) -> Runtime:
+    """What ``device`` and ``precision`` (one of ``PRECISIONS``) mean here. Raises ``DeviceUnavailable``.
+
+    ``capabilities`` asks OpenVINO for the processor's precisions.
+    """
+    providers = providers_for(device)
+    able = device in ("auto", "openvino") and precision != "fp32" and BFLOAT16 in capabilities()
+    if precision == "bf16" and not able:
+        raise DeviceUnavailable(
+            "precision bf16 needs AIPFACE_DEVICE=auto or openvino, pip install 'aipface-server[openvino]', and a "
+            "processor that computes bfloat16: set AIPFACE_PRECISION=auto"
+        )
+    candidates = [OPENVINO] if device == "openvino" else [_CPU, *([OPENVINO] if openvino_installed() else [])]
+    if device in ("auto", "openvino") and (able or len(candidates) > 1):
+        return MeasuredRuntimes(home / FILE, candidates, OPENVINO_BF16 if able else None, demanded=precision == "bf16")
+    return providers
 
 
 def chosen(store: Path) -> dict[str, int]:
@@ -96,26 +180,40 @@ def in_use(sessions: Iterable[Session]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(provider for session in sessions for provider in session.providers))
 
 
-def _compared(path: Path, candidates: Sequence[str], threads: int) -> dict[str, Any]:
-    """The winner, and the milliseconds of each; the first is what the others are judged by."""
-    sessions = {name: load_session(path, [name], threads) for name in candidates}
-    reference = sessions[candidates[0]]
+def compared(network: str, sessions: Mapping[str, Session]) -> Evidence:
+    """Time ``sessions`` of one network by turns, and compare their outputs with the first one's, which is taken."""
+    first, reference = next(iter(sessions.items()))
     probe = _probe(reference)
     expected = reference.run(probe)
-    refused = [
-        name for name, session in sessions.items() if _agreement(expected, session.run(probe)) < _LEAST_AGREEMENT
-    ]
-    best = dict.fromkeys(candidates, float("inf"))
-    for _ in range(_ROUNDS):
+    agreement = {name: round(_agreement(expected, session.run(probe)), 6) for name, session in sessions.items()}
+    best = dict.fromkeys(sessions, float("inf"))
+    begun = time.perf_counter()
+    for number in range(_MOST_ROUNDS):
+        if number >= _LEAST_ROUNDS and time.perf_counter() - begun > _SECONDS:
+            break
         for name, session in sessions.items():  # by turns, so that what disturbs one disturbs the other
             started = time.perf_counter()
             session.run(probe)
             best[name] = min(best[name], 1000 * (time.perf_counter() - started))
-    first, *others = candidates
-    fastest = min((name for name in others if name not in refused), key=best.__getitem__, default=first)
-    winner = fastest if best[fastest] * _LEAST_GAIN <= best[first] else first
-    milliseconds = {name: round(value, 2) for name, value in best.items()}
-    return {"runtime": winner, "milliseconds": milliseconds, "refused": refused}
+    return Evidence(network, first, {name: round(value, 2) for name, value in best.items()}, agreement)
+
+
+def _evidence(entry: Mapping[str, Any]) -> Evidence:
+    """Out of the store. Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``AttributeError`` when it is damaged."""
+    milliseconds, agreement = (
+        {str(name): float(value) for name, value in entry[key].items()} for key in ("milliseconds", "agreement")
+    )
+    if not milliseconds or milliseconds.keys() != agreement.keys():
+        raise ValueError("incomplete")
+    return Evidence(str(entry["network"]), str(entry["runtime"]), milliseconds, agreement)
+
+
+def _entry(evidence: Evidence) -> dict[str, Any]:
+    return {**asdict(evidence), "refused": evidence.refused}
+
+
+def _least_agreement(name: str) -> float:
+    return _LEAST_AGREEMENT_BF16 if name == OPENVINO_BF16 else _LEAST_AGREEMENT
 
 
 def _probe(session: Session) -> Array:
@@ -139,10 +237,14 @@ def _agreement(expected: Sequence[Array], answered: Sequence[Array]) -> float:
 
 
 def _machine() -> dict[str, str]:
-    """What a measurement holds for: processor and versions."""
+    """What a measurement holds for: processor and versions. One model name may stand for several generations."""
     model = platform.processor()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    openvino = version("openvino") if openvino_installed() else ""
-    return {"processor": model, "onnxruntime": version("onnxruntime"), "openvino": openvino}
+    return {
+        "processor": model,
+        "instructions": " ".join(instructions()),
+        "onnxruntime": version("onnxruntime"),
+        "openvino": version("openvino") if openvino_installed() else "",
+    }

@@ -21,7 +21,10 @@ Chosen by the caller, opaque to the models.
 """
 
 OPENVINO = "OpenVINO"
-"""The runtime of the package ``openvino`` itself; no execution provider, so it needs no other ONNX Runtime."""
+"""The runtime of the package ``openvino`` in 32 bits; no execution provider, so it needs no other ONNX Runtime."""
+
+OPENVINO_BF16 = "OpenVINO bf16"
+"""The same in bfloat16: half the bits, of which 8 are significant."""
 
 _ERRORS_ONLY = 3
 
@@ -33,8 +36,8 @@ class DeviceUnavailable(ServiceError):
 class Chooser(Protocol):
     """Knows what computes each network best; see ``service.inference.runtimes``."""
 
-    def providers(self, path: Path) -> Sequence[Provider]:
-        """For the network at ``path``."""
+    def providers(self, path: Path, *, bfloat16: bool = False) -> Sequence[Provider]:
+        """For the network at ``path``; ``bfloat16`` says that it keeps its accuracy in that precision."""
 
 
 Runtime = Sequence[Provider] | Chooser
@@ -108,17 +111,17 @@ class BoundSession(OnnxSession):
         return outputs
 
 
-def load_session(path: Path, runtime: Runtime, threads: int) -> Session:
+def load_session(path: Path, runtime: Runtime, threads: int, *, bfloat16: bool = False) -> Session:
     """Load the network at ``path``. Raises ``DeviceUnavailable`` where the provider that is asked for does not start.
 
     ``threads`` bounds the threads that one ``run`` uses. With many worker threads calling at once 1 is the fastest:
-    the work is then spread over requests and not within one.
+    the work is then spread over requests and not within one. ``bfloat16`` as in :class:`Chooser`.
     """
-    providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path)
-    if tuple(providers) == (OPENVINO,):
+    providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path, bfloat16=bfloat16)
+    if tuple(providers) in {(OPENVINO,), (OPENVINO_BF16,)}:
         from service.inference.openvino_session import OpenVinoSession  # noqa: PLC0415 (an extra, and slow to load)
 
-        return OpenVinoSession(path, threads)
+        return OpenVinoSession(path, threads, bfloat16=tuple(providers) == (OPENVINO_BF16,))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

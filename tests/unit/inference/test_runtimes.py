@@ -59,19 +59,21 @@ def test_measurement_is_remembered_with_its_evidence(network: Path, tmp_path: Pa
     assert store.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("damage", ["machine", "candidates", "text", "runtime"])
+@pytest.mark.parametrize("damage", ["machine", "networks", "text", "runtime", "evidence"])
 def test_measurement_of_something_else_is_not_believed(network: Path, tmp_path: Path, damage: str) -> None:
     store = tmp_path / FILE
     MeasuredRuntimes(store, [CPU]).providers(network)
     content = json.loads(store.read_text())
-    if damage == "runtime":
+    if damage in {"runtime", "evidence"}:
         for entry in content["networks"].values():
             entry["runtime"] = "abacus"
+            if damage == "evidence":
+                entry["agreement"] = {"abacus": "perfect"}
     else:
         content[damage] = "another"
     store.write_text("{" if damage == "text" else json.dumps(content))
     assert MeasuredRuntimes(store, [CPU]).providers(network) == [CPU]
-    assert json.loads(store.read_text())["candidates"] == [CPU]
+    assert chosen(store) == {CPU: 1}
 
 
 def test_home_that_cannot_be_written_costs_only_the_memory(network: Path, tmp_path: Path) -> None:

@@ -1,0 +1,245 @@
+"""Bfloat16 for recognition networks: offered where the processor and the accuracy allow it, judged by evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.bfloat16 import emulated, rounded
+from models.manifest import load_pack
+from service.inference import providers
+from service.inference.providers import (
+    BFLOAT16,
+    computes_bfloat16,
+    instructions,
+    openvino_advice,
+    openvino_capabilities,
+    openvino_installed,
+)
+from service.inference.runtimes import FILE, Evidence, MeasuredRuntimes, compared, runtime_for
+from service.inference.session import OPENVINO, OPENVINO_BF16, DeviceUnavailable, load_session
+from service.parts import load_models
+from service.settings import Settings
+from tests.unit.inference.small_graphs import linear_graph
+
+CPU = "CPUExecutionProvider"
+FP32 = [CPU, OPENVINO] if openvino_installed() else [CPU]
+ZEN_4 = "processor\t: 0\nflags\t\t: fpu smep smap avx2 avx512f avx512_bf16 avx512_vnni rdpid\n"
+ZEN_3 = "processor\t: 0\nflags\t\t: fpu smep smap avx2 fma rdpid\n"
+GRAVITON_3 = "processor\t: 0\nFeatures\t: fp asimd crc32 sve bf16 i8mm\n"
+
+
+def with_bfloat16() -> list[str]:
+    """What OpenVINO answers on a processor that computes it."""
+    return ["FP32", "INT8", "BIN", BFLOAT16, "EXPORT_IMPORT"]
+
+
+def without() -> list[str]:
+    """What it answers on one that does not."""
+    return ["FP32", "INT8", "BIN", "EXPORT_IMPORT"]
+
+
+def test_it_is_a_candidate_for_recognition_networks_alone(tmp_path: Path) -> None:
+    runtime = runtime_for("auto", tmp_path, capabilities=with_bfloat16)
+    assert isinstance(runtime, MeasuredRuntimes)
+    assert runtime.candidates() == tuple(FP32)
+    assert runtime.candidates(bfloat16=True) == (*FP32, OPENVINO_BF16)
+
+
+@pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
+def test_openvino_alone_chooses_between_its_precisions(tmp_path: Path) -> None:
+    runtime = runtime_for("openvino", tmp_path, capabilities=with_bfloat16)
+    assert isinstance(runtime, MeasuredRuntimes)
+    assert runtime.candidates(bfloat16=True) == (OPENVINO, OPENVINO_BF16)
+    assert runtime_for("openvino", tmp_path, capabilities=without) == [OPENVINO]
+
+
+@pytest.mark.parametrize(("precision", "capabilities"), [("fp32", with_bfloat16), ("auto", without), ("fp32", without)])
+def test_it_is_no_candidate_unless_wanted_and_possible(tmp_path: Path, precision: str, capabilities: Any) -> None:
+    runtime = runtime_for("auto", tmp_path, precision, capabilities=capabilities)
+    if isinstance(runtime, MeasuredRuntimes):
+        assert runtime.candidates(bfloat16=True) == tuple(FP32)
+    else:
+        assert runtime == [CPU]
+
+
+@pytest.mark.parametrize(("device", "capabilities"), [("auto", without), ("auto", list), ("cpu", with_bfloat16)])
+def test_asked_for_where_it_cannot_be_it_is_refused_with_the_way_out(
+    tmp_path: Path, device: str, capabilities: Any
+) -> None:
+    with pytest.raises(DeviceUnavailable, match=r"bf16 needs .*AIPFACE_PRECISION=auto"):
+        runtime_for(device, tmp_path, "bf16", capabilities=capabilities)
+
+
+def test_packs_that_were_not_measured_are_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, pack="buffalo_l", precision="bf16", offline=True)
+    with pytest.raises(DeviceUnavailable, match="not offered for the pack buffalo_l"):
+        load_models(settings)
+
+
+@pytest.mark.parametrize(
+    ("pack", "allowed"), [("core", True), ("extended", True), ("light", True), ("buffalo_l", False)]
+)
+def test_packs_say_whether_accuracy_holds(pack: str, allowed: bool) -> None:
+    assert load_pack(pack).embedder.bfloat16 is allowed
+
+
+@pytest.mark.parametrize(
+    ("runtime", "cosine", "winner"),
+    [
+        (OPENVINO_BF16, 0.9996, OPENVINO_BF16),
+        (OPENVINO_BF16, 0.99, CPU),
+        (OPENVINO_BF16, float("nan"), CPU),
+        (OPENVINO, 0.99999, OPENVINO),
+        (OPENVINO, 0.9996, CPU),
+    ],
+)
+def test_what_differs_too_much_does_not_win(runtime: str, cosine: float, winner: str) -> None:
+    evidence = Evidence("small", CPU, {CPU: 8.4, runtime: 3.6}, {CPU: 1.0, runtime: cosine})
+    assert evidence.winner == winner
+    assert evidence.refused == (() if winner == runtime else (runtime,))
+
+
+def test_noise_does_not_win() -> None:
+    assert Evidence("small", CPU, {CPU: 8.4, OPENVINO_BF16: 8.1}, {CPU: 1.0, OPENVINO_BF16: 1.0}).winner == CPU
+
+
+def test_networks_are_compared_by_what_they_answer(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(2).normal(size=(3 * 8 * 8, 16)).astype(np.float32)
+    plain = linear_graph(tmp_path / "plain.onnx", 1, 8, matrix)
+    other = linear_graph(tmp_path / "other.onnx", 1, 8, matrix + 2)
+    files = {CPU: plain, OPENVINO_BF16: emulated(plain, tmp_path / "rounded.onnx"), OPENVINO: other}
+    evidence = compared("small", {name: load_session(file, [CPU], 1) for name, file in files.items()})
+    assert evidence.agreement[CPU] == 1
+    assert 0.9999 < evidence.agreement[OPENVINO_BF16] <= 1
+    assert evidence.refused == (OPENVINO,)
+    assert all(value >= 0 for value in evidence.milliseconds.values())
+
+
+class Store:
+    """Evidence about one network, as an earlier start on this machine may have left it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.network = linear_graph(folder / "small.onnx", 1, 8, np.ones((3 * 8 * 8, 4), np.float32))
+        self.path = folder / FILE
+        MeasuredRuntimes(self.path, [CPU]).providers(self.network)
+
+    def entry(self) -> dict[str, Any]:
+        """What is told of the network."""
+        (entry,) = json.loads(self.path.read_text())["networks"].values()
+        assert isinstance(entry, dict)
+        return entry
+
+    def tell(self, **told: Mapping[str, float]) -> None:
+        """Change what is told of it."""
+        content = json.loads(self.path.read_text())
+        for entry in content["networks"].values():
+            entry.update(told)
+        self.path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_remembered_evidence_decides_without_a_new_measurement(store: Store) -> None:
+    store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
+    runtimes = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16)
+    assert runtimes.providers(store.network, bfloat16=True) == [OPENVINO_BF16]
+    assert store.entry()["runtime"] == OPENVINO_BF16
+    assert store.entry()["milliseconds"] == {CPU: 8.4, OPENVINO_BF16: 3.6}
+
+
+def test_a_network_that_may_not_be_reduced_is_measured_without_it(store: Store) -> None:
+    store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
+    assert MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16).providers(store.network) == [CPU]
+    assert set(store.entry()["milliseconds"]) == {CPU}
+
+
+def test_what_is_demanded_is_taken_though_it_be_slower(store: Store) -> None:
+    store.tell(milliseconds={CPU: 3.6, OPENVINO_BF16: 8.4}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
+    demanding = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16, demanded=True)
+    assert demanding.providers(store.network, bfloat16=True) == [OPENVINO_BF16]
+    free = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16)
+    assert free.providers(store.network, bfloat16=True) == [CPU]
+
+
+def test_what_is_demanded_and_differs_is_an_error(store: Store) -> None:
+    store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.97})
+    demanding = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16, demanded=True)
+    with pytest.raises(DeviceUnavailable, match=r"OpenVINO bf16 computes small too differently .*0\.97"):
+        demanding.providers(store.network, bfloat16=True)
+    free = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16)
+    assert free.providers(store.network, bfloat16=True) == [CPU]
+    assert store.entry()["refused"] == [OPENVINO_BF16]
+
+
+def test_another_generation_of_the_same_processor_measures_anew(store: Store) -> None:
+    content = json.loads(store.path.read_text())
+    content["machine"]["instructions"] += " avx1024"
+    for entry in content["networks"].values():
+        entry["milliseconds"] = {CPU: 4711.0}
+    store.path.write_text(json.dumps(content))
+    MeasuredRuntimes(store.path, [CPU]).providers(store.network)
+    assert store.entry()["milliseconds"][CPU] < 4711
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "able"),
+    [
+        (ZEN_4, ("avx2", "avx512_bf16", "avx512_vnni", "avx512f"), True),
+        (ZEN_3, ("avx2", "fma"), False),
+        (GRAVITON_3, ("asimd", "bf16", "i8mm", "sve"), True),
+        ("nothing of the kind\n", (), False),
+    ],
+)
+def test_instructions_are_those_that_kernels_are_chosen_by(
+    tmp_path: Path, text: str, expected: tuple[str, ...], able: bool
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(text)
+    assert instructions(file) == expected
+    assert computes_bfloat16(file) is able
+    assert bool(openvino_advice(file)) is (able and not openvino_installed())
+
+
+def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:
+    assert instructions(tmp_path / "absent") == ()
+
+
+def test_capabilities_are_asked_of_openvino() -> None:
+    assert ("FP32" in openvino_capabilities()) is providers.openvino_installed()
+
+
+@pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
+def test_openvino_computes_what_it_is_asked_for_or_nothing(model_dir: Path) -> None:
+    network = load_pack("core").files["fr_landmark"].path(model_dir)
+    if BFLOAT16 not in openvino_capabilities():
+        with pytest.raises(DeviceUnavailable, match="bf16"):
+            load_session(network, [OPENVINO_BF16], 1)
+        return
+    session = load_session(network, [OPENVINO_BF16], 1)
+    assert session.providers == (OPENVINO_BF16,)
+    both = compared("fr_landmark", {CPU: load_session(network, [CPU], 1), OPENVINO_BF16: session})
+    assert both.refused == ()
+
+
+def test_rounding_keeps_eight_significant_bits() -> None:
+    values = np.array([1, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-7, -3.14159265, 255, 257.5, 0], np.float32)
+    expected = np.array([1, 1, 1 + 2**-6, 1 + 2**-7, -3.140625, 255, 258, 0], np.float32)
+    np.testing.assert_array_equal(rounded(values), expected)
+
+
+def test_emulation_rounds_weights_and_activations(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    matrix = random.normal(size=(3 * 8 * 8, 16)).astype(np.float32)
+    batch = random.uniform(0, 255, (1, 3, 8, 8)).astype(np.float32)
+    plain = linear_graph(tmp_path / "plain.onnx", 1, 8, matrix)
+    (answered,) = load_session(emulated(plain, tmp_path / "rounded.onnx"), [CPU], 1).run(batch)
+    np.testing.assert_allclose(answered, rounded(batch).reshape(1, -1) @ rounded(matrix), rtol=1e-4)
