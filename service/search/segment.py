@@ -30,6 +30,7 @@ WORTH_CODING = 8
 USERS_LIMIT = 50
 """Short lists are measured for so many wanted users, and lengthened in proportion for more."""
 ROWS_PER_USER = 8
+FEW_USERS = 4096
 _BEHIND = np.arange(21)
 """Rows in which a user's faces are sought: the API lets a user have twenty; counting them first is slower."""
 BLOCK = 16_384
@@ -108,11 +109,7 @@ class Segment:
 
     def rows_of_users(self, user_pks: Keys) -> Rows:
         """All rows of different users in rising order that are not marked."""
-        firsts = np.searchsorted(self.user_pks, user_pks)
-        near = firsts[:, np.newaxis] + _BEHIND
-        theirs = self.user_pks.take(near, mode="clip") == user_pks[:, np.newaxis]
-        # At the end of the segment a row beyond it is taken for the last one.
-        rows: Rows = self._of_users(user_pks) if theirs[:, -1].any() else near[theirs & (near < len(self.user_pks))]
+        rows = self._beside(user_pks) if len(user_pks) <= FEW_USERS else self._of_users(user_pks)
         return rows[~self.removed[rows]] if self.removals else rows
 
     def list_length(self, limit: int) -> int:
@@ -197,6 +194,17 @@ class Segment:
     def _ask_by(self, codec: Codec) -> None:
         self.codec = codec
         self._coded = codec.asking(self._codes)
+
+    def _beside(self, users: Keys) -> Rows:
+        """As :meth:`_of_users`; users have few faces nearly always."""
+        firsts = np.searchsorted(self.user_pks, users)
+        near = firsts[:, np.newaxis] + _BEHIND
+        theirs = self.user_pks.take(near, mode="clip") == users[:, np.newaxis]
+        if theirs[:, -1].any():
+            return self._of_users(users)
+        # At the end of the segment a row beyond it is taken for the last one.
+        rows: Rows = near[theirs & (near < len(self.user_pks))]
+        return rows
 
     def _of_users(self, users: Keys) -> Rows:
         """All rows of ``users``, all different."""
