@@ -166,8 +166,9 @@ class FlatIndex:
         return self._now.faces
 
     def nbytes(self) -> int:
-        arrays = self._now.arrays
-        return arrays.face_pks.nbytes + arrays.user_pks.nbytes + arrays.removed.nbytes + arrays.embeddings.nbytes
+        arrays, count = self._now.arrays, self._now.count  # room that was never written to takes no memory
+        keys = arrays.face_pks.nbytes + arrays.user_pks.nbytes + arrays.removed.nbytes
+        return keys + arrays.embeddings[:count].nbytes
 
     # --- under the lock ---
 
