@@ -37,7 +37,7 @@ PIECE = 32
 SURE = 0.99
 """Cosine that a face reaches with itself only."""
 NEWCOMERS_TURN = 40
-ACROSS, QUICK_ACROSS = 100_000, 8_000
+ACROSS, QUICK_ACROSS = 100_000, 5_000
 """Faces of the part across processes: they have to be written to the database first."""
 REST_SECONDS = 600.0
 """So long maintenance may take to come to rest."""
@@ -287,14 +287,14 @@ def in_process(report: Report, chosen: argparse.Namespace) -> None:
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
     options = parser(__doc__)
-    options.add_argument("--faces", type=int, help="default: 1000000, with --quick 60000")
+    options.add_argument("--faces", type=int, help="default: 1000000, with --quick 40000")
     options.add_argument("--dimension", type=int, choices=DIMENSIONS, default=512)
     options.add_argument("--rate", type=float, default=2000.0, help="faces changed a second (default: 2000)")
-    options.add_argument("--seconds", type=float, help="of mixed reads and writes; default: 60, with --quick 8")
+    options.add_argument("--seconds", type=float, help="of mixed reads and writes; default: 60, with --quick 6")
     options.add_argument("--only", choices=("process", "processes"), help="one of the two parts")
     chosen = options.parse_args()
-    chosen.faces = chosen.faces or (60_000 if chosen.quick else 1_000_000)
-    chosen.seconds = chosen.seconds or (8.0 if chosen.quick else 60.0)
+    chosen.faces = chosen.faces or (40_000 if chosen.quick else 1_000_000)
+    chosen.seconds = chosen.seconds or (6.0 if chosen.quick else 60.0)
     faiss.omp_set_num_threads(1)
     sys.setswitchinterval(SWITCH_SECONDS)  # as in the server
     report = Report("churn", chosen.json)

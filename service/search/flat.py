@@ -22,6 +22,10 @@ from service.values import Embedding, Embeddings
 
 FIRST_CAPACITY = 8
 GROWTH = 1.5
+LARGE = 1024
+ROOM = 24_576
+"""An index of more than :data:`LARGE` rows has room for so many at once, as many as a group has before it is coded: to
+copy them takes much fresh memory, whose pages cost up to half a second on a virtual machine. Unused room costs none."""
 MARKED_SHARE = 0.25
 """Share of marked rows at which they are cleared away: a scan then takes a third more time than it would have to."""
 MARKED_FLOOR = 256
@@ -79,7 +83,7 @@ class FlatIndex:
 
     def __init__(self, dimension: int, expected: int = 0) -> None:
         self._dimension = dimension
-        self._now = _Moment(_Arrays(dimension, max(FIRST_CAPACITY, expected)))
+        self._now = _Moment(_Arrays(dimension, _room(expected)))
         self._places: dict[int, int] = {}
         self._faces: dict[int, tuple[int, ...]] = {}
         self._lock = threading.Lock()
@@ -166,8 +170,9 @@ class FlatIndex:
         return self._now.faces
 
     def nbytes(self) -> int:
-        arrays = self._now.arrays
-        return arrays.face_pks.nbytes + arrays.user_pks.nbytes + arrays.removed.nbytes + arrays.embeddings.nbytes
+        arrays, count = self._now.arrays, self._now.count  # room that was never written to takes no memory
+        keys = arrays.face_pks.nbytes + arrays.user_pks.nbytes + arrays.removed.nbytes
+        return keys + arrays.embeddings[:count].nbytes
 
     # --- under the lock ---
 
@@ -179,7 +184,7 @@ class FlatIndex:
     def _make_room(self, more: int) -> None:
         capacity = len(self._now.arrays.face_pks)
         if self._now.count + more > capacity:
-            self._copy(max(len(self._places) + more, int(GROWTH * capacity)))
+            self._copy(_room(max(len(self._places) + more, int(GROWTH * capacity))))
 
     def _mark(self, face_pks: Iterable[int]) -> None:
         places = [self._places.pop(face_pk) for face_pk in face_pks]
@@ -188,7 +193,7 @@ class FlatIndex:
         self._now = replace(self._now, version=version)
         marked = self._now.count - len(self._places)
         if marked > max(MARKED_FLOOR, MARKED_SHARE * self._now.count):
-            self._copy(max(FIRST_CAPACITY, int(GROWTH * len(self._places))))
+            self._copy(_room(int(GROWTH * len(self._places))))
 
     def _copy(self, capacity: int) -> None:
         """Move the rows that are there into new arrays, in their order."""
@@ -199,3 +204,8 @@ class FlatIndex:
         if len(self._places) < count:
             self._places = {face_pk: place for place, face_pk in enumerate(old.face_pks[kept].tolist())}
         self._now = _Moment(new, len(self._places), self._now.version)
+
+
+def _room(rows: int) -> int:
+    """How many rows to make room for where ``rows`` are wanted."""
+    return max(rows, ROOM if rows > LARGE else FIRST_CAPACITY)
