@@ -106,6 +106,8 @@ def _read_png(data: bytes) -> Header:
     orientation = UPRIGHT
     for kind, content in _png_chunks(data):
         if kind == b"IHDR":
+            if width:  # a decoder begins with the first
+                raise HeaderError("a PNG with two headers")
             width, height = struct.unpack_from(">II", content)
         elif kind == b"eXIf":
             orientation = _exif_orientation(content)
@@ -184,13 +186,17 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 # --- TIFF and EXIF, which is a TIFF inside ---------------------------------------------------------------------------
 
-_WIDTH, _LENGTH, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 274, 322, 323
+_WIDTH, _LENGTH, _BITS, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 258, 274, 322, 323
+_SIZES = frozenset({_WIDTH, _LENGTH, _BITS, _TILE_WIDTH, _TILE_LENGTH})
 _SHORT, _LONG = 3, 4
 _MOST_ENTRIES = 1000
+_MOST_BITS = 16
 
 
 def _read_tiff(data: bytes) -> Header:
     tags = _tiff_tags(data)
+    if tags.get(_BITS, 1) > _MOST_BITS:  # nobody could tell their range, and they take eight times the memory
+        raise HeaderError(f"samples of {tags[_BITS]} bits are not read")
     # Decoders allocate a whole tile even where it is larger than the picture.
     width = max(tags.get(_WIDTH, 0), tags.get(_TILE_WIDTH, 0))
     height = max(tags.get(_LENGTH, 0), tags.get(_TILE_LENGTH, 0))
@@ -198,18 +204,29 @@ def _read_tiff(data: bytes) -> Header:
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:
-    """First value of every SHORT or LONG tag of the first directory."""
+    """First value of every SHORT or LONG tag of the first directory.
+
+    A decoder may believe the first of two entries, or read types that are not read here: a size is told once and
+    plainly, or it is a lie.
+    """
     order = "<" if data[:2] == b"II" else ">"
     (place,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, place)
-    tags = {}
-    for index in range(min(count, _MOST_ENTRIES)):
+    if count > _MOST_ENTRIES:
+        raise HeaderError("the TIFF has too many tags")
+    tags: dict[int, int] = {}
+    for index in range(count):
         entry = place + 2 + 12 * index
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
-        if kind == _SHORT:
-            (tags[tag],) = struct.unpack_from(order + "H", data, entry + 8)
-        elif kind == _LONG:
-            (tags[tag],) = struct.unpack_from(order + "I", data, entry + 8)
+        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+        if tag in _SIZES and (tag in tags or kind not in (_SHORT, _LONG) or (number != 1 and tag != _BITS)):
+            raise HeaderError("the TIFF does not tell its size plainly")
+        if kind not in (_SHORT, _LONG):
+            continue
+        value = entry + 8
+        if number * (2 if kind == _SHORT else 4) > 4:  # it lies elsewhere
+            (value,) = struct.unpack_from(order + "I", data, value)
+        if tag in _SIZES or value == entry + 8:
+            (tags[tag],) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), data, value)
     return tags
 
 
@@ -219,7 +236,7 @@ def _exif_orientation(block: bytes) -> int:
         return UPRIGHT
     try:
         return _valid_orientation(_tiff_tags(block))
-    except struct.error:
+    except (struct.error, HeaderError):
         return UPRIGHT
 
 

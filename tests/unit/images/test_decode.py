@@ -208,6 +208,45 @@ def test_tiff_with_a_huge_tile_is_a_bomb_too() -> None:
         decode_picture(content)
 
 
+def tiff_of(entries: list[tuple[int, int, int, int]], size: int) -> bytes:
+    """A gray TIFF of one strip of ``size`` x ``size`` zeros, with some (tag, type, number, value) in front."""
+    rows = zlib.compress(bytes(size * size))
+    whole = [*entries, (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 512), (277, 3, 1, 1), (278, 4, 1, size)]
+    whole = sorted([*whole, (279, 4, 1, len(rows))], key=lambda entry: entry[0])
+    lines = b"".join(struct.pack("<HHII", *entry) for entry in whole)
+    return (struct.pack("<2sHIH", b"II", 42, 8, len(whole)) + lines).ljust(512, b"\0") + rows
+
+
+PLAIN_SIZE = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8)]
+LIES = {
+    "width told twice, the first is believed": [*PLAIN_SIZE, (256, 4, 1, 8)],
+    "height told twice": [*PLAIN_SIZE, (257, 4, 1, 8)],
+    "width of a type that we do not read": [(256, 9, 1, 64), *PLAIN_SIZE[1:]],
+    "width as a list": [(256, 3, 2, 64), *PLAIN_SIZE[1:]],
+    "tile told twice": [*PLAIN_SIZE, (322, 4, 1, 60_000), (322, 4, 1, 16)],
+    "bits told twice": [*PLAIN_SIZE, (258, 3, 1, 64)],
+    "samples of 64 bits": [*PLAIN_SIZE[:2], (258, 3, 1, 64)],
+    "samples of 64 bits, listed elsewhere": [*PLAIN_SIZE[:2], (258, 4, 3, 0)],
+    "more tags than anybody reads": [*PLAIN_SIZE, *[(40_000 + number, 3, 1, 0) for number in range(1000)]],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_tiff_tells_its_size_once_and_plainly(lie: str) -> None:
+    """Else a decoder could be made to believe another size than the one that was checked."""
+    assert decode_picture(tiff_of(PLAIN_SIZE, 64)).shape == (64, 64, 3)
+    with pytest.raises(HeaderError):
+        read_header(tiff_of(LIES[lie], 64))
+
+
+def test_a_png_has_one_header() -> None:
+    large, small = png_of_size(60_000, 60_000), png_of_size(8, 8)
+    header = slice(8, 33)  # the chunk IHDR
+    for content in (large[:33] + small[header] + large[33:], large[:-12] + small[header] + large[-12:]):
+        with pytest.raises(HeaderError):
+            read_header(content)
+
+
 def test_jpeg_of_endless_scans_is_refused() -> None:
     with pytest.raises(PictureUnreadable, match="scans"):
         decode_picture(saved(PHOTO, "JPEG") + b"\xff\xda" * 200)
