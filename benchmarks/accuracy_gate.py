@@ -5,8 +5,7 @@ over the folds and the share of genuine pairs accepted at a false accept rate of
 lose no more than 0.1 points. A gallery may be enrolled by one and searched by the other, so mixed pairs are judged as
 well, one side by each; and thresholds are shared, so that all are judged at those of 32 bits too.
 
-    python -m benchmarks.accuracy_gate --device openvino [--quick] [--json] [--lfw FOLDER --pairs FILE]
-    python -m benchmarks.accuracy_gate --precision bf16 [...]
+    python -m benchmarks.accuracy_gate --judge openvino bf16 [--quick] [--json] [--lfw FOLDER --pairs FILE]
 
 ``bf16`` concerns the recognisers alone. Where OpenVINO cannot compute it on this processor it is emulated
 (``benchmarks/bfloat16.py``), and the figures say so.
@@ -17,9 +16,11 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +30,6 @@ from benchmarks.accuracy import (
     Scores,
     accuracy_by_fold,
     best_threshold,
-    embed_all,
     read_pairs,
     tar_at_far,
 )
@@ -38,9 +38,10 @@ from benchmarks.harness import Report, parser, skip, weights
 from models.manifest import PackManifest, load_pack
 from service.calibration.scores import ScoreTable
 from service.inference.engine import Engine
-from service.inference.providers import BFLOAT16, DEVICES, PRECISIONS, openvino_capabilities, providers_for
+from service.inference.providers import BFLOAT16, DEVICES, openvino_capabilities, providers_for
 from service.inference.runtimes import runtime_for
 from service.inference.session import DeviceUnavailable
+from service.settings import available_cpus
 from service.values import Embeddings
 from tests.fixtures.places import SHARED
 
@@ -59,6 +60,7 @@ LEAST_ACCEPTED = 100
 
 QUICK_PAIRS = 150
 REFERENCE = "fp32"
+BF16 = "bf16"
 
 
 @dataclass(frozen=True)
@@ -104,34 +106,37 @@ def compared(first: Embeddings, second: Embeddings, pictures: Pictures) -> Compa
     return Compared(pairs, cosines, pictures.people[rows] == pictures.people[columns])
 
 
-def embeddings_by(engine: Engine, paths: Sequence[Path]) -> Embeddings:
-    """A row for every path; without a face: zeros, at cosine 0 to everything."""
-    found, kept = embed_all(engine, paths)
-    rows = np.zeros((len(paths), found.shape[1]), np.float32)
-    rows[kept] = found
+def embeddings_by(finder: Engine, engines: Mapping[str, Engine], paths: Sequence[Path]) -> dict[str, Embeddings]:
+    """By each of ``engines`` a row for every path; without a face: zeros, at cosine 0 to everything.
+
+    Faces are found by ``finder``.
+    """
+    rows = {name: np.zeros((len(paths), engine.dimension), np.float32) for name, engine in engines.items()}
+
+    def embed(number: int) -> None:
+        pixels = np.asarray(cv2.imread(str(paths[number]), cv2.IMREAD_COLOR), np.uint8)
+        for face in finder.detect(pixels, 1):
+            crop = finder.align(pixels, face.points)
+            for name, engine in engines.items():
+                rows[name][number] = engine.embed([crop])[0]
+
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        list(pool.map(embed, range(len(paths))))
     return rows
 
 
-def judged_engine(
-    pack: PackManifest, files: Mapping[str, Path], device: str, precision: str, folder: Path
-) -> tuple[Engine, str]:
-    """The engine to be judged, and how it computes. Files that it needs besides are made in ``folder``.
-
-    Raises ``DeviceUnavailable``.
-    """
-    if precision != "bf16":
-        return Engine(pack, files, providers_for(device)), device
+def bfloat16_engine(pack: PackManifest, files: Mapping[str, Path], folder: Path) -> tuple[str, Engine]:
+    """How it is computed here, and an engine that does. What it needs besides ``files`` is made in ``folder``."""
     judged = replace(pack, embedder=replace(pack.embedder, bfloat16=True))
     if BFLOAT16 in openvino_capabilities():
-        engine = Engine(judged, files, runtime_for("openvino", folder, precision))
-        return engine, f"bf16 by {', '.join(engine.providers)}"
+        return "bf16", Engine(judged, files, runtime_for("openvino", folder, "bf16"))
     names = {part.file for part in pack.embedder.parts}
     rounded = {name: emulated(files[name], folder / f"{name}.onnx") for name in names}
-    return Engine(pack, {**files, **rounded}, providers_for("cpu")), "bf16 emulated"
+    return "bf16 emulated", Engine(pack, {**files, **rounded}, providers_for("cpu"))
 
 
 def judge(report: Report, pack: PackManifest, pictures: Pictures, by: Mapping[str, Embeddings]) -> None:
-    """Figures of each kind of pairs, and the checks; the first of ``by`` is the reference."""
+    """Figures of each kind of pairs, and the checks; the first of the two in ``by`` is the reference."""
     reference, judged = by
     kinds = {
         reference: (reference, reference),
@@ -178,30 +183,35 @@ def judge(report: Report, pack: PackManifest, pictures: Pictures, by: Mapping[st
 def main() -> int:
     """Compare; exit status 0 when the gate is passed, or when there is nothing to compare on."""
     options = parser(__doc__)
-    options.add_argument("--device", choices=DEVICES, default="openvino", help="the runtime to judge")
-    options.add_argument("--precision", choices=PRECISIONS[1:], default="fp32", help="the precision to judge")
+    options.add_argument("--judge", nargs="+", choices=(*DEVICES, BF16), default=["openvino"], help="what to judge")
     options.add_argument("--lfw", type=Path, default=SHARED / "data" / "lfw-dev", help="folder of people's folders")
     options.add_argument("--pairs", type=Path, default=SHARED / "data" / "lfw-dev-pairs.txt", help="the standard pairs")
     chosen = options.parse_args()
     report = Report("accuracy_gate", chosen.json)
     if not chosen.lfw.is_dir() or not chosen.pairs.is_file():
         return skip(report, "Labeled Faces in the Wild is not here; see benchmarks/accuracy.py")
+    devices = [name for name in chosen.judge if name != BF16]
+    pack, files = load_pack(chosen.pack), weights(chosen.pack)
+    try:
+        engines = {name: Engine(pack, files, providers_for(name)) for name in devices}
+    except DeviceUnavailable as error:
+        return skip(report, str(error))
     pairs = read_pairs(chosen.pairs, chosen.lfw)
     if chosen.quick:
         pairs = pairs[:: max(1, len(pairs) // QUICK_PAIRS)][:QUICK_PAIRS]
     pictures = Pictures.of(pairs)
-    pack, files = load_pack(chosen.pack), weights(chosen.pack)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            engine, name = judged_engine(pack, files, chosen.device, chosen.precision, Path(folder))
-        except DeviceUnavailable as error:
-            return skip(report, str(error))
-        by = {
-            REFERENCE: embeddings_by(Engine(pack, files, providers_for("cpu")), pictures.paths),
-            name: embeddings_by(engine, pictures.paths),
-        }
     report.figure("pictures", len(pictures.paths))
-    judge(report, pack, pictures, by)
+    reference = Engine(pack, files, providers_for("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        both = {REFERENCE: reference}
+        if BF16 in chosen.judge:
+            name, engine = bfloat16_engine(pack, files, Path(folder))
+            both[name] = engine
+        rows = embeddings_by(reference, both, pictures.paths)
+    for name, engine in engines.items():
+        rows |= embeddings_by(engine, {name: engine}, pictures.paths)
+    for name in list(rows)[1:]:
+        judge(report, pack, pictures, {REFERENCE: rows[REFERENCE], name: rows[name]})
     return report.close()
 
 

@@ -5,7 +5,8 @@
 
 Every peer lives in an environment of its own below the folder, made by ``install`` (2.5 GB, most of it TensorFlow) and
 runs as a process of its own with its default options. They take turns with our pipeline (decoding, detection,
-alignment, embedding by both recognisers, in ``--threads`` threads). Told are pictures a second, and the processor time
+alignment, embedding by both recognisers, in ``--threads`` threads, by the runtime that measured fastest of those in
+this environment: with the extra ``openvino`` that may be another). Told are pictures a second, and the processor time
 of a picture, which other jobs on the machine disturb less.
 """
 
@@ -30,6 +31,9 @@ from benchmarks.harness import Report, parser, skip, weights
 from benchmarks.throughput import Bench, bare, camera_pictures
 from models.manifest import PackManifest, load_pack
 from service.inference.engine import Engine
+from service.inference.providers import DEVICES
+from service.inference.runtimes import runtime_for
+from service.inference.session import Runtime
 from service.search.flat import FlatIndex
 from service.settings import available_cpus
 from tests.fixtures.pictures import fetch_pictures
@@ -116,11 +120,11 @@ def measured(peer: Peer, folder: Path, pictures: Path, models: Path, seconds: fl
     return answer
 
 
-def with_sface_alone(bench: Bench, pack: PackManifest, files: dict[str, Path]) -> Bench:
+def with_sface_alone(bench: Bench, pack: PackManifest, files: dict[str, Path], runtime: Runtime) -> Bench:
     """Our pipeline with no other recogniser than DeepFace has here."""
     part = next(part for part in pack.embedder.parts if part.file == "sface")
     embedder = replace(pack.embedder, parts=(part,), projection=None, dimension=part.dimension)
-    engine = Engine(replace(pack, embedder=embedder), files, ["CPUExecutionProvider"])
+    engine = Engine(replace(pack, embedder=embedder), files, runtime)
     return replace(bench, engine=engine, gallery=FlatIndex(engine.dimension))
 
 
@@ -166,6 +170,7 @@ def main() -> int:
     options.add_argument("action", nargs="?", choices=("install", "run"), default="run")
     options.add_argument("--folder", type=Path, default=FETCHED / "peers", help="where the environments lie")
     options.add_argument("--threads", type=int, default=available_cpus(), help="our threads (default: CPUs)")
+    options.add_argument("--device", choices=DEVICES, default="auto", help="what computes ours, as AIPFACE_DEVICE")
     chosen = options.parse_args()
     folder = chosen.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,11 +185,13 @@ def main() -> int:
     files = weights(chosen.pack)
     deepface_home(folder, files)
     pack = load_pack(chosen.pack)
-    engine = Engine(pack, files, ["CPUExecutionProvider"])
+    runtime = runtime_for(chosen.device, folder)
+    engine = Engine(pack, files, runtime)
+    report.figure("our runtimes", ", ".join(engine.providers))
     seconds, rounds = (4.0, 1) if chosen.quick else (15.0, 3)
     pictures = camera_pictures(fetch_pictures())
     bench = Bench(engine, pictures, FlatIndex(engine.dimension), chosen.threads, seconds)
-    benches = {OURS: bench, SFACE_ALONE: with_sface_alone(bench, pack, files)}
+    benches = {OURS: bench, SFACE_ALONE: with_sface_alone(bench, pack, files, runtime)}
     compare(report, benches, peers, folder, files["yunet"].parent, rounds)
     return report.close()
 
