@@ -24,7 +24,8 @@ def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """``values`` rounded to the nearest bfloat16, ties to even, as float32; finite numbers only."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return (nearest & np.uint32(0xFFFF0000)).view(np.float32)
+    kept: NDArray[np.float32] = (nearest & np.uint32(0xFFFF0000)).view(np.float32)
+    return kept
 
 
 def emulated(network: Path, made: Path) -> Path:

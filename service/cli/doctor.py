@@ -80,17 +80,17 @@ def _runtime(settings: Settings) -> Check:
     import onnxruntime
 
     from service.inference.providers import openvino_advice, openvino_installed
-    from service.inference.runtimes import FILE, chosen, runtime_for
+    from service.inference.runtimes import FILE, MeasuredRuntimes, chosen, runtime_for
     from service.inference.session import DeviceUnavailable
 
     available = [*onnxruntime.get_available_providers(), *(["OpenVINO"] if openvino_installed() else [])]
     found = f"ONNX Runtime {onnxruntime.__version__}, {', '.join(available)}; device = {settings.device}"
     found += f", precision = {settings.precision}"
     try:
-        runtime_for(settings.device, settings.home, settings.precision)
+        runtime = runtime_for(settings.device, settings.home, settings.precision)
     except DeviceUnavailable as error:
         return Check("runtime", ok=False, found=found, mend=str(error))
-    measured = chosen(settings.home / FILE) if settings.device in ("auto", "openvino") else {}
+    measured = chosen(settings.home / FILE) if isinstance(runtime, MeasuredRuntimes) else {}
     told = ", ".join(f"{count} networks by {runtime}" for runtime, count in measured.items())
     advice = openvino_advice() if settings.device == "auto" and settings.precision != "fp32" else ""
     parts = [found, f"measured: {told}" if told else "", advice]
