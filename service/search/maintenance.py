@@ -15,7 +15,7 @@ import faiss
 logger = logging.getLogger(__name__)
 
 NICENESS = 4
-"""Linux gives such a thread 0.4 times the time of one that searches. Less (7, 10) was too little: a thread that waits
+"""Linux gives such a thread 0.4 times the time of one that searches. Much less (7, 10) did harm: a thread that waits
 long for a processor keeps what it holds meanwhile, the interpreter or the process' memory map, from all others."""
 
 
