@@ -290,11 +290,11 @@ def main() -> int:
     options.add_argument("--faces", type=int, help="default: 1000000, with --quick 40000")
     options.add_argument("--dimension", type=int, choices=DIMENSIONS, default=512)
     options.add_argument("--rate", type=float, default=2000.0, help="faces changed a second (default: 2000)")
-    options.add_argument("--seconds", type=float, help="of mixed reads and writes; default: 60, with --quick 6")
+    options.add_argument("--seconds", type=float, help="of mixed reads and writes; default: 60, with --quick 5")
     options.add_argument("--only", choices=("process", "processes"), help="one of the two parts")
     chosen = options.parse_args()
     chosen.faces = chosen.faces or (40_000 if chosen.quick else 1_000_000)
-    chosen.seconds = chosen.seconds or (6.0 if chosen.quick else 60.0)
+    chosen.seconds = chosen.seconds or (5.0 if chosen.quick else 60.0)
     faiss.omp_set_num_threads(1)
     sys.setswitchinterval(SWITCH_SECONDS)  # as in the server
     report = Report("churn", chosen.json)
