@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -114,19 +115,24 @@ def test_kills_of_the_database(server: Server, ledger: Ledger, long: bool, figur
     )
 
 
+def send(family: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Signal those that are left: workers come and go."""
+    for process in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
 def test_a_database_that_stands_still(server: Server, ledger: Ledger, long: bool, figures: Figures) -> None:
     """Stopped amid its work, like a virtual machine that moves: late answers or code 2, then all is well."""
     pause = 45.0 if long else 3.0
     family = [postgres(server.home.folder), *postgres(server.home.folder).children()]
     with ledger.writing():
         ledger.await_acknowledgements(10)
-        for process in family:
-            os.kill(process.pid, signal.SIGSTOP)
+        send(family, signal.SIGSTOP)
         try:
             time.sleep(pause)
         finally:
-            for process in reversed(family):
-                os.kill(process.pid, signal.SIGCONT)
+            send(reversed(family), signal.SIGCONT)
         seconds = await_readiness(ledger.caller)
         ledger.await_acknowledgements(3)
     ledger.audit(server.home.folder)
