@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -19,6 +21,9 @@ pytest_plugins = [
 ]
 
 forget_settings()
+
+# FAISS's threads wait for each other actively, which on a busy machine takes many times the time of the work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine fails no test: nothing timed is asserted.
 settings.register_profile("untimed", deadline=None)
