@@ -22,6 +22,7 @@ import psutil
 
 from benchmarks.harness import Client, Report, Running, encoded, parser, picture_parameters, running_server
 from service.storage import postmaster
+from tests.fixtures.lived import Watch
 from tests.fixtures.pictures import Pictures, fetch_pictures
 
 PICTURES = ("obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png", "sample1.jpg")
@@ -37,6 +38,8 @@ MOST_SLOWER = 2.0
 SLACK = 3
 """Descriptors, threads and connections by which counts may differ from moment to moment."""
 
+BUSY, ATTEMPTS = 2, 5
+"""Where the machine stood still so long that the server gave a request up, it is made again."""
 EXPECTED = frozenset({0, 222203})
 """Codes that the load earns; its one mistake, a picture that is none, is made on purpose."""
 
@@ -61,7 +64,7 @@ class Load:
     seconds: float
     began: float = field(default_factory=time.monotonic)
     times: list[tuple[float, float]] = field(default_factory=list)
-    """End, seconds from the beginning, and duration of each request."""
+    """End, seconds from the beginning, and duration of each request, as far as the machine did not stand still."""
     codes: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -92,9 +95,13 @@ class Load:
             self._call(client, "faceset/user/delete", {"group_id": GROUP, "user_id": oldest})
 
     def _call(self, client: Client, name: str, content: dict[str, object]) -> None:
-        started = time.monotonic()
-        code = int(client.call(name, encoded(content))["error_code"])
-        self.times.append((self.elapsed(), time.monotonic() - started))
+        code = BUSY
+        for _ in range(ATTEMPTS):
+            watch = Watch()
+            code = int(client.call(name, encoded(content))["error_code"])
+            if code != BUSY or not watch.stood_still():
+                break
+        self.times.append((self.elapsed(), watch.seconds()))
         self.codes[code] += 1
 
 
