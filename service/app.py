@@ -72,7 +72,7 @@ from service.recognition.video import VerifyVideo
 from service.search.protocol import FaceSearch
 from service.storage.engine import Database
 from service.storage.models import LibraryModel
-from service.upkeep import Upkeep
+from service.upkeep import Retention, Upkeep
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -200,7 +200,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         generations.start()
         stack.callback(admin.audit.stop)
         admin.audit.start()
-        upkeep = Upkeep(admin.database, risk_limits(settings), admin.audit)
+        upkeep = Upkeep(admin.database, risk_limits(settings), admin.audit, retention=_retention(settings))
         stack.callback(upkeep.stop)
         upkeep.start()
         stack.callback(admin.quotas.stop)
@@ -353,3 +353,8 @@ def _compose(shared: _Shared, generations: Generations) -> Service:
             Failures(THROTTLE_SECONDS, shared=failures, key=secret),
         ),
     )
+
+
+def _retention(settings: Settings) -> Retention:
+    crops = timedelta(days=settings.crop_days) if settings.crop_days else None
+    return Retention(feedback=timedelta(days=settings.feedback_days), crops=crops)

@@ -251,8 +251,8 @@ class TraceSettings(BaseModel):
     )
 
 
-class AuditSettings(BaseModel):
-    """What is written into the audit log, and for how long."""
+class RetentionSettings(BaseModel):
+    """What is written into the audit log, and how long things are kept that have no shorter time of their own."""
 
     audit_reads: bool = Field(
         default=True,
@@ -264,3 +264,13 @@ class AuditSettings(BaseModel):
     audit_days: int = Field(
         default=365, ge=0, le=36_600, description="Days that entries of the audit log are kept; 0 keeps them for ever."
     )
+    crop_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_600,
+        description=(
+            "Days after enrolment that a face's crop is kept; 0 keeps it as long as the face. Without its crop a face is "
+            "found as before, but another model cannot embed it."
+        ),
+    )
+    feedback_days: int = Field(default=180, ge=1, le=36_600, description="Days that feedback on answers is kept.")

@@ -20,9 +20,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from service.setting_groups import (
     AccessSettings,
-    AuditSettings,
     CaptureSettings,
     IdentitySettings,
+    RetentionSettings,
     SealingSettings,
     SearchSettings,
     TraceSettings,
@@ -84,7 +84,7 @@ class Settings(
     VideoSettings,
     IdentitySettings,
     TraceSettings,
-    AuditSettings,
+    RetentionSettings,
     BaseSettings,
 ):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""

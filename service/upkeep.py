@@ -1,4 +1,4 @@
-"""A thread that keeps house: expired tokens, sessions, uploads, nonces, keys; old changes, feedback, captures."""
+"""Keeps house: expired tokens, sessions, uploads, nonces, keys; old changes, feedback, crops, captures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 
 from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
 from service.library.audit import AuditTrail
-from service.library.feedback import RETENTION
 from service.storage.engine import Database
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 5.0
 TOKENS_PER_ROUND = 5_000
 FEEDBACK_PER_ROUND = 5_000
+CROPS_AT_ONCE = 1_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
@@ -55,6 +57,15 @@ class Calendar:
         return abs(self._clock() - self._passed() - self._ahead) > JUMP_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept that lose their worth with age."""
+
+    feedback: timedelta = timedelta(days=180)
+    crops: timedelta | None = None
+    """After enrolment; ``None`` keeps a crop as long as its face."""
+
+
 class Upkeep:
     """Runs every ``ROUND_SECONDS``; a round that fails is logged and tried again, it never ends the thread."""
 
@@ -64,9 +75,11 @@ class Upkeep:
         limits: RiskLimits,
         audit: AuditTrail | None = None,
         *,
+        retention: Retention | None = None,
         calendar: Calendar | None = None,
     ) -> None:
         """``limits`` say how long captures are remembered; without a date nothing is deleted for its age of days."""
+        self._retention = retention or Retention()
         self._database = database
         self._limits = limits
         self._audit = audit
@@ -98,7 +111,7 @@ class Upkeep:
                 self._attempt(self.purge_old)
 
     def purge_old(self) -> None:
-        """Delete audit entries and feedback that have been kept long enough, unless the clock was set meanwhile.
+        """Delete audit entries, feedback and crops that have been kept long enough, unless the clock was set meanwhile.
 
         A clock that jumps ahead by a year would delete a year's entries, and no clock brings them back.
         """
@@ -108,6 +121,7 @@ class Upkeep:
             )
             return
         self._forget_feedback()
+        self._forget_crops()
         self._purge_audit()
 
     def _attempt(self, work: Callable[[], None]) -> None:
@@ -149,7 +163,15 @@ class Upkeep:
 
     def _forget_feedback(self) -> None:
         with self._database.admin() as work:
-            work.feedback.purge(RETENTION, FEEDBACK_PER_ROUND)
+            work.feedback.purge(self._retention.feedback, FEEDBACK_PER_ROUND)
+
+    def _forget_crops(self) -> None:
+        if self._retention.crops is None:
+            return
+        forgotten = CROPS_AT_ONCE
+        while forgotten == CROPS_AT_ONCE and not self._stopping.is_set():
+            with self._database.admin() as work:
+                forgotten = work.erasing.crops(self._retention.crops, CROPS_AT_ONCE)
 
     def _purge_audit(self) -> None:
         if self._audit is not None:

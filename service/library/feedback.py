@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from service.storage.engine import Database
 from service.storage.feedback import StoredFeedback
@@ -11,9 +10,6 @@ from service.values import App
 
 ITEMS_KEPT = 10_000
 """Of each app; the oldest give way."""
-
-RETENTION = timedelta(days=180)
-"""After that the upkeep deletes an item."""
 
 
 class Feedback:

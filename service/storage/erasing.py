@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
 
@@ -12,6 +13,13 @@ from service.storage.tables import capture_devices, capture_people, face_tokens,
 _NAMING = sa.text("""
     DELETE FROM feedback WHERE app_pk = :app_pk
       AND jsonb_path_exists(content, '$.** ? (@ == $name)', jsonb_build_object('name', CAST(:name AS text)))
+""")
+
+_CROPS = sa.text("""
+    UPDATE faces SET portrait = NULL WHERE pk = ANY (ARRAY(
+        SELECT pk FROM faces WHERE portrait IS NOT NULL AND created < now() - CAST(:age AS interval) LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ))
 """)
 
 
@@ -53,6 +61,10 @@ class EraseWriter:
     def remembered(self, app_pk: int) -> int:
         """Forget every remembered face of an app; returns how many."""
         return self._execution.run(face_tokens.delete().where(face_tokens.c.app_pk == app_pk)).rowcount
+
+    def crops(self, age: timedelta, limit: int) -> int:
+        """Forget the crops of at most ``limit`` faces enrolled longer ago than ``age``; returns how many."""
+        return self._execution.run(_CROPS, {"age": age, "limit": limit}).rowcount
 
     def uploads(self, app_pk: int) -> int:
         """Delete the files kept for an app; returns how many."""
