@@ -269,8 +269,8 @@ class RetentionSettings(BaseModel):
         ge=0,
         le=36_600,
         description=(
-            "Days after enrolment that a face's crop is kept; 0 keeps it as long as the face. Without its crop a face is "
-            "found as before, but another model cannot embed it."
+            "Days after enrolment that a face's crop is kept; 0 keeps it as long as the face. Without its crop a face "
+            "is found as before, but another model cannot embed it."
         ),
     )
     feedback_days: int = Field(default=180, ge=1, le=36_600, description="Days that feedback on answers is kept.")
