@@ -168,7 +168,11 @@ def judge(report: Report, pack: PackManifest, pictures: Pictures, by: Mapping[st
     agreement = agreement[np.any(by[reference] != 0, axis=1)]
     report.figure(
         "cosine of the two embeddings of a face",
-        {"median": float(np.median(agreement)), "1 %": float(np.quantile(agreement, 0.01)), "least": float(agreement.min())},
+        {
+            "median": float(np.median(agreement)),
+            "1 %": float(np.quantile(agreement, 0.01)),
+            "least": float(agreement.min()),
+        },
     )
     for kind in list(kinds)[1:]:
         for name, value in results[kind].items():
