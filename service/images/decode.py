@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from service.errors import PictureUnreadable
 from service.images.headers import UPRIGHT, Format, Header, HeaderError, read_header
 from service.metrics import measured
+from service.once import once
 from service.values import Image
 
 DEFAULT_PIXEL_LIMIT = 50_000_000
@@ -67,7 +67,7 @@ class Picture:
             raise PictureUnreadable(f"{header.width}x{header.height} pixels are more than {pixel_limit}")
         self._data = data
 
-    @cached_property
+    @once
     def full(self) -> Image:
         """Every pixel."""
         header = self._header
@@ -82,7 +82,7 @@ class Picture:
         orientation = UPRIGHT if header.format is Format.TIFF else header.orientation
         return np.ascontiguousarray(turn_upright(colour, orientation))
 
-    @cached_property
+    @once
     def sketch(self) -> Sketch | None:
         """A large JPEG by a half, a quarter or an eighth, its longer side not below ``LEAST_SKETCH`` pixels.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from service.inference.landmark_map import landmarks_4, landmarks_150, refined_p
 from service.inference.lenses import lens_measures
 from service.inference.mesh import LEFT_EYE, RIGHT_EYE, Floats, Mesh, MeshModel, Network, load_canonical, square
 from service.inference.session import Runtime, load_session
+from service.once import once
 from service.values import Angles, Face, Image, Points
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
@@ -118,29 +118,29 @@ class FaceReader:
 
     # --- shared work --------------------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def mesh(self) -> Mesh:
         """The face's 468-point mesh."""
         return self._models.mesh.fit(self._image, self._face.box, geometry.eye_line_roll(self._face.points))
 
-    @cached_property
+    @once
     def eyes(self) -> tuple[Eye, Eye]:
         """Lids and irises of the subject's right eye, then of the left one."""
         return self._models.eyes.find(self._image, self.mesh)
 
-    @cached_property
+    @once
     def _look(self) -> tuple[float, Floats]:
         """At k 1.2, from ``faceres``: probability of male, and the 1024-d embedding that several heads share."""
         gender, _, embedding = self._models.faceres.run(_rgb(self.crop(_FACERES_K, _FACERES_SIDE)))
         return float(gender.ravel()[0]), embedding[0]
 
-    @cached_property
+    @once
     def _age_and_gender(self) -> tuple[float, float]:
         """At k 1.0, from face-api: age in years, probability of male."""
         age, gender = self._models.age_gender.run(_rgb(self.crop(_AGE_K, _AGE_SIDE)))
         return float(age.ravel()[0]), float(gender[0, 0])
 
-    @cached_property
+    @once
     def _emotions(self) -> Floats:
         """Probabilities in the order of ``EMOTIONS``."""
         probabilities: Floats = self._models.expression.run(_rgb(self.crop(_EMOTION_K, _EMOTION_SIDE)))[0][0]
@@ -172,7 +172,7 @@ class FaceReader:
         """Head pose from the mesh, degrees."""
         return self.mesh.angles
 
-    @cached_property
+    @once
     def landmarks(self) -> Points:
         """``(150, 2)`` in the order of ``landmark_names.NAMES_150``; the first 72 are ``landmark72``."""
         return landmarks_150(self.mesh, self.eyes)
@@ -188,7 +188,7 @@ class FaceReader:
         height, width = self._image.shape[:2]
         return label_map(refined_points(self.mesh, self.eyes), height, width)
 
-    @cached_property
+    @once
     def face_shape(self) -> Typed:
         """One of ``SHAPES``."""
         measures = shape_measures(self.mesh.points, load_canonical())
@@ -201,7 +201,7 @@ class FaceReader:
         """Years, never below zero."""
         return max(0.0, self._age_and_gender[0])
 
-    @cached_property
+    @once
     def gender(self) -> Typed:
         """``male`` or ``female``, from the mean of two networks' log-odds: it errs less than either."""
         male = _sigmoid((_logit(self._look[0]) + _logit(self._age_and_gender[1])) / 2)
@@ -212,7 +212,7 @@ class FaceReader:
         """One of ``EMOTIONS``."""
         return _best(EMOTIONS, self._emotions)
 
-    @cached_property
+    @once
     def expression(self) -> Typed:
         """``none``, ``smile`` or ``laugh``: the emotion network tells smiling, the open mouth tells laughing."""
         happy = float(self._emotions[_HAPPY])
@@ -234,7 +234,7 @@ class FaceReader:
         """0..100, a percentile among ordinary photographs."""
         return self._models.heads.beauty.percentile(self._look[1])
 
-    @cached_property
+    @once
     def glasses(self) -> Typed:
         """One of ``GLASSES``: a second head decides for sunglasses, the first one tells common glasses from none."""
         heads = self._models.heads
@@ -242,7 +242,7 @@ class FaceReader:
         clear = softmax(self._glasses_logits[: GLASSES.index("sun")])
         return _best(GLASSES, np.append(clear * (1 - sun), sun))
 
-    @cached_property
+    @once
     def _glasses_logits(self) -> Floats:
         """Logits in the order of ``GLASSES``."""
         return self._models.heads.glasses.values(self._look[1])
@@ -253,22 +253,22 @@ class FaceReader:
         logits = self._glasses_logits
         return np.append(logits[1:] - logits[0], lens_measures(self._image, self.mesh)).astype(np.float32)
 
-    @cached_property
+    @once
     def mask(self) -> Typed:
         """``"1"`` with a mask on, ``"0"`` without."""
         return _best(("0", "1"), self._models.heads.mask.probabilities(self._look[1]))
 
-    @cached_property
+    @once
     def face_type(self) -> Typed:
         """``human`` or ``cartoon``."""
         return _best(("human", "cartoon"), self._models.heads.cartoon.probabilities(self._look[1]))
 
-    @cached_property
+    @once
     def spoofing(self) -> float:
         """0..1: how much the face looks like one made by a generative network. A hint, no verdict."""
         return float(self._models.heads.synthetic.probabilities(self.embedding(_SYNTHETIC_K))[1])
 
-    @cached_property
+    @once
     def eye_status(self) -> EyeStatus:
         """Openness of each eye from the eye network and from the lids' contours."""
         right = self._openness(RIGHT_EYE, self.eyes[0])

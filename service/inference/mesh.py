@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib import resources
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.inference import geometry
 from service.inference.geometry import Box, Transform
+from service.once import once
 from service.values import Angles, Image, Points
 
 Floats = NDArray[np.float32]
@@ -66,19 +67,19 @@ class Mesh:
         """``(468, 2)`` x, y in pixels of the picture."""
         return self.points[:, :2]
 
-    @cached_property
+    @once
     def box(self) -> Box:
         """The tight upright box around the points; crops of attribute models are multiples of it."""
         low, high = self.flat.min(axis=0), self.flat.max(axis=0)
         return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
 
-    @cached_property
+    @once
     def eye_line(self) -> float:
         """Degrees (clockwise positive) of the line from the subject's right eye to the left one."""
         right, left = self.flat[list(RIGHT_EYE)].mean(axis=0), self.flat[list(LEFT_EYE)].mean(axis=0)
         return math.degrees(math.atan2(float(left[1] - right[1]), float(left[0] - right[0])))
 
-    @cached_property
+    @once
     def angles(self) -> Angles:
         """Head pose in degrees, signs as in ``service.values``."""
         return pose(self.points, load_canonical())

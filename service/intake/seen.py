@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Protocol
 
 import cv2
@@ -15,6 +14,7 @@ from service.inference.geometry import enlarged
 from service.inference.quality import completeness
 from service.intake.controls import Controls
 from service.intake.report import FaceReport, Look, Reporter
+from service.once import once
 from service.values import Angles, Embedding, Embeddings, Face, FaceField, Image, Location, Points, StoredFace
 
 PORTRAIT_JPEG_QUALITY = 95
@@ -90,12 +90,12 @@ class SeenFace:
             report = replace(report, landmarks=moved)
         self.report = report
 
-    @cached_property
+    @once
     def embedding(self) -> Embedding:
         """``(dimension,)`` float32 of unit length. Runs the embedder unless the token store had the embedding."""
         return self._origin.embedding()
 
-    @cached_property
+    @once
     def stored(self) -> StoredFace:
         """What the token store and the library keep of this face."""
         return self._origin.stored(self.token)
