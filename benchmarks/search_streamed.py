@@ -23,10 +23,9 @@ import numpy as np
 
 from benchmarks.gallery import DIMENSIONS, Gallery, Statistics
 from benchmarks.harness import Report, parser
-from benchmarks.search import BLOCK, FACES_EACH, HARD_BAND, HARD_POORNESS, LIMIT, exactly, latency
-from service.search.protocol import Candidate
+from benchmarks.search import BLOCK, FACES_EACH, HARD_BAND, HARD_POORNESS, LIMIT, latency, recalls
 from service.search.tiered import TieredIndex
-from service.values import Embedding, Embeddings
+from service.values import Embeddings
 
 PEOPLE_AT_ONCE = 100_000
 PROBE_TURN, MATE_TURN = 1000, 2000
@@ -137,22 +136,6 @@ def lost(index: TieredIndex, mates: Probes, threshold: float) -> tuple[int, int,
     return asked, hard, missing
 
 
-def recall(index: TieredIndex, probes: Embeddings, least: float) -> tuple[float, float, int]:
-    """Share of probes with the right best user, share of the best 50 users found, and scores that differ."""
-    first, shares, differing = 0, [], 0
-    for probe in probes:
-        expected, found = exactly(index, probe, LIMIT, least), _found(index, probe, least)
-        both = [one for one in expected if one.user_pk in found]
-        differing += sum(found[one.user_pk] != one for one in both)
-        first += not expected or next(iter(found), None) == expected[0].user_pk
-        shares.append(len(both) / len(expected) if expected else 1.0)
-    return first / len(probes), float(np.mean(shares)), differing
-
-
-def _found(index: TieredIndex, probe: Embedding, least: float) -> dict[int, Candidate]:
-    return {one.user_pk: one for one in index.search(probe, LIMIT, least)}
-
-
 def measure(report: Report, filled: Filled, statistics: Statistics, total: int) -> None:
     """Everything about the filled index."""
     index, rows, threshold = filled.index, filled.probes.rows(), statistics.threshold
@@ -175,7 +158,7 @@ def measure(report: Report, filled: Filled, statistics: Statistics, total: int) 
     one = latency(lambda n: index.search_user(rows[n], filled.probes.people[n]), len(rows))
     report.figure("one user, ms", one)
     for name, least in (("score 80", threshold), ("any score", -2.0)):
-        best, share, differing = recall(index, rows[:CHECKED], least)
+        best, share, differing = recalls(index, rows[:CHECKED], least)
         report.figure(f"recall, {name}", {"@1": round(best, 4), "@50": round(share, 4)})
         report.at_least(f"recall@1, {name}", best, RECALL_1)
         report.at_least(f"recall@50, {name}", share, RECALL_50)
