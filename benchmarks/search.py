@@ -140,11 +140,20 @@ def recalls(index: TieredIndex, probes: Embeddings, least: float) -> tuple[float
     return first / len(probes), share / max(asked, 1), int(differing)
 
 
+def is_lost(index: TieredIndex, person: int, own: Candidate, probe: NDArray[np.float32], threshold: float) -> bool:
+    """Whether a person whose own best face reaches the threshold is not among the users found.
+
+    Not lost is who is no better than the last of a full list.
+    """
+    found = index.search(probe, LIMIT, threshold)
+    full = len(found) == LIMIT and found[-1].similarity >= own.similarity
+    return not full and all(one.user_pk != person for one in found)
+
+
 def lost_mates(index: TieredIndex, task: Task, count: int) -> tuple[int, int, int]:
     """Mated probes whose own best face reaches the threshold: how many, how many just so, how many were lost.
 
-    Half of them are as poor as measured, half are poorer, so that many just reach it. A person is lost who is not among
-    the users found though no worse than the last of them, or though there is room.
+    Half of them are as poor as measured, half are poorer, so that many just reach it.
     """
     threshold = task.statistics.threshold
     asked = hard = lost = turn = 0
@@ -156,11 +165,9 @@ def lost_mates(index: TieredIndex, task: Task, count: int) -> tuple[int, int, in
             own = index.search_user(probe, person)
             if own is None or own.similarity < threshold:
                 continue
-            found = index.search(probe, LIMIT, threshold)
-            full = len(found) == LIMIT and found[-1].similarity >= own.similarity
             asked += 1
             hard += own.similarity < threshold + HARD_BAND
-            lost += not full and all(one.user_pk != person for one in found)
+            lost += is_lost(index, person, own, probe, threshold)
     return asked, hard, lost
 
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 5.0
 TOKENS_PER_ROUND = 5_000
 FEEDBACK_PER_ROUND = 5_000
-CROPS_AT_ONCE = 1_000
+CROPS_AT_ONCE = 5_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
@@ -168,10 +168,10 @@ class Upkeep:
     def _forget_crops(self) -> None:
         if self._retention.crops is None:
             return
-        forgotten = CROPS_AT_ONCE
-        while forgotten == CROPS_AT_ONCE and not self._stopping.is_set():
+        last: int | None = 0
+        while last is not None and not self._stopping.is_set():
             with self._database.admin() as work:
-                forgotten = work.erasing.crops(self._retention.crops, CROPS_AT_ONCE)
+                last = work.erasing.crops(self._retention.crops, last, CROPS_AT_ONCE)
 
     def _purge_audit(self) -> None:
         if self._audit is not None:

@@ -16,10 +16,13 @@ _NAMING = sa.text("""
 """)
 
 _CROPS = sa.text("""
-    UPDATE faces SET portrait = NULL WHERE pk = ANY (ARRAY(
-        SELECT pk FROM faces WHERE portrait IS NOT NULL AND created < now() - CAST(:age AS interval) LIMIT :limit
-        FOR UPDATE SKIP LOCKED
-    ))
+    WITH looked_at AS (
+        SELECT pk, portrait IS NOT NULL AND created < now() - CAST(:age AS interval) AS old
+        FROM faces WHERE pk > :after ORDER BY pk LIMIT :limit
+    ), forgotten AS (
+        UPDATE faces SET portrait = NULL WHERE pk IN (SELECT pk FROM looked_at WHERE old)
+    )
+    SELECT max(pk) FROM looked_at
 """)
 
 
@@ -62,9 +65,14 @@ class EraseWriter:
         """Forget every remembered face of an app; returns how many."""
         return self._execution.run(face_tokens.delete().where(face_tokens.c.app_pk == app_pk)).rowcount
 
-    def crops(self, age: timedelta, limit: int) -> int:
-        """Forget the crops of at most ``limit`` faces enrolled longer ago than ``age``; returns how many."""
-        return self._execution.run(_CROPS, {"age": age, "limit": limit}).rowcount
+    def crops(self, age: timedelta, after: int, limit: int) -> int | None:
+        """Look at ``limit`` faces behind the number ``after``, and forget crops enrolled longer ago than ``age``.
+
+        Returns the last one's number, to go on from; ``None`` behind the last face. No statement reads the whole table,
+        which in a large library takes longer than statements may.
+        """
+        found: int | None = self._execution.run(_CROPS, {"age": age, "after": after, "limit": limit}).scalar_one()
+        return found
 
     def uploads(self, app_pk: int) -> int:
         """Delete the files kept for an app; returns how many."""

@@ -32,6 +32,10 @@ def test_crops_go_after_their_days_and_their_faces_stay(database: Database, data
     Upkeep(database, limits).purge_old()
     assert crops() == [True] * 5
     with database.admin() as upkeep:
-        assert upkeep.erasing.crops(timedelta(days=30), limit=2) == 2
+        last = upkeep.erasing.crops(timedelta(days=30), 0, limit=2)
+        assert last is not None
+    assert crops() == [False] * 2 + [True] * 3
+    with database.admin() as upkeep:
+        assert upkeep.erasing.crops(timedelta(days=30), 10**12, limit=2) is None
     Upkeep(database, limits, retention=Retention(crops=timedelta(days=30))).purge_old()
     assert crops() == [False] * 3 + [True] * 2
