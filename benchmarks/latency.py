@@ -272,7 +272,7 @@ def main() -> int:
     engine = Engine(load_pack(chosen.pack), weights(chosen.pack), ["CPUExecutionProvider"])
     engine.warm_up()
     pictures = fetch_pictures()
-    seconds, rounds = (3.0, 30) if chosen.quick else (20.0, 200)
+    seconds, rounds = (2.0, 24) if chosen.quick else (20.0, 200)
     bench = Bench(engine, camera_pictures(pictures), FlatIndex(engine.dimension), chosen.threads, seconds)
     stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 6))
     with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:

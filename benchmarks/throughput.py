@@ -239,7 +239,7 @@ def main() -> int:
         camera_pictures(fetch_pictures()),
         FlatIndex(engine.dimension),
         chosen.threads,
-        seconds=6.0 if chosen.quick else 45.0,
+        seconds=3.0 if chosen.quick else 45.0,
     )
     report.figure("threads", chosen.threads)
     with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:

@@ -27,7 +27,11 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 _INFO = ("aipface_service", "Version, pack, model, execution provider and search backend, as labels; always 1.")
 _GAUGES: tuple[tuple[str, str, Callable[[State], float | None]], ...] = (
-    ("aipface_admission_working", "Requests that hold a permit to compute.", lambda state: state.working),
+    (
+        "aipface_admission_working",
+        "Permits to compute in use: by requests, and by threads that help one of them.",
+        lambda state: state.working,
+    ),
     ("aipface_admission_waiting", "Requests that wait for a permit.", lambda state: state.waiting),
     ("aipface_admission_permits", "Permits there are (`inference_threads`).", lambda state: state.permits),
     ("aipface_admission_queue_limit", "Requests that may wait (`queue_limit`).", lambda state: state.queue_limit),

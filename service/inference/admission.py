@@ -6,11 +6,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from service import deadline
 from service.errors import DeadlineExceeded, Overloaded
+from service.inference import beside
 from service.metrics import REFUSED, observe_stage
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
@@ -41,6 +43,7 @@ class Admission:
         self._lock = threading.Lock()
         self._inside = 0
         self._queue: list[threading.Event] = []
+        self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
 
     @property
     def inside(self) -> int:
@@ -62,15 +65,32 @@ class Admission:
         """Hold a permit for the block; waits for one, or raises :class:`Overloaded` when the queue is full.
 
         Raises :class:`Abandoned` when the turn comes and the caller has left, and :class:`DeadlineExceeded` when it
-        does not come in time.
+        does not come in time. What the block offers ``beside`` itself may take further permits while nobody waits.
         """
         started = time.perf_counter()
         self._enter()
         observe_stage("wait", time.perf_counter() - started)
         try:
-            yield
+            with beside.helped(self, self._helpers):
+                yield
         finally:
-            self._leave()
+            self.give_back()
+
+    def borrow(self) -> bool:
+        """Take a permit that nobody waits for; ``False`` when there is none."""
+        with self._lock:
+            free = self._inside < self.permits
+            self._inside += free
+            return free
+
+    def give_back(self) -> None:
+        """Return a permit: it goes to the first in line."""
+        with self._lock:
+            if self._queue:
+                # The permit passes straight to the first in line, so that nobody can overtake.
+                self._queue.pop(0).set()
+            else:
+                self._inside -= 1
 
     def _enter(self) -> None:
         with self._lock:
@@ -95,19 +115,11 @@ class Admission:
         try:
             gone = left is not None and left()
         except BaseException:
-            self._leave()
+            self.give_back()
             raise
         if gone:
-            self._leave()
+            self.give_back()
             raise Abandoned
-
-    def _leave(self) -> None:
-        with self._lock:
-            if self._queue:
-                # The permit passes straight to the first in line, so that nobody can overtake.
-                self._queue.pop(0).set()
-            else:
-                self._inside -= 1
 
     def _give_up(self, turn: threading.Event) -> None:
         """A waiting caller was interrupted: step out of the line, or hand on the permit that came meanwhile."""
@@ -115,4 +127,4 @@ class Admission:
             if turn in self._queue:
                 self._queue.remove(turn)
                 return
-        self._leave()
+        self.give_back()

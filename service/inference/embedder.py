@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from models.manifest import EmbedderSpec
+from models.specs import EmbedderPart
+from service.inference import beside
 from service.inference.geometry import CROP_SIDE
 from service.inference.preprocessing import planes
 from service.inference.session import Array, Session
@@ -38,9 +41,14 @@ class Embedder:
         return np.concatenate([self._embed(batch) for batch in batches])
 
     def _embed(self, crops: Sequence[Image]) -> Embeddings:
-        outputs = [unit_rows(session.run(planes(crops, part))[0]) * part.weight for session, part in self._parts]
+        outputs = beside.together([partial(_part, session, part, crops) for session, part in self._parts])
         fused = unit_rows(np.concatenate(outputs, axis=1))
         return fused if self._projection is None else unit_rows(fused @ self._projection)
+
+
+def _part(session: Session, part: EmbedderPart, crops: Sequence[Image]) -> Array:
+    """What one network contributes: ``(n, part.dimension)``, rows as long as its weight."""
+    return np.asarray(unit_rows(session.run(planes(crops, part))[0]) * part.weight, dtype=np.float32)
 
 
 def load_projection(path: Path) -> Array:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from service.inference import beside
 from service.inference.detector import Detection, Detector
 from service.inference.geometry import Transform, apply, compose, inverse, shift
 from service.inference.orientation import Effort, LevelFace, Leveller
@@ -166,15 +168,19 @@ class FaceFinder:
 
     def _candidates(self, pyramid: Pyramid, look: float, views: Sequence[View]) -> list[Detection]:
         """What the detector answers to every view, in pixels of the picture, most confident first."""
-        found = []
+        works = []
         for view in views:
             canvas, way = view.take(pyramid, look)
             back = inverse(way)
-            for left, top, tile in tiles(canvas):
-                from_tile = compose(back, shift(left, top))
-                found += [_moved(detection, from_tile) for detection in self._detector.detect(tile)]
+            works += [
+                partial(self._of_tile, tile, compose(back, shift(left, top))) for left, top, tile in tiles(canvas)
+            ]
+        found = [detection for detections in beside.together(works) for detection in detections]
         found.sort(key=lambda detection: (-detection.confidence, detection.box))
         return found[:_MOST_CANDIDATES]
+
+    def _of_tile(self, tile: Image, from_tile: Transform) -> list[Detection]:
+        return [_moved(detection, from_tile) for detection in self._detector.detect(tile)]
 
 
 def _moved(detection: Detection, transform: Transform) -> Detection:

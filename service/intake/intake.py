@@ -15,6 +15,7 @@ from service.access.keys import Keyring
 from service.errors import FaceNotFound, FaceTokenNotFound, ServiceUnavailable
 from service.images.decode import Picture, decode_picture
 from service.images.inline import decode_base64
+from service.inference import beside
 from service.inference.geometry import enlarged, same_place
 from service.inference.picture_kinds import ALTERED, prepare
 from service.intake import seen
@@ -61,6 +62,11 @@ class _Ask:
     controls: Controls
     skip_failing: bool
     order: FaceOrder
+
+    @property
+    def examines(self) -> bool:
+        """Whether anything is to be computed of a face besides where it is."""
+        return self.embed or bool(self.fields) or self.controls.any
 
     @property
     def candidates(self) -> int:
@@ -145,9 +151,13 @@ class Intake:
 
     def _look(self, app: App, data: bytes, kind: PictureType, ask: _Ask) -> list[SeenFace]:
         picture = Picture(data, self._max_picture_pixels)
-        faces = self._examined(self._found(app, data, picture, kind, ask), ask)
+        candidates = self._found(app, data, picture, kind, ask)
+        mine = 0 if ask.examines else 1  # portraits that this thread can make at once, with nothing else to do
+        portraits = {face.token: beside.offer(face.make_stored) for face in candidates[mine : ask.limit]}
+        faces = self._examined(candidates, ask)
         for face in faces:
-            _ = face.stored
+            portrait = portraits.get(face.token)
+            face.stored = face.make_stored() if portrait is None else portrait.take()
         return faces
 
     def _found(self, app: App, data: bytes, picture: Picture, kind: PictureType, ask: _Ask) -> list[SeenFace]:

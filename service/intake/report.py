@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service.calibration.liveness import LivenessTable
 from service.errors import FaceRejected
+from service.inference import beside
 from service.inference.analyst import Analyst
 from service.inference.attributes import EyeStatus, FaceReader, Typed
 from service.inference.quality import Quality
@@ -79,10 +80,12 @@ class Reporter:
         """
         quality = liveness = None
         reader = self._analyst.reader(look.image, look.face)
+        wants_liveness = controls.liveness is not Control.NONE or FaceField.LIVENESS in fields
+        live = beside.offer(lambda: self._alive(look)) if wants_liveness else None
         if controls.quality is not Control.NONE or FaceField.QUALITY in fields:
             quality = self._quality(look)
-        if controls.liveness is not Control.NONE or FaceField.LIVENESS in fields:
-            liveness = self._liveness.score(self._analyst.liveness(look.image, look.face, self._liveness.names))
+        if live is not None:
+            liveness = live.take()
         try:
             if quality is not None:
                 check_quality(controls.quality, quality, look.face.location, look.face.angles)
@@ -98,6 +101,9 @@ class Reporter:
             liveness=liveness if FaceField.LIVENESS in fields else None,
         )
 
+    def _alive(self, look: Look) -> float:
+        return self._liveness.score(self._analyst.liveness(look.image, look.face, self._liveness.names))
+
     def _quality(self, look: Look) -> Quality:
         quality = self._analyst.quality(look.image, look.face)
         return quality if look.complete is None else replace(quality, completeness=int(look.complete))
@@ -107,6 +113,10 @@ def _read(reader: FaceReader, fields: frozenset[FaceField]) -> FaceReport:
     def asked(*names: FaceField) -> bool:
         return not fields.isdisjoint(names)
 
+    spoofing = None
+    if asked(FaceField.SPOOFING):
+        _ = reader.mesh  # all that this look shares with the others
+        spoofing = beside.offer(lambda: reader.spoofing)
     return FaceReport(
         age=reader.age if asked(FaceField.AGE) else None,
         beauty=reader.beauty if asked(FaceField.BEAUTY) else None,
@@ -118,8 +128,8 @@ def _read(reader: FaceReader, fields: frozenset[FaceField]) -> FaceReport:
         face_type=reader.face_type if asked(FaceField.FACE_TYPE) else None,
         mask=reader.mask if asked(FaceField.MASK) else None,
         eye_status=reader.eye_status if asked(FaceField.EYE_STATUS) else None,
-        spoofing=reader.spoofing if asked(FaceField.SPOOFING) else None,
         landmarks=reader.landmarks if asked(FaceField.LANDMARK, FaceField.LANDMARK72, FaceField.LANDMARK150) else None,
         parsing=reader.parsing if asked(FaceField.PARSING) else None,
         angles=reader.angles if asked(*_OF_THE_MESH) else None,
+        spoofing=None if spoofing is None else spoofing.take(),
     )

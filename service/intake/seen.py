@@ -98,6 +98,10 @@ class SeenFace:
     @once
     def stored(self) -> StoredFace:
         """What the token store and the library keep of this face."""
+        return self.make_stored()
+
+    def make_stored(self) -> StoredFace:
+        """The same, made anew: what any thread may do beside whatever else is asked of the face."""
         return self._origin.stored(self.token)
 
     @property

@@ -157,16 +157,18 @@ class Database:
             pool_recycle=RECYCLE_SECONDS,
             connect_args=connect_arguments(),
             hide_parameters=True,  # they are names, pictures and embeddings, and an error's text may reach a log
+            # What most requests use, so that their connections need not be switched to it and back.
+            isolation_level="AUTOCOMMIT",
         )
         self._limits = tuple(f"{int(1000 * seconds)}ms" for seconds in (statement_seconds, lock_seconds))
         sa.event.listen(self._engine, "connect", self._limit_waiting)
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._transactions = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     @contextlib.contextmanager
     def read(self, app_pk: int | None = None) -> Iterator[Reader]:
         """Queries, without a transaction: on one app's rows, nothing else can be seen, or (``None``) on all."""
         act = guard.all_apps if app_pk is None else guard.OneApp(app_pk)
-        with translated(), contextlib.closing(Execution(self._autocommit, act)) as execution:
+        with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Reader(execution, self.sealing)
 
     @contextlib.contextmanager
@@ -175,7 +177,7 @@ class Database:
 
         Raises :class:`AppUnavailable` when the app has been deleted.
         """
-        with translated(), contextlib.closing(Execution(self._engine)) as execution:
+        with translated(), contextlib.closing(Execution(self._transactions)) as execution:
             recording = Recording(execution, app_pk)
             work = UnitOfWork(execution, recording, self.sealing)
             yield work
@@ -190,7 +192,7 @@ class Database:
     def admin(self) -> Iterator[Administration]:
         """Change apps or face tokens: committed at the end of the block, undone when it raises."""
         act = guard.all_apps_within_transaction
-        with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
+        with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
             yield Administration(execution, self._audit_key, self.sealing)
             deadline.check()
             execution.commit()
@@ -199,7 +201,7 @@ class Database:
     def standstill(self) -> Iterator[Standstill]:
         """Hold up the writers of all apps, for moving the library: committed at the end, undone when it raises."""
         act = guard.all_apps_within_transaction
-        with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
+        with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
             yield Standstill(execution, self.sealing.enrolled)
             execution.commit()
 
@@ -214,19 +216,19 @@ class Database:
     @contextlib.contextmanager
     def remembering(self, app_pk: int) -> Iterator[TokenWriter]:
         """Change an app's face tokens without a transaction: each statement stands alone and costs a round trip."""
-        with translated(), contextlib.closing(Execution(self._autocommit, guard.OneApp(app_pk))) as execution:
+        with translated(), contextlib.closing(Execution(self._engine, guard.OneApp(app_pk))) as execution:
             yield TokenWriter(execution, self.sealing.remembered)
 
     @contextlib.contextmanager
     def metering(self) -> Iterator[QuotaWriter]:
         """Take from quotas and count without a transaction: each statement stands alone, and costs one round trip."""
-        with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
+        with translated(), contextlib.closing(Execution(self._engine, guard.all_apps)) as execution:
             yield QuotaWriter(execution)
 
     @contextlib.contextmanager
     def attempts(self) -> Iterator[AttemptWriter]:
         """Count failed log-ins without a transaction: each statement stands alone, and costs one round trip."""
-        with translated(), contextlib.closing(Execution(self._autocommit, guard.all_apps)) as execution:
+        with translated(), contextlib.closing(Execution(self._engine, guard.all_apps)) as execution:
             yield AttemptWriter(execution)
 
     @contextlib.contextmanager
@@ -242,7 +244,7 @@ class Database:
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        with translated(), contextlib.closing(Execution(self._autocommit)) as execution:
+        with translated(), contextlib.closing(Execution(self._engine)) as execution:
             execution.run(sa.text("SELECT 1"))
 
     def close(self) -> None:

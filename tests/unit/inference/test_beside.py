@@ -1,0 +1,160 @@
+"""Parts of one request's work beside each other, under real threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from service import deadline
+from service.inference import beside
+from service.inference.admission import Admission
+
+SECONDS = 30.0
+"""For what has to happen soon."""
+
+
+def here() -> int:
+    """The thread that works."""
+    return threading.get_ident()
+
+
+def test_a_free_permit_lends_a_second_thread() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def other() -> tuple[int, int]:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return here(), admission.inside
+
+    with admission.permit():
+        part = beside.offer(other)
+        assert begun.wait(SECONDS)
+        assert admission.inside == 2
+        go_on.set()
+        thread, inside = part.take()
+    assert thread != here()
+    assert inside == 2
+
+
+def test_the_borrowed_permit_comes_back() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    for _ in range(200):
+        with admission.permit():
+            assert beside.together([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
+    returned = threading.Event()
+    with ThreadPoolExecutor(1) as pool:  # the helper gives back a moment after its last part is done
+        pool.submit(lambda: [None for _ in iter(lambda: admission.inside, 0)]).add_done_callback(
+            lambda _: returned.set()
+        )
+        assert returned.wait(SECONDS)
+
+
+@pytest.mark.parametrize("permits", [1, 2])
+def test_without_a_free_permit_everything_is_done_here_in_order(permits: int) -> None:
+    admission = Admission(permits, queue_limit=0)
+    order: list[int] = []
+
+    def work(number: int) -> int:
+        order.append(number)
+        return here()
+
+    taken = [admission.borrow() for _ in range(permits - 1)]
+    assert all(taken)
+    with admission.permit():
+        assert set(beside.together([partial(work, number) for number in range(4)])) == {here()}
+    assert order == [0, 1, 2, 3]
+
+
+def test_outside_a_permit_everything_is_done_here() -> None:
+    assert beside.together([here, here]) == [here()] * 2
+
+
+def test_never_more_threads_than_permits() -> None:
+    admission = Admission(permits=3, queue_limit=100)
+    lock = threading.Lock()
+    working, most = 0, 0
+
+    def work() -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        threading.Event().wait(0.001)
+        with lock:
+            working -= 1
+
+    def request() -> None:
+        with admission.permit():
+            beside.together([work] * 4)
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(request) for _ in range(40)]:
+            future.result()
+    assert most <= 3
+
+
+def test_who_helps_has_no_helper() -> None:
+    admission = Admission(permits=8, queue_limit=0)
+
+    def nested() -> list[int]:
+        return beside.together([here, here, here])
+
+    with admission.permit():
+        part = beside.offer(nested)
+        assert len(set(part.take())) == 1
+
+
+def test_a_part_belongs_to_the_deadline_of_its_request() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    begun = threading.Event()
+
+    def seconds() -> float:
+        begun.set()
+        return deadline.left()
+
+    with deadline.within(1000), admission.permit():
+        part = beside.offer(seconds)
+        assert begun.wait(SECONDS)
+        assert 0 < part.take() <= 1000
+
+
+@pytest.mark.parametrize("permits", [1, 2])
+def test_a_failing_part_fails_its_taker_and_nobody_else(permits: int) -> None:
+    admission = Admission(permits, queue_limit=0)
+
+    def fail() -> int:
+        raise KeyError("this one")
+
+    for works in ([lambda: 1, fail], [fail, lambda: 1]):
+        with pytest.raises(KeyError, match="this one"), admission.permit():
+            beside.together(works)
+    with admission.permit():
+        part = beside.offer(lambda: 7)
+        assert part.take() == 7
+
+
+def test_what_nobody_has_begun_when_the_request_ends_is_dropped() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        done.append("first")
+
+    with admission.permit():
+        part = beside.offer(first)
+        assert begun.wait(SECONDS)
+        beside.offer(lambda: done.append("second"))
+    go_on.set()
+    part.take()
+    with admission.permit():  # whoever helped is done with the first request when it can help the next
+        last: Callable[[], int] = here
+        beside.offer(last).take()
+    assert done == ["first"]
