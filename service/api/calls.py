@@ -19,6 +19,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import orjson
+from anyio.lowlevel import current_token
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -156,7 +157,7 @@ class Dispatcher:
                 head = Head.of(request)
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
                 in_thread = self._on_picture if received.size >= LEAST_PICTURE_BYTES else self.in_thread
-                content = await in_thread(partial(_unless_left, request, work))
+                content = await in_thread(partial(_unless_left, hung_up(request), work))
         except (ClientDisconnect, Abandoned):
             return Response(status_code=400)  # nobody is there to read it
         except ServiceError as expected:
@@ -296,10 +297,16 @@ def closing(error: ServiceError | None) -> Mapping[str, str]:
     return {"Connection": "close"} if isinstance(error, DeadlineExceeded) else {}
 
 
-def _unless_left(request: Request, work: Callable[[], R]) -> R:
-    """In a worker thread: ``work``, which may find out whether the client is still there."""
-    caller_left.set(_left(request) or (lambda: anyio.from_thread.run(request.is_disconnected)))
+def _unless_left(left: Callable[[], bool], work: Callable[[], R]) -> R:
+    """In a worker thread: ``work``, which may find out whether the client has ``left``."""
+    caller_left.set(left)
     return work()
+
+
+def hung_up(request: Request) -> Callable[[], bool]:
+    """On the event loop: what tells in any thread whether the client has hung up."""
+    left = _left(request)
+    return left or partial(anyio.from_thread.run, request.is_disconnected, token=current_token())
 
 
 def _left(request: Request) -> Callable[[], bool] | None:

@@ -76,6 +76,15 @@ class Admission:
         finally:
             self.give_back()
 
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Of a request without a permit: what the block offers ``beside`` itself takes permits, as the block does.
+
+        Other threads do it while more than one permit lies idle; else it is done in its turn.
+        """
+        with beside.helped(_Idle(self), self._helpers):
+            yield
+
     def borrow(self) -> bool:
         """Take a permit that nobody waits for; ``False`` when there is none."""
         with self._lock:
@@ -128,3 +137,16 @@ class Admission:
                 self._queue.remove(turn)
                 return
         self.give_back()
+
+
+class _Idle:
+    """Lends a thread without a permit."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def borrow(self) -> bool:
+        return self._admission.permits - self._admission.inside > 1
+
+    def give_back(self) -> None:
+        """Nothing was taken."""

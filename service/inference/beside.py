@@ -42,6 +42,11 @@ class Part(Generic[R]):
         self._result: R
         self._error: BaseException | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it was done and raised."""
+        return self._error is not None
+
     def take(self) -> R:
         """The result, computed here unless that has begun. Raises what the work raises."""
         if not self.attempt():
@@ -141,4 +146,8 @@ def offer(work: Callable[[], R]) -> Part[R]:
 def together(works: Sequence[Callable[[], R]]) -> list[R]:
     """The results of all ``works`` in their order; the first is done here. Raises what the first that fails raises."""
     others = [offer(work) for work in works[1:]]
-    return [work() for work in works[:1]] + [part.take() for part in others]
+    results = [work() for work in works[:1]]
+    for part in others:  # whoever waits for one that is being done elsewhere does the next ones meanwhile
+        if part.attempt() and part.failed:
+            break
+    return results + [part.take() for part in others]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ MOST_FACES = 10
 MOST_FACES_IN_SIGHT = 100
 """Faces among which the one nearest to the centre is sought: the largest of a crowd, so that the search ends."""
 
+R = TypeVar("R")
 
 LEAST_SKETCHED_SIDE = 160.0
 """Side of a face's box in a sketch, in pixels, from which on the sketch serves as well as the picture: aligned crops,
@@ -49,6 +50,10 @@ class Admission(Protocol):
 
     def permit(self) -> AbstractContextManager[object]:
         """Wait for a turn, or raise ``Overloaded``."""
+        ...
+
+    def side_by_side(self) -> AbstractContextManager[object]:
+        """Let other threads do what the block offers, while there are turns to spare."""
         ...
 
 
@@ -138,6 +143,14 @@ class Intake:
         data = self._bytes(source)
         with self._admission.permit():
             return self._look(app, data, source.picture_type, ask)
+
+    def side_by_side(self, looks: Sequence[Callable[[], R]]) -> list[R]:
+        """The results of several ``looks`` at pictures of one request, each with a permit of its own, in their order.
+
+        Beside each other while permits lie idle. Raises what the first that fails raises.
+        """
+        with self._admission.side_by_side():
+            return beside.together(looks)
 
     def faces_of_file(
         self, app: App, data: bytes, *, limit: int = 1, fields: frozenset[FaceField] = frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -84,12 +85,12 @@ class CompareFaces:
         return Pairs(tuple(Pair(i, j, self._score(faces[i], faces[j])) for i, j in positions), faces)
 
     def _faces(self, app: App, probes: Sequence[Probe]) -> tuple[SeenFace, ...]:
-        return tuple(
-            self._intake.faces(
-                app, probe.source, embed=True, fields=probe.fields, controls=probe.controls, order=probe.order
-            )[0]
-            for probe in probes
-        )
+        return tuple(self._intake.side_by_side([partial(self._face, app, probe) for probe in probes]))
+
+    def _face(self, app: App, probe: Probe) -> SeenFace:
+        return self._intake.faces(
+            app, probe.source, embed=True, fields=probe.fields, controls=probe.controls, order=probe.order
+        )[0]
 
     def _score(self, first: SeenFace, second: SeenFace) -> float:
         if first.token == second.token:

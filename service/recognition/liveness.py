@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from service.errors import WrongPictureCount
 from service.intake.intake import Intake
@@ -33,6 +34,7 @@ class VerifyLiveness:
         if not 1 <= len(sources) <= MOST_PICTURES:
             raise WrongPictureCount
         asked = fields | {FaceField.LIVENESS}
-        faces = tuple(self._intake.faces(app, source, fields=asked)[0] for source in sources)
+        looks = [partial(self._intake.faces, app, source, fields=asked) for source in sources]
+        faces = tuple(found[0] for found in self._intake.side_by_side(looks))
         self._intake.remember(app, faces)
         return LivenessVerdict(max(face.report.liveness or 0.0 for face in faces), faces)

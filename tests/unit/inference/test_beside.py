@@ -98,6 +98,59 @@ def test_never_more_threads_than_permits() -> None:
     assert most <= 3
 
 
+def test_whoever_would_wait_does_the_next_part() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        assert begun.wait(SECONDS)
+
+    def held_up() -> int:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return here()
+
+    def last() -> int:
+        go_on.set()
+        return here()
+
+    with admission.permit():
+        _, other, own = beside.together([first, held_up, last])
+    assert other != own == here()
+
+
+def test_pictures_of_one_request_take_permits_of_their_own() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    both = threading.Barrier(2, timeout=SECONDS)
+
+    def look() -> tuple[int, int]:
+        with admission.permit():
+            both.wait()
+            inside = admission.inside
+            both.wait()
+        return here(), inside
+
+    with admission.side_by_side():
+        (first, inside), (second, as_many) = beside.together([look, look])
+    assert first != second
+    assert inside == as_many == 2
+    assert admission.inside == 0
+
+
+def test_pictures_of_one_request_wait_their_turn_when_others_compute() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    order: list[int] = []
+
+    def look(number: int) -> int:
+        with admission.permit():
+            order.append(number)
+        return here()
+
+    with admission.permit(), admission.side_by_side():
+        assert set(beside.together([partial(look, number) for number in range(3)])) == {here()}
+    assert order == [0, 1, 2]
+
+
 def test_who_helps_has_no_helper() -> None:
     admission = Admission(permits=8, queue_limit=0)
 
