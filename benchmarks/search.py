@@ -96,7 +96,11 @@ def milliseconds(work: Callable[[int], object], count: int) -> NDArray[np.float6
 
 def latency(work: Callable[[int], object], count: int) -> dict[str, float]:
     """Median, 99th percentile and minimum in milliseconds."""
-    times = milliseconds(work, count)
+    return summary(milliseconds(work, count))
+
+
+def summary(times: NDArray[np.float64]) -> dict[str, float]:
+    """The same of ``(n,)`` times."""
     return {
         "p50": round(float(np.median(times)), 3),
         "p99": round(float(np.percentile(times, 99)), 3),
