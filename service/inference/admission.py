@@ -44,10 +44,12 @@ class Admission:
         self._inside = 0
         self._queue: list[threading.Event] = []
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
+        self._lookers = ThreadPoolExecutor(permits, "aipface-looker")
+        """Of those who hold no permit yet and may have to download first: nobody who holds one waits for them."""
 
     @property
     def inside(self) -> int:
-        """Callers that hold a permit now."""
+        """Permits in use now: by callers, and by threads that help one of them."""
         return self._inside
 
     @property
@@ -82,7 +84,7 @@ class Admission:
 
         Other threads do it while more than one permit lies idle; else it is done in its turn.
         """
-        with beside.helped(_Idle(self), self._helpers):
+        with beside.helped(_Idle(self), self._lookers):
             yield
 
     def borrow(self) -> bool:

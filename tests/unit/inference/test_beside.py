@@ -151,6 +151,32 @@ def test_pictures_of_one_request_wait_their_turn_when_others_compute() -> None:
     assert order == [0, 1, 2]
 
 
+def test_pictures_that_are_slow_to_come_keep_nobody_from_computing() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow() -> None:
+        begun.release()
+        assert go_on.wait(SECONDS)
+
+    def request() -> None:
+        with admission.side_by_side():
+            beside.together([slow, slow])
+
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(request) for _ in range(4)]
+        for _ in range(4):
+            assert begun.acquire(timeout=SECONDS)
+        helped = threading.Event()
+        with admission.permit():
+            part = beside.offer(helped.set)
+            assert helped.wait(SECONDS)
+            part.take()
+        go_on.set()
+        for future in waiting:
+            future.result()
+
+
 def test_who_helps_has_no_helper() -> None:
     admission = Admission(permits=8, queue_limit=0)
 
