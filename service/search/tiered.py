@@ -43,9 +43,8 @@ So a million faces added at once are rewritten twice on average.
 """
 TAIL_SHARE = 0.25
 """Beside segments the tail is frozen at this share of :data:`SEAL_AT`: its scan comes on top of theirs."""
-LARGEST_SEGMENT = 1_200_000
-"""Larger ones are not made by merging: a merge needs memory for two more copies of what it merges. It is somewhat more
-than twice :data:`MOST_WAITING`, so that the two segments which a million faces come in become one."""
+LARGEST_SEGMENT = 1_000_000
+"""Larger ones are not merged any more: a merge needs memory for two more copies of what it merges."""
 MERGE_RATIO = 4.0
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
