@@ -34,6 +34,7 @@ from benchmarks.harness import (
 from benchmarks.throughput import CALLERS, GROUP, Bench, camera_pictures, decode, fill_gallery, loops, served
 from models.manifest import load_pack
 from service.images.decode import Picture
+from service.images.inline import decode_base64
 from service.inference.engine import Engine
 from service.intake.seen import encode_jpeg
 from service.search.flat import FlatIndex
@@ -247,9 +248,9 @@ def stages(report: Report, engine: Engine, photograph: Image, rounds: int) -> No
     camera = resized(photograph, 640)
     image = Picture(camera).full
     (face,) = engine.detect(image, 1)
-    crop, text = engine.align(image, face.points), base64.b64encode(camera)
+    crop, text = engine.align(image, face.points), base64.b64encode(camera).decode("ascii")
     pieces: dict[str, Callable[[], object]] = {
-        "base64": lambda: base64.b64decode(text),
+        "base64": lambda: decode_base64(text, len(text)),
         "decode": lambda: Picture(camera).full,
         "detect": lambda: engine.detect(image, 1),
         "align": lambda: engine.align(image, face.points),

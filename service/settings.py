@@ -181,7 +181,7 @@ class Settings(
         default_factory=available_cpus,
         ge=1,
         le=1024,
-        description="Requests that compute at the same time, one thread each.",
+        description="Threads that compute at the same time: one a request, two while nobody waits.",
         json_schema_extra={SHOWN_DEFAULT: "the CPUs granted to the process"},
     )
     batch_size: int = Field(
