@@ -42,6 +42,7 @@ class Admission:
         self.queue_limit = queue_limit
         self._lock = threading.Lock()
         self._inside = 0
+        self._borrowed = 0
         self._queue: list[threading.Event] = []
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
         self._lookers = ThreadPoolExecutor(permits, "aipface-looker")
@@ -60,7 +61,7 @@ class Admission:
     @property
     def full(self) -> bool:
         """Whether the next who asks for a permit would be refused."""
-        return self._inside >= self.permits and len(self._queue) >= self.queue_limit
+        return self._inside >= self.permits and len(self._queue) >= self._room
 
     @contextmanager
     def permit(self) -> Iterator[None]:
@@ -76,7 +77,7 @@ class Admission:
             with beside.helped(self, self._helpers):
                 yield
         finally:
-            self.give_back()
+            self._leave()
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
@@ -92,23 +93,37 @@ class Admission:
         with self._lock:
             free = self._inside < self.permits
             self._inside += free
+            self._borrowed += free
             return free
 
-    def give_back(self) -> None:
-        """Return a permit: it goes to the first in line."""
+    def repay(self) -> None:
+        """Return a permit that was borrowed."""
         with self._lock:
-            if self._queue:
-                # The permit passes straight to the first in line, so that nobody can overtake.
-                self._queue.pop(0).set()
-            else:
-                self._inside -= 1
+            self._borrowed -= 1
+            self._pass_on()
+
+    @property
+    def _room(self) -> int:
+        """How many may wait: whoever finds a permit borrowed waits for it, and is not refused for that."""
+        return self.queue_limit + self._borrowed
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._queue:
+            # The permit passes straight to the first in line, so that nobody can overtake.
+            self._queue.pop(0).set()
+        else:
+            self._inside -= 1
 
     def _enter(self) -> None:
         with self._lock:
             if self._inside < self.permits:
                 self._inside += 1
                 return
-            if len(self._queue) >= self.queue_limit:
+            if len(self._queue) >= self._room:
                 REFUSED["queue"].inc()
                 raise Overloaded(f"{self._inside} requests are being worked on and {len(self._queue)} wait")
             turn = threading.Event()
@@ -126,10 +141,10 @@ class Admission:
         try:
             gone = left is not None and left()
         except BaseException:
-            self.give_back()
+            self._leave()
             raise
         if gone:
-            self.give_back()
+            self._leave()
             raise Abandoned
 
     def _give_up(self, turn: threading.Event) -> None:
@@ -138,7 +153,7 @@ class Admission:
             if turn in self._queue:
                 self._queue.remove(turn)
                 return
-        self.give_back()
+        self._leave()
 
 
 class _Idle:
@@ -150,5 +165,5 @@ class _Idle:
     def borrow(self) -> bool:
         return self._admission.permits - self._admission.inside > 1
 
-    def give_back(self) -> None:
+    def repay(self) -> None:
         """Nothing was taken."""

@@ -27,7 +27,7 @@ class Lender(Protocol):
         """Take a permit that nobody waits for; ``False`` when there is none."""
         ...
 
-    def give_back(self) -> None:
+    def repay(self) -> None:
         """Return what ``borrow`` gave."""
         ...
 
@@ -108,7 +108,7 @@ class Helper:
         except RuntimeError:  # the process ends: what waits is done by who takes it
             with self._lock:
                 self._working = False
-            self._lender.give_back()
+            self._lender.repay()
 
     def _work(self) -> None:
         while True:
@@ -119,7 +119,7 @@ class Helper:
                 part = self._waiting.popleft()
             part.attempt()
             del part
-        self._lender.give_back()
+        self._lender.repay()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from service import deadline
+from service.errors import Overloaded
 from service.inference import beside
 from service.inference.admission import Admission
 
@@ -175,6 +176,34 @@ def test_pictures_that_are_slow_to_come_keep_nobody_from_computing() -> None:
         go_on.set()
         for future in waiting:
             future.result()
+
+
+def test_nobody_is_refused_for_a_borrowed_permit() -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def other() -> None:
+        begun.set()
+        assert go_on.wait(SECONDS)
+
+    def request() -> int:
+        with admission.permit():
+            return here()
+
+    with ThreadPoolExecutor(1) as pool, admission.permit():
+        part = beside.offer(other)
+        assert begun.wait(SECONDS)
+        full = [admission.full]
+        waiting = pool.submit(request)
+        while admission.waiting == 0:
+            threading.Event().wait(0.001)
+        full.append(admission.full)
+        with pytest.raises(Overloaded), admission.permit():
+            pytest.fail("nobody may enter")
+        go_on.set()
+        part.take()
+        assert waiting.result(SECONDS) != here()
+    assert full == [False, True]
 
 
 def test_who_helps_has_no_helper() -> None:
