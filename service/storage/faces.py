@@ -21,7 +21,10 @@ from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
 # NULL in the column means "not known"; without this it would be the JSON value null.
 _TYPES = {column.name: JSONB(none_as_null=True) if column.name == "quality" else column.type for column in faces.c}
-_COPIED = ("token", "model_id", "embedding", "location", "angles", "confidence", "quality", "points", "portrait")
+_COPIED = (
+    *("token", "model_id", "embedding", "location", "angles", "confidence", "quality", "points", "portrait"),
+    "created",  # of the enrolment: a copy's crop is as old as the picture
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

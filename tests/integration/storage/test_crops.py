@@ -39,3 +39,20 @@ def test_crops_go_after_their_days_and_their_faces_stay(database: Database, data
         assert upkeep.erasing.crops(timedelta(days=30), 10**12, limit=2) is None
     Upkeep(database, limits, retention=Retention(crops=timedelta(days=30))).purge_old()
     assert crops() == [False] * 3 + [True] * 2
+
+
+def test_copying_a_face_makes_its_crop_no_younger(database: Database, database_url: str) -> None:
+    app = new_app(database)
+    with database.write(app.pk) as work:
+        group = work.groups.get_or_create("g")
+        user, other = (work.users.insert(group, name) for name in ("u", "v"))
+        work.faces.insert(user, stored_face("t"), MODEL, random_embeddings(1, 1)[0])
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("UPDATE faces SET created = now() - interval '40 days'")
+    with database.write(app.pk) as work:
+        assert work.faces.copy(user, other) == 1
+    with database.admin() as upkeep:
+        upkeep.erasing.crops(timedelta(days=30), 0, limit=10)
+    with database.read(app.pk) as reader:
+        portraits = [reader.faces.portrait(face.pk) for owner in (user, other) for face in reader.faces.entries(owner)]
+    assert portraits == [None, None]
