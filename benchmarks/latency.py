@@ -55,6 +55,9 @@ BODIES: dict[str, Callable[[Bench, int], bytes]] = {
     "search": lambda bench, number: encoded(
         {"image": bench.text(number), "image_type": "BASE64", "group_id_list": GROUP, "match_threshold": 0}
     ),
+    "match": lambda bench, number: encoded(
+        [{"image": bench.text(each), "image_type": "BASE64"} for each in (number, number + 1)]
+    ),
 }
 """Of the calls made on an idle server."""
 
@@ -273,7 +276,7 @@ def main() -> int:
     engine = Engine(load_pack(chosen.pack), weights(chosen.pack), ["CPUExecutionProvider"])
     engine.warm_up()
     pictures = fetch_pictures()
-    seconds, rounds = (2.0, 24) if chosen.quick else (20.0, 200)
+    seconds, rounds = (2.0, 20) if chosen.quick else (20.0, 200)
     bench = Bench(engine, camera_pictures(pictures), FlatIndex(engine.dimension), chosen.threads, seconds)
     stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 6))
     with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +22,19 @@ SECONDS = 30.0
 def here() -> int:
     """The thread that works."""
     return threading.get_ident()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Return when it is."""
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def wait_until_free(admission: Admission) -> None:
+    """Return when no permit is in use: a helper gives its own back a moment after its last part is done."""
+    wait_until(lambda: admission.inside == 0)
 
 
 def test_a_free_permit_lends_a_second_thread() -> None:
@@ -47,12 +61,7 @@ def test_the_borrowed_permit_comes_back() -> None:
     for _ in range(200):
         with admission.permit():
             assert beside.together([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
-    returned = threading.Event()
-    with ThreadPoolExecutor(1) as pool:  # the helper gives back a moment after its last part is done
-        pool.submit(lambda: [None for _ in iter(lambda: admission.inside, 0)]).add_done_callback(
-            lambda _: returned.set()
-        )
-        assert returned.wait(SECONDS)
+    wait_until_free(admission)
 
 
 @pytest.mark.parametrize("permits", [1, 2])
@@ -166,7 +175,7 @@ def test_pictures_that_are_slow_to_come_keep_nobody_from_computing() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(request) for _ in range(4)]
-        for _ in range(4):
+        for _ in range(4 + admission.permits):  # of each request one here, and all threads for further pictures
             assert begun.acquire(timeout=SECONDS)
         helped = threading.Event()
         with admission.permit():
@@ -195,8 +204,7 @@ def test_nobody_is_refused_for_a_borrowed_permit() -> None:
         assert begun.wait(SECONDS)
         full = [admission.full]
         waiting = pool.submit(request)
-        while admission.waiting == 0:
-            threading.Event().wait(0.001)
+        wait_until(lambda: admission.waiting == 1)
         full.append(admission.full)
         with pytest.raises(Overloaded), admission.permit():
             pytest.fail("nobody may enter")
@@ -262,7 +270,5 @@ def test_what_nobody_has_begun_when_the_request_ends_is_dropped() -> None:
         beside.offer(lambda: done.append("second"))
     go_on.set()
     part.take()
-    with admission.permit():  # whoever helped is done with the first request when it can help the next
-        last: Callable[[], int] = here
-        beside.offer(last).take()
+    wait_until_free(admission)  # else the helper may still come to it
     assert done == ["first"]
