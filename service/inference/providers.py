@@ -1,15 +1,14 @@
-"""From the ``device`` setting to what computes networks; never a silent fallback. What the processor can do."""
+"""From the ``device`` setting to what computes networks; never a silent fallback."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
 
+from service.inference.processor import CPU_INFO, computes_bfloat16
 from service.inference.session import OPENVINO, DeviceUnavailable, Provider
 
 __all__ = [
@@ -17,8 +16,6 @@ __all__ = [
     "DEVICES",
     "PRECISIONS",
     "DeviceUnavailable",
-    "computes_bfloat16",
-    "instructions",
     "openvino_advice",
     "openvino_capabilities",
     "openvino_installed",
@@ -30,11 +27,6 @@ BFLOAT16 = "BF16"
 """OpenVINO's name of the precision among a processor's capabilities."""
 
 _CPU = "CPUExecutionProvider"
-_CPU_INFO = Path("/proc/cpuinfo")
-
-# Of a processor's flags those that kernels of networks are chosen by; an x86's "flags", an ARM's "Features".
-_VECTOR_FLAGS = re.compile(r"(sse4|avx|amx|fma|f16c|asimd|sve|bf16|i8mm).*")
-_NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +66,7 @@ def openvino_capabilities() -> frozenset[str]:
     return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def instructions(file: Path = _CPU_INFO) -> tuple[str, ...]:
-    """The processor's vector instructions by the kernel's names, sorted; nothing where it does not tell them."""
-    with suppress(OSError):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            name, _, flags = line.partition(":")
-            if name.strip() in {"flags", "Features"}:
-                return tuple(sorted(flag for flag in flags.split() if _VECTOR_FLAGS.fullmatch(flag)))
-    return ()
-
-
-def computes_bfloat16(file: Path = _CPU_INFO) -> bool:
-    """Whether the processor has instructions for bfloat16, as far as the kernel tells."""
-    return not _NATIVE_BFLOAT16.isdisjoint(instructions(file))
-
-
-def openvino_advice(file: Path = _CPU_INFO) -> str:
+def openvino_advice(file: Path = CPU_INFO) -> str:
     """What to tell who runs this, where the extra ``openvino`` is missing on a processor that would gain most by it."""
     if openvino_installed() or not computes_bfloat16(file):
         return ""

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from service.inference import blocked
+from service.inference.processor import instructions
 from service.inference.providers import (
     BFLOAT16,
     DeviceUnavailable,
-    instructions,
     openvino_capabilities,
     openvino_installed,
     providers_for,
@@ -246,5 +247,6 @@ def _machine() -> dict[str, str]:
         "processor": model,
         "instructions": " ".join(instructions()),
         "onnxruntime": version("onnxruntime"),
+        "graphs": str(blocked.VERSION),
         "openvino": version("openvino") if openvino_installed() else "",
     }

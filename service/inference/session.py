@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import ServiceError
+from service.inference import blocked
 
 Array = NDArray[np.float32]
 Provider = str | tuple[str, Mapping[str, Any]]
@@ -26,6 +27,7 @@ OPENVINO = "OpenVINO"
 OPENVINO_BF16 = "OpenVINO bf16"
 """The same in bfloat16: half the bits, of which 8 are significant."""
 
+_CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
@@ -129,7 +131,8 @@ def load_session(path: Path, runtime: Runtime, threads: int, *, bfloat16: bool =
     # Idle threads of one network would otherwise spin and take the cores from the next network in line.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen = [provider if isinstance(provider, str) else (provider[0], dict(provider[1])) for provider in providers]
-    inference = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    graph = blocked.rewritten(path) if chosen == [_CPU] else None
+    inference = onnxruntime.InferenceSession(graph or str(path), options, providers=chosen)
     # ONNX Runtime goes on with the processor where a provider's libraries are missing, and says so on a stream only.
     inference.disable_fallback()
     wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]

@@ -13,10 +13,9 @@ import pytest
 from benchmarks.bfloat16 import emulated, rounded
 from models.manifest import available_packs, load_pack
 from service.inference import providers
+from service.inference.processor import computes_bfloat16, instructions
 from service.inference.providers import (
     BFLOAT16,
-    computes_bfloat16,
-    instructions,
     openvino_advice,
     openvino_capabilities,
     openvino_installed,
