@@ -18,13 +18,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import churn_processes
 from benchmarks.gallery import DIMENSIONS, Gallery
-from benchmarks.harness import Report, parser
+from benchmarks.harness import Report, in_one_thread, parser
 from benchmarks.search import BLOCK, FACES_EACH, LIMIT, Task, make_task
 from service.cli.serve import SWITCH_SECONDS
 from service.search.maintenance import Maintenance
@@ -103,7 +102,6 @@ class Searches:
             thread.join()
 
     def _run(self, stop: threading.Event) -> None:
-        faiss.omp_set_num_threads(1)  # of this thread
         for probe in itertools.cycle(self._reading.probes):
             if stop.is_set():
                 return
@@ -295,7 +293,7 @@ def main() -> int:
     chosen = options.parse_args()
     chosen.faces = chosen.faces or (40_000 if chosen.quick else 1_000_000)
     chosen.seconds = chosen.seconds or (5.0 if chosen.quick else 60.0)
-    faiss.omp_set_num_threads(1)
+    in_one_thread()
     sys.setswitchinterval(SWITCH_SECONDS)  # as in the server
     report = Report("churn", chosen.json)
     if chosen.only != "processes":

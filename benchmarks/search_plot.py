@@ -17,11 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.harness import Report, parser
+from benchmarks.harness import Report, in_one_thread, parser
 from benchmarks.search import LIMIT, RECALL_50, Task, fill, latency, make_task, peer_recall, recalls
 from benchmarks.search_peers import PEERS
 from service.search.tiered import TieredIndex
@@ -149,7 +148,7 @@ def main() -> int:
     options.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join((OURS, *PEERS))}")
     options.add_argument("--draw", action="store_true", help="only draw what was measured before")
     chosen: argparse.Namespace = options.parse_args()
-    faiss.omp_set_num_threads(1)
+    in_one_thread()
     report = Report("search_plot", chosen.json)
     sizes = [int(size) for size in chosen.sizes.split(",")] if chosen.sizes else list(SIZES)
     ways = [way.strip() for way in chosen.ways.split(",")]

@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 
 from benchmarks.gallery import DIMENSIONS, Gallery, Statistics
-from benchmarks.harness import Report, parser
+from benchmarks.harness import Report, in_one_thread, let_the_host_rest, parser, stolen
 from benchmarks.search import BLOCK, FACES_EACH, HARD_BAND, HARD_POORNESS, LIMIT, is_lost, latency, recalls, summary
 from service.search.tiered import TieredIndex
 from service.values import Embeddings
@@ -162,9 +162,12 @@ def measure(report: Report, filled: Filled, statistics: Statistics, total: int) 
     if total >= MANY and dimension == DIMENSION:
         report.at_most("resident, GiB", round(memory, 2), RESIDENT_GIB)
     least = {"score 80": threshold, "any score": -2.0}
+    report.figure("waited for the host's processors, s", round(let_the_host_rest(), 1))
+    taken = stolen()
     by_turns = searched_by_turns(index, rows, least)
     for name, figures in by_turns.items():
         report.figure(f"50 users, {name}, ms", figures)
+    report.figure("taken away by the host meanwhile, s", round(stolen() - taken, 2))
     found = by_turns["score 80"]
     flat = flat_ms(statistics, total // FACES_EACH, rows)
     report.figure("flat float32, scaled, ms", round(flat, 1))
@@ -192,7 +195,7 @@ def main() -> int:
     options.add_argument("--probes", type=int, default=200)
     options.add_argument("--mates", type=int, help="mated probes tried: default 2000, with --quick 200")
     chosen: argparse.Namespace = options.parse_args()
-    faiss.omp_set_num_threads(1)
+    in_one_thread()
     report = Report("search_streamed", chosen.json)
     people = (chosen.faces or (100_000 if chosen.quick else MANY)) // FACES_EACH
     people = people // PEOPLE_AT_ONCE * PEOPLE_AT_ONCE or people

@@ -2,8 +2,8 @@
 
 Convolutions run on blocks of 8 or 16 channels (NCHWc). A ``PRelu`` has no kernel for that layout: each one costs a
 change of layout before it and one after it, which took a third of ``fr_feature``'s time. So it is put in terms of what
-has such kernels, convolutions of single pixels and channels, additions and ``Relu``. Channels that fill no block get others
-of zeros beside them first (decision 26).
+has such kernels, convolutions of single pixels and channels, additions and ``Relu``. Channels that fill no block get
+others of zeros beside them first (decision 26).
 """
 
 from __future__ import annotations

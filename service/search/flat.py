@@ -32,6 +32,8 @@ MARKED_FLOOR = 256
 """So many marked rows are not worth the copying."""
 FACES_PER_USER = 4
 """How many rows to ask FAISS for per wanted user, at first."""
+FEW = 1024
+"""Up to so many rows whoever reaches the threshold is picked out of all similarities, where those are not many."""
 NEVER = np.iinfo(np.int64).max
 
 
@@ -135,6 +137,10 @@ class FlatIndex:
         arrays = now.arrays
         query = np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis]
         wanted = min(now.count, FACES_PER_USER * limit)
+        if now.count <= FEW:
+            near = np.flatnonzero(arrays.embeddings[: now.count] @ query[0] >= min_similarity - SLACK)
+            if len(near) <= wanted:
+                return now.score(now.live(near), probe, limit, min_similarity)
         while True:
             found, places = faiss.knn(query, arrays.embeddings[: now.count], wanted, metric=faiss.METRIC_INNER_PRODUCT)
             last = float(found[0, -1])

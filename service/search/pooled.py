@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.search.precision import singles
 from service.search.protocol import Candidate, Keys
 from service.search.segment import LONGEST_LIST, USERS_LIMIT, WIDEN, Rows, Segment
-from service.search.similarity import SLACK, best_of_users, exact
+from service.search.similarity import SLACK, best_of_users, exact, nearest_of_users
 from service.search.tuning import short_list
 from service.values import Embedding
 
@@ -127,10 +128,11 @@ def scored(
 ) -> list[Candidate]:
     """The best of ``users``, all different and in rising order, by all their faces in the segments."""
     rows = [segment.rows_of_users(users) for segment in segments]
-    similarities = exact(np.concatenate([one.embeddings[its] for one, its in zip(segments, rows, strict=True)]), probe)
+    embeddings = np.concatenate([one.embeddings[its] for one, its in zip(segments, rows, strict=True)])
     face_pks = np.concatenate([one.face_pks[its] for one, its in zip(segments, rows, strict=True)])
     user_pks = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
-    return best_of_users(face_pks, user_pks, similarities, limit, min_similarity)
+    near = nearest_of_users(singles(embeddings) @ np.asarray(probe, dtype=np.float32), user_pks, users)
+    return best_of_users(face_pks[near], user_pks[near], exact(embeddings[near], probe), limit, min_similarity)
 
 
 def _leaders(similarities: NDArray[np.float32], users: Keys, limit: int, min_similarity: float) -> tuple[Keys, float]:

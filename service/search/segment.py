@@ -104,7 +104,9 @@ class Segment:
 
     def similarities(self, probe: Embedding, rows: Rows) -> NDArray[np.float32]:
         """Cosines ``(n,)`` of some rows in single precision, for choosing among them."""
-        found: NDArray[np.float32] = singles(self.embeddings.take(rows, axis=0)) @ np.asarray(probe, dtype=np.float32)
+        # All rows are there: what looks at each of them first, as another mode does, takes a fifth longer.
+        near = singles(self.embeddings.take(rows, axis=0, mode="clip"))
+        found: NDArray[np.float32] = near @ np.asarray(probe, dtype=np.float32)
         return found
 
     def rows_of_users(self, user_pks: Keys) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -92,6 +93,20 @@ def test_quick_commands_do_not_load_the_runtime(tmp_path: Path) -> None:
     probe = "import sys, service.cli.main; print([m for m in ('onnxruntime', 'fastapi', 'cv2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_libraries_compute_in_the_thread_that_asks(tmp_path: Path) -> None:
+    # Their own threads would turn for tens of milliseconds after each search.
+    probe = """
+import threading, service.cli.main, numpy, faiss, os
+numpy.ones((2000, 512), numpy.float32) @ numpy.ones(512, numpy.float32)
+asked = threading.Thread(target=lambda: print(faiss.omp_get_max_threads(), len(os.listdir("/proc/self/task")) - 1))
+asked.start()
+"""
+    unset = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-c", probe]
+    done = subprocess.run(command, cwd=tmp_path, env=unset, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
 
 
 def test_failures_have_a_sentence_and_a_status() -> None:

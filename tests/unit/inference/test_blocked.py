@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ class Layers:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, Array] = {}
 
-    def step(self, kind: str, *inputs: str, constants: list[Array] | None = None, **attributes: object) -> str:
+    def step(self, kind: str, *inputs: str, constants: list[Array] | None = None, **attributes: Any) -> str:
         name = f"{kind}{len(self.nodes)}"
         for number, array in enumerate(constants or []):
             self.weights[f"{name}/{number}"] = array
@@ -137,7 +138,9 @@ def test_channels_that_an_operation_would_see_are_not_added(tmp_path: Path) -> N
 @pytest.mark.parametrize("channels", [8, 13])
 def test_an_output_keeps_its_channels(channels: int, tmp_path: Path) -> None:
     layers = Layers()
-    path = layers.saved(tmp_path / "output.onnx", layers.bend(layers.convolution("input", 3, channels), slopes(channels)))
+    path = layers.saved(
+        tmp_path / "output.onnx", layers.bend(layers.convolution("input", 3, channels), slopes(channels))
+    )
     model = rewritten(path, AVX512)
     assert model is None
 
