@@ -70,6 +70,9 @@ def spread(graph: onnx.GraphProto, block: int) -> int:
             count += 1
     del graph.node[:]
     graph.node.extend(nodes)
+    used = {name for node in graph.node for name in node.input}
+    for unused in [item for item in graph.initializer if item.name not in used]:
+        graph.initializer.remove(unused)
     return count
 
 

@@ -109,6 +109,8 @@ def test_slopes_become_operations_with_kernels(able: Collection[str], channels: 
     model = rewritten(path, able)
     assert model is not None
     assert "PRelu" not in kinds(model)
+    graph = onnx.load_from_string(model).graph
+    assert {item.name for item in graph.initializer} <= {name for node in graph.node for name in node.input}
     same_answers(path, model)
 
 
