@@ -50,11 +50,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def in_one_thread() -> None:
-    """Begin anew where NumPy and FAISS would compute in several threads: they ask the environment when they are loaded.
+    """Begin anew unless NumPy and FAISS were told how many threads to compute in: they ask when they are loaded.
 
     The server tells them the same.
     """
-    if os.environ.get("OMP_NUM_THREADS") != "1":
+    if "OMP_NUM_THREADS" not in os.environ:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S606 (ourselves)
 
 

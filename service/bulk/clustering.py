@@ -8,6 +8,7 @@ looked at as a whole, so that memory grows with the number of faces and not with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import faiss
@@ -53,12 +54,17 @@ class People:
     confidence: NDArray[np.float64]
 
 
-def people_of(embeddings: Embeddings, scores: ScoreTable, *, person_score: float = PERSON_SCORE) -> People:
-    """Sort faces ``(n, dimension)`` of unit length into people. The same faces give the same people."""
+def people_of(
+    embeddings: Embeddings, scores: ScoreTable, *, person_score: float = PERSON_SCORE, threads: int = 1
+) -> People:
+    """Sort faces ``(n, dimension)`` of unit length into people. The same faces give the same people.
+
+    Neighbours are looked for in so many ``threads``.
+    """
     if not len(embeddings):
         return People(np.zeros(0, np.int64), np.zeros(0))
     least, together = scores.similarity(LINK_SCORE), scores.similarity(person_score)
-    edges = _edges(embeddings, min(NEIGHBOURS, len(embeddings) - 1), min(least, together))
+    edges = _edges(embeddings, min(NEIGHBOURS, len(embeddings) - 1), min(least, together), threads)
     labels = np.zeros(len(embeddings), np.int64)
     count = 0
     for part in _parts(edges, np.arange(len(embeddings)), min(least, together)):
@@ -78,19 +84,24 @@ class _Edges:
     similarity: Floats
 
 
-def _edges(embeddings: Embeddings, neighbours: int, least: float) -> _Edges:
+def _edges(embeddings: Embeddings, neighbours: int, least: float, threads: int) -> _Edges:
     """Each face with its nearest ones of at least this similarity; exact."""
     index = faiss.IndexFlatIP(embeddings.shape[1])
     index.add(embeddings)
-    firsts, seconds, similarities = [], [], []
-    for start in range(0, len(embeddings), _ROWS):
+
+    def of_block(start: int) -> _Edges:
         found, rows = index.search(embeddings[start : start + _ROWS], neighbours + 1)
         own = np.broadcast_to(np.arange(start, start + len(found))[:, np.newaxis], found.shape)
         kept = (found >= least) & (rows != own)
-        firsts.append(own[kept])
-        seconds.append(rows[kept])
-        similarities.append(found[kept])
-    return _Edges(np.concatenate(firsts), np.concatenate(seconds), np.concatenate(similarities))
+        return _Edges(own[kept], rows[kept], found[kept])
+
+    with ThreadPoolExecutor(threads) as pool:
+        blocks = list(pool.map(of_block, range(0, len(embeddings), _ROWS)))
+    return _Edges(
+        np.concatenate([block.first for block in blocks]),
+        np.concatenate([block.second for block in blocks]),
+        np.concatenate([block.similarity for block in blocks]),
+    )
 
 
 def _parts(edges: _Edges, rows: Labels, least: float) -> Iterator[Labels]:

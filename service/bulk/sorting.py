@@ -69,7 +69,8 @@ class Sorting:
         if not self._seen:
             return []
         seen = sorted(self._seen, key=lambda each: each[0])  # threads finish in any order
-        found = people_of(np.stack([embedding for _, embedding, _ in seen]), self._scores)
+        embeddings = np.stack([embedding for _, embedding, _ in seen])
+        found = people_of(embeddings, self._scores, threads=self._threads)
         pictures = [
             SortedPicture(place, int(person), float(confidence), thumbnail)
             for (place, _, thumbnail), person, confidence in zip(seen, found.labels, found.confidence, strict=True)

@@ -71,6 +71,13 @@ def test_the_same_faces_give_the_same_people(scores: ScoreTable) -> None:
     assert people_of(embeddings, scores).labels.tolist() == people_of(embeddings, scores).labels.tolist()
 
 
+def test_several_threads_give_the_same_people(scores: ScoreTable) -> None:
+    embeddings, _ = faces([4] * 600, spread=0.5)
+    alone, together = people_of(embeddings, scores), people_of(embeddings, scores, threads=3)
+    assert together.labels.tolist() == alone.labels.tolist()
+    np.testing.assert_array_equal(together.confidence, alone.confidence)
+
+
 def test_b_cubed() -> None:
     truth = np.array([0, 0, 0, 1, 1])
     assert b_cubed(truth, truth) == (1.0, 1.0, 1.0)
