@@ -30,7 +30,7 @@ GROWTH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class CommonList:
     """How long a list has to be that serves so many faces."""
 
     faces: int
@@ -40,8 +40,13 @@ class _Measured:
 class Pool:
     """Searches segments with codes together; knows how long their common list has to be, once that was measured."""
 
-    def __init__(self) -> None:
-        self._measured: _Measured | None = None
+    def __init__(self, measured: CommonList | None = None) -> None:
+        self._measured = measured
+
+    @property
+    def measured(self) -> CommonList | None:
+        """What :meth:`measure` found last, to begin another pool with."""
+        return self._measured
 
     def search(
         self, segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float
@@ -74,7 +79,7 @@ class Pool:
         faces = _faces(segments)
         # Where no list will do, each segment has one that does for its own faces.
         length = short_list(segments, pause) or sum(segment.short_list for segment in segments)
-        self._measured = _Measured(faces, length)
+        self._measured = CommonList(faces, length)
         seconds = time.monotonic() - begun
         logger.info("measured a list of %d for %d faces in %d segments, %.1f s", length, faces, len(segments), seconds)
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.search.codec import Codec, CodecState
+from service.search.pooled import CommonList
 from service.search.precision import halves
 from service.search.protocol import Keys
 from service.search.segment import BLOCK, Segment
@@ -78,6 +79,14 @@ class SegmentHead(_Strict):
     short_list: int = Field(ge=0)
 
 
+class ListHead(_Strict):
+    """Of a group of several segments: how long their common list has to be, as measured for so many faces."""
+
+    group_pk: int
+    faces: int = Field(ge=1)
+    length: int = Field(ge=1)
+
+
 class Head(_Strict):
     """What a snapshot says of itself. ``mark`` is the last change of the app's log that it has seen."""
 
@@ -92,6 +101,7 @@ class Head(_Strict):
     loose: int = Field(ge=0, description="faces that are in no segment")
     codecs: list[CodecHead]
     segments: list[SegmentHead]
+    lists: list[ListHead] = Field(default_factory=list)
 
     @property
     def coded(self) -> int:
@@ -137,6 +147,11 @@ def write(file: IO[bytes], contents: Contents, pause: Pause) -> Head:
             loose=loose,
             codecs=[codec for _, codec in codecs.values()],
             segments=segments,
+            lists=[
+                ListHead(group_pk=group_pk, faces=state.common.faces, length=state.common.length)
+                for group_pk, state in contents.groups.items()
+                if state.common is not None
+            ],
         )
         archive.writestr(_HEAD, head.model_dump_json())
     return head
@@ -237,10 +252,11 @@ class SnapshotFile:
         segments: dict[int, list[Segment]] = {}
         for place, head in enumerate(self.head.segments):
             segments.setdefault(head.group_pk, []).append(self._segment(f"segments/{place}", head, codecs))
+        common = {head.group_pk: CommonList(head.faces, head.length) for head in self.head.lists}
         groups = {}
         for group_pk, found in segments.items():
             groups[group_pk] = new_index(0)
-            groups[group_pk].adopt(found)
+            groups[group_pk].adopt(found, common.get(group_pk))
         return groups
 
     def _codec(self, folder: str, head: CodecHead) -> Codec:

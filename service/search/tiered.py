@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
 from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
-from service.search.pooled import Pool
+from service.search.pooled import CommonList, Pool
 from service.search.precision import halves
 from service.search.protocol import Candidate, Faces, Keys
 from service.search.segment import BLOCK, USERS_LIMIT, Segment
@@ -58,11 +58,12 @@ _PAUSE = 0.0005
 class IndexState:
     """What an index holds as of one moment. ``loose`` faces are copied when they are asked for.
 
-    With each segment come the marks of removed rows ``(n,)``.
+    With each segment come the marks of removed rows ``(n,)``; ``common`` is the measured length of their common list.
     """
 
     loose: tuple[Callable[[], Faces], ...]
     segments: tuple[tuple[Segment, NDArray[np.bool_]], ...]
+    common: CommonList | None = None
 
 
 class Stopped(Exception):
@@ -183,6 +184,7 @@ class TieredIndex:
             return IndexState(
                 loose=tuple(part.held() for part in (parts.tail, *parts.frozen)),
                 segments=tuple((segment, segment.removed.copy()) for segment in parts.segments),
+                common=self._pool.measured,
             )
 
     def sealed(self) -> tuple[int, int]:
@@ -190,10 +192,11 @@ class TieredIndex:
         parts = self._parts
         return sum(len(segment.face_pks) for segment in parts.segments), sum(len(part) for part in parts.frozen)
 
-    def adopt(self, segments: Sequence[Segment]) -> None:
-        """Take segments over from a former life; the index is empty until then."""
+    def adopt(self, segments: Sequence[Segment], common: CommonList | None = None) -> None:
+        """Take segments, and what was measured of them, over from a former life; the index is empty until then."""
         with self._lock:
             self._parts = replace(self._parts, segments=tuple(segments))
+            self._pool = Pool(common)
             codecs = [segment.codec for segment in segments if segment.codec is not None]
             self._codec = max(codecs, key=lambda codec: codec.population, default=None)
 

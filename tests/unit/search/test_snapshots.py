@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 
 from service.search import snapshots as snapshots_module
+from service.search import tiered
 from service.search.folder import SnapshotCopies, SnapshotFolder, purge
+from service.search.pooled import Pool
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
@@ -135,6 +138,27 @@ def test_what_came_back_lives_on(snapshots: Snapshots, library: Groups) -> None:
     assert back[9].search_user(fresh[0], 300_100) is None
     save(snapshots, back)
     assert_equal(restored(snapshots), back)
+
+
+def test_a_common_list_is_not_measured_again(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiered, "LARGEST_SEGMENT", 7 * SEAL_AT)
+    index = new_index()
+    for first in range(0, 14 * SEAL_AT, SEAL_AT):
+        rows = np.arange(first, first + SEAL_AT)
+        index.add_many(rows, rows // 3, faces(SEAL_AT, first))
+    index.maintain(threading.Event())
+    state = index.state()
+    assert len(state.segments) > 1
+    assert state.common is not None
+    save(snapshots, {4: index, 5: filled(3, 1_000)})
+    back = restored(snapshots)
+    assert back is not None
+    assert back[4].state().common == state.common
+    assert back[5].state().common is None
+    monkeypatch.setattr(Pool, "measure", lambda *_: pytest.fail("measured again"))
+    back[4].maintain(threading.Event())
+    probe = faces(SEAL_AT, 0)[5]
+    assert back[4].search(probe, 50, -1.5) == index.search(probe, 50, -1.5)
 
 
 def test_nothing_of_removed_faces_is_on_the_disk(snapshots: Snapshots) -> None:
