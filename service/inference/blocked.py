@@ -26,6 +26,9 @@ VERSION = 1
 
 logger = logging.getLogger(__name__)
 
+_WEIGHTS_ARE_NO_INPUTS = 4
+"""First version of ONNX's format in which they need not be."""
+
 _BLOCK = 8
 _BLOCK_AVX512 = 16
 """Channels in a block of ONNX Runtime's."""
@@ -42,7 +45,10 @@ def rewritten(path: Path, able: Collection[str] | None = None) -> bytes | None:
     if "avx2" not in able:
         return None
     model = onnx.load(path)
-    return model.SerializeToString() if rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK) else None
+    if not rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK):
+        return None
+    _name_inputs_alone(model)
+    return model.SerializeToString()
 
 
 def rewrite(graph: onnx.GraphProto, block: int) -> bool:
@@ -109,6 +115,15 @@ class _Layer:
 
     def _name(self, part: str) -> str:
         return f"{self._output}/{part}"
+
+
+def _name_inputs_alone(model: onnx.ModelProto) -> None:
+    """Old graphs name their weights among the inputs, by their old shapes."""
+    weights = _constants(model.graph)
+    used = {name for node in model.graph.node for name in node.input}
+    for item in [item for item in model.graph.input if item.name in weights or item.name not in used]:
+        model.graph.input.remove(item)
+    model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
 
 
 def _constants(graph: onnx.GraphProto) -> Mapping[str, onnx.TensorProto]:

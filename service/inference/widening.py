@@ -44,6 +44,7 @@ class _Widening:
     def __init__(self, graph: onnx.GraphProto, block: int) -> None:
         self._block = block
         self._constants = {item.name: item for item in graph.initializer}
+        self._outputs = {item.name for item in graph.output}
         self.wide: dict[str, int] = {}
         """Channels of tensors that have more than before."""
         self.weights: dict[str, Weights] = {}
@@ -65,7 +66,8 @@ class _Widening:
         group = next((helper.get_attribute_value(item) for item in node.attribute if item.name == "group"), 1)
         channels = self.wide.get(node.input[0])
         if group == 1:
-            wider = -(-outputs // self._block) * self._block
+            told = node.output[0] in self._outputs
+            wider = outputs if told else -(-outputs // self._block) * self._block
             inputs = channels or inputs
         elif group == outputs and inputs == 1:  # each channel by itself
             wider = channels or outputs

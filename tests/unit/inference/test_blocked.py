@@ -126,6 +126,20 @@ def test_pruned_layers_are_widened_to_whole_blocks(able: Collection[str], block:
     same_answers(path, model)
 
 
+@pytest.mark.parametrize("channels", [16, 13])
+def test_weights_that_are_named_as_inputs(channels: int, tmp_path: Path) -> None:
+    path = plain(tmp_path / "old.onnx", channels)
+    old = onnx.load(path)
+    old.ir_version = 3
+    for item in old.graph.initializer:
+        old.graph.input.append(helper.make_tensor_value_info(item.name, item.data_type, item.dims))
+    onnx.save(old, path)
+    model = rewritten(path, AVX512)
+    assert model is not None
+    assert [item.name for item in onnx.load_from_string(model).graph.input] == ["input"]
+    same_answers(path, model)
+
+
 def test_channels_that_an_operation_would_see_are_not_added(tmp_path: Path) -> None:
     layers = Layers()
     bent = layers.bend(layers.convolution("input", 3, 16), slopes(16))
