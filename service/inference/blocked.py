@@ -48,7 +48,8 @@ def rewritten(path: Path, able: Collection[str] | None = None) -> bytes | None:
     if not rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK):
         return None
     _name_inputs_alone(model)
-    return model.SerializeToString()
+    made: bytes = model.SerializeToString()
+    return made
 
 
 def rewrite(graph: onnx.GraphProto, block: int) -> bool:
