@@ -129,7 +129,10 @@ class Scrfd:
 def pad_to_granule(image: Image) -> Image:
     """``image`` with black added to the right and below until both sides are multiples of 32."""
     height, width = image.shape[:2]
-    canvas = np.zeros((-(-height // _GRANULE) * _GRANULE, -(-width // _GRANULE) * _GRANULE, 3), np.uint8)
+    size = (-(-height // _GRANULE) * _GRANULE, -(-width // _GRANULE) * _GRANULE)
+    if size == (height, width):
+        return image
+    canvas = np.zeros((*size, 3), np.uint8)
     canvas[:height, :width] = image
     return canvas
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from models.manifest import EmbedderPart, Preprocessing
 from service.inference.session import Array
@@ -17,19 +18,25 @@ def planes(images: Sequence[Image], recipe: Preprocessing | EmbedderPart) -> Arr
 
     Channels come in the recipe's colour order; ``gray`` is the luma of ITU-R BT.601, one channel.
     """
-    if recipe.colour == "gray":
-        stack = np.stack([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in images])[:, np.newaxis]
-    else:
-        ordered = np.stack(images) if recipe.colour == "bgr" else np.stack(images)[..., ::-1]
-        # Moving the channels while they are bytes and converting afterwards costs half of the other order.
-        stack = np.ascontiguousarray(ordered.transpose(0, 3, 1, 2))
-    pixels = stack.astype(np.float32)
+    height, width = images[0].shape[:2]
+    pixels = np.empty((len(images), 1 if recipe.colour == "gray" else 3, height, width), dtype=np.float32)
+    for image, own in zip(images, pixels, strict=True):
+        for plane, target in zip(_channels(image, recipe.colour), own, strict=True):
+            target[:] = plane  # bytes become numbers on the way: no copy in between
     mean, scale = _per_plane(recipe.mean), _per_plane(recipe.scale)
     if np.any(mean != 0):
         pixels -= mean
     if np.any(scale != 1):
         pixels /= scale
     return pixels
+
+
+def _channels(image: Image, colour: str) -> Sequence[NDArray[np.uint8]]:
+    """The channels of a BGR picture in the order of ``colour``."""
+    if colour == "gray":
+        return [np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)]
+    channels = [np.asarray(channel, dtype=np.uint8) for channel in cv2.split(image)]
+    return channels if colour == "bgr" else channels[::-1]
 
 
 def _per_plane(values: float | tuple[float, ...]) -> Array:
