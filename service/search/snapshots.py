@@ -18,7 +18,8 @@ from pathlib import Path
 from service.metrics import SNAPSHOTS
 from service.search import snapshot_file
 from service.search.folder import SnapshotFolder
-from service.search.snapshot_file import BrokenSnapshot, Contents, Head, NewIndex, Pause
+from service.search.snapshot_file import BrokenSnapshot, Contents, NewIndex, Pause
+from service.search.snapshot_head import Head
 from service.search.tiered import IndexState, TieredIndex
 from service.values import ChangeMark
 
