@@ -111,15 +111,17 @@ def summary(times: NDArray[np.float64]) -> dict[str, float]:
 
 
 def computed_ms(work: Callable[[int], object], count: int) -> float:
-    """Milliseconds of processors that a call takes, in all threads, when calls come one by one with pauses.
+    """Milliseconds of processors that a call takes, in all threads, when calls come one by one with pauses; the median.
 
     Libraries whose threads wait actively go on in the pauses.
     """
-    begun = time.process_time()
+    times = []
     for number in range(count):
+        begun = time.process_time()
         work(number)
         time.sleep(PAUSE)
-    return 1000 * (time.process_time() - begun) / count
+        times.append(1000 * (time.process_time() - begun))
+    return float(np.median(times))
 
 
 def fill(index: TieredIndex, task: Task) -> float:
