@@ -2,7 +2,8 @@
 
 Rows are sorted by user and face, so that a user's faces lie side by side and need no directory. A search scans short
 codes (:mod:`service.search.codec`), compares the short list with the half precision embeddings, takes all faces of the
-best users and scores these with :func:`service.search.similarity.exact`: :mod:`service.search.pooled`.
+best users and scores those that may be a user's best with :func:`service.search.similarity.exact`:
+:mod:`service.search.pooled`.
 """
 
 from __future__ import annotations
