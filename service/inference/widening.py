@@ -1,7 +1,7 @@
 """Channels of zeros that make the number of channels a multiple of a block's, in graphs of convolutions.
 
-Networks that were pruned have layers of 13 or 103 channels, of which no whole blocks can be made, so that slower kernels
-compute the convolutions between them (decision 26).
+Networks that were pruned have layers of 13 or 103 channels, of which no whole blocks can be made, so that slower
+kernels compute the convolutions between them (decision 26).
 """
 
 from __future__ import annotations
