@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gallery import Gallery, Statistics
-from benchmarks.harness import Report, in_one_thread
+from benchmarks.harness import Report
 from service.cli.serve import SWITCH_SECONDS
 from service.search.catalog import Catalog
 from service.search.maintenance import Maintenance
@@ -109,7 +109,6 @@ def _stored(token: str) -> StoredFace:
 
 def read(url: str, app_pk: int, dimension: int, pipe: Connection) -> None:
     """Answer probes with what a search finds, until the pipe is closed."""
-    in_one_thread()
     sys.setswitchinterval(SWITCH_SECONDS)  # as in the server
     with contextlib.ExitStack() as stack:
         database = Database(url)

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnxruntime
 
 from service.inference.processor import CPU_INFO, computes_bfloat16
-from service.inference.session import OPENVINO, DeviceUnavailable, Provider
+from service.inference.session import CPU, OPENVINO, DeviceUnavailable, Provider
 
 __all__ = [
     "BFLOAT16",
@@ -26,8 +26,6 @@ PRECISIONS = ("auto", "fp32", "bf16")
 BFLOAT16 = "BF16"
 """OpenVINO's name of the precision among a processor's capabilities."""
 
-_CPU = "CPUExecutionProvider"
-
 
 @dataclass(frozen=True, slots=True)
 class _Device:
@@ -39,8 +37,8 @@ class _Device:
 
 _GPU_WAY = "replace the package onnxruntime by onnxruntime-gpu of the same version (docs/performance.md)"
 _DEVICES = {
-    "auto": _Device((_CPU,), "install onnxruntime"),
-    "cpu": _Device((_CPU,), "install onnxruntime"),
+    "auto": _Device((CPU,), "install onnxruntime"),
+    "cpu": _Device((CPU,), "install onnxruntime"),
     "openvino": _Device((OPENVINO,), "pip install 'aipface-server[openvino]'"),
     "cuda": _Device(("CUDAExecutionProvider",), _GPU_WAY),
     # What TensorRT cannot compute stays on the GPU.

@@ -27,12 +27,11 @@ from service.inference.providers import (
     openvino_installed,
     providers_for,
 )
-from service.inference.session import OPENVINO, OPENVINO_BF16, Array, Provider, Runtime, Session, load_session
+from service.inference.session import CPU, OPENVINO, OPENVINO_BF16, Array, Provider, Runtime, Session, load_session
 
 FILE = "runtimes.json"
 """In the home folder; may be deleted at any time."""
 
-_CPU = "CPUExecutionProvider"
 _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 9, 50, 1.0
 """Runs of each, as many as go into the time; the shortest counts, which is what an undisturbed one takes."""
 
@@ -82,7 +81,7 @@ class MeasuredRuntimes:
     def __init__(
         self,
         store: Path,
-        candidates: Sequence[str] = (_CPU, OPENVINO),
+        candidates: Sequence[str] = (CPU, OPENVINO),
         reduced: str | None = None,
         *,
         demanded: bool = False,
@@ -162,7 +161,7 @@ def runtime_for(
             "precision bf16 needs AIPFACE_DEVICE=auto or openvino, pip install 'aipface-server[openvino]', and a "
             "processor that computes bfloat16: set AIPFACE_PRECISION=auto"
         )
-    candidates = [OPENVINO] if device == "openvino" else [_CPU, *([OPENVINO] if openvino_installed() else [])]
+    candidates = [OPENVINO] if device == "openvino" else [CPU, *([OPENVINO] if openvino_installed() else [])]
     if device in ("auto", "openvino") and (able or len(candidates) > 1):
         return MeasuredRuntimes(home / FILE, candidates, OPENVINO_BF16 if able else None, demanded=precision == "bf16")
     return providers

@@ -21,13 +21,15 @@ Provider = str | tuple[str, Mapping[str, Any]]
 Chosen by the caller, opaque to the models.
 """
 
+CPU = "CPUExecutionProvider"
+"""ONNX Runtime on the processor; there wherever ONNX Runtime is."""
+
 OPENVINO = "OpenVINO"
 """The runtime of the package ``openvino`` in 32 bits; no execution provider, so it needs no other ONNX Runtime."""
 
 OPENVINO_BF16 = "OpenVINO bf16"
 """The same in bfloat16: half the bits, of which 8 are significant."""
 
-_CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
@@ -131,7 +133,7 @@ def load_session(path: Path, runtime: Runtime, threads: int, *, bfloat16: bool =
     # Idle threads of one network would otherwise spin and take the cores from the next network in line.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen = [provider if isinstance(provider, str) else (provider[0], dict(provider[1])) for provider in providers]
-    graph = blocked.rewritten(path) if chosen == [_CPU] else None
+    graph = blocked.rewritten(path) if chosen == [CPU] else None
     inference = onnxruntime.InferenceSession(graph or str(path), options, providers=chosen)
     # ONNX Runtime goes on with the processor where a provider's libraries are missing, and says so on a stream only.
     inference.disable_fallback()
