@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -44,7 +45,10 @@ def rewritten(path: Path, able: Collection[str] | None = None) -> bytes | None:
         able = instructions()
     if "avx2" not in able:
         return None
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except DecodeError:  # ONNX Runtime says what is wrong with it
+        return None
     if not rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK):
         return None
     _name_inputs_alone(model)

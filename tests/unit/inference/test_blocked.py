@@ -172,6 +172,13 @@ def test_other_processors_have_the_network_as_it_is(tmp_path: Path) -> None:
     assert rewritten(plain(tmp_path / "plain.onnx", 16), ("asimd",)) is None
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100])
+def test_what_is_no_graph_is_left_to_the_runtime(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "none.onnx"
+    path.write_bytes(content)
+    assert rewritten(path, AVX2) is None
+
+
 @pytest.mark.parametrize("able", [AVX2, AVX512])
 @pytest.mark.parametrize("name", ["sface", "fr_feature", "fr_liveness", "facemesh", "iris"])
 def test_real_networks_answer_the_same(able: Collection[str], name: str, model_dir: Path) -> None:
