@@ -125,7 +125,8 @@ def main() -> int:
                 report.at_most(f"longest callback, {name}, ms", round(figures["callback"], 2), MOST_MS)
                 rates[name] = answers / (ended - begun)
             begun = time.perf_counter()
-            flood = paced(running, lambda _: small(), OVERLOAD * rates["saturated"], 3.0 if chosen.quick else 20.0)
+            seconds = 3.0 if chosen.quick else 20.0
+            flood = paced(running, "detect", lambda _: small(), OVERLOAD * rates["saturated"], seconds)
             figures = seen(file, begun, time.perf_counter())
             report.figure("overload, ms", {**figures, **flood.figures()})
             report.at_most("longest callback, overload, ms", round(figures["callback"], 2), MOST_MS)

@@ -42,10 +42,10 @@ logger = logging.getLogger(__name__)
 
 
 class DirectCalls:
-    """Middleware: a request for a call, by its exact path, goes straight to it.
+    """In front of the framework: a request for a call, by its exact path, goes straight to it.
 
-    Matching routes one by one and solving dependencies that no call has takes the framework 0.3 ms. Everything else,
-    and calls under a mounted path, takes the usual way.
+    Matching routes one by one, solving dependencies that no call has and passing layers that no call needs takes the
+    framework half a millisecond. Everything else, and calls under a mounted path, takes the usual way.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
@@ -57,9 +57,13 @@ class DirectCalls:
         endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is None:
             await self._app(scope, receive, send)
-        else:
+            return
+        try:
             response = await endpoint(Request(scope, receive, send))
-            await response(scope, receive, send)
+        except Exception:
+            logger.exception("unexpected failure at %s", scope["path"])
+            response = _failure(ServiceError("unexpected"))
+        await response(scope, receive, send)
 
 
 def build_api(
@@ -89,6 +93,7 @@ def build_api(
         summary="A self-hosted face recognition server that answers the Baidu AI face API.",
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours, which leave tokens and names out, do
         lifespan=lifespan,
     )
     dispatcher = Dispatcher(
@@ -99,7 +104,8 @@ def build_api(
         slow_seconds=slow_seconds,
         request_seconds=request_seconds,
     )
-    api.add_middleware(DirectCalls, endpoints=dispatcher.endpoints)
+    stack = api.build_middleware_stack
+    api.build_middleware_stack = lambda: DirectCalls(stack(), dispatcher.endpoints)  # type: ignore[method-assign]
     api.include_router(v3_routes.router(dispatcher))
     api.include_router(v4_routes.router(dispatcher))
     api.include_router(v2_routes.router(dispatcher))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -126,7 +126,6 @@ class Dispatcher:
         self._slow_seconds = slow_seconds
         self._request_seconds = request_seconds
         self._left_behind = LeftBehind()
-        self._pictures = 0
         self.endpoints: dict[tuple[str, str], Endpoint] = {}
         """By method and path: what answers a call."""
 
@@ -152,8 +151,15 @@ class Dispatcher:
         spent: dict[str, float] = {}
         operation = Operation("", call.name, log_id=stamp.log_id)
         try:
+            most = max(self._max_body_bytes, call.max_body_bytes)
+            if self._is_too_much(request):
+                # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
+                await body.discard(request, most)
+                self._refuse()
             with self.limited():
-                received = await self._receive(request, max(self._max_body_bytes, call.max_body_bytes))
+                received = await self._receive(request, most)
+                if self._is_too_much(request):  # others were quicker to send theirs
+                    self._refuse()
                 head = Head.of(request)
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
                 in_thread = self._on_picture if received.size >= LEAST_PICTURE_BYTES else self.in_thread
@@ -178,6 +184,16 @@ class Dispatcher:
             self._service.audit.note(operation, _outcome(error, content))
         headers = {LOG_ID_HEADER: str(stamp.log_id), **closing(error)}
         return Response(content, media_type=JSON, headers=headers)
+
+    def _is_too_much(self, request: Request) -> bool:
+        """Whether a request that brings a picture would find the queue full."""
+        crowded = self._service.admission.crowded
+        return crowded and request.method != "GET" and body.announced_bytes(request) >= LEAST_PICTURE_BYTES
+
+    @staticmethod
+    def _refuse() -> NoReturn:
+        metrics.REFUSED["arrival"].inc()
+        raise Overloaded
 
     @contextlib.contextmanager
     def limited(self) -> Iterator[None]:
@@ -210,38 +226,16 @@ class Dispatcher:
     async def _receive(self, request: Request, max_body_bytes: int) -> Received:
         if request.method == "GET":
             return Received(request.scope["query_string"])
-        pictured = body.announced_bytes(request) >= LEAST_PICTURE_BYTES
-        if pictured and self._crowded:
-            # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
-            await body.discard(request, max_body_bytes)
-            metrics.REFUSED["arrival"].inc()
-            raise Overloaded
         received = await body.receive(request, max_body_bytes)
         left = _left(request)
         # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
         if left() if left is not None else await request.is_disconnected():
             raise ClientDisconnect
-        if pictured and self._crowded:  # others were quicker to send theirs
-            metrics.REFUSED["arrival"].inc()
-            raise Overloaded
         return received
 
-    @property
-    def _crowded(self) -> bool:
-        """Whether a picture would find the queue full.
-
-        So it will also when more are on their way there, in threads, than it has room for; those with a permit and
-        as many that have given theirs back are no part of it.
-        """
-        admission = self._service.admission
-        return admission.full or self._pictures >= 2 * admission.permits + admission.queue_limit
-
     async def _on_picture(self, work: Callable[[], R]) -> R:
-        self._pictures += 1
-        try:
+        with self._service.admission.coming():
             return await self.in_thread(work)
-        finally:
-            self._pictures -= 1
 
     def _answer(
         self,

@@ -27,6 +27,9 @@ UNREAD_BODY = "aipface.unread_body"
 """Among the same extensions: a function of no arguments after which what comes of that request's body is thrown away
 as it comes. To be called on the event loop."""
 
+_coming: ContextVar[object | None] = ContextVar("aipface_coming", default=None)
+"""What stands for the request at hand among those that are on their way to a permit."""
+
 
 class Abandoned(Exception):
     """The caller hung up while waiting for a turn, so that the work would be for nobody."""
@@ -44,6 +47,7 @@ class Admission:
         self._inside = 0
         self._borrowed = 0
         self._queue: list[threading.Event] = []
+        self._coming: set[object] = set()
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
         self._lookers = ThreadPoolExecutor(permits, "aipface-looker")
         """Of those who hold no permit yet and may have to download first: nobody who holds one waits for them."""
@@ -59,9 +63,21 @@ class Admission:
         return len(self._queue)
 
     @property
-    def full(self) -> bool:
-        """Whether the next who asks for a permit would be refused."""
-        return self._inside >= self.permits and len(self._queue) >= self._room
+    def crowded(self) -> bool:
+        """Whether who begins to come now would be refused, once all are there who are on their way already."""
+        return self._inside + len(self._queue) + len(self._coming) >= self.permits + self._room
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Within the block a request is on its way to a permit, until it asks for its first one."""
+        place = object()
+        token = _coming.set(place)
+        self._coming.add(place)
+        try:
+            yield
+        finally:
+            self._coming.discard(place)
+            _coming.reset(token)
 
     @contextmanager
     def permit(self) -> Iterator[None]:
@@ -120,6 +136,7 @@ class Admission:
 
     def _enter(self) -> None:
         with self._lock:
+            self._coming.discard(_coming.get())
             if self._inside < self.permits:
                 self._inside += 1
                 return

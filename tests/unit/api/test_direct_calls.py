@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anyio
 import anyio.lowlevel
+import orjson
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.application import DirectCalls
+from service.api.calls import Endpoint
 
 CALL = "/rest/2.0/face/v3/detect"
 
@@ -23,7 +27,12 @@ async def rest(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "rest"})
 
 
-def answered(**scope: object) -> bytes:
+async def broken(request: Request) -> Response:
+    """Fails in a way that nobody foresaw."""
+    raise RuntimeError(request.url.path)
+
+
+def answered(scope: Mapping[str, object] | None = None, endpoint: Endpoint = call) -> bytes:
     """What comes of a request: the body of the call's answer, or ``rest``."""
     sent: list[Message] = []
 
@@ -35,13 +44,20 @@ def answered(**scope: object) -> bytes:
         await anyio.lowlevel.checkpoint()
         sent.append(message)
 
-    whole = {"type": "http", "method": "POST", "path": CALL, "headers": [], "query_string": b"", **scope}
-    anyio.run(DirectCalls(rest, {("POST", CALL): call}), whole, receive, send)
+    whole = {"type": "http", "method": "POST", "path": CALL, "headers": [], "query_string": b"", **(scope or {})}
+    anyio.run(DirectCalls(rest, {("POST", CALL): endpoint}), whole, receive, send)
     return b"".join(message.get("body", message["type"].encode() * (message["type"] == "rest")) for message in sent)
 
 
 def test_a_call_is_answered_by_its_endpoint() -> None:
     assert answered() == b"call picture"
+
+
+def test_a_failure_that_nobody_foresaw_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    answer = orjson.loads(answered(endpoint=broken))
+    assert answer["error_code"] == 1
+    assert CALL in caplog.text
+    assert "RuntimeError" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -58,4 +74,4 @@ def test_a_call_is_answered_by_its_endpoint() -> None:
     ids=str,
 )
 def test_everything_else_goes_the_usual_way(scope: dict[str, object]) -> None:
-    assert answered(**scope) == b"rest"
+    assert answered(scope) == b"rest"

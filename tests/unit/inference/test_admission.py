@@ -102,3 +102,32 @@ def test_turn_of_a_caller_who_left_goes_to_the_next() -> None:
         thread.join()
     assert outcomes == ["first left", "second"]
     assert admission.inside == 0
+
+
+def test_those_on_their_way_count_until_they_ask_for_a_permit() -> None:
+    admission = Admission(permits=1, queue_limit=1)
+    crowded = [admission.crowded]
+    with admission.coming():
+        crowded.append(admission.crowded)  # room for one more
+        with admission.coming():
+            crowded.append(admission.crowded)  # one for the permit, one for the queue
+        with admission.permit():
+            crowded.append(admission.crowded)  # it is counted once
+        with admission.permit():  # a second one of the same request
+            crowded.append(admission.crowded)
+    assert crowded == [False, False, True, False, False]
+    with admission.permit(), admission.coming():
+        assert admission.crowded
+
+
+def test_whoever_turns_back_is_no_longer_on_the_way() -> None:
+    admission = Admission(permits=1, queue_limit=0)
+
+    def turn_back() -> None:
+        with admission.coming():
+            assert admission.crowded
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 (there is no other)
+        turn_back()
+    assert not admission.crowded

@@ -202,10 +202,10 @@ def test_nobody_is_refused_for_a_borrowed_permit() -> None:
     with ThreadPoolExecutor(1) as pool, admission.permit():
         part = beside.offer(other)
         assert begun.wait(SECONDS)
-        full = [admission.full]
+        full = [admission.crowded]
         waiting = pool.submit(request)
         wait_until(lambda: admission.waiting == 1)
-        full.append(admission.full)
+        full.append(admission.crowded)
         with pytest.raises(Overloaded), admission.permit():
             pytest.fail("nobody may enter")
         go_on.set()
