@@ -44,8 +44,9 @@ logger = logging.getLogger(__name__)
 class DirectCalls:
     """In front of the framework: a request for a call, by its exact path, goes straight to it.
 
-    Matching routes one by one, solving dependencies that no call has and passing layers that no call needs takes the
-    framework half a millisecond. Everything else, and calls under a mounted path, takes the usual way.
+    Matching routes one by one and solving dependencies that no call has takes the framework 0.3 ms, and its layers do
+    for a call what :class:`service.api.calls.Dispatcher` has done already. Everything else, and calls under a mounted
+    path, takes the usual way.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
@@ -93,7 +94,8 @@ def build_api(
         summary="A self-hosted face recognition server that answers the Baidu AI face API.",
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours, which leave tokens and names out, do
+        # The framework's own spans would hold tokens; service.tracing makes others.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
     )
     dispatcher = Dispatcher(
