@@ -55,6 +55,7 @@ class AuditTrail:
         self._retention = retention
         self._pending: deque[tuple[int, AuditDraft]] = deque()
         self._lost = 0
+        self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
@@ -86,7 +87,14 @@ class AuditTrail:
         self._attempt()
 
     def flush(self) -> None:
-        """Write everything that is noted. Raises what the database raises; what was not written stays noted."""
+        """Write everything that is noted; when this returns, it is. What was not written stays noted.
+
+        Raises what the database raises.
+        """
+        with self._writing:  # else who flushes beside the background would not wait for what that has taken already
+            self._write()
+
+    def _write(self) -> None:
         while self._pending:
             batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
             chains: dict[int, list[AuditDraft]] = {}

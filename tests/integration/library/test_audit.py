@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 
 import psycopg
@@ -14,7 +18,7 @@ from service.capture.rules import RiskLimits
 from service.errors import FaceExists
 from service.library.audit import AuditTrail, ChainReport
 from service.storage.audit import AuditDraft
-from service.storage.engine import Database
+from service.storage.engine import Administration, Database
 from service.storage.urls import driver_address
 from service.upkeep import Calendar, Upkeep
 from service.values import App
@@ -213,6 +217,31 @@ def test_notes_wait_for_the_database(database: Database) -> None:
     trail._database = database
     trail.flush()
     assert [entry.draft.call for entry in trail.latest(10)] == ["call 2", "call 1", "call 0"]
+
+
+def test_who_flushes_waits_for_what_the_background_is_writing(database: Database) -> None:
+    app = new_app(database)
+    trail = AuditTrail(database, [KEY])
+    trail.note(Operation("app:1", "search", app.pk), "222207")
+    held, go_on = threading.Event(), threading.Event()
+    admin = database.admin
+
+    def slow() -> AbstractContextManager[Administration]:
+        held.set()
+        assert go_on.wait(30)
+        return admin()
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(database, "admin", slow)
+        background = pool.submit(trail.flush)
+        assert held.wait(30)
+        beside = pool.submit(trail.flush)
+        with pytest.raises(NotYet):
+            beside.result(timeout=0.2)
+        go_on.set()
+        background.result()
+        beside.result()
+    assert [entry.draft.outcome for entry in trail.latest(10)] == ["222207"]
 
 
 def test_entries_are_json(trail: AuditTrail, app: App) -> None:
