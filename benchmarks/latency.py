@@ -9,6 +9,7 @@ request was due: a server that stalls cannot hide it.
 from __future__ import annotations
 
 import base64
+import math
 import sys
 import threading
 import time
@@ -87,11 +88,19 @@ class Paced:
     busy: int
     seconds: float
 
+    def percentile(self, percent: float) -> float:
+        """Of the accepted; no number where there are none."""
+        return float(np.percentile(np.array(self.accepted), percent)) if self.accepted else math.nan
+
     def figures(self) -> dict[str, object]:
         """For the report."""
-        p50, p99 = np.percentile(np.array(self.accepted), [50, 99]) if self.accepted else (np.nan, np.nan)
         rate = len(self.accepted) / self.seconds
-        return {"accepted a second": rate, "p50": float(p50), "p99": float(p99), "refused": self.busy}
+        return {
+            "accepted a second": rate,
+            "p50": self.percentile(50),
+            "p99": self.percentile(99),
+            "refused": self.busy,
+        }
 
 
 def paced(running: Running, call: str, body: Callable[[int], bytes], rate: float, seconds: float) -> Paced:
@@ -183,13 +192,11 @@ def loaded(report: Report, bench: Bench, running: Running, turns: int, longest: 
     for turn in range(1, turns + 1):
         peak = served(bench, running, "detect")
         report.figure(f"detect, saturated, turn {turn}", peak.figures())
-        report.figure("waited for the host's processors, s", round(let_the_host_rest(longest), 1))
-        taken = stolen()
+        waited, taken = let_the_host_rest(longest), stolen()
         steady = paced(running, "detect", partial(BODIES["detect"], bench), 0.8 * peak.per_second, bench.seconds)
-        figures = {**steady.figures(), "taken away by the host, s": round(stolen() - taken, 2)}
-        report.figure(f"detect at 80 %, turn {turn}", figures)
-        p50, p99 = np.percentile(np.array(steady.accepted), [50, 99])
-        ratios.append(float(p99 / p50))
+        host = {"waited for the host, s": round(waited, 1), "taken away by it, s": round(stolen() - taken, 2)}
+        report.figure(f"detect at 80 %, turn {turn}", {**steady.figures(), **host})
+        ratios.append(steady.percentile(99) / steady.percentile(50))
     report.at_most("p99 / p50 at 80 %", round(median(ratios), 2), MOST_TAIL)
 
 
@@ -235,7 +242,7 @@ def _overloaded(bench: Bench, running: Running, call: str) -> Overloaded:
         round(at_peak / (peak.count + WARMING * CALLERS * bench.threads), 2),
         round(at_flood / max(1, len(flood.accepted)), 2),
         round(peak.p99, 1),
-        round(float(np.percentile(flood.accepted, 99)), 1) if flood.accepted else float("nan"),
+        round(flood.percentile(99), 1),
     )
 
 

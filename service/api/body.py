@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
+import anyio
 import orjson
 from starlette.requests import Request
 
@@ -87,14 +88,22 @@ async def receive(request: Request, limit: int) -> Received:
     return Received(too_large=True) if size > limit else Received(*pieces, bytes(gathered))
 
 
-async def discard(request: Request, limit: int) -> None:
+async def discard(request: Request, limit: int, seconds: float) -> None:
     """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer.
 
-    Our server's protocol drops it by itself, without handing over chunks, until its patience with bodies ends.
+    Our server's protocol drops it by itself, without handing over chunks, until its patience with bodies ends; from
+    any other it is read for ``seconds`` at most.
     """
     unread: Callable[[], None] | None = request.scope.get("extensions", {}).get(UNREAD_BODY)
     if unread is not None:
         unread()
+        await _drop(request, limit)
+    else:
+        with anyio.move_on_after(seconds):
+            await _drop(request, limit)
+
+
+async def _drop(request: Request, limit: int) -> None:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)

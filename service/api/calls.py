@@ -154,7 +154,7 @@ class Dispatcher:
             most = max(self._max_body_bytes, call.max_body_bytes)
             if self._is_too_much(request):
                 # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
-                await body.discard(request, most)
+                await body.discard(request, most, self._request_seconds)
                 self._refuse()
             with self.limited():
                 received = await self._receive(request, most)

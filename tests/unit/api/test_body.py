@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.api.body import BODY, Received, decode, receive
+from service.api.body import BODY, Received, decode, discard, receive
 from service.errors import ParameterMalformed
 
 PICTURE = {"image": "人脸+/=", "max_face_num": 2}
@@ -56,6 +56,24 @@ def test_the_rest_of_a_large_body_is_read_so_that_the_client_sees_the_answer() -
     chunks = iter([b"x" * 10] * 5)
     assert received(chunks, 15).too_large
     assert next(chunks, None) is None
+
+
+def test_an_unwanted_body_that_stops_coming_is_waited_for_no_longer_than_allowed() -> None:
+    async def nothing_comes() -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def bounded() -> None:
+        with anyio.fail_after(10):
+            await discard(Request({"type": "http", "method": "POST", "headers": []}, nothing_comes), 100, 0.05)
+
+    anyio.run(bounded)
+
+
+def test_of_an_unwanted_body_no_more_is_read_than_it_may_have() -> None:
+    chunks = iter([b"x" * 60] * 10)
+    anyio.run(discard, request_of(chunks), 100, 10.0)
+    assert len(list(chunks)) == 8
 
 
 def test_an_endless_body_is_given_up() -> None:
