@@ -87,9 +87,11 @@ $(VENV)/.runtime: requirements.lock pyproject.toml deploy/make-venv
 	deploy/make-venv $(PYTHON) $(VENV) requirements.lock
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml deploy/make-venv
-	deploy/make-venv $(PYTHON) $(VENV) requirements-dev.lock
-	@touch $(VENV)/.runtime $@
+# Added to what is there and nothing taken away: a server may be running out of it.
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "aipface-server: adding $< to $(VENV)" >&2
+	@$(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<
+	@touch $@
 
 $(UV)/bin/uv:
 	$(PYTHON) -m venv $(UV)
