@@ -32,12 +32,13 @@ class HeaderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Size in stored pixels, and ``orientation``, the EXIF tag 1..8 (1 = upright)."""
+    """Size in stored pixels, ``orientation``, the EXIF tag 1..8 (1 = upright), and ``components`` of a JPEG, else 0."""
 
     format: Format
     width: int
     height: int
     orientation: int = UPRIGHT
+    components: int = 0
 
 
 def read_header(data: bytes) -> Header:
@@ -72,8 +73,8 @@ def _read_jpeg(data: bytes) -> Header:
         if marker == _APP1 and data[start : start + 6] == b"Exif\0\0":
             orientation = _exif_orientation(data[start + 6 : end])
         elif marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", data, start + 1)
-            return Header(Format.JPEG, width, height, orientation)
+            height, width, components = struct.unpack_from(">HHB", data, start + 1)
+            return Header(Format.JPEG, width, height, orientation, components)
     raise HeaderError("the JPEG has no frame")
 
 

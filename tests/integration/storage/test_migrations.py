@@ -49,6 +49,12 @@ def test_what_the_comparison_does_not_see(database_url: str) -> None:
             " WHERE table_schema = 'public' AND collation_name = 'C' ORDER BY table_name"
         )
         assert collated.fetchall() == [("groups",), ("users",)]
+        compressed = connection.execute(
+            "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attstorage = 'x'"
+            " AND attname IN ('portrait', 'embedding')"
+        )
+        assert compressed.fetchall() == []
 
 
 def test_upgrade_downgrade_upgrade(empty_database_url: str) -> None:

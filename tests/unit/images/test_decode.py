@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import ImageOps
 from skimage import data
 
 from service.errors import PictureUnreadable
+from service.images import decode
 from service.images.decode import Picture, decode_picture
 from service.images.headers import HeaderError, read_header
 from service.values import Image
@@ -308,6 +310,64 @@ def test_headers_of_noise_never_raise_anything_else(magic: bytes, noise: bytes) 
     assert header.width > 0
     assert header.height > 0
     assert 1 <= header.orientation <= 8
+
+
+# --- the short way for JPEG -------------------------------------------------------------------------------------------
+
+JPEG_VARIANTS: list[tuple[str, dict[str, object]]] = [
+    ("RGB", {}),
+    ("RGB", {"subsampling": "4:4:4"}),
+    ("RGB", {"subsampling": "4:2:2"}),
+    ("RGB", {"progressive": True}),
+    ("RGB", {"restart_marker_blocks": 2}),
+    ("RGB", {"keep_rgb": True}),
+    ("L", {}),
+    ("CMYK", {}),
+]
+
+
+def by_opencv_alone(monkeypatch: pytest.MonkeyPatch, read: Callable[[], Image]) -> Image:
+    with monkeypatch.context() as patched:
+        patched.setattr(decode, "_flawless_jpeg", lambda *_: None)
+        return read()
+
+
+@pytest.mark.parametrize(("mode", "options"), JPEG_VARIANTS)
+@pytest.mark.parametrize("size", [(2562, 75), (2563, 1), (97, 2689), (64, 64), (1, 1)])
+def test_a_flawless_jpeg_has_the_pixels_that_opencv_gives(
+    mode: str, options: dict[str, object], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = saved(ASTRONAUT.resize(size).convert(mode), "JPEG", **options)
+    np.testing.assert_array_equal(
+        decode_picture(content), by_opencv_alone(monkeypatch, lambda: decode_picture(content))
+    )
+    sketch = Picture(content).sketch
+    assert (sketch is None) == (max(size) < 2560)
+    if sketch is not None:
+        other = by_opencv_alone(monkeypatch, lambda: Picture(content).sketch.image)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(sketch.image, other)
+
+
+def test_a_flawless_jpeg_takes_the_short_way() -> None:
+    content = saved(PHOTO, "JPEG")
+    assert decode._flawless_jpeg(content, read_header(content), 1) is not None
+    assert decode._flawless_jpeg(content[:100] + content[110:], read_header(content), 1) is None
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(choices=st.data())
+def test_what_opencv_makes_of_damage_counts(choices: st.DataObject, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytearray(saved(ASTRONAUT.resize((48, 40)), "JPEG", progressive=choices.draw(st.booleans())))
+    for _ in range(choices.draw(st.integers(1, 4))):
+        content[choices.draw(st.integers(2, len(content) - 1))] = choices.draw(st.integers(0, 255))
+
+    def read() -> Image | str:
+        try:
+            return decode_picture(bytes(content), pixel_limit=1_000_000)
+        except PictureUnreadable as error:
+            return str(error)
+
+    np.testing.assert_array_equal(read(), by_opencv_alone(monkeypatch, read))  # type: ignore[arg-type]
 
 
 # --- sketches ---------------------------------------------------------------------------------------------------------
