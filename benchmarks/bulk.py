@@ -13,11 +13,12 @@ import secrets
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.harness import Report, parser
+from benchmarks.harness import Report, let_the_host_rest, parser, stolen
 from benchmarks.throughput import camera_pictures, decode
 from service.bulk.enrolment import Enrolment
 from service.bulk.folder import FolderSource
@@ -103,8 +104,10 @@ def imported(
     return rate
 
 
-def measure(report: Report, bench: Workbench, home: Path, threads: int, pictures: int, rounds: int) -> None:
-    """All figures and checks."""
+def measure(
+    report: Report, bench: Workbench, home: Path, threads: int, pictures: int, rounds: int, longest: float
+) -> None:
+    """All figures and checks; ``longest``: seconds for which a turn waits for the host's processors at most."""
     keys = bench.admin.apps.create("benchmark")
     app = bench.admin.apps.by_app_id(keys.app_id)
     if app is None:
@@ -117,15 +120,23 @@ def measure(report: Report, bench: Workbench, home: Path, threads: int, pictures
     bare(bench, home / "warm", threads)
     bare(bench, home / "warm", threads, figures=True)
     rates: dict[str, list[Rate]] = {"bare": [], "import": [], "bare with figures": [], "import with figures": []}
+    taken = dict.fromkeys(rates, 0.0)
     for plain, figured in zip(folders[::2], folders[1::2], strict=True):
-        rates["bare"].append(bare(bench, plain, threads))
-        rates["import"].append(imported(bench, app, plain, threads, Outcome.ENROLLED))
-        rates["bare with figures"].append(bare(bench, figured, threads, figures=True))
-        rates["import with figures"].append(imported(bench, app, figured, threads, Outcome.ENROLLED, figures=True))
+        for name, measured in (
+            ("bare", partial(bare, bench, plain, threads)),
+            ("import", partial(imported, bench, app, plain, threads, Outcome.ENROLLED)),
+            ("bare with figures", partial(bare, bench, figured, threads, figures=True)),
+            ("import with figures", partial(imported, bench, app, figured, threads, Outcome.ENROLLED, figures=True)),
+        ):
+            let_the_host_rest(longest)
+            before = stolen()
+            rates[name].append(measured())
+            taken[name] += stolen() - before
     again = imported(bench, app, folders[0], threads, Outcome.PRESENT)
     for name, values in rates.items():
         report.figure(f"{name}, pictures/s", round(median(rate.per_second for rate in values), 2))
         report.figure(f"{name}, CPU ms a picture", round(median(rate.cpu_ms for rate in values), 2))
+    report.figure("taken away by the host, s", {name: round(seconds, 2) for name, seconds in taken.items()})
     report.figure("second import, pictures/s", round(again.per_second, 1))
     for what in ("", " with figures"):
         both = list(zip(rates[f"import{what}"], rates[f"bare{what}"], strict=True))
@@ -149,8 +160,8 @@ def main() -> int:
             home=home.folder / "state", model_dir=MODELS, pack=chosen.pack, inference_threads=chosen.threads
         )
         with open_workbench(settings) as bench:
-            pictures, rounds = (100, 2) if chosen.quick else (300, 5)
-            measure(report, bench, home.folder, chosen.threads, pictures, rounds)
+            pictures, rounds, longest = (100, 2, 2.0) if chosen.quick else (300, 5, 8.0)
+            measure(report, bench, home.folder, chosen.threads, pictures, rounds, longest)
     return report.close()
 
 

@@ -61,8 +61,10 @@ def read_below(root: Path, relative: Path, limit: int) -> bytes:
             raise Refusal("outside", "the link leads out of the folder of the pictures")
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            told = os.fstat(descriptor)
+            if not stat.S_ISREG(told.st_mode):
                 raise Refusal("no_file", "is no plain file")
-            return limited(file.read(limit + 1), limit)
+            # Room for what is there: room for the limit, 64 MB, takes longer to make than most pictures to read.
+            return limited(file.read(min(limit, told.st_size) + 1), limit)
     except (OSError, ValueError, RuntimeError) as error:
         raise Refusal("unreadable", getattr(error, "strerror", None) or "the name cannot be used") from None

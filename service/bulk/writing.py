@@ -13,7 +13,7 @@ from service.storage.engine import Database, UnitOfWork
 from service.storage.faces import NewFace
 from service.values import Embedding, StoredFace
 
-BATCH_FACES = 128
+BATCH_FACES = 64
 """Faces of one transaction: what an interruption loses at most, and for how long other writers of the app may wait."""
 
 
