@@ -135,7 +135,7 @@ def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray
 
 
 def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
-    """What OpenCV would make of a JPEG in colour, to the last bit and sooner: one pass, straight into the result.
+    """What OpenCV would make of a JPEG in colour, to the last bit and sooner: in one pass, straight into the result.
 
     ``None`` where anything is unusual: what to make of damage is then OpenCV's to say.
     """
@@ -143,7 +143,8 @@ def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
     image = np.empty((-(-header.height // factor), -(-header.width // factor), _COLOURS), np.uint8)
     height, width, _ = image.shape
     try:
-        found = simplejpeg.decode_jpeg(data, "BGR", min_height=height, min_width=width, buffer=image)
+        # Strict, for otherwise it returns, after some errors, what lay in the memory that it was given.
+        found = simplejpeg.decode_jpeg(data, "BGR", min_height=height, min_width=width, buffer=image, strict=True)
     except (ValueError, RuntimeError, MemoryError):
         return None
     return image if found.shape == image.shape else None

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -334,7 +335,7 @@ def by_opencv_alone(monkeypatch: pytest.MonkeyPatch, read: Callable[[], Image]) 
 
 @pytest.mark.parametrize(("mode", "options"), JPEG_VARIANTS)
 @pytest.mark.parametrize("size", [(2562, 75), (2563, 1), (97, 2689), (64, 64), (1, 1)])
-def test_a_flawless_jpeg_has_the_pixels_that_opencv_gives(
+def test_a_jpeg_has_the_pixels_that_opencv_gives(
     mode: str, options: dict[str, object], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = saved(ASTRONAUT.resize(size).convert(mode), "JPEG", **options)
@@ -350,16 +351,20 @@ def test_a_flawless_jpeg_has_the_pixels_that_opencv_gives(
 
 def test_a_flawless_jpeg_takes_the_short_way() -> None:
     content = saved(PHOTO, "JPEG")
-    assert decode._flawless_jpeg(content, read_header(content), 1) is not None
-    assert decode._flawless_jpeg(content[:100] + content[110:], read_header(content), 1) is None
+    header = read_header(content)
+    assert decode._flawless_jpeg(content, header, 1) is not None
+    assert decode._flawless_jpeg(content[:100] + content[110:], header, 1) is None
+    assert decode._flawless_jpeg(content, replace(header, width=header.width - 1), 1) is None
+    assert decode._flawless_jpeg(content, replace(header, width=header.width + 1), 1) is None
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choices=st.data())
-def test_what_opencv_makes_of_damage_counts(choices: st.DataObject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_is_what_opencv_makes_of_it(choices: st.DataObject, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(saved(ASTRONAUT.resize((48, 40)), "JPEG", progressive=choices.draw(st.booleans())))
     for _ in range(choices.draw(st.integers(1, 4))):
         content[choices.draw(st.integers(2, len(content) - 1))] = choices.draw(st.integers(0, 255))
+    content = content[: choices.draw(st.integers(len(content) // 2, 2 * len(content)))]
 
     def read() -> Image | str:
         try:
