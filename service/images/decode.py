@@ -139,10 +139,10 @@ def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
 
     ``None`` where anything is unusual: what to make of damage is then OpenCV's to say.
     """
-    # What has another size than its header told does not fit, and is not decoded.
-    image = np.empty((-(-header.height // factor), -(-header.width // factor), _COLOURS), np.uint8)
-    height, width, _ = image.shape
+    height, width = -(-header.height // factor), -(-header.width // factor)
     try:
+        # What is larger than its header told does not fit, and is not decoded.
+        image = np.empty((height, width, _COLOURS), np.uint8)
         # Strict, for otherwise it returns, after some errors, what lay in the memory that it was given.
         found = simplejpeg.decode_jpeg(data, "BGR", min_height=height, min_width=width, buffer=image, strict=True)
     except (ValueError, RuntimeError, MemoryError):
