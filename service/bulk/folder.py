@@ -64,7 +64,10 @@ def read_below(root: Path, relative: Path, limit: int) -> bytes:
             told = os.fstat(descriptor)
             if not stat.S_ISREG(told.st_mode):
                 raise Refusal("no_file", "is no plain file")
-            # Room for what is there: room for the limit, 64 MB, takes longer to make than most pictures to read.
-            return limited(file.read(min(limit, told.st_size) + 1), limit)
+            # Room for what is told to be there: room for the limit, 64 MB, takes longer to make than most to read.
+            data = file.read(min(limit, told.st_size) + 1)
+            if len(data) > told.st_size:  # it grew, or its file system tells no sizes
+                data += file.read(limit + 1 - len(data))
+            return limited(data, limit)
     except (OSError, ValueError, RuntimeError) as error:
         raise Refusal("unreadable", getattr(error, "strerror", None) or "the name cannot be used") from None

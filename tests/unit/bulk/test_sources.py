@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.bulk.archive import ArchiveSource
-from service.bulk.folder import FolderSource
+from service.bulk.folder import FolderSource, read_below
 from service.bulk.pictures import Layout, Refusal, Source, SourceError
 from service.bulk.table import TableSource
 from service.errors import PictureDownloadFailed
@@ -219,3 +219,21 @@ def test_a_group_for_everybody_spares_the_column(tmp_path: Path) -> None:
     source = TableSource(table, tmp_path, Layout(group="all"), LIMIT)
     assert told(source) == {"1.jpg": ("all", "ada", None, b"pixels")}
     assert not source.remote
+
+
+@pytest.mark.parametrize("size", [0, 3, 10_000])
+def test_a_file_is_read_whatever_size_is_told_of_it(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems tell no size, and files grow."""
+    root = tmp_path.resolve()
+    (root / "a.jpg").write_bytes(b"x" * 500)
+    real = os.fstat
+
+    def wrong(descriptor: int) -> os.stat_result:
+        fields = list(real(descriptor)[:10])
+        fields[stat.ST_SIZE] = size
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", wrong)
+    assert read_below(root, Path("a.jpg"), 500) == b"x" * 500
+    with pytest.raises(Refusal, match="more than 499"):
+        read_below(root, Path("a.jpg"), 499)

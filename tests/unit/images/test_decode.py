@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,30 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageOps
-from skimage import data
 
 from service.errors import PictureUnreadable
-from service.images import decode
-from service.images.decode import Picture, decode_picture
+from service.images.decode import decode_picture
 from service.images.headers import HeaderError, read_header
 from service.values import Image
+from tests.fixtures.formats import ASTRONAUT, ORIENTATION, distance, saved
 
-ASTRONAUT = Pillow.fromarray(data.astronaut())  # type: ignore[no-untyped-call]
 PHOTO = ASTRONAUT.resize((96, 64))
 EXPECTED: Image = np.asarray(PHOTO, dtype=np.uint8)[..., ::-1]
-ORIENTATION = 0x0112
-
-
-def saved(picture: Pillow.Image, form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, form, **options)
-    return stream.getvalue()
-
-
-def distance(picture: Image, expected: Image) -> float:
-    """Mean absolute difference, for lossy formats."""
-    assert picture.shape == expected.shape
-    return float(np.abs(picture.astype(int) - expected).mean())
 
 
 @pytest.mark.parametrize(
@@ -311,105 +294,3 @@ def test_headers_of_noise_never_raise_anything_else(magic: bytes, noise: bytes) 
     assert header.width > 0
     assert header.height > 0
     assert 1 <= header.orientation <= 8
-
-
-# --- the short way for JPEG -------------------------------------------------------------------------------------------
-
-JPEG_VARIANTS: list[tuple[str, dict[str, object]]] = [
-    ("RGB", {}),
-    ("RGB", {"subsampling": "4:4:4"}),
-    ("RGB", {"subsampling": "4:2:2"}),
-    ("RGB", {"progressive": True}),
-    ("RGB", {"restart_marker_blocks": 2}),
-    ("RGB", {"keep_rgb": True}),
-    ("L", {}),
-    ("CMYK", {}),
-]
-
-
-def by_opencv_alone(monkeypatch: pytest.MonkeyPatch, read: Callable[[], Image]) -> Image:
-    with monkeypatch.context() as patched:
-        patched.setattr(decode, "_flawless_jpeg", lambda *_: None)
-        return read()
-
-
-@pytest.mark.parametrize(("mode", "options"), JPEG_VARIANTS)
-@pytest.mark.parametrize("size", [(2562, 75), (2563, 1), (97, 2689), (64, 64), (1, 1)])
-def test_a_jpeg_has_the_pixels_that_opencv_gives(
-    mode: str, options: dict[str, object], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = saved(ASTRONAUT.resize(size).convert(mode), "JPEG", **options)
-    np.testing.assert_array_equal(
-        decode_picture(content), by_opencv_alone(monkeypatch, lambda: decode_picture(content))
-    )
-    sketch = Picture(content).sketch
-    assert (sketch is None) == (max(size) < 2560)
-    if sketch is not None:
-        other = by_opencv_alone(monkeypatch, lambda: Picture(content).sketch.image)  # type: ignore[union-attr]
-        np.testing.assert_array_equal(sketch.image, other)
-
-
-def test_a_flawless_jpeg_takes_the_short_way() -> None:
-    content = saved(PHOTO, "JPEG")
-    header = read_header(content)
-    assert decode._flawless_jpeg(content, header, 1) is not None
-    assert decode._flawless_jpeg(content[:100] + content[110:], header, 1) is None
-    assert decode._flawless_jpeg(content, replace(header, width=header.width - 1), 1) is None
-    assert decode._flawless_jpeg(content, replace(header, width=header.width + 1), 1) is None
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(choices=st.data())
-def test_damage_is_what_opencv_makes_of_it(choices: st.DataObject, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = bytearray(saved(ASTRONAUT.resize((48, 40)), "JPEG", progressive=choices.draw(st.booleans())))
-    for _ in range(choices.draw(st.integers(1, 4))):
-        content[choices.draw(st.integers(2, len(content) - 1))] = choices.draw(st.integers(0, 255))
-    content = content[: choices.draw(st.integers(len(content) // 2, 2 * len(content)))]
-
-    def read() -> Image | str:
-        try:
-            return decode_picture(bytes(content), pixel_limit=1_000_000)
-        except PictureUnreadable as error:
-            return str(error)
-
-    np.testing.assert_array_equal(read(), by_opencv_alone(monkeypatch, read))  # type: ignore[arg-type]
-
-
-# --- sketches ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("side", "factor"), [(2560, 2), (5120, 4), (3000, 2)])
-def test_sketch_is_the_picture_made_smaller(side: int, factor: int) -> None:
-    photo = ASTRONAUT.resize((side, side // 4))
-    sketch = Picture(saved(photo, "JPEG", quality=95)).sketch
-    assert sketch is not None
-    assert sketch.factor == factor
-    expected = np.asarray(photo.reduce(factor), dtype=np.uint8)[..., ::-1]
-    assert distance(sketch.image, expected) < 3
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_sketch_stands_upright(orientation: int) -> None:
-    exif = Pillow.Exif()
-    exif[ORIENTATION] = orientation
-    picture = Picture(saved(ASTRONAUT.resize((2560, 640)), "JPEG", quality=95, exif=exif))
-    assert picture.sketch is not None
-    halved = cv2.resize(picture.full, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    assert distance(picture.sketch.image, np.asarray(halved, dtype=np.uint8)) < 3
-
-
-def test_there_is_no_sketch_where_it_would_not_help() -> None:
-    exif = Pillow.Exif()
-    exif[ORIENTATION] = 3
-    for picture in (
-        saved(ASTRONAUT.resize((2559, 640)), "JPEG"),
-        saved(ASTRONAUT.resize((2560, 640)), "PNG"),
-        saved(ASTRONAUT.resize((2561, 640)), "JPEG", exif=exif),  # turning would move the last column
-    ):
-        assert Picture(picture).sketch is None
-
-
-def test_sketch_of_a_jpeg_that_is_cut_off() -> None:
-    data = saved(ASTRONAUT.resize((2560, 2560)), "JPEG")
-    with pytest.raises(PictureUnreadable):
-        _ = Picture(data[: len(data) // 2]).sketch
