@@ -13,7 +13,8 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-# A JPEG of 40 kB took 0.9 ms to write instead of 0.3 (by hand, shortest of 300), most of it for a compression whose result was thrown away.
+# A JPEG of 40 kB took 0.9 ms to write instead of 0.3 (by hand, shortest of 300), most of it for a compression whose
+# result was thrown away.
 INCOMPRESSIBLE = (
     ("faces", "portrait"),
     ("faces", "embedding"),
