@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from service.errors import AppUnavailable
 from service.storage.execution import Execution
-from service.storage.tables import app_ids, apps, change_heads, quota_budgets
+from service.storage.tables import app_ids, apps, change_heads, face_tokens, quota_budgets
 from service.values import NO_LIMITS, App, Limits
 
 CHANNEL = "aipface_apps"
@@ -102,6 +102,7 @@ class AppWriter(AppReader):
         self._execution.run(sa.select(change_heads.c.seq).where(change_heads.c.app_pk == pk).with_for_update())
         if not self._execution.run(apps.delete().where(apps.c.pk == pk)).rowcount:
             raise AppUnavailable(f"app {pk} does not exist")
+        self._execution.run(face_tokens.delete().where(face_tokens.c.app_pk == pk))
         self._tell(pk)
 
     def _update(self, pk: int, **values: Any) -> App:

@@ -105,7 +105,8 @@ library_models = sa.Table(
 face_tokens = sa.Table(
     "face_tokens",
     metadata,
-    sa.Column("app_pk", sa.BigInteger, sa.ForeignKey("apps.pk", ondelete="CASCADE"), primary_key=True),
+    # No foreign key: to check it locks the app's row, and that is logged.
+    sa.Column("app_pk", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("token", sa.Text, primary_key=True),
     sa.Column("location", JSONB, nullable=False),
     sa.Column("angles", JSONB, nullable=False),

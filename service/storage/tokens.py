@@ -60,10 +60,10 @@ _PURGE = sa.text("""
 _UPSERT = """
     INSERT INTO face_tokens AS known (
         app_pk, token, location, angles, confidence, points, portrait, model_id, embedding, expires
-    ) VALUES (
-        %(app_pk)s, %(token)s, %(location)s, %(angles)s, %(confidence)s, %(points)s, %(portrait)s,
-        %(model_id)s, %(embedding)s, now() + %(lifetime)s
     )
+    SELECT app_pk, %(token)s, %(location)s, %(angles)s, %(confidence)s, %(points)s, %(portrait)s,
+        %(model_id)s, %(embedding)s, now() + %(lifetime)s
+    FROM change_heads WHERE app_pk = %(app_pk)s
     ON CONFLICT (app_pk, token) DO UPDATE SET
         location = excluded.location, angles = excluded.angles, confidence = excluded.confidence,
         points = excluded.points, portrait = excluded.portrait, expires = excluded.expires,
@@ -76,7 +76,11 @@ class TokenWriter(TokenReader):
     """Remembering and forgetting faces."""
 
     def put(self, app_pk: int, faces: Sequence[RememberedFace], model_id: str, lifetime: timedelta) -> None:
-        """Remember faces, or remember them anew. A known embedding stays when none comes with the face again."""
+        """Remember faces, or remember them anew. A known embedding stays when none comes with the face again.
+
+        For an app that is gone nothing is remembered. What is written in the moment of its deletion stays until it
+        expires, where nobody can ask for it.
+        """
         rows: dict[str, dict[str, Any]] = {}
         for known in faces:
             place = Place(app_pk, 0, known.face.token)

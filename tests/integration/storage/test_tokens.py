@@ -11,6 +11,7 @@ from service.storage.engine import Database
 from service.storage.rows import RememberedFace
 from service.values import App
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
+from tests.fixtures.sealing import execute
 
 HOUR = timedelta(hours=1)
 PAST = timedelta(seconds=-1)
@@ -92,3 +93,24 @@ def test_what_is_remembered_goes_with_the_enrolled_face(database: Database, app:
         work.groups.delete(group_pk)
     assert [_get(database, app, token) is None for token in tokens] == [True, True, True, True, False]
     assert all(_get(database, other, token) is not None for token in tokens)
+
+
+def test_tokens_go_with_their_app_and_none_comes_after_it(database: Database, database_url: str, app: App) -> None:
+    other = new_app(database)
+    for owner in (app, other):
+        _put(database, owner, HOUR, RememberedFace(stored_face("a"), random_embedding(1)))
+    with database.admin() as admin:
+        admin.apps.delete(app.pk)
+    with database.remembering(app.pk) as tokens:  # of a request that was under way
+        tokens.put(app.pk, [RememberedFace(stored_face("b"), None)], MODEL, HOUR)
+    assert execute(database_url, "SELECT app_pk, token FROM face_tokens") == [(other.pk, "a")]
+
+
+def test_remembering_locks_no_row_of_a_logged_table(database: Database, database_url: str, app: App) -> None:
+    # Who locks a row writes so into it and into the log, and waits for the disk when committing.
+    lockers = "SELECT xmax::text FROM apps UNION ALL SELECT xmax::text FROM change_heads"
+    before = execute(database_url, lockers)
+    with database.remembering(app.pk) as tokens:
+        tokens.put(app.pk, [RememberedFace(stored_face("a"), random_embedding(1))], MODEL, HOUR)
+    assert _get(database, app, "a") is not None
+    assert execute(database_url, lockers) == before
