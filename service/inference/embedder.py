@@ -16,6 +16,8 @@ from service.inference.preprocessing import planes
 from service.inference.session import Array, Session
 from service.values import Embeddings, Image
 
+_TINY = np.finfo(np.float32).tiny
+
 # Crops that go through a network in one run: bounds memory, and more gains nothing on a CPU.
 _LARGEST_BATCH = 32
 
@@ -59,5 +61,5 @@ def load_projection(path: Path) -> Array:
 
 def unit_rows(rows: Array) -> Array:
     """``rows`` divided by their lengths, float32; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, np.newaxis]
+    return np.asarray(rows / np.maximum(lengths, _TINY), dtype=np.float32)

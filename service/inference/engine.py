@@ -113,6 +113,8 @@ class Engine:
 
     def _largest_first(self, found: Sequence[LevelFace], image: Image) -> list[Face]:
         faces = [self._face(face) for face in found]
+        if len(faces) < 2:
+            return faces
         return sorted(faces, key=lambda face: (-visible_area(face.location, image), face.box))
 
     def _face(self, found: LevelFace) -> Face:

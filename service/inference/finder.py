@@ -7,6 +7,7 @@ how many faces were asked for, and a picture with one large face costs a single 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -196,7 +197,7 @@ def _shown(found: Detection | LevelFace, faces: Sequence[LevelFace]) -> bool:
     """Whether ``found`` shows one of ``faces`` again, or a part of it."""
     x, y = found.centre
     return any(
-        np.hypot(face.centre[0] - x, face.centre[1] - y) < _SAME_CENTRE * max(face.side, found.side) for face in faces
+        math.hypot(face.centre[0] - x, face.centre[1] - y) < _SAME_CENTRE * max(face.side, found.side) for face in faces
     )
 
 

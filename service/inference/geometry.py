@@ -34,6 +34,8 @@ _FIVE_AS_MEANS = np.zeros((5, 68), np.float32)
 for _row, _indices in zip(_FIVE_AS_MEANS, _FIVE_FROM_OUTLINE, strict=True):
     _row[list(_indices)] = 1 / len(_indices)
 
+_TINY = float(np.finfo(np.float32).tiny)
+
 # Shrinking by more than this in one bilinear step skips pixels of the source and aliases.
 _LARGEST_BILINEAR_STEP = 2.0
 
@@ -41,20 +43,18 @@ _LARGEST_BILINEAR_STEP = 2.0
 def similarity(source: Points, target: Points) -> Transform:
     """The similarity transform (rotation, uniform scale, shift) that maps ``source`` onto ``target`` best.
 
-    Both are ``(n, 2)`` or ``(batch, n, 2)``; the answer is ``(2, 3)`` or ``(batch, 2, 3)``. Least squares, which in
-    the plane and without reflections is the solution of Umeyama (1991, "Least-squares estimation of transformation
-    parameters between two point patterns"); written with complex numbers it is a single division.
+    Both are ``(n, 2)``. Least squares, which in the plane and without reflections is the solution of Umeyama (1991,
+    "Least-squares estimation of transformation parameters between two point patterns"): of centred points, the sums of
+    their dot and cross products over the spread of the first.
     """
-    source_z = source[..., 0].astype(np.float64) + 1j * source[..., 1]
-    target_z = target[..., 0].astype(np.float64) + 1j * target[..., 1]
-    source_mean = source_z.mean(axis=-1, keepdims=True)
-    target_mean = target_z.mean(axis=-1, keepdims=True)
-    centred = source_z - source_mean
-    spread = np.sum(np.abs(centred) ** 2, axis=-1)
-    turn = np.sum(np.conj(centred) * (target_z - target_mean), axis=-1) / np.maximum(spread, np.finfo(np.float32).tiny)
-    shift = target_mean[..., 0] - turn * source_mean[..., 0]
-    rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    source_mean = np.add.reduce(source, axis=0, dtype=np.float64) / len(source)
+    target_mean = np.add.reduce(target, axis=0, dtype=np.float64) / len(target)
+    centred, aims = source - source_mean, target - target_mean
+    spread = max(float(np.vdot(centred, centred)), _TINY)
+    cos = float(np.vdot(centred, aims)) / spread
+    sin = float(np.vdot(centred[:, 0], aims[:, 1]) - np.vdot(centred[:, 1], aims[:, 0])) / spread
+    (x, y), (to_x, to_y) = source_mean.tolist(), target_mean.tolist()
+    return np.array([[cos, -sin, to_x - cos * x + sin * y], [sin, cos, to_y - sin * x - cos * y]])
 
 
 def rotation_about(centre: tuple[float, float], degrees: float) -> Transform:
@@ -99,7 +99,8 @@ def apply(transform: Transform, points: Points) -> Points:
 
 def scale_of(transform: Transform) -> float:
     """By how much ``transform`` lengthens (geometric mean over directions)."""
-    return math.sqrt(abs(float(np.linalg.det(transform[:, :2]))))
+    (a, b, _), (c, d, _) = transform.tolist()
+    return math.sqrt(abs(a * d - b * c))
 
 
 def warp(image: Image, transform: Transform, size: tuple[int, int]) -> Image:
@@ -214,6 +215,7 @@ def intersection_over_union(box: NDArray[np.float32], boxes: NDArray[np.float32]
     """Overlap of one box with each of ``boxes`` ``(n, 4)``, all as ``(x, y, width, height)``."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    sides = np.maximum(high - low, 0)
+    shared = sides[:, 0] * sides[:, 1]
     union = box[2] * box[3] + boxes[:, 2] * boxes[:, 3] - shared
-    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), dtype=np.float32)
+    return np.asarray(shared / np.maximum(union, _TINY), dtype=np.float32)

@@ -8,6 +8,7 @@ Such a face is looked at again, turned in steps, and the turn with the highest c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,7 +76,7 @@ class LevelFace:
     @property
     def side(self) -> float:
         """Side of the square with the area of the box."""
-        return float(np.sqrt(max(0.0, self.box[2] * self.box[3])))
+        return math.sqrt(max(0.0, self.box[2] * self.box[3]))
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -209,7 +210,8 @@ def _disagreement(face: LevelFace) -> float:
     """Mean distance between the detector's points and the outline's, in sides of the box; 0 without an outline."""
     if not len(face.outline):
         return 0.0
-    return float(np.linalg.norm(five_points(face.outline) - face.points, axis=1).mean()) / max(face.side, 1.0)
+    apart = five_points(face.outline) - face.points
+    return float(np.sqrt(np.einsum("ij,ij->i", apart, apart)).sum()) / len(apart) / max(face.side, 1.0)
 
 
 def _merit(look: _Turned) -> float:

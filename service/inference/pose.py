@@ -33,6 +33,7 @@ MIRRORED: dict[int, NDArray[np.intp]] = {
     FIVE_POINTS: np.array([1, 0, 2, 4, 3], dtype=np.intp),
 }
 """By number of points: which point of the original each point of a mirrored picture is."""
+_MIRROR = np.array([-1, 1], np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +51,13 @@ class ShapeRegression:
 
     def angles(self, points: Points) -> tuple[float, float]:
         """(yaw, pitch) in degrees; a mirrored picture gives exactly (-yaw, pitch)."""
-        both = np.stack([points, points[MIRRORED[len(points)]] * (-1, 1)])
-        moves = similarity(both, np.broadcast_to(self.shape, both.shape))
-        moved = np.asarray(both @ moves[:, :, :2].transpose(0, 2, 1) + moves[:, np.newaxis, :, 2], np.float32)
-        shapes = (moved - self.shape).astype(np.float64).reshape(2, -1)
-        rows = np.stack([features(components) for components in shapes @ self.components.T])
-        (yaw, pitch), (other_yaw, other_pitch) = (rows @ self.weights + self.offset).tolist()
+        yaw, pitch = self._regressed(points)
+        other_yaw, other_pitch = self._regressed(points[MIRRORED[len(points)]] * _MIRROR)
         return (yaw - other_yaw) / 2, (pitch + other_pitch) / 2
+
+    def _regressed(self, points: Points) -> tuple[float, float]:
+        yaw, pitch = (features(self.components @ residual(points, self.shape)) @ self.weights + self.offset).tolist()
+        return yaw, pitch
 
 
 def residual(points: Points, shape: Points) -> NDArray[np.float64]:
@@ -97,5 +98,5 @@ class HeadPose:
     def angles(self, points: Points) -> Angles:
         """Degrees, with the signs of :mod:`service.values`; yaw and pitch are cut to -90..90."""
         five = five_points(points) if len(points) == OUTLINE_POINTS else points
-        yaw, pitch = np.clip(self._regressions[len(points)].angles(points), -90, 90)
-        return Angles(float(yaw), float(pitch), eye_line_roll(five))
+        yaw, pitch = (max(-90.0, min(90.0, angle)) for angle in self._regressions[len(points)].angles(points))
+        return Angles(yaw, pitch, eye_line_roll(five))

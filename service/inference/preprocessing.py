@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,10 +25,10 @@ def planes(images: Sequence[Image], recipe: Preprocessing | EmbedderPart) -> Arr
     for image, own in zip(images, pixels, strict=True):
         for plane, target in zip(_channels(image, recipe.colour), own, strict=True):
             target[:] = plane  # bytes become numbers on the way: no copy in between
-    mean, scale = _per_plane(recipe.mean), _per_plane(recipe.scale)
-    if np.any(mean != 0):
+    mean, scale = _per_plane(recipe.mean, 0.0), _per_plane(recipe.scale, 1.0)
+    if mean is not None:
         pixels -= mean
-    if np.any(scale != 1):
+    if scale is not None:
         pixels /= scale
     return pixels
 
@@ -35,10 +37,12 @@ def _channels(image: Image, colour: str) -> Sequence[NDArray[np.uint8]]:
     """The channels of a BGR picture in the order of ``colour``."""
     if colour == "gray":
         return [np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)]
-    channels = [np.asarray(channel, dtype=np.uint8) for channel in cv2.split(image)]
+    channels = cast("Sequence[NDArray[np.uint8]]", cv2.split(image))
     return channels if colour == "bgr" else channels[::-1]
 
 
-def _per_plane(values: float | tuple[float, ...]) -> Array:
-    """``values`` shaped to be broadcast over (n, channels, height, width)."""
-    return np.reshape(np.asarray(values, dtype=np.float32), (-1, 1, 1))
+@lru_cache(maxsize=64)
+def _per_plane(values: float | tuple[float, ...], neutral: float) -> Array | None:
+    """``values`` shaped to be broadcast over (n, channels, height, width); ``None`` where all of them do nothing."""
+    shaped = np.reshape(np.asarray(values, dtype=np.float32), (-1, 1, 1))
+    return None if np.all(shaped == neutral) else shaped

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from service.access.keys import Keyring
 from service.errors import FaceNotFound, FaceTokenNotFound, ServiceUnavailable
 from service.images.decode import Picture, decode_picture
@@ -268,8 +266,7 @@ class Intake:
 
     def _token(self, app: App, data: bytes, face: Face) -> str:
         """Same app, same picture, same face: same token. The box comes from one fixed pyramid level per face."""
-        box = np.rint(np.asarray(face.box)).astype(int)
-        return self._keyring.face_token(app.app_id, hashlib.sha256(data).digest(), tuple(int(v) for v in box))
+        return self._keyring.face_token(app.app_id, hashlib.sha256(data).digest(), tuple(map(round, face.box)))
 
     def _recall(self, app: App, token: str) -> SeenFace:
         with self._database.read(app.pk) as reader:

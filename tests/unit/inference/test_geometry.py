@@ -53,14 +53,6 @@ def test_similarity_recovers_what_was_done(points: Points, degrees: float, facto
     assert scale_of(found) == pytest.approx(factor, rel=0.01)
 
 
-def test_similarity_works_on_batches() -> None:
-    random = np.random.default_rng(4)
-    source = random.normal(0, 40, (7, 5, 2)).astype(np.float32)
-    target = np.broadcast_to(ARCFACE_TEMPLATE, source.shape)
-    single = np.stack([similarity(points, ARCFACE_TEMPLATE) for points in source])
-    np.testing.assert_allclose(similarity(source, target), single)
-
-
 def test_similarity_of_coinciding_points_is_finite() -> None:
     assert np.isfinite(similarity(np.zeros((5, 2), np.float32), ARCFACE_TEMPLATE)).all()
 
