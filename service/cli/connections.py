@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import weakref
 from asyncio.events import TimerHandle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -35,6 +36,46 @@ class Patience:
     """The server is about to stop: answers ask their clients to come back over another connection."""
 
 
+class OneWrite:
+    """A transport that sends what is written in one turn of the loop at once: an answer comes as head and body.
+
+    Written one after the other, each would be a packet that wakes the client, from within Python's lock.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self.write(piece)
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self._written)) + self._transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._written.clear()
+        self._transport.abort()
+
+    def _send(self) -> None:
+        written, self._written = self._written, []
+        if written and not self._transport.is_closing():
+            self._transport.writelines(written)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection, which ends when its request does not arrive in time.
 
@@ -50,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """The request whose body nobody wants."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", OneWrite(transport, self.loop)))
         self.await_within(self.patience.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
