@@ -79,7 +79,7 @@ class YuNet:
         for stride, order in zip(STRIDES, self._order, strict=True):
             kind, objectness, boxes, points = (outputs[index][0] for index in order)
             score = np.sqrt(_share(kind[:, 0]) * _share(objectness[:, 0]))
-            kept = np.flatnonzero(score >= self._threshold)
+            (kept,) = (score >= self._threshold).nonzero()
             if len(kept) == 0:
                 continue
             prior = priors(kept, padded.shape[1] // stride)

@@ -82,6 +82,8 @@ class LevelFace:
     def centre(self) -> tuple[float, float]:
         """Centre of the box, in the picture."""
         x, y, width, height = self.box
+        if self.levelling is IDENTITY:
+            return float(np.float32(x + width / 2)), float(np.float32(y + height / 2))
         moved = apply(inverse(self.levelling), np.array([[x + width / 2, y + height / 2]], np.float32))[0]
         return float(moved[0]), float(moved[1])
 
@@ -203,7 +205,7 @@ def _shrunk(candidate: Detection) -> Detection:
 
 def _remaining_roll(face: LevelFace) -> float:
     """Roll in degrees of the detector's eye line, seen in the levelled frame."""
-    return eye_line_roll(apply(face.levelling, face.points))
+    return eye_line_roll(face.points if face.levelling is IDENTITY else apply(face.levelling, face.points))
 
 
 def _disagreement(face: LevelFace) -> float:

@@ -173,7 +173,7 @@ class FoundFace:
             angles=face.angles,
             confidence=face.confidence,
             portrait=encode_jpeg(cut),
-            points=tuple((across, down) for across, down in points.tolist()),
+            points=tuple(map(tuple, points.tolist())),
             frame=frame,
             box=((x - left) * scale, (y - top) * scale, width * scale, height * scale),
             complete=bool(completeness(self._image, self._face)),

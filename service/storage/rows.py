@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def face_columns(face: StoredFace, portrait: bytes | None) -> dict[str, Any]:
         "location": {name: getattr(face.location, name) for name in _LOCATION},
         "angles": {name: getattr(face.angles, name) for name in _ANGLES},
         "confidence": face.confidence,
-        "points": np.array([*_geometry(face), *np.ravel(face.points)], dtype=FLOAT).tobytes(),
+        "points": np.fromiter(chain(_geometry(face), *face.points), dtype=FLOAT).tobytes(),
         "portrait": portrait,
     }
 
