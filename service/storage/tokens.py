@@ -97,8 +97,8 @@ class TokenWriter(TokenReader):
                 "lifetime": lifetime,
             }
         # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
-        for token in sorted(rows):
-            self._execution.direct(_UPSERT, rows[token])
+        if rows:
+            self._execution.direct(_UPSERT, *(rows[token] for token in sorted(rows)))
 
     def remove(self, app_pk: int, tokens: Sequence[str]) -> int:
         """Forget faces; returns how many were known."""
