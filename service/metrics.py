@@ -71,6 +71,11 @@ ADMISSION_REFUSED = Counter(
     registry=REGISTRY,
 )
 REFUSED = {where: ADMISSION_REFUSED.labels(where) for where in ("arrival", "thread", "queue")}
+LOST_TOKENS = Counter(
+    "aipface_face_tokens_lost",
+    "Answers whose face tokens do not work: the database failed when they were written to it, after the answer.",
+    registry=REGISTRY,
+)
 SLOW = Counter("aipface_slow_requests", "Requests that took longer than `slow_request_ms`.", registry=REGISTRY)
 
 INDEX_LOAD_TIME = Gauge(

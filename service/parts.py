@@ -39,6 +39,7 @@ from service.inference.engine import Engine
 from service.inference.runtimes import runtime_for
 from service.inference.session import DeviceUnavailable, Runtime
 from service.intake.intake import Intake
+from service.intake.memory import FaceMemory
 from service.intake.report import Reporter
 from service.search.catalog import Catalog
 from service.search.folder import NAME as SNAPSHOT_FOLDER
@@ -336,12 +337,11 @@ def intake_of(admin: Admin, models: Models, admission: Admission, downloader: Pi
         engine=models.engine,
         reporter=models.reporter,
         admission=admission,
-        database=admin.database,
+        memory=FaceMemory(admin.database, admission, timedelta(seconds=settings.face_token_ttl)),
         keyring=admin.keyring,
         download=downloader.fetch,
         max_picture_bytes=settings.max_body_bytes,
         max_picture_pixels=settings.max_picture_pixels,
-        token_lifetime=timedelta(seconds=settings.face_token_ttl),
     )
 
 

@@ -63,6 +63,11 @@ class Admission:
         return len(self._queue)
 
     @property
+    def spare(self) -> bool:
+        """Whether there is a permit that nobody uses."""
+        return self._inside < self.permits
+
+    @property
     def crowded(self) -> bool:
         """Whether who begins to come now would be refused, once all are there who are on their way already."""
         return self._inside + len(self._queue) + len(self._coming) >= self.permits + self._room

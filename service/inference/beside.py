@@ -43,6 +43,11 @@ class Part(Generic[R]):
         self._error: BaseException | None = None
 
     @property
+    def begun(self) -> bool:
+        """Whether somebody does it or did."""
+        return self._claim.locked()
+
+    @property
     def failed(self) -> bool:
         """Whether it was done and raised."""
         return self._error is not None

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from service.access.keys import Keyring
@@ -18,11 +17,10 @@ from service.inference.geometry import enlarged, same_place
 from service.inference.picture_kinds import ALTERED, prepare
 from service.intake import seen
 from service.intake.controls import NO_CONTROLS, Controls
+from service.intake.memory import FaceMemory
 from service.intake.order import FaceOrder, nearest_first
 from service.intake.report import Reporter
 from service.intake.seen import FaceEngine, SeenFace
-from service.storage.engine import Database
-from service.storage.rows import RememberedFace
 from service.values import App, Embedding, Face, FaceField, Image, ImageKind, ImageSource, PictureType
 
 MOST_FACES = 10
@@ -91,22 +89,20 @@ class Intake:
         engine: FaceEngine,
         reporter: Reporter | None,
         admission: Admission,
-        database: Database,
+        memory: FaceMemory,
         keyring: Keyring,
         download: Callable[[str], bytes],
         max_picture_bytes: int,
         max_picture_pixels: int,
-        token_lifetime: timedelta,
     ) -> None:
         self._engine = engine
         self._reporter = reporter
         self._admission = admission
-        self._database = database
+        self._memory = memory
         self._keyring = keyring
         self._download = download
         self._max_picture_bytes = max_picture_bytes
         self._max_picture_pixels = max_picture_pixels
-        self._token_lifetime = token_lifetime
 
     @property
     def model_id(self) -> str:
@@ -163,12 +159,12 @@ class Intake:
     def _look(self, app: App, data: bytes, kind: PictureType, ask: _Ask) -> list[SeenFace]:
         picture = Picture(data, self._max_picture_pixels)
         candidates = self._found(app, data, picture, kind, ask)
-        mine = 0 if ask.examines else 1  # portraits that this thread can make at once, with nothing else to do
-        portraits = {face.token: beside.offer(face.make_stored) for face in candidates[mine : ask.limit]}
+        portraits = {face.token: beside.offer(face.make_stored) for face in candidates[: ask.limit] if ask.examines}
         faces = self._examined(candidates, ask)
         for face in faces:
             portrait = portraits.get(face.token)
-            face.stored = face.make_stored() if portrait is None else portrait.take()
+            if portrait is not None and portrait.begun:  # else it is made when it is asked for
+                face.stored = portrait.take()
         return faces
 
     def _found(self, app: App, data: bytes, picture: Picture, kind: PictureType, ask: _Ask) -> list[SeenFace]:
@@ -227,13 +223,7 @@ class Intake:
 
     def remember(self, app: App, faces: Sequence[SeenFace]) -> None:
         """Keep the faces for a while, so that their tokens work as pictures from this moment, in every process."""
-        with self._database.remembering(app.pk) as tokens:
-            tokens.put(
-                app.pk,
-                [RememberedFace(face.stored, face.known_embedding) for face in faces],
-                self.model_id,
-                self._token_lifetime,
-            )
+        self._memory.remember(app, faces, self.model_id)
 
     def embedding(self, face: SeenFace) -> Embedding:
         """``(dimension,)`` float32 of unit length, by this intake's model, of a face that any intake's ``faces`` gave.
@@ -269,10 +259,7 @@ class Intake:
         return self._keyring.face_token(app.app_id, hashlib.sha256(data).digest(), tuple(map(round, face.box)))
 
     def _recall(self, app: App, token: str) -> SeenFace:
-        with self._database.read(app.pk) as reader:
-            known = reader.tokens.get(app.pk, token, self.model_id) or reader.faces.stored_by_token(
-                app.pk, token, self.model_id
-            )
+        known = self._memory.recall(app, token, self.model_id)
         if known is None:
             raise FaceTokenNotFound(token)
         face = seen.remembered(self._engine, known.face, known.embedding)

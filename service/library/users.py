@@ -85,7 +85,7 @@ class Users:
 
         Raises ``ModelChanged`` when that is not loaded here, and what ``work_on`` raises.
         """
-        _ = self._intake.embedding(face)  # outside of the transaction
+        _ = self._intake.embedding(face), face.stored  # outside of the transaction
         try:
             with self._database.write(app.pk) as work:
                 work_on(self, work)

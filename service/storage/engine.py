@@ -15,6 +15,7 @@ from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
 from service.storage.attempts import AttemptWriter
 from service.storage.audit import AuditEntry, AuditReader, AuditWriter
+from service.storage.behind import Behind
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
 from service.storage.disclosure import DisclosureReader
@@ -148,6 +149,7 @@ class Database:
         """``audit_key`` seals the audit log; without one nothing is written there. ``sealing`` is that of faces."""
         self.url = url
         self.sealing = sealing
+        self.behind = Behind()
         self._audit_key = audit_key
         self._engine = sa.create_engine(
             normalised(url),
@@ -175,8 +177,10 @@ class Database:
     def write(self, app_pk: int) -> Iterator[UnitOfWork]:
         """Change an app's library: committed at the end of the block, undone when it raises.
 
-        Raises :class:`AppUnavailable` when the app has been deleted.
+        Begins after what answered requests of the app have left ``behind``: whatever it deletes stays deleted. Raises
+        :class:`AppUnavailable` when the app has been deleted.
         """
+        self.behind.settle(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions)) as execution:
             recording = Recording(execution, app_pk)
             work = UnitOfWork(execution, recording, self.sealing)
@@ -248,7 +252,8 @@ class Database:
             execution.run(sa.text("SELECT 1"))
 
     def close(self) -> None:
-        """Close idle connections; those in use are closed when they are given back."""
+        """Do what was left behind, and close idle connections; those in use are closed when they are given back."""
+        self.behind.stop()
         self._engine.dispose()
 
     def _limit_waiting(self, connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:

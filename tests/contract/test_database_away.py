@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Callable, Iterator
 
@@ -11,8 +12,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from service.storage.urls import driver_address
-from tests.contract.wire import Wire
+from tests.contract.wire import Body, Wire
 from tests.fixtures.lived import patience
+from tests.fixtures.pictures import Pictures
 
 V2_GROUPS = "/rest/2.0/face/v2/faceset/group/getlist"
 
@@ -71,3 +73,25 @@ def test_a_database_that_takes_no_writes(http: httpx.Client, wire: Wire, broken:
         assert wire.result("getGroupList") == {"group_id_list": ["before"]}
     until_ready(http)
     assert wire.call("groupAdd", {"group_id": "after"})["error_code"] == 0
+
+
+def test_faces_that_cannot_be_remembered(http: httpx.Client, wire: Wire, pictures: Pictures, broken: Broken) -> None:
+    """Rows are written behind the answer: one answer may come before the failure is known, and none after it."""
+    picture = pictures.bytes("obama.jpg")
+
+    def detect(number: int) -> Body:
+        return {"image": base64.b64encode(picture + bytes(number)).decode(), "image_type": "BASE64"}
+
+    with broken("SET default_transaction_read_only = on", "RESET default_transaction_read_only"):
+        first = wire.call("detect", detect(1))
+        told = [face["face_token"] for face in first["result"]["face_list"]]
+        assert [wire.code("detect", by_token(token)) for token in told] == [222209]
+        assert [wire.code("detect", detect(number)) for number in (2, 3)] == [222302, 222302]
+    until_ready(http)
+    for number in (4, 5):
+        (face,) = wire.result("detect", detect(number))["face_list"]
+        assert wire.call("detect", by_token(face["face_token"]))["error_code"] == 0
+
+
+def by_token(token: str) -> Body:
+    return {"image": token, "image_type": "FACE_TOKEN"}

@@ -8,17 +8,21 @@ the time goes into writing and searching. The run lasts 8 seconds, an hour in th
 
 from __future__ import annotations
 
+import base64
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 
 import httpx
+import psycopg
 import pytest
 
+from service.storage.embedded import EmbeddedPostgres
+from service.storage.urls import driver_address
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Credentials, Home, Server
 from tests.torture.figures import Figures
@@ -27,7 +31,9 @@ PROCESSES = 4
 WRITERS = 4
 READERS = 2
 GROUPS = ("one", "two")
-NO_USER, NO_MATCH, NO_GROUP = 223103, 222207, 223100
+NO_USER, NO_MATCH, NO_GROUP, NO_TOKEN = 223103, 222207, 223100, 222209
+TOLD = 12
+"""Faces of which one process tells and another is asked."""
 BUSY = (2, 18)
 """A machine that stood still for a while tells so; whether a write was done is then unknown."""
 ATTEMPTS = 100
@@ -221,3 +227,43 @@ def test_what_one_process_acknowledged_all_tell(
         told = _everybody(call, tokens[0])
         assert told == told[:1] * PROCESSES
         figures.add("four processes on one database", seconds=round(seconds), **done, wrong=0)
+
+
+def test_a_token_that_one_process_told_works_in_every_other(home: Home, pictures: Pictures) -> None:
+    """At once: what one still has to write behind its answer the others wait for."""
+    keys = home.create_app("tokens")
+    picture = pictures.bytes("obama.jpg")
+
+    def told(which: int, number: int) -> str:
+        sent = base64.b64encode(picture + bytes(number)).decode()  # another picture each time
+        code, result = call(which, "detect", {"image": sent, "image_type": "BASE64"})
+        assert code == 0
+        assert isinstance(result, dict)
+        return str(result["face_list"][0]["face_token"])
+
+    def asked(which: int, token: str) -> int:
+        return call(which, "detect", _picture(token))[0]
+
+    with replicas(home) as servers, closing(Caller(servers, keys)) as call:
+        for number in range(TOLD):
+            here = number % PROCESSES
+            assert asked((here + 1) % PROCESSES, told(here, number)) == 0
+        with held_up(home) as go_on, ThreadPoolExecutor(1) as pool:
+            token = told(0, TOLD)
+            answer = pool.submit(asked, 1, token)
+            assert not wait([answer], 0.05).done
+            go_on()
+            assert answer.result() == 0
+        assert {asked(which, "0" * 32) for which in range(PROCESSES)} == {NO_TOKEN}
+
+
+@contextmanager
+def held_up(home: Home) -> Iterator[Callable[[], None]]:
+    """Nobody can write the row of a face token until the block calls what it is given."""
+    postgres = EmbeddedPostgres(home.folder)
+    try:
+        with psycopg.connect(driver_address(postgres.start())) as connection:
+            connection.execute("LOCK TABLE face_tokens IN EXCLUSIVE MODE")
+            yield connection.rollback
+    finally:
+        postgres.stop()

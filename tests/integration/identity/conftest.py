@@ -16,6 +16,7 @@ from service.inference.admission import Admission
 from service.inference.engine import Engine
 from service.inference.providers import providers_for
 from service.intake.intake import Intake
+from service.intake.memory import FaceMemory
 from service.storage.engine import Database
 
 
@@ -64,14 +65,14 @@ def reading(engine: Engine, database: Database, keyring: Keyring) -> Intake:
     def download(_: str) -> bytes:
         raise AssertionError("nothing is downloaded here")
 
+    admission = Admission(2, 8)
     return Intake(
         engine=engine,
         reporter=None,
-        admission=Admission(2, 8),
-        database=database,
+        admission=admission,
+        memory=FaceMemory(database, admission, timedelta(minutes=1)),
         keyring=keyring,
         download=download,
         max_picture_bytes=2**20,
         max_picture_pixels=10_000_000,
-        token_lifetime=timedelta(minutes=1),
     )

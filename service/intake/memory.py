@@ -1,0 +1,82 @@
+"""Faces that callers were told of, by their tokens: written behind the answer, found from that moment everywhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+
+import tenacity
+
+from service.inference.admission import Admission
+from service.intake.seen import SeenFace
+from service.storage.engine import Database
+from service.storage.rows import RememberedFace
+from service.values import App
+
+PATIENCE_SECONDS = 0.3
+"""How long a token that nobody knows is looked for where another process may be writing it just now."""
+
+MOST_PATIENT = 4
+"""Requests that look for such tokens at once. Further ones are told straight away: threads are for whoever has work."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+
+
+class FaceMemory:
+    """Remembers the faces of answers for ``lifetime``. Thread-safe.
+
+    Cutting a face's portrait and writing its row take a third of the time of a ``detect``, and nobody who reads the
+    answer needs either yet: while the server has a permit to spare they are left behind it. A busy one would only hand
+    the work from thread to thread.
+    """
+
+    def __init__(self, database: Database, admission: Admission, lifetime: timedelta) -> None:
+        self._database = database
+        self._admission = admission
+        self._lifetime = lifetime
+        self._patience = threading.BoundedSemaphore(MOST_PATIENT)
+
+    def remember(self, app: App, faces: Sequence[SeenFace], model_id: str) -> None:
+        """Keep the faces under their tokens, with the embeddings that ``model_id`` has made of them by now.
+
+        Raises ``DatabaseUnavailable`` and ``StorageFull`` where that is not left behind the answer; see ``Behind``.
+        """
+        told = [(face, face.known_embedding) for face in faces]
+
+        def write() -> None:
+            known = [RememberedFace(face.stored, embedding) for face, embedding in told]
+            with self._database.remembering(app.pk) as tokens:
+                tokens.put(app.pk, known, model_id, self._lifetime)
+
+        if self._admission.spare:
+            self._database.behind.do(app.pk, write)
+        else:
+            write()
+
+    def recall(self, app: App, token: str, model_id: str) -> RememberedFace | None:
+        """A face of the app's, told of by any process or enrolled; its embedding only where ``model_id`` made it."""
+        self._database.behind.settle(app.pk)
+        known = self._look(app.pk, token, model_id)
+        if known is not None or not self._others_run() or not self._patience.acquire(blocking=False):
+            return known
+        try:
+            looking = tenacity.Retrying(
+                retry=tenacity.retry_if_result(lambda found: found is None),
+                stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+                wait=tenacity.wait_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+                retry_error_callback=lambda _: None,
+            )
+            return looking(self._look, app.pk, token, model_id)
+        finally:
+            self._patience.release()
+
+    def _look(self, app_pk: int, token: str, model_id: str) -> RememberedFace | None:
+        with self._database.read(app_pk) as reader:
+            return reader.tokens.get(app_pk, token, model_id) or reader.faces.stored_by_token(app_pk, token, model_id)
+
+    def _others_run(self) -> bool:
+        """Whether other servers use the database, one of which may have told of a face a moment ago."""
+        with self._database.read() as reader:
+            running, _ = reader.models.servers("")
+        return running > 1
