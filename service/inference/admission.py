@@ -28,7 +28,7 @@ UNREAD_BODY = "aipface.unread_body"
 as it comes. To be called on the event loop."""
 
 _coming: ContextVar[object | None] = ContextVar("aipface_coming", default=None)
-"""What stands for the request at hand among those that are on their way to a permit."""
+"""What stands for the request at hand, among those that are on their way to a permit and later."""
 
 
 class Abandoned(Exception):
@@ -48,6 +48,8 @@ class Admission:
         self._borrowed = 0
         self._queue: list[threading.Event] = []
         self._coming: set[object] = set()
+        self._alone: object | None = None
+        """What stands for the request that got its permits while nobody else had any."""
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
         self._lookers = ThreadPoolExecutor(permits, "aipface-looker")
         """Of those who hold no permit yet and may have to download first: nobody who holds one waits for them."""
@@ -63,9 +65,11 @@ class Admission:
         return len(self._queue)
 
     @property
-    def spare(self) -> bool:
-        """Whether there is a permit that nobody uses."""
-        return self._inside < self.permits
+    def undisturbed(self) -> bool:
+        """Whether nobody else has been inside or on the way since the request at hand got its first permit."""
+        with self._lock:
+            busy = self._coming or self._inside > self._borrowed
+            return not busy and self._alone is not None and self._alone is _coming.get()
 
     @property
     def crowded(self) -> bool:
@@ -141,7 +145,12 @@ class Admission:
 
     def _enter(self) -> None:
         with self._lock:
-            self._coming.discard(_coming.get())
+            place = _coming.get()
+            self._coming.discard(place)
+            if self._inside == self._borrowed:
+                self._alone = place
+            elif self._alone is not place:
+                self._alone = None
             if self._inside < self.permits:
                 self._inside += 1
                 return

@@ -27,8 +27,7 @@ class FaceMemory:
     """Remembers the faces of answers for ``lifetime``. Thread-safe.
 
     Cutting a face's portrait and writing its row take a third of the time of a ``detect``, and nobody who reads the
-    answer needs either yet: while the server has a permit to spare they are left behind it. A busy one would only hand
-    the work from thread to thread.
+    answer needs either yet: a server that has nothing else to do leaves them behind it. Others would wait for them.
     """
 
     def __init__(self, database: Database, admission: Admission, lifetime: timedelta) -> None:
@@ -49,7 +48,7 @@ class FaceMemory:
             with self._database.remembering(app.pk) as tokens:
                 tokens.put(app.pk, known, model_id, self._lifetime)
 
-        if self._admission.spare:
+        if self._admission.undisturbed:
             self._database.behind.do(app.pk, write)
         else:
             write()

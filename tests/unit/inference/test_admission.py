@@ -131,3 +131,49 @@ def test_whoever_turns_back_is_no_longer_on_the_way() -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (there is no other)
         turn_back()
     assert not admission.crowded
+
+
+def test_who_was_alone_is_told_so() -> None:
+    admission = Admission(permits=2, queue_limit=2)
+    with admission.permit():
+        assert not alone(admission)  # of no request
+    with admission.coming():
+        assert not alone(admission)
+        with admission.permit():
+            assert not alone(admission)  # still inside
+        assert alone(admission)
+        with admission.permit():
+            pass
+        assert alone(admission)  # whoever comes again is no stranger
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(enter, admission).result()
+        assert not alone(admission)
+        with admission.permit():
+            pass
+        assert alone(admission)
+
+
+def test_who_had_company_was_not_alone() -> None:
+    admission = Admission(permits=2, queue_limit=2)
+    with ThreadPoolExecutor(1) as pool, admission.coming():
+        with admission.permit():
+            pool.submit(enter, admission).result()
+        assert not alone(admission)
+        with admission.permit():
+            assert admission.borrow()
+        assert alone(admission)  # a helper is part of the request
+        admission.repay()
+        assert alone(admission)
+        with admission.coming():
+            assert not alone(admission)
+
+
+def enter(admission: Admission) -> None:
+    """As another request."""
+    with admission.permit():
+        pass
+
+
+def alone(admission: Admission) -> bool:
+    """The property, of which a type checker would think that it stays what it was."""
+    return admission.undisturbed
