@@ -79,8 +79,9 @@ class Intake:
     """Turns an ``ImageSource`` into ``SeenFace`` values and remembers them under their tokens.
 
     Decoding, detection and embedding run inside one permit, so that at most as many pictures are worked on as there
-    are processors; downloading and the database stay outside it. Without a ``reporter`` (packs that bring no networks
-    for it) nothing but geometry is told of a face, and controls cannot be checked.
+    are processors; downloading and the database stay outside it, and portraits that no helper made meanwhile. Without
+    a ``reporter`` (packs that bring no networks for it) nothing but geometry is told of a face, and controls cannot be
+    checked.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class Intake:
     ) -> list[SeenFace]:
         """The same for a picture's file, largest faces first; for a caller that bounds its own work.
 
-        Embeddings are made when they are asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
+        Embeddings and portraits are made when they are asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
         """
         ask = _Ask(limit, embed=False, fields=fields, controls=NO_CONTROLS, skip_failing=False, order=FaceOrder.AREA)
         return self._look(app, data, PictureType.LIVE, ask)

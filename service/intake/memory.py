@@ -27,7 +27,8 @@ class FaceMemory:
     """Remembers the faces of answers for ``lifetime``. Thread-safe.
 
     Cutting a face's portrait and writing its row take a third of the time of a ``detect``, and nobody who reads the
-    answer needs either yet: a server that has nothing else to do leaves them behind it. Others would wait for them.
+    answer needs either yet: a server that has nothing else to do leaves them behind it. Where there is more to do, who
+    comes next would wait for what was left.
     """
 
     def __init__(self, database: Database, admission: Admission, lifetime: timedelta) -> None:

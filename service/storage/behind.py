@@ -13,7 +13,7 @@ from service.errors import ServiceUnavailable
 from service.metrics import LOST_TOKENS
 
 MOST_BEHIND = 2
-"""Requests whose work may wait or be done at once: what it holds, a picture each, stays bounded."""
+"""Requests whose work may wait or be under way: what they hold, a picture each, stays bounded."""
 
 logger = logging.getLogger(__name__)
 
