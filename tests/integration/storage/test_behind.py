@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
@@ -133,6 +133,7 @@ def test_what_is_deleted_is_not_remembered_afterwards(database: Database, databa
     database.behind.do(app.pk, remember)
     with ThreadPoolExecutor(1) as pool:
         deleted = pool.submit(delete)
+        assert not wait([deleted], 0.2).done
         held.go_on.set()
         deleted.result(SECONDS)
     assert len(held.threads) == 1
