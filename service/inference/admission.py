@@ -49,7 +49,7 @@ class Admission:
         self._queue: list[threading.Event] = []
         self._coming: set[object] = set()
         self._alone: object | None = None
-        """What stands for the request that got its permits while nobody else had any."""
+        """What stands for the request that got its first permit when nobody had any, until somebody else comes."""
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
         self._lookers = ThreadPoolExecutor(permits, "aipface-looker")
         """Of those who hold no permit yet and may have to download first: nobody who holds one waits for them."""
@@ -68,8 +68,7 @@ class Admission:
     def undisturbed(self) -> bool:
         """Whether nobody else has been inside or on the way since the request at hand got its first permit."""
         with self._lock:
-            busy = self._coming or self._inside > self._borrowed
-            return not busy and self._alone is not None and self._alone is _coming.get()
+            return not self._coming and self._alone is not None and self._alone is _coming.get()
 
     @property
     def crowded(self) -> bool:

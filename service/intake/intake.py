@@ -48,6 +48,11 @@ class Admission(Protocol):
         """Wait for a turn, or raise ``Overloaded``."""
         ...
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nobody else has come since the request at hand got its first permit."""
+        ...
+
     def side_by_side(self) -> AbstractContextManager[object]:
         """Let other threads do what the block offers, while there are turns to spare."""
         ...
@@ -79,8 +84,8 @@ class Intake:
     """Turns an ``ImageSource`` into ``SeenFace`` values and remembers them under their tokens.
 
     Decoding, detection and embedding run inside one permit, so that at most as many pictures are worked on as there
-    are processors; downloading and the database stay outside it, and portraits that no helper made meanwhile. Without
-    a ``reporter`` (packs that bring no networks for it) nothing but geometry is told of a face, and controls cannot be
+    are processors; downloading and the database stay outside it, and a portrait of a request that was alone. Without a
+    ``reporter`` (packs that bring no networks for it) nothing but geometry is told of a face, and controls cannot be
     checked.
     """
 
@@ -152,7 +157,7 @@ class Intake:
     ) -> list[SeenFace]:
         """The same for a picture's file, largest faces first; for a caller that bounds its own work.
 
-        Embeddings and portraits are made when they are asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
+        Embeddings are made when they are asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
         """
         ask = _Ask(limit, embed=False, fields=fields, controls=NO_CONTROLS, skip_failing=False, order=FaceOrder.AREA)
         return self._look(app, data, PictureType.LIVE, ask)
@@ -164,8 +169,10 @@ class Intake:
         faces = self._examined(candidates, ask)
         for face in faces:
             portrait = portraits.get(face.token)
-            if portrait is not None and portrait.begun:  # else it is made when it is asked for
+            if portrait is not None and portrait.begun:
                 face.stored = portrait.take()
+            elif not self._admission.undisturbed:  # else it is made when it is asked for, behind the answer if it may
+                face.stored = face.make_stored()
         return faces
 
     def _found(self, app: App, data: bytes, picture: Picture, kind: PictureType, ask: _Ask) -> list[SeenFace]:

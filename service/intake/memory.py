@@ -58,7 +58,7 @@ class FaceMemory:
         """A face of the app's, told of by any process or enrolled; its embedding only where ``model_id`` made it."""
         self._database.behind.settle(app.pk)
         known = self._look(app.pk, token, model_id)
-        if known is not None or not self._others_run() or not self._patience.acquire(blocking=False):
+        if known is not None or not self._others_run(model_id) or not self._patience.acquire(blocking=False):
             return known
         try:
             looking = tenacity.Retrying(
@@ -75,8 +75,8 @@ class FaceMemory:
         with self._database.read(app_pk) as reader:
             return reader.tokens.get(app_pk, token, model_id) or reader.faces.stored_by_token(app_pk, token, model_id)
 
-    def _others_run(self) -> bool:
+    def _others_run(self, model_id: str) -> bool:
         """Whether other servers use the database, one of which may have told of a face a moment ago."""
         with self._database.read() as reader:
-            running, _ = reader.models.servers("")
+            running, _ = reader.models.servers(model_id)
         return running > 1

@@ -12,6 +12,7 @@ import base64
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -82,7 +83,7 @@ class Caller:
             client.close()
 
 
-class Worker:
+class Worker(ABC):
     """One thread that does one step after the other, until the time is over or another one has failed."""
 
     def __init__(self, number: int, call: Caller, tokens: list[str]) -> None:
@@ -100,8 +101,9 @@ class Worker:
             stop.set()
             raise
 
+    @abstractmethod
     def _step(self) -> None:
-        raise NotImplementedError
+        """Make a call or two, and check what they tell."""
 
     def _ask(self, which: int, name: str, content: object) -> tuple[int, object]:
         """Again while the process is busy; only for calls that may be repeated."""

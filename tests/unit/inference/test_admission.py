@@ -140,7 +140,7 @@ def test_who_was_alone_is_told_so() -> None:
     with admission.coming():
         assert not alone(admission)
         with admission.permit():
-            assert not alone(admission)  # still inside
+            assert alone(admission)
         assert alone(admission)
         with admission.permit():
             pass
