@@ -5,10 +5,11 @@ over the folds and the share of genuine pairs accepted at a false accept rate of
 lose no more than 0.1 points. A gallery may be enrolled by one and searched by the other, so mixed pairs are judged as
 well, one side by each; and thresholds are shared, so that all are judged at those of 32 bits too.
 
-    python -m benchmarks.accuracy_gate --judge openvino bf16 [--quick] [--json] [--lfw FOLDER --pairs FILE]
+    python -m benchmarks.accuracy_gate --judge openvino bf16 int8 [--quick] [--json] [--lfw FOLDER --pairs FILE]
 
-``bf16`` concerns the recognisers alone. Where OpenVINO cannot compute it on this processor it is emulated
-(``benchmarks/bfloat16.py``), and the figures say so.
+``auto`` is what is fastest here of all that is offered. ``bf16`` and ``int8`` concern the recognisers alone. Where
+OpenVINO cannot compute them on this processor they are emulated in 32 bits (``benchmarks/bfloat16.py``; the rounded
+graph by ONNX Runtime), and the figures say so.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ from benchmarks.accuracy import (
 )
 from benchmarks.bfloat16 import emulated
 from benchmarks.harness import Report, parser, skip, weights
-from models.manifest import PackManifest, load_pack
+from models.manifest import ROOT, PackManifest, load_pack
 from service.calibration.scores import ScoreTable
+from service.inference.eight_bits import Ranges, quantised
 from service.inference.engine import Engine
-from service.inference.providers import BFLOAT16, DEVICES, openvino_capabilities, providers_for
+from service.inference.providers import DEVICES, LOWER, lower_precisions, providers_for
 from service.inference.runtimes import runtime_for
 from service.inference.session import DeviceUnavailable
 from service.settings import available_cpus
@@ -60,7 +62,6 @@ LEAST_ACCEPTED = 100
 
 QUICK_PAIRS = 150
 REFERENCE = "fp32"
-BF16 = "bf16"
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,25 @@ def embeddings_by(finder: Engine, engines: Mapping[str, Engine], paths: Sequence
     return rows
 
 
-def bfloat16_engine(pack: PackManifest, files: Mapping[str, Path], folder: Path) -> tuple[str, Engine]:
-    """How it is computed here, and an engine that does. What it needs besides ``files`` is made in ``folder``."""
-    judged = replace(pack, embedder=replace(pack.embedder, bfloat16=True))
-    if BFLOAT16 in openvino_capabilities():
-        return "bf16", Engine(judged, files, runtime_for("openvino", folder, "bf16"))
-    names = {part.file for part in pack.embedder.parts}
-    rounded = {name: emulated(files[name], folder / f"{name}.onnx") for name in names}
-    return "bf16 emulated", Engine(pack, {**files, **rounded}, providers_for("cpu"))
+def reduced_engine(precision: str, pack: PackManifest, files: Mapping[str, Path], folder: Path) -> tuple[str, Engine]:
+    """How ``precision``, one of ``LOWER``, is computed here, and an engine that does.
+
+    What it needs besides ``files`` is made in ``folder``.
+    """
+    ranges = {part.file: ROOT / "heads" / f"{part.file}-ranges.npz" for part in pack.embedder.parts}
+    if precision == "int8" and not all(file.is_file() for file in ranges.values()):
+        raise DeviceUnavailable(f"{pack.name} has no ranges for 8 bits: python -m models.train.fit_ranges")
+    if precision in lower_precisions():
+        parts = tuple(replace(part, ranges=ranges[part.file]) for part in pack.embedder.parts)
+        judged = replace(pack, embedder=replace(pack.embedder, parts=parts, bfloat16=True))
+        return precision, Engine(judged, files, runtime_for("openvino", folder, precision))
+    rounded = {name: folder / f"{name}-{precision}.onnx" for name in ranges}
+    for name, made in rounded.items():
+        if precision == "bf16":
+            emulated(files[name], made)
+        else:
+            made.write_bytes(quantised(files[name], Ranges.load(ranges[name])))
+    return f"{precision} emulated", Engine(pack, {**files, **rounded}, providers_for("cpu"))
 
 
 def judge(report: Report, pack: PackManifest, pictures: Pictures, by: Mapping[str, Embeddings]) -> None:
@@ -187,31 +199,31 @@ def judge(report: Report, pack: PackManifest, pictures: Pictures, by: Mapping[st
 def main() -> int:
     """Compare; exit status 0 when the gate is passed, or when there is nothing to compare on."""
     options = parser(__doc__)
-    options.add_argument("--judge", nargs="+", choices=(*DEVICES, BF16), default=["openvino"], help="what to judge")
+    options.add_argument("--judge", nargs="+", choices=(*DEVICES, *LOWER), default=["openvino"], help="what to judge")
     options.add_argument("--lfw", type=Path, default=SHARED / "data" / "lfw-dev", help="folder of people's folders")
     options.add_argument("--pairs", type=Path, default=SHARED / "data" / "lfw-dev-pairs.txt", help="the standard pairs")
     chosen = options.parse_args()
     report = Report("accuracy_gate", chosen.json)
     if not chosen.lfw.is_dir() or not chosen.pairs.is_file():
         return skip(report, "Labeled Faces in the Wild is not here; see benchmarks/accuracy.py")
-    devices = [name for name in chosen.judge if name != BF16]
     pack, files = load_pack(chosen.pack), weights(chosen.pack)
-    try:
-        engines = {name: Engine(pack, files, providers_for(name)) for name in devices}
-    except DeviceUnavailable as error:
-        return skip(report, str(error))
     pairs = read_pairs(chosen.pairs, chosen.lfw)
     if chosen.quick:
         pairs = pairs[:: max(1, len(pairs) // QUICK_PAIRS)][:QUICK_PAIRS]
     pictures = Pictures.of(pairs)
     report.figure("pictures", len(pictures.paths))
     reference = Engine(pack, files, providers_for("cpu"))
-    with tempfile.TemporaryDirectory() as folder:
-        both = {REFERENCE: reference}
-        if BF16 in chosen.judge:
-            name, engine = bfloat16_engine(pack, files, Path(folder))
-            both[name] = engine
-        rows = embeddings_by(reference, both, pictures.paths)
+    with tempfile.TemporaryDirectory() as home:
+        try:
+            lower = [reduced_engine(name, pack, files, Path(home)) for name in chosen.judge if name in LOWER]
+            engines = {
+                name: Engine(pack, files, runtime_for(name, Path(home))) for name in chosen.judge if name not in LOWER
+            }
+        except DeviceUnavailable as error:
+            return skip(report, str(error))
+    for name, engine in engines.items():
+        report.figure(f"{name} is", ", ".join(engine.providers))
+    rows = embeddings_by(reference, {REFERENCE: reference, **dict(lower)}, pictures.paths)
     for name, engine in engines.items():
         rows |= embeddings_by(engine, {name: engine}, pictures.paths)
     for name in list(rows)[1:]:

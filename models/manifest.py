@@ -244,6 +244,7 @@ def _read_part(table: TomlTable) -> EmbedderPart:
         mean=table.number("mean"),
         scale=_positive(table, "scale"),
         weight=_positive(table, "weight", 1.0),
+        ranges=None if (ranges := table.relative_path("ranges")) is None else ROOT / ranges,
     )
     table.finish()
     return part

@@ -117,10 +117,11 @@ def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progr
             f"the library is embedded by {wanted.model_id}, and the pack {pack.name} of this release is "
             f"{pack.model_id}: run the release that it was embedded with"
         )
-    if settings.precision == "bf16" and not pack.embedder.bfloat16:
+    keeps = {"bf16": pack.embedder.bfloat16, "int8": all(part.ranges is not None for part in pack.embedder.parts)}
+    if not keeps.get(settings.precision, True):
         raise DeviceUnavailable(
-            f"precision bf16 is not offered for the pack {pack.name}, whose accuracy in it was not measured: "
-            "set AIPFACE_PRECISION=auto"
+            f"precision {settings.precision} is not offered for the pack {pack.name}, which was not measured in it or "
+            "lost accuracy: set AIPFACE_PRECISION=auto"
         )
     files = fetch.ensure(
         pack,

@@ -170,11 +170,11 @@ class Settings(
         default="auto",
         description="What computes networks: `cpu`, `openvino`, `cuda`, `tensorrt`, or `auto`: what measured fastest.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="auto",
         description=(
-            "How recognition networks are computed: `fp32`, `bf16` (by OpenVINO, on processors that know it), or "
-            "`auto`: the faster one, as long as accuracy holds."
+            "How recognition networks are computed: `fp32`, `bf16` or `int8` (by OpenVINO, where the processor knows "
+            "it), or `auto`: the fastest, as long as accuracy holds."
         ),
     )
     inference_threads: int = Field(

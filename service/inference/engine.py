@@ -30,7 +30,7 @@ from service.inference.orientation import LevelFace, Leveller
 from service.inference.portrait import portrait
 from service.inference.pose import HeadPose
 from service.inference.runtimes import in_use
-from service.inference.session import Runtime, Session, load_session
+from service.inference.session import FULL, Precisions, Runtime, Session, load_session
 from service.metrics import measured
 from service.values import Embeddings, Face, Image, Points
 
@@ -57,8 +57,8 @@ class Engine:
         """
         names = {pack.detector.file, *(part.file for part in pack.embedder.parts)}
         names |= set() if pack.landmarks is None else {pack.landmarks.file}
-        parts = {part.file for part in pack.embedder.parts} if pack.embedder.bfloat16 else set()
-        sessions = {name: load_session(files[name], runtime, threads, bfloat16=name in parts) for name in sorted(names)}
+        lower = {part.file: Precisions(pack.embedder.bfloat16, part.ranges) for part in pack.embedder.parts}
+        sessions = {name: load_session(files[name], runtime, threads, lower.get(name, FULL)) for name in sorted(names)}
         detector = _detector(pack, sessions[pack.detector.file])
         landmarks = None if pack.landmarks is None else Landmarks(sessions[pack.landmarks.file], pack.landmarks)
         self.model_id = pack.model_id

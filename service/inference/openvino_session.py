@@ -10,19 +10,29 @@ from typing import Any
 import numpy as np
 import openvino
 
-from service.inference.session import OPENVINO, OPENVINO_BF16, Array, DeviceUnavailable, Session
+from service.inference.eight_bits import Ranges, quantised
+from service.inference.session import OPENVINO, OPENVINO_BF16, OPENVINO_INT8, Array, DeviceUnavailable, Session
 
 
 class OpenVinoSession(Session):
-    """By OpenVINO on the processor, in 32-bit floating point unless ``bfloat16`` is asked for."""
+    """By OpenVINO on the processor."""
 
-    def __init__(self, path: Path, threads: int, *, bfloat16: bool = False) -> None:
+    def __init__(self, path: Path, threads: int, name: str = OPENVINO, ranges: Path | None = None) -> None:
         """``threads`` of one run; as many runs go on side by side as there are processors.
 
-        Raises ``DeviceUnavailable`` where OpenVINO computes in another precision than it is asked for.
+        ``name`` is one of ``OPENVINO``, ``OPENVINO_BF16`` and ``OPENVINO_INT8``, which needs the file ``ranges``.
+
+        Raises ``DeviceUnavailable`` where OpenVINO computes in another precision than it is asked for, and
+        ``RangesMismatch``.
         """
         core = openvino.Core()
-        model = core.read_model(path)
+        if name == OPENVINO_INT8:
+            if ranges is None:
+                raise DeviceUnavailable(f"{path.stem} has no ranges to be computed in 8 bits with")
+            model = core.read_model(quantised(path, Ranges.load(ranges)))
+        else:
+            model = core.read_model(path)
+        bfloat16 = name == OPENVINO_BF16
         streams = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._compiled = core.compile_model(
             model,
@@ -39,7 +49,7 @@ class OpenVinoSession(Session):
             openvino.Type.bf16 if bfloat16 else openvino.Type.f32
         ):
             raise DeviceUnavailable(f"OpenVINO does not compute in {'bf16' if bfloat16 else 'fp32'} on this processor")
-        self._name = OPENVINO_BF16 if bfloat16 else OPENVINO
+        self._name = name
         (graph_input,) = model.inputs
         dimensions = graph_input.partial_shape
         self.input_shape = tuple(None if size.is_dynamic else int(size.get_length()) for size in dimensions)

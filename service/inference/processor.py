@@ -10,6 +10,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 # Of a processor's flags those that kernels of networks are chosen by; an x86's "flags", an ARM's "Features".
 _VECTOR_FLAGS = re.compile(r"(sse4|avx|amx|fma|f16c|asimd|sve|bf16|i8mm).*")
+_NATIVE_INT8 = {"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"}
+"""On x86; ARM's ``i8mm`` was not measured."""
 _NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
@@ -26,3 +28,11 @@ def instructions(file: Path = CPU_INFO) -> tuple[str, ...]:
 def computes_bfloat16(file: Path = CPU_INFO) -> bool:
     """Whether the processor has instructions for bfloat16, as far as the kernel tells."""
     return not _NATIVE_BFLOAT16.isdisjoint(instructions(file))
+
+
+def computes_int8(file: Path = CPU_INFO) -> bool:
+    """Whether the processor adds up products of 8-bit integers without rounding them, as far as the kernel tells.
+
+    Without such instructions kernels add pairs of products in 16 bits, which overflow, and are hardly faster.
+    """
+    return not _NATIVE_INT8.isdisjoint(instructions(file))

@@ -18,16 +18,28 @@ from typing import Any
 
 import numpy as np
 
-from service.inference import blocked
+from service.inference import blocked, eight_bits
 from service.inference.processor import instructions
 from service.inference.providers import (
-    BFLOAT16,
+    LOWER,
     DeviceUnavailable,
-    openvino_capabilities,
+    lower_precisions,
     openvino_installed,
     providers_for,
 )
-from service.inference.session import CPU, OPENVINO, OPENVINO_BF16, Array, Provider, Runtime, Session, load_session
+from service.inference.session import (
+    CPU,
+    FULL,
+    OPENVINO,
+    OPENVINO_BF16,
+    OPENVINO_INT8,
+    Array,
+    Precisions,
+    Provider,
+    Runtime,
+    Session,
+    load_session,
+)
 
 FILE = "runtimes.json"
 """In the home folder; may be deleted at any time."""
@@ -41,8 +53,10 @@ _LEAST_GAIN = 1.05
 _LEAST_AGREEMENT = 0.9999
 """Cosine between the outputs of two runtimes; in 32 bits every network of ``core`` reaches it."""
 
-_LEAST_AGREEMENT_BF16 = 0.995
-"""The same for bfloat16, where a network that is worth using reaches .998 (decision 24)."""
+_LEAST_AGREEMENT_REDUCED = {OPENVINO_BF16: 0.995, OPENVINO_INT8: 0.99}
+"""The same in lower precisions, where networks that are worth using reach .998 and .997 (decisions 24 and 29)."""
+
+_NEEDED = {"bf16": "bfloat16", "int8": "products of 8-bit integers (VNNI)"}
 
 _FREE_SIDE = 320
 """Length of a side that a network leaves open: the detector's first look."""
@@ -68,11 +82,12 @@ class Evidence:
 
     @property
     def winner(self) -> str:
-        """The fastest of those that agree with the first; the first where none is clearly faster."""
-        first, *others = self.milliseconds
-        agreeing = [name for name in others if name not in self.refused]
-        fastest = min(agreeing, key=self.milliseconds.__getitem__, default=first)
-        return fastest if self.milliseconds[fastest] * _LEAST_GAIN <= self.milliseconds[first] else first
+        """The fastest of those that agree with the first, as far as it is clearly faster than those named before it."""
+        best, *others = self.milliseconds
+        for name in others:
+            if name not in self.refused and self.milliseconds[name] * _LEAST_GAIN <= self.milliseconds[best]:
+                best = name
+        return best
 
 
 class MeasuredRuntimes:
@@ -82,40 +97,44 @@ class MeasuredRuntimes:
         self,
         store: Path,
         candidates: Sequence[str] = (CPU, OPENVINO),
-        reduced: str | None = None,
+        reduced: Sequence[str] = (),
         *,
-        demanded: bool = False,
+        demanded: str | None = None,
         threads: int = 1,
     ) -> None:
-        """``candidates`` compute in 32 bits; ``reduced`` in bfloat16, and only networks that keep their accuracy in it.
+        """``candidates`` compute in 32 bits; ``reduced`` in lower precisions, where a network keeps its accuracy.
 
-        With ``demanded`` those are computed by ``reduced``, whatever is faster.
+        With ``demanded``, one of ``reduced``, such networks are computed by it, whatever is faster.
         """
         self._store = store
         self._candidates = tuple(candidates)
-        self._reduced = reduced
-        self._demanded = demanded and reduced is not None
+        self._reduced = tuple(reduced)
+        self._demanded = demanded
         self._threads = threads
         self._machine = _machine()
         self._known = self._read()
 
-    def candidates(self, *, bfloat16: bool = False) -> tuple[str, ...]:
+    def candidates(self, precisions: Precisions = FULL) -> tuple[str, ...]:
         """What a network is tried with; the first is what the others are judged by."""
-        return (*self._candidates, self._reduced) if bfloat16 and self._reduced else self._candidates
+        keeps = {OPENVINO_BF16: precisions.bfloat16, OPENVINO_INT8: precisions.ranges is not None}
+        return (*self._candidates, *(name for name in self._reduced if keeps[name]))
 
-    def providers(self, path: Path, *, bfloat16: bool = False) -> Sequence[Provider]:
+    def providers(self, path: Path, precisions: Precisions = FULL) -> Sequence[Provider]:
         """For the network at ``path``: the winner, alone.
 
         Raises ``DeviceUnavailable`` when a precision is demanded that does not agree with 32 bits here.
         """
-        names = self.candidates(bfloat16=bfloat16)
-        key = hashlib.sha256(path.read_bytes()).hexdigest()
+        names = self.candidates(precisions)
+        files = [path] if precisions.ranges is None or OPENVINO_INT8 not in names else [path, precisions.ranges]
+        key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         known = self._known.get(key)
         if known is None or tuple(known.milliseconds) != names:
-            measured = compared(path.stem, {name: load_session(path, [name], self._threads) for name in names})
+            sessions = {name: load_session(path, [_provider(name, precisions)], self._threads) for name in names}
+            face = None if len(files) == 1 else eight_bits.Ranges.load(files[1]).face[np.newaxis]
+            measured = compared(path.stem, sessions, face)
         else:
             measured = known
-        taken = replace(measured, runtime=names[-1] if self._demanded and bfloat16 else measured.winner)
+        taken = replace(measured, runtime=self._demanded if self._demanded in names else measured.winner)
         if taken.runtime in taken.refused:
             raise DeviceUnavailable(
                 f"{taken.runtime} computes {path.stem} too differently here "
@@ -125,7 +144,7 @@ class MeasuredRuntimes:
             self._known[key] = taken
             self._write()
             logger.info("runtime chosen", extra=_entry(taken))
-        return [taken.runtime]
+        return [_provider(taken.runtime, precisions)]
 
     def _read(self) -> dict[str, Evidence]:
         """What was measured before on this machine with these versions; else nothing."""
@@ -148,22 +167,24 @@ def runtime_for(
     home: Path,
     precision: str = "auto",
     *,
-    capabilities: Callable[[], Collection[str]] = openvino_capabilities,
+    able: Callable[[], Collection[str]] = lower_precisions,
 ) -> Runtime:
     """What ``device`` and ``precision`` (one of ``PRECISIONS``) mean here. Raises ``DeviceUnavailable``.
 
-    ``capabilities`` asks OpenVINO for the processor's precisions.
+    ``able`` tells which of ``LOWER`` can be computed here.
     """
     providers = providers_for(device)
-    able = device in ("auto", "openvino") and precision != "fp32" and BFLOAT16 in capabilities()
-    if precision == "bf16" and not able:
+    measures = device in ("auto", "openvino")
+    wanted = [name for name in LOWER if precision in ("auto", name)] if measures else []
+    reduced = [LOWER[name] for name in wanted if name in able()]
+    if precision in LOWER and not reduced:
         raise DeviceUnavailable(
-            "precision bf16 needs AIPFACE_DEVICE=auto or openvino, pip install 'aipface-server[openvino]', and a "
-            "processor that computes bfloat16: set AIPFACE_PRECISION=auto"
+            f"precision {precision} needs AIPFACE_DEVICE=auto or openvino, pip install 'aipface-server[openvino]', and "
+            f"a processor that computes {_NEEDED[precision]}: set AIPFACE_PRECISION=auto"
         )
     candidates = [OPENVINO] if device == "openvino" else [CPU, *([OPENVINO] if openvino_installed() else [])]
-    if device in ("auto", "openvino") and (able or len(candidates) > 1):
-        return MeasuredRuntimes(home / FILE, candidates, OPENVINO_BF16 if able else None, demanded=precision == "bf16")
+    if measures and (reduced or len(candidates) > 1):
+        return MeasuredRuntimes(home / FILE, candidates, reduced, demanded=LOWER.get(precision))
     return providers
 
 
@@ -180,10 +201,13 @@ def in_use(sessions: Iterable[Session]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(provider for session in sessions for provider in session.providers))
 
 
-def compared(network: str, sessions: Mapping[str, Session]) -> Evidence:
-    """Time ``sessions`` of one network by turns, and compare their outputs with the first one's, which is taken."""
+def compared(network: str, sessions: Mapping[str, Session], face: Array | None = None) -> Evidence:
+    """Time ``sessions`` of one network by turns, and compare their outputs with the first one's, which is taken.
+
+    They are fed with ``face``, a batch of one, or with noise.
+    """
     first, reference = next(iter(sessions.items()))
-    probe = _probe(reference)
+    probe = _probe(reference) if face is None else face
     expected = reference.run(probe)
     agreement = {name: round(_agreement(expected, session.run(probe)), 6) for name, session in sessions.items()}
     best = dict.fromkeys(sessions, float("inf"))
@@ -213,7 +237,11 @@ def _entry(evidence: Evidence) -> dict[str, Any]:
 
 
 def _least_agreement(name: str) -> float:
-    return _LEAST_AGREEMENT_BF16 if name == OPENVINO_BF16 else _LEAST_AGREEMENT
+    return _LEAST_AGREEMENT_REDUCED.get(name, _LEAST_AGREEMENT)
+
+
+def _provider(name: str, precisions: Precisions) -> Provider:
+    return (name, {"ranges": precisions.ranges}) if name == OPENVINO_INT8 else name
 
 
 def _probe(session: Session) -> Array:
@@ -246,6 +274,6 @@ def _machine() -> dict[str, str]:
         "processor": model,
         "instructions": " ".join(instructions()),
         "onnxruntime": version("onnxruntime"),
-        "graphs": str(blocked.VERSION),
+        "graphs": f"{blocked.VERSION}.{eight_bits.VERSION}",
         "openvino": version("openvino") if openvino_installed() else "",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,9 @@ OPENVINO = "OpenVINO"
 OPENVINO_BF16 = "OpenVINO bf16"
 """The same in bfloat16: half the bits, of which 8 are significant."""
 
+OPENVINO_INT8 = "OpenVINO int8"
+"""The same with convolutions in whole numbers of 8 bits; a provider by this name comes with the option ``ranges``."""
+
 _ERRORS_ONLY = 3
 
 
@@ -37,11 +41,27 @@ class DeviceUnavailable(ServiceError):
     """What is installed cannot run networks on the device that was asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Precisions:
+    """Lower ones than 32 bits that a network keeps its accuracy in.
+
+    ``bfloat16`` says whether that is one. ``ranges`` is the file with the ranges of its activations, without which
+    there are no 8 bits (``service.inference.eight_bits``).
+    """
+
+    bfloat16: bool = False
+    ranges: Path | None = None
+
+
+FULL = Precisions()
+"""None: 32 bits."""
+
+
 class Chooser(Protocol):
     """Knows what computes each network best; see ``service.inference.runtimes``."""
 
-    def providers(self, path: Path, *, bfloat16: bool = False) -> Sequence[Provider]:
-        """For the network at ``path``; ``bfloat16`` says that it keeps its accuracy in that precision."""
+    def providers(self, path: Path, precisions: Precisions = FULL) -> Sequence[Provider]:
+        """For the network at ``path``, which keeps its accuracy in ``precisions``."""
 
 
 Runtime = Sequence[Provider] | Chooser
@@ -115,17 +135,18 @@ class BoundSession(OnnxSession):
         return outputs
 
 
-def load_session(path: Path, runtime: Runtime, threads: int, *, bfloat16: bool = False) -> Session:
+def load_session(path: Path, runtime: Runtime, threads: int, precisions: Precisions = FULL) -> Session:
     """Load the network at ``path``. Raises ``DeviceUnavailable`` where the provider that is asked for does not start.
 
     ``threads`` bounds the threads that one ``run`` uses. With many worker threads calling at once 1 is the fastest:
-    the work is then spread over requests and not within one. ``bfloat16`` as in :class:`Chooser`.
+    the work is then spread over requests and not within one. ``precisions`` as in :class:`Chooser`.
     """
-    providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path, bfloat16=bfloat16)
-    if tuple(providers) in {(OPENVINO,), (OPENVINO_BF16,)}:
+    providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path, precisions)
+    wanted, given = (providers[0], {}) if isinstance(providers[0], str) else providers[0]
+    if wanted in {OPENVINO, OPENVINO_BF16, OPENVINO_INT8}:
         from service.inference.openvino_session import OpenVinoSession  # noqa: PLC0415 (an extra, and slow to load)
 
-        return OpenVinoSession(path, threads, bfloat16=tuple(providers) == (OPENVINO_BF16,))
+        return OpenVinoSession(path, threads, wanted, given.get("ranges"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -137,7 +158,6 @@ def load_session(path: Path, runtime: Runtime, threads: int, *, bfloat16: bool =
     inference = onnxruntime.InferenceSession(graph or str(path), options, providers=chosen)
     # ONNX Runtime goes on with the processor where a provider's libraries are missing, and says so on a stream only.
     inference.disable_fallback()
-    wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
     if wanted not in inference.get_providers():
         raise DeviceUnavailable(f"{wanted} does not start: its driver or libraries are missing (AIPFACE_DEVICE)")
     return BoundSession(inference, "cuda") if on_gpu(inference.get_providers()) else OnnxSession(inference)

@@ -1,4 +1,4 @@
-"""Bfloat16 for recognition networks: offered where the processor and the accuracy allow it, judged by evidence."""
+"""Lower precisions for recognition networks: offered where processor and accuracy allow them, judged by evidence."""
 
 from __future__ import annotations
 
@@ -13,77 +13,109 @@ import pytest
 from benchmarks.bfloat16 import emulated, rounded
 from models.manifest import available_packs, load_pack
 from service.inference import providers
-from service.inference.processor import computes_bfloat16, instructions
+from service.inference.processor import computes_bfloat16, computes_int8, instructions
 from service.inference.providers import (
     BFLOAT16,
+    LOWER,
+    lower_precisions,
     openvino_advice,
     openvino_capabilities,
     openvino_installed,
 )
 from service.inference.runtimes import FILE, Evidence, MeasuredRuntimes, compared, runtime_for
-from service.inference.session import OPENVINO, OPENVINO_BF16, DeviceUnavailable, load_session
+from service.inference.session import (
+    OPENVINO,
+    OPENVINO_BF16,
+    OPENVINO_INT8,
+    DeviceUnavailable,
+    Precisions,
+    load_session,
+)
 from service.parts import load_models
 from service.settings import Settings
 from tests.unit.inference.small_graphs import linear_graph
 
 CPU = "CPUExecutionProvider"
+REDUCIBLE = Precisions(bfloat16=True)
+RANGED = Precisions(bfloat16=True, ranges=Path("ranges.npz"))
 FP32 = [CPU, OPENVINO] if openvino_installed() else [CPU]
 ZEN_4 = "processor\t: 0\nflags\t\t: fpu smep smap avx2 avx512f avx512_bf16 avx512_vnni rdpid\n"
 ZEN_3 = "processor\t: 0\nflags\t\t: fpu smep smap avx2 fma rdpid\n"
+ICE_LAKE = "flags\t\t: fpu smep avx2 avx512f avx512_vnni rdpid\n"
 GRAVITON_3 = "processor\t: 0\nFeatures\t: fp asimd crc32 sve bf16 i8mm\n"
 
 
-def with_bfloat16() -> list[str]:
-    """What OpenVINO answers on a processor that computes it."""
-    return ["FP32", "INT8", "BIN", BFLOAT16, "EXPORT_IMPORT"]
+def both() -> frozenset[str]:
+    """What a processor computes that has instructions for every lower precision."""
+    return frozenset(LOWER)
 
 
-def without() -> list[str]:
-    """What it answers on one that does not."""
-    return ["FP32", "INT8", "BIN", "EXPORT_IMPORT"]
+def neither() -> frozenset[str]:
+    """What one computes without such instructions."""
+    return frozenset()
 
 
-def test_it_is_a_candidate_for_recognition_networks_alone(tmp_path: Path) -> None:
-    runtime = runtime_for("auto", tmp_path, capabilities=with_bfloat16)
+def test_they_are_candidates_for_networks_that_keep_their_accuracy_alone(tmp_path: Path) -> None:
+    runtime = runtime_for("auto", tmp_path, able=both)
     assert isinstance(runtime, MeasuredRuntimes)
     assert runtime.candidates() == tuple(FP32)
-    assert runtime.candidates(bfloat16=True) == (*FP32, OPENVINO_BF16)
+    assert runtime.candidates(REDUCIBLE) == (*FP32, OPENVINO_BF16)
+    assert runtime.candidates(RANGED) == (*FP32, OPENVINO_BF16, OPENVINO_INT8)
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_one_that_is_asked_for_is_the_only_one(tmp_path: Path, precision: str) -> None:
+    runtime = runtime_for("auto", tmp_path, precision, able=both)
+    assert isinstance(runtime, MeasuredRuntimes)
+    assert runtime.candidates(RANGED) == (*FP32, LOWER[precision])
 
 
 @pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
 def test_openvino_alone_chooses_between_its_precisions(tmp_path: Path) -> None:
-    runtime = runtime_for("openvino", tmp_path, capabilities=with_bfloat16)
+    runtime = runtime_for("openvino", tmp_path, able=both)
     assert isinstance(runtime, MeasuredRuntimes)
-    assert runtime.candidates(bfloat16=True) == (OPENVINO, OPENVINO_BF16)
-    assert runtime_for("openvino", tmp_path, capabilities=without) == [OPENVINO]
+    assert runtime.candidates(RANGED) == (OPENVINO, OPENVINO_BF16, OPENVINO_INT8)
+    assert runtime_for("openvino", tmp_path, able=neither) == [OPENVINO]
 
 
-@pytest.mark.parametrize(("precision", "capabilities"), [("fp32", with_bfloat16), ("auto", without), ("fp32", without)])
-def test_it_is_no_candidate_unless_wanted_and_possible(tmp_path: Path, precision: str, capabilities: Any) -> None:
-    runtime = runtime_for("auto", tmp_path, precision, capabilities=capabilities)
+@pytest.mark.parametrize(("precision", "able"), [("fp32", both), ("auto", neither), ("fp32", neither)])
+def test_they_are_no_candidates_unless_wanted_and_possible(tmp_path: Path, precision: str, able: Any) -> None:
+    runtime = runtime_for("auto", tmp_path, precision, able=able)
     if isinstance(runtime, MeasuredRuntimes):
-        assert runtime.candidates(bfloat16=True) == tuple(FP32)
+        assert runtime.candidates(RANGED) == tuple(FP32)
     else:
         assert runtime == [CPU]
 
 
-@pytest.mark.parametrize(("device", "capabilities"), [("auto", without), ("auto", list), ("cpu", with_bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "device", "able"),
+    [
+        ("bf16", "auto", lambda: {"int8"}),
+        ("int8", "auto", lambda: {"bf16"}),
+        ("bf16", "auto", neither),
+        ("int8", "cpu", both),
+    ],
+)
 def test_asked_for_where_it_cannot_be_it_is_refused_with_the_way_out(
-    tmp_path: Path, device: str, capabilities: Any
+    tmp_path: Path, precision: str, device: str, able: Any
 ) -> None:
-    with pytest.raises(DeviceUnavailable, match=r"bf16 needs .*AIPFACE_PRECISION=auto"):
-        runtime_for(device, tmp_path, "bf16", capabilities=capabilities)
+    with pytest.raises(DeviceUnavailable, match=rf"{precision} needs .*AIPFACE_PRECISION=auto"):
+        runtime_for(device, tmp_path, precision, able=able)
 
 
-def test_packs_that_were_not_measured_are_refused(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, pack="buffalo_l", precision="bf16", offline=True)
-    with pytest.raises(DeviceUnavailable, match="not offered for the pack buffalo_l"):
+@pytest.mark.parametrize(("pack", "precision"), [("buffalo_l", "bf16"), ("buffalo_l", "int8"), ("light", "int8")])
+def test_packs_that_did_not_pass_the_gate_are_refused(tmp_path: Path, pack: str, precision: Any) -> None:
+    settings = Settings(home=tmp_path, pack=pack, precision=precision, offline=True)
+    with pytest.raises(DeviceUnavailable, match=f"{precision} is not offered for the pack {pack}"):
         load_models(settings)
 
 
 def test_only_packs_that_passed_the_gate_are_offered() -> None:
-    """Decision 24 has their figures; ``extended`` has the recognisers of ``core``."""
-    assert {pack for pack in available_packs() if load_pack(pack).embedder.bfloat16} == {"core", "extended", "light"}
+    """Decisions 24 and 29 have their figures; ``extended`` has the recognisers of ``core``."""
+    embedders = {pack: load_pack(pack).embedder for pack in available_packs()}
+    assert {pack for pack, embedder in embedders.items() if embedder.bfloat16} == {"core", "extended", "light"}
+    ranged = {pack for pack, embedder in embedders.items() if any(part.ranges for part in embedder.parts)}
+    assert ranged == {"core", "extended"}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +124,8 @@ def test_only_packs_that_passed_the_gate_are_offered() -> None:
         (OPENVINO_BF16, 0.9996, OPENVINO_BF16),
         (OPENVINO_BF16, 0.99, CPU),
         (OPENVINO_BF16, float("nan"), CPU),
+        (OPENVINO_INT8, 0.998, OPENVINO_INT8),
+        (OPENVINO_INT8, 0.98, CPU),
         (OPENVINO, 0.99999, OPENVINO),
         (OPENVINO, 0.9996, CPU),
     ],
@@ -104,6 +138,13 @@ def test_what_differs_too_much_does_not_win(runtime: str, cosine: float, winner:
 
 def test_noise_does_not_win() -> None:
     assert Evidence("small", CPU, {CPU: 8.4, OPENVINO_BF16: 8.1}, {CPU: 1.0, OPENVINO_BF16: 1.0}).winner == CPU
+
+
+@pytest.mark.parametrize(("eight", "winner"), [(3.4, OPENVINO_INT8), (3.5, OPENVINO_BF16), (9.0, OPENVINO_BF16)])
+def test_fewer_bits_win_only_where_they_are_clearly_faster(eight: float, winner: str) -> None:
+    names = (CPU, OPENVINO, OPENVINO_BF16, OPENVINO_INT8)
+    milliseconds = dict(zip(names, (8.4, 6.2, 3.6, eight), strict=True))
+    assert Evidence("small", CPU, milliseconds, dict.fromkeys(names, 1.0)).winner == winner
 
 
 def test_networks_are_compared_by_what_they_answer(tmp_path: Path) -> None:
@@ -147,33 +188,33 @@ def store(tmp_path: Path) -> Store:
 
 def test_remembered_evidence_decides_without_a_new_measurement(store: Store) -> None:
     store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
-    runtimes = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16)
-    assert runtimes.providers(store.network, bfloat16=True) == [OPENVINO_BF16]
+    runtimes = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16])
+    assert runtimes.providers(store.network, REDUCIBLE) == [OPENVINO_BF16]
     assert store.entry()["runtime"] == OPENVINO_BF16
     assert store.entry()["milliseconds"] == {CPU: 8.4, OPENVINO_BF16: 3.6}
 
 
 def test_a_network_that_may_not_be_reduced_is_measured_without_it(store: Store) -> None:
     store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
-    assert MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16).providers(store.network) == [CPU]
+    assert MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network) == [CPU]
     assert set(store.entry()["milliseconds"]) == {CPU}
 
 
 def test_what_is_demanded_is_taken_though_it_be_slower(store: Store) -> None:
     store.tell(milliseconds={CPU: 3.6, OPENVINO_BF16: 8.4}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
-    demanding = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16, demanded=True)
-    assert demanding.providers(store.network, bfloat16=True) == [OPENVINO_BF16]
-    free = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16)
-    assert free.providers(store.network, bfloat16=True) == [CPU]
+    demanding = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16], demanded=OPENVINO_BF16)
+    assert demanding.providers(store.network, REDUCIBLE) == [OPENVINO_BF16]
+    free = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16])
+    assert free.providers(store.network, REDUCIBLE) == [CPU]
 
 
 def test_what_is_demanded_and_differs_is_an_error(store: Store) -> None:
     store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.97})
-    demanding = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16, demanded=True)
+    demanding = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16], demanded=OPENVINO_BF16)
     with pytest.raises(DeviceUnavailable, match=r"OpenVINO bf16 computes small too differently .*0\.97"):
-        demanding.providers(store.network, bfloat16=True)
-    free = MeasuredRuntimes(store.path, [CPU], OPENVINO_BF16)
-    assert free.providers(store.network, bfloat16=True) == [CPU]
+        demanding.providers(store.network, REDUCIBLE)
+    free = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16])
+    assert free.providers(store.network, REDUCIBLE) == [CPU]
     assert store.entry()["runtime"] == CPU
 
 
@@ -188,22 +229,24 @@ def test_another_generation_of_the_same_processor_measures_anew(store: Store) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "expected", "able"),
+    ("text", "expected", "bfloat16", "int8"),
     [
-        (ZEN_4, ("avx2", "avx512_bf16", "avx512_vnni", "avx512f"), True),
-        (ZEN_3, ("avx2", "fma"), False),
-        (GRAVITON_3, ("asimd", "bf16", "i8mm", "sve"), True),
-        ("nothing of the kind\n", (), False),
+        (ZEN_4, ("avx2", "avx512_bf16", "avx512_vnni", "avx512f"), True, True),
+        (ZEN_3, ("avx2", "fma"), False, False),
+        (ICE_LAKE, ("avx2", "avx512_vnni", "avx512f"), False, True),
+        (GRAVITON_3, ("asimd", "bf16", "i8mm", "sve"), True, False),
+        ("nothing of the kind\n", (), False, False),
     ],
 )
 def test_instructions_are_those_that_kernels_are_chosen_by(
-    tmp_path: Path, text: str, expected: tuple[str, ...], able: bool
+    tmp_path: Path, text: str, expected: tuple[str, ...], bfloat16: bool, int8: bool
 ) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text(text)
     assert instructions(file) == expected
-    assert computes_bfloat16(file) is able
-    assert bool(openvino_advice(file)) is (able and not openvino_installed())
+    assert computes_bfloat16(file) is bfloat16
+    assert computes_int8(file) is int8
+    assert bool(openvino_advice(file)) is ((bfloat16 or int8) and not openvino_installed())
 
 
 def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:
@@ -212,6 +255,8 @@ def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:
 
 def test_capabilities_are_asked_of_openvino() -> None:
     assert ("FP32" in openvino_capabilities()) is providers.openvino_installed()
+    assert lower_precisions() <= set(LOWER)
+    assert not lower_precisions() or openvino_installed()
 
 
 @pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
