@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.harness import Report, let_the_host_rest, parser, stolen
+from benchmarks.harness import Report, bare_engine, keep_measured, let_the_host_rest, parser, stolen, with_device
 from benchmarks.throughput import camera_pictures, decode
 from service.bulk.enrolment import Enrolment
 from service.bulk.folder import FolderSource
@@ -150,15 +150,21 @@ def measure(
 
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
-    options = parser(__doc__)
+    options = with_device(parser(__doc__))
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
     chosen = options.parse_args()
     report = Report("bulk", chosen.json)
     report.figure("threads", chosen.threads)
+    report.figure("runtimes", ", ".join(bare_engine(chosen.pack, chosen.device).providers))
     with temporary_home() as home:
         settings = load_settings(
-            home=home.folder / "state", model_dir=MODELS, pack=chosen.pack, inference_threads=chosen.threads
+            home=home.folder / "state",
+            model_dir=MODELS,
+            pack=chosen.pack,
+            inference_threads=chosen.threads,
+            device=chosen.device,
         )
+        keep_measured(settings.home)
         with open_workbench(settings) as bench:
             pictures, rounds, longest = (100, 2, 2.0) if chosen.quick else (300, 5, 8.0)
             measure(report, bench, home.folder, chosen.threads, pictures, rounds, longest)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import socket
 import sys
 import threading
@@ -29,7 +30,11 @@ import psutil
 
 from models.fetch import ensure
 from models.manifest import load_pack
-from tests.fixtures.places import MODELS
+from service.inference.engine import Engine
+from service.inference.providers import DEVICES, openvino_installed
+from service.inference.runtimes import FILE as RUNTIMES
+from service.inference.runtimes import runtime_for
+from tests.fixtures.places import FETCHED, MODELS
 from tests.fixtures.server import Credentials, Server, temporary_home
 
 REQUEST_SECONDS = 300.0
@@ -47,6 +52,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     made.add_argument("--pack", default="core", help="pack of weights (default: core)")
     return made
+
+
+def with_device(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """One more option, for those that measure a server beside bare networks."""
+    made.add_argument("--device", choices=DEVICES, default="auto", help="what computes both, as AIPFACE_DEVICE")
+    return made
+
+
+def bare_engine(pack: str, device: str) -> Engine:
+    """What a server of that pack and device computes with; for ``auto`` measured once and kept for the next time."""
+    return Engine(load_pack(pack), weights(pack), runtime_for(device, FETCHED))
 
 
 def in_one_thread() -> None:
@@ -71,6 +87,7 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),
+        "openvino": version("openvino") if openvino_installed() else "",
     }
 
 
@@ -169,10 +186,18 @@ class Running:
         return psutil.Process(self.server.process.pid).memory_info().rss / 2**20
 
 
+def keep_measured(home: Path) -> None:
+    """Let what starts in ``home`` know what was measured for ``bare_engine``: another measurement may choose otherwise."""
+    if (FETCHED / RUNTIMES).is_file():
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(FETCHED / RUNTIMES, home)
+
+
 @contextlib.contextmanager
 def running_server(**settings: str) -> Iterator[Running]:
     """A server process with an empty home, stopped and removed at the end."""
     with temporary_home(LOG_LEVEL="warning", CREATE_FIRST_APP="false", **settings) as home:
+        keep_measured(home.folder)
         keys = home.create_app("benchmark")
         with home.serving() as server:
             yield Running(server, keys)

@@ -30,16 +30,16 @@ from benchmarks.harness import (
     Client,
     Report,
     Running,
+    bare_engine,
     encoded,
     let_the_host_rest,
     parser,
     processor_seconds,
     running_server,
     stolen,
-    weights,
+    with_device,
 )
 from benchmarks.throughput import CALLERS, GROUP, Bench, camera_pictures, decode, fill_gallery, loops, served
-from models.manifest import load_pack
 from service.images.decode import Picture
 from service.images.inline import decode_base64
 from service.inference.engine import Engine
@@ -286,17 +286,18 @@ def stages(report: Report, engine: Engine, photograph: Image, rounds: int) -> No
 
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
-    options = parser(__doc__)
+    options = with_device(parser(__doc__))
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
     chosen = options.parse_args()
     report = Report("latency", chosen.json)
-    engine = Engine(load_pack(chosen.pack), weights(chosen.pack), ["CPUExecutionProvider"])
+    engine = bare_engine(chosen.pack, chosen.device)
+    report.figure("runtimes", ", ".join(engine.providers))
     engine.warm_up()
     pictures = fetch_pictures()
     seconds, rounds = (2.0, 12) if chosen.quick else (20.0, 200)
     bench = Bench(engine, camera_pictures(pictures), FlatIndex(engine.dimension), chosen.threads, seconds)
     stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 6))
-    usual = {"INFERENCE_THREADS": str(chosen.threads), "PACK": chosen.pack}
+    usual = {"INFERENCE_THREADS": str(chosen.threads), "PACK": chosen.pack, "DEVICE": chosen.device}
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         both = (usual, {**usual, "QUEUE_LIMIT": str(QUEUE)})
         running, narrow = pool.map(lambda settings: stack.enter_context(running_server(**settings)), both)

@@ -15,10 +15,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.harness import Report, parser, running_server, skip, weights
+from benchmarks.harness import Report, bare_engine, parser, running_server, skip, with_device
 from benchmarks.throughput import CALLS, GALLERY, Bench, camera_pictures, fill_gallery, served
-from models.manifest import load_pack
-from service.inference.engine import Engine
 from service.search.flat import FlatIndex
 from service.settings import available_cpus
 from tests.fixtures.pictures import fetch_pictures
@@ -83,7 +81,7 @@ def draw(parts: dict[str, float], call: str, path: Path) -> None:
 
 def main() -> int:
     """Run and report; there is nothing to miss."""
-    options = parser(__doc__)
+    options = with_device(parser(__doc__))
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
     options.add_argument("--seconds", type=int, default=10, help="how long to sample")
     options.add_argument("--call", choices=CALLS, default="detect")
@@ -94,11 +92,11 @@ def main() -> int:
     if chosen.py_spy is None:
         return skip(report, "py-spy is not installed: pip install py-spy")
     seconds = min(chosen.seconds, 8) if chosen.quick else chosen.seconds
-    engine = Engine(load_pack(chosen.pack), weights(chosen.pack), ["CPUExecutionProvider"])
+    engine = bare_engine(chosen.pack, chosen.device)
     bench = Bench(engine, camera_pictures(fetch_pictures()), FlatIndex(engine.dimension), chosen.threads, seconds + 1.0)
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running,
+        running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack, DEVICE=chosen.device) as running,
     ):
         client = running.client()
         fill_gallery(bench, client, GALLERY // 10)

@@ -5,7 +5,7 @@ each against the bare pipeline, a loop that decodes, detects, aligns, embeds and
 server (for ``match``: embeds two pictures and compares them). ``detect`` needs no embedding, so it is also told beside
 a loop that only decodes and detects; that loop cuts no portrait, keeps no face token and answers nobody.
 
-    python -m benchmarks.throughput [--quick] [--json] [--pack core] [--threads N]
+    python -m benchmarks.throughput [--quick] [--json] [--pack core] [--threads N] [--device auto]
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from benchmarks.harness import (
     Report,
     Running,
     Work,
+    bare_engine,
     encoded,
     measure,
     parser,
     picture_parameters,
     processor_seconds,
     running_server,
-    weights,
+    with_device,
 )
-from models.manifest import load_pack
 from service.inference.engine import Engine
 from service.search.flat import FlatIndex
 from service.settings import available_cpus
@@ -227,12 +227,11 @@ def _side_by_side(report: Report, bench: Bench, running: Running, call: str) -> 
 
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
-    options = parser(__doc__)
+    options = with_device(parser(__doc__))
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
     chosen = options.parse_args()
     report = Report("throughput", chosen.json)
-    pack = load_pack(chosen.pack)
-    engine = Engine(pack, weights(chosen.pack), ["CPUExecutionProvider"])
+    engine = bare_engine(chosen.pack, chosen.device)
     engine.warm_up()
     bench = Bench(
         engine,
@@ -242,7 +241,9 @@ def main() -> int:
         seconds=3.0 if chosen.quick else 45.0,
     )
     report.figure("threads", chosen.threads)
-    with running_server(INFERENCE_THREADS=str(chosen.threads), PACK=chosen.pack) as running:
+    report.figure("runtimes", ", ".join(engine.providers))
+    settings = {"INFERENCE_THREADS": str(chosen.threads), "PACK": chosen.pack, "DEVICE": chosen.device}
+    with running_server(**settings) as running:
         client = running.client()
         fill_gallery(bench, client, GALLERY // 5 if chosen.quick else GALLERY)
         client.close()
