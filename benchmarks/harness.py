@@ -187,7 +187,7 @@ class Running:
 
 
 def keep_measured(home: Path) -> None:
-    """Let what starts in ``home`` know what was measured for ``bare_engine``: another measurement may choose otherwise."""
+    """Let what starts in ``home`` know what was measured for ``bare_engine``; it might measure otherwise."""
     if (FETCHED / RUNTIMES).is_file():
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(FETCHED / RUNTIMES, home)
