@@ -67,11 +67,11 @@ torture: dev
 
 lock: $(UV)/bin/uv
 	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
-	  --extra build --output-file requirements.lock pyproject.toml
+	  --extra build --extra x86 --output-file requirements.lock pyproject.toml
 	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
-	  --extra build --extra milvus --constraint requirements.lock --output-file requirements-milvus.lock pyproject.toml
+	  --extra build --extra x86 --extra milvus --constraint requirements.lock --output-file requirements-milvus.lock pyproject.toml
 	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
-	  --extra build --extra dev --extra milvus --extra otel --constraint requirements-milvus.lock --output-file requirements-dev.lock pyproject.toml
+	  --extra build --extra x86 --extra dev --extra milvus --extra otel --constraint requirements-milvus.lock --output-file requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_openvino_gives_the_same_numbers(network: Path) -> None:
     assert other.output_names == plain.output_names
     for expected, answered in zip(plain.run(pixels), other.run(pixels), strict=True):
         np.testing.assert_allclose(answered, expected, atol=1e-3)
+
+
+@openvino_only
+@pytest.mark.parametrize("name", ["fr_landmark", "yunet"])
+def test_openvino_answers_many_at_once_as_one_after_the_other(model_dir: Path, name: str) -> None:
+    """``yunet`` takes pictures of any size, so that what computes it has to change its shape from run to run."""
+    session = load_session(load_pack("core").files[name].path(model_dir), [OPENVINO], 1)
+    random, shapes = np.random.default_rng(1), [(1, 64, 64)] if name == "fr_landmark" else [(3, 64, 96), (3, 160, 64)]
+    batches = [random.uniform(0, 255, (1, *shapes[n % len(shapes)])).astype(np.float32) for n in range(24)]
+    expected = [session.run(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        answered = list(pool.map(session.run, batches * 4))
+    for one, other in zip(expected * 4, answered, strict=True):
+        for wanted, got in zip(one, other, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 @openvino_only
