@@ -40,9 +40,12 @@ def measured(home: Home) -> dict[str, dict[str, Any]]:
 def scores(server: LiveServer, pictures: Pictures, pairs: Sequence[Sequence[str]]) -> list[float]:
     """What the official client is answered for each pair of pictures, all asked for at once."""
     bodies = [[{"image": pictures.base64(name), "image_type": "BASE64"} for name in names] for names in pairs]
-    with pytest.MonkeyPatch.context() as patched, official_client(server, patched) as client:
-        with ThreadPoolExecutor(len(pairs)) as pool:
-            answers = list(pool.map(client.match, bodies))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        official_client(server, patched) as client,
+        ThreadPoolExecutor(len(pairs)) as pool,
+    ):
+        answers = list(pool.map(client.match, bodies))
     assert [answer["error_code"] for answer in answers] == [0] * len(pairs), answers
     return [answer["result"]["score"] for answer in answers]
 
