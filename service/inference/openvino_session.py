@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 
 from service.inference.eight_bits import Ranges, quantised
+from service.inference.quiet_openvino import openvino
 from service.inference.session import OPENVINO, OPENVINO_BF16, OPENVINO_INT8, Array, DeviceUnavailable, Session
 
 

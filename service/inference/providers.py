@@ -63,7 +63,7 @@ def openvino_capabilities() -> frozenset[str]:
     """
     if not openvino_installed():
         return frozenset()
-    import openvino  # noqa: PLC0415 (an extra, and slow to load)
+    from service.inference.quiet_openvino import openvino  # noqa: PLC0415 (an extra, and slow to load)
 
     return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 

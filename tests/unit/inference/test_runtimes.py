@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from service.inference import runtimes
 from service.inference.providers import DEVICES, openvino_installed, providers_for
 from service.inference.runtimes import FILE, MeasuredRuntimes, chosen, runtime_for
 from service.inference.session import OPENVINO, DeviceUnavailable, load_session
+from tests.fixtures.places import ROOT
 
 CPU = "CPUExecutionProvider"
 NEEDS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider", "openvino": OPENVINO}
@@ -111,6 +116,33 @@ def test_openvino_answers_many_at_once_as_one_after_the_other(model_dir: Path, n
     for one, other in zip(expected * 4, answered, strict=True):
         for wanted, got in zip(one, other, strict=True):
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@openvino_only
+def test_openvino_reports_to_nobody(network: Path, tmp_path: Path) -> None:
+    """By itself it tells Google Analytics that it was imported, and keeps an identity in the user's home for that."""
+    program = f"""
+import socket, sys
+from pathlib import Path
+from service.inference.providers import openvino_capabilities
+from service.inference.session import OPENVINO, load_session
+asked = []
+sys.addaudithook(lambda event, _: asked.append(event) if event.startswith("socket.") else None)
+openvino_capabilities()
+load_session(Path({str(network)!r}), [OPENVINO], 1)
+assert not asked, asked
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
+"""
+    variables = {name: value for name, value in os.environ.items() if name != "CI"}  # where it holds back
+    subprocess.run([sys.executable, "-c", program], env=variables | {"HOME": str(tmp_path)}, cwd=ROOT, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_openvino_is_imported_quietly_alone() -> None:
+    loud = re.compile(r"^\s*(import openvino|from openvino)\b", re.MULTILINE)
+    sources = [file for folder in ("service", "models", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    found = [file.name for file in sources if loud.search(file.read_text(encoding="utf-8"))]
+    assert found == ["quiet_openvino.py"]
 
 
 @openvino_only
