@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from service.inference.processor import CPU_INFO, computes_bfloat16, computes_int8
+from service.inference.processor import CPU_INFO, computes_bfloat16, computes_int8, instructions
 from service.inference.session import CPU, OPENVINO, OPENVINO_BF16, OPENVINO_INT8, DeviceUnavailable, Provider
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "openvino_capabilities",
     "openvino_installed",
     "providers_for",
+    "runs_openvino",
 ]
 
 LOWER = {"bf16": OPENVINO_BF16, "int8": OPENVINO_INT8}
@@ -56,6 +57,15 @@ def openvino_installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
+def runs_openvino(file: Path = CPU_INFO) -> bool:
+    """Whether the extra ``openvino`` is there, and a processor that may be expected to run it.
+
+    That is one with AVX2, or none of the x86 kind; where nothing is known it is tried.
+    """
+    known = instructions(file)
+    return openvino_installed() and (not known or "avx2" in known or "asimd" in known)
+
+
 def openvino_capabilities() -> frozenset[str]:
     """Precisions that OpenVINO computes on this processor by its own account; none where it is not installed.
 
@@ -73,7 +83,7 @@ def lower_precisions() -> frozenset[str]:
 
     It says of every processor that it computes 8 bits, also where that is neither fast nor exact.
     """
-    capabilities = openvino_capabilities()
+    capabilities = openvino_capabilities() if runs_openvino() else frozenset()
     able = {"bf16": BFLOAT16 in capabilities, "int8": bool(capabilities) and computes_int8()}
     return frozenset(name for name, can in able.items() if can)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from service.errors import ServiceError
 from service.inference import blocked, eight_bits
 from service.inference.processor import instructions
 from service.inference.providers import (
@@ -26,6 +27,7 @@ from service.inference.providers import (
     lower_precisions,
     openvino_installed,
     providers_for,
+    runs_openvino,
 )
 from service.inference.session import (
     CPU,
@@ -132,9 +134,8 @@ class MeasuredRuntimes:
         key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         known = self._known.get(key)
         if known is None or tuple(known.milliseconds) != names:
-            sessions = {name: load_session(path, [_provider(name, precisions)], self._threads) for name in names}
             face = None if len(files) == 1 else eight_bits.Ranges.load(files[1]).face[np.newaxis]
-            measured = compared(path.stem, sessions, face)
+            measured = compared(path.stem, self._sessions(path, names, precisions), face)
         else:
             measured = known
         taken = replace(measured, runtime=self._demanded if self._demanded in names else measured.winner)
@@ -148,6 +149,22 @@ class MeasuredRuntimes:
             self._write()
             logger.info("runtime chosen", extra=_entry(taken))
         return [_provider(taken.runtime, precisions)]
+
+    def _sessions(self, path: Path, names: Sequence[str], precisions: Precisions) -> dict[str, Session]:
+        """The network at ``path`` by each of ``names`` that can load it. Raises where one cannot that has to.
+
+        That is the first, which the others are judged by, and what is demanded. What nobody asked for must not keep a
+        server from starting.
+        """
+        sessions = {}
+        for name in names:
+            try:
+                sessions[name] = load_session(path, [_provider(name, precisions)], self._threads)
+            except (RuntimeError, ServiceError) as error:  # OpenVINO's are plain RuntimeErrors
+                if name in (names[0], self._demanded):
+                    raise
+                logger.warning("runtime left out", extra={"network": path.stem, "runtime": name, "error": str(error)})
+        return sessions
 
     def _read(self) -> dict[str, Evidence]:
         """What was measured before on this machine with these versions; else nothing."""
@@ -185,7 +202,7 @@ def runtime_for(
             f"precision {precision} needs AIPFACE_DEVICE=auto or openvino, pip install 'aipface-server[openvino]', and "
             f"a processor that computes {_NEEDED[precision]}: set AIPFACE_PRECISION=auto"
         )
-    candidates = [OPENVINO] if device == "openvino" else [CPU, *([OPENVINO] if openvino_installed() else [])]
+    candidates = [OPENVINO] if device == "openvino" else [CPU, *([OPENVINO] if runs_openvino() else [])]
     if measures and (reduced or len(candidates) > 1):
         return MeasuredRuntimes(home / FILE, candidates, reduced, demanded=LOWER.get(precision))
     return providers

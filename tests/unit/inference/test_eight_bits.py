@@ -184,3 +184,16 @@ def test_other_ranges_measure_anew(tmp_path: Path) -> None:
     assert measured() == first
     Ranges({name: bounds * 2 for name, bounds in ranges.bounds.items()}, ranges.face).save(file)
     assert measured() != first
+
+
+@OPENVINO_TO_BE_INSTALLED
+def test_what_nobody_asked_for_may_fail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Ranges of another network stand for whatever keeps a runtime from loading one: the server has to start."""
+    network, file, store = small(tmp_path / "small.onnx"), tmp_path / "ranges.npz", tmp_path / "runtimes.json"
+    Ranges({}, batch_of()[0]).save(file)
+    precisions = Precisions(ranges=file)
+    assert MeasuredRuntimes(store, [CPU], [OPENVINO_INT8]).providers(network, precisions) == [CPU]
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == ["runtime left out"]
+    demanding = MeasuredRuntimes(store, [CPU], [OPENVINO_INT8], demanded=OPENVINO_INT8)
+    with pytest.raises(RangesMismatch):
+        demanding.providers(network, precisions)

@@ -21,6 +21,7 @@ from service.inference.providers import (
     openvino_advice,
     openvino_capabilities,
     openvino_installed,
+    runs_openvino,
 )
 from service.inference.runtimes import FILE, Evidence, MeasuredRuntimes, compared, runtime_for
 from service.inference.session import (
@@ -247,6 +248,16 @@ def test_instructions_are_those_that_kernels_are_chosen_by(
     assert computes_bfloat16(file) is bfloat16
     assert computes_int8(file) is int8
     assert bool(openvino_advice(file)) is ((bfloat16 or int8) and not openvino_installed())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(ZEN_3, True), (GRAVITON_3, True), ("nothing\n", True), ("flags : fpu sse4_1 sse4_2 avx\n", False)],
+)
+def test_a_processor_too_old_for_openvino_never_loads_it(tmp_path: Path, text: str, expected: bool) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(text)
+    assert runs_openvino(file) is (expected and openvino_installed())
 
 
 def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:
