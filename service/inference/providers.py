@@ -78,14 +78,18 @@ def openvino_capabilities() -> frozenset[str]:
     return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def lower_precisions() -> frozenset[str]:
+def lower_precisions(*, emulated: bool = False) -> frozenset[str]:
     """Those of ``LOWER`` that OpenVINO computes here by instructions made for them, as far as can be told.
 
-    It says of every processor that it computes 8 bits, also where that is neither fast nor exact.
+    With ``emulated`` bfloat16 also on processors with AVX-512 that have none for it. Not so 8 bits, which OpenVINO
+    computes on any processor, but neither fast nor exactly. It is not loaded where there is nothing to ask it for.
     """
-    capabilities = openvino_capabilities() if runs_openvino() else frozenset()
-    able = {"bf16": BFLOAT16 in capabilities, "int8": bool(capabilities) and computes_int8()}
-    return frozenset(name for name, can in able.items() if can)
+    native = {"bf16": computes_bfloat16(), "int8": computes_int8()}
+    if not runs_openvino() or not (emulated or any(native.values())):
+        return frozenset()
+    can = openvino_capabilities()
+    able = {"bf16": BFLOAT16 in can and (emulated or native["bf16"]), "int8": bool(can) and native["int8"]}
+    return frozenset(name for name, yes in able.items() if yes)
 
 
 def openvino_advice(file: Path = CPU_INFO) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,11 @@ FILE = "runtimes.json"
 _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 9, 50, 0.5
 """Runs of each, as many as go into the time; the shortest counts, which is what an undisturbed one takes."""
 
-_LEAST_GAIN = 1.05
-"""How many times faster another runtime must be to be taken: below that noise would decide."""
+_LEAST_GAIN = 1.1
+"""How many times faster another runtime, or fewer bits, must be to be taken: below that noise would decide.
+
+OpenVINO and its copies of a network cost memory, too, some 100 MB for ``sface`` in 32 bits.
+"""
 
 _LEAST_AGREEMENT = 0.9999
 """Cosine between the outputs of two runtimes; in 32 bits every network of ``core`` reaches it."""
@@ -120,9 +124,14 @@ class MeasuredRuntimes:
         self._known = self._read()
 
     def candidates(self, precisions: Precisions = FULL) -> tuple[str, ...]:
-        """What a network is tried with; the first is what the others are judged by."""
+        """What a network is tried with; the first is what the others are judged by.
+
+        Of two in 32 bits only the first is, where there are fewer bits to try: the second was never faster than those,
+        and a measurement holds all that it compares in memory.
+        """
         keeps = {OPENVINO_BF16: precisions.bfloat16, OPENVINO_INT8: precisions.ranges is not None}
-        return (*self._candidates, *(name for name in self._reduced if keeps[name]))
+        lower = tuple(name for name in self._reduced if keeps[name])
+        return (self._candidates[0], *lower) if lower else self._candidates
 
     def providers(self, path: Path, precisions: Precisions = FULL) -> Sequence[Provider]:
         """For the network at ``path``: the winner, alone.
@@ -187,16 +196,18 @@ def runtime_for(
     home: Path,
     precision: str = "auto",
     *,
-    able: Callable[[], Collection[str]] = lower_precisions,
+    able: Callable[[], Collection[str]] | None = None,
 ) -> Runtime:
     """What ``device`` and ``precision`` (one of ``PRECISIONS``) mean here. Raises ``DeviceUnavailable``.
 
-    ``able`` tells which of ``LOWER`` can be computed here.
+    ``able`` tells which of ``LOWER`` can be computed here; by default what OpenVINO and the processor say, emulation
+    included for who asks for it.
     """
     providers = providers_for(device)
     measures = device in ("auto", "openvino")
     wanted = [name for name in LOWER if precision in ("auto", name)] if measures else []
-    reduced = [LOWER[name] for name in wanted if name in able()]
+    usable = (able or partial(lower_precisions, emulated=precision != "auto"))() if wanted else ()
+    reduced = [LOWER[name] for name in wanted if name in usable]
     if precision in LOWER and not reduced:
         raise DeviceUnavailable(
             f"precision {precision} needs AIPFACE_DEVICE=auto or openvino, pip install 'aipface-server[openvino]', and "

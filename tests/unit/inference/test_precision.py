@@ -60,15 +60,15 @@ def test_they_are_candidates_for_networks_that_keep_their_accuracy_alone(tmp_pat
     runtime = runtime_for("auto", tmp_path, able=both)
     assert isinstance(runtime, MeasuredRuntimes)
     assert runtime.candidates() == tuple(FP32)
-    assert runtime.candidates(REDUCIBLE) == (*FP32, OPENVINO_BF16)
-    assert runtime.candidates(RANGED) == (*FP32, OPENVINO_BF16, OPENVINO_INT8)
+    assert runtime.candidates(REDUCIBLE) == (CPU, OPENVINO_BF16)
+    assert runtime.candidates(RANGED) == (CPU, OPENVINO_BF16, OPENVINO_INT8)
 
 
 @pytest.mark.parametrize("precision", LOWER)
 def test_one_that_is_asked_for_is_the_only_one(tmp_path: Path, precision: str) -> None:
     runtime = runtime_for("auto", tmp_path, precision, able=both)
     assert isinstance(runtime, MeasuredRuntimes)
-    assert runtime.candidates(RANGED) == (*FP32, LOWER[precision])
+    assert runtime.candidates(RANGED) == (CPU, LOWER[precision])
 
 
 @pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
@@ -141,7 +141,7 @@ def test_noise_does_not_win() -> None:
     assert Evidence("small", CPU, {CPU: 8.4, OPENVINO_BF16: 8.1}, {CPU: 1.0, OPENVINO_BF16: 1.0}).winner == CPU
 
 
-@pytest.mark.parametrize(("eight", "winner"), [(3.4, OPENVINO_INT8), (3.5, OPENVINO_BF16), (9.0, OPENVINO_BF16)])
+@pytest.mark.parametrize(("eight", "winner"), [(3.2, OPENVINO_INT8), (3.4, OPENVINO_BF16), (9.0, OPENVINO_BF16)])
 def test_fewer_bits_win_only_where_they_are_clearly_faster(eight: float, winner: str) -> None:
     names = (CPU, OPENVINO, OPENVINO_BF16, OPENVINO_INT8)
     milliseconds = dict(zip(names, (8.4, 6.2, 3.6, eight), strict=True))
