@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.harness import Report, bare_engine, keep_measured, let_the_host_rest, parser, stolen, with_device
+from benchmarks.harness import Report, keep_measured, let_the_host_rest, parser, stolen, with_device
 from benchmarks.throughput import camera_pictures, decode
 from service.bulk.enrolment import Enrolment
 from service.bulk.folder import FolderSource
@@ -155,7 +155,6 @@ def main() -> int:
     chosen = options.parse_args()
     report = Report("bulk", chosen.json)
     report.figure("threads", chosen.threads)
-    report.figure("runtimes", ", ".join(bare_engine(chosen.pack, chosen.device).providers))
     with temporary_home() as home:
         settings = load_settings(
             home=home.folder / "state",
@@ -166,6 +165,7 @@ def main() -> int:
         )
         keep_measured(settings.home)
         with open_workbench(settings) as bench:
+            report.figure("runtimes", ", ".join(bench.models.engine.providers))
             pictures, rounds, longest = (100, 2, 2.0) if chosen.quick else (300, 5, 8.0)
             measure(report, bench, home.folder, chosen.threads, pictures, rounds, longest)
     return report.close()

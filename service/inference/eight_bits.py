@@ -2,8 +2,7 @@
 
 Weights become 8-bit integers with a scale for each channel that goes out, and what comes in becomes one with a scale
 for the whole tensor, whose range was read off faces (``models/train/fit_ranges.py``). Everything between, depthwise
-convolutions, norms, activations and sums, stays in 32 bits: those layers are a small part of the time and would cost
-most of the accuracy.
+convolutions, norms, activations and sums, stays in 32 bits.
 
 Channels of one tensor differ in range by orders of magnitude, and the largest would leave the others a few steps each.
 So each is scaled before it is rounded, and the weights that it meets are divided by the same factor: nothing changes
@@ -13,6 +12,8 @@ Equalization and Bias Correction"; the exponents as in Xiao et al. 2023, "Smooth
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, version_converter
 
-from service.errors import ServiceError
+from service.inference.session import DeviceUnavailable
 
 VERSION = 1
 """Of what is done to graphs: times measured with another one do not hold."""
@@ -44,8 +45,8 @@ _FACE = "mean face"
 _Array = NDArray[np.float32]
 
 
-class RangesMismatch(ServiceError):
-    """The ranges were read off another network."""
+class RangesMismatch(DeviceUnavailable):
+    """The ranges were read off another network, or cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,13 @@ class Ranges:
 
     @classmethod
     def load(cls, path: Path) -> Ranges:
-        """From an npz that ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name], np.float32) for name in archive.files}
-        face = arrays.pop(_FACE)
+        """From an npz that ``save`` wrote. Raises ``RangesMismatch`` when it is missing or damaged."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: np.asarray(archive[name], np.float32) for name in archive.files}
+            face = arrays.pop(_FACE)
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            raise RangesMismatch(f"the ranges for 8 bits in {path} cannot be read: {error}") from None
         return cls(arrays, face)
 
     def save(self, path: Path) -> None:

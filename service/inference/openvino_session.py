@@ -33,8 +33,8 @@ class OpenVinoSession(Session):
 
         ``name`` is one of ``OPENVINO``, ``OPENVINO_BF16`` and ``OPENVINO_INT8``, which needs the file ``ranges``.
 
-        Raises ``DeviceUnavailable`` where OpenVINO computes in another precision than it is asked for, and
-        ``RangesMismatch``.
+        Raises ``DeviceUnavailable`` where OpenVINO computes in another precision than it is asked for or cannot load
+        the network, and ``RangesMismatch``.
         """
         self._name = name
         self._options = {
@@ -46,6 +46,12 @@ class OpenVinoSession(Session):
         if name == OPENVINO_INT8 and ranges is None:
             raise DeviceUnavailable(f"{path.stem} has no ranges to be computed in 8 bits with")
         content = path if ranges is None or name != OPENVINO_INT8 else quantised(path, Ranges.load(ranges))
+        try:
+            self._load(content)
+        except RuntimeError as error:
+            raise DeviceUnavailable(f"{name} does not load {path.stem}: {error}") from None
+
+    def _load(self, content: Path | bytes) -> None:
         self._model = _core().read_model(content)
         (graph_input,) = self._model.inputs
         dimensions = graph_input.partial_shape

@@ -15,7 +15,6 @@ __all__ = [
     "BFLOAT16",
     "DEVICES",
     "LOWER",
-    "PRECISIONS",
     "DeviceUnavailable",
     "lower_precisions",
     "openvino_advice",
@@ -27,7 +26,6 @@ __all__ = [
 
 LOWER = {"bf16": OPENVINO_BF16, "int8": OPENVINO_INT8}
 """Precisions below 32 bits, the higher one first, and what computes them."""
-PRECISIONS = ("auto", "fp32", *LOWER)
 BFLOAT16 = "BF16"
 """OpenVINO's name of the precision among a processor's capabilities."""
 

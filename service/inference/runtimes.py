@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from service.errors import ServiceError
 from service.inference import blocked, eight_bits
 from service.inference.processor import instructions
 from service.inference.providers import (
@@ -139,11 +138,12 @@ class MeasuredRuntimes:
         Raises ``DeviceUnavailable`` when a precision is demanded that does not agree with 32 bits here.
         """
         names = self.candidates(precisions)
-        files = [path] if precisions.ranges is None or OPENVINO_INT8 not in names else [path, precisions.ranges]
+        files, face = [path], None
+        if precisions.ranges is not None and OPENVINO_INT8 in names:
+            files, face = [path, precisions.ranges], eight_bits.Ranges.load(precisions.ranges).face[np.newaxis]
         key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
         known = self._known.get(key)
         if known is None or tuple(known.milliseconds) != names:
-            face = None if len(files) == 1 else eight_bits.Ranges.load(files[1]).face[np.newaxis]
             measured = compared(path.stem, self._sessions(path, names, precisions), face)
         else:
             measured = known
@@ -169,7 +169,7 @@ class MeasuredRuntimes:
         for name in names:
             try:
                 sessions[name] = load_session(path, [_provider(name, precisions)], self._threads)
-            except (RuntimeError, ServiceError) as error:  # OpenVINO's are plain RuntimeErrors
+            except DeviceUnavailable as error:
                 if name in (names[0], self._demanded):
                     raise
                 logger.warning("runtime left out", extra={"network": path.stem, "runtime": name, "error": str(error)})
@@ -198,7 +198,7 @@ def runtime_for(
     *,
     able: Callable[[], Collection[str]] | None = None,
 ) -> Runtime:
-    """What ``device`` and ``precision`` (one of ``PRECISIONS``) mean here. Raises ``DeviceUnavailable``.
+    """What the settings ``device`` and ``precision`` mean here. Raises ``DeviceUnavailable``.
 
     ``able`` tells which of ``LOWER`` can be computed here; by default what OpenVINO and the processor say, emulation
     included for who asks for it.

@@ -14,7 +14,7 @@ from models.manifest import EmbedderPart, load_pack
 from service.inference.eight_bits import Ranges, RangesMismatch, quantised, rounded_inputs
 from service.inference.providers import lower_precisions, openvino_installed
 from service.inference.runtimes import MeasuredRuntimes, compared
-from service.inference.session import CPU, OPENVINO_INT8, DeviceUnavailable, Precisions, load_session
+from service.inference.session import CPU, OPENVINO, OPENVINO_INT8, DeviceUnavailable, Precisions, load_session
 
 Array = NDArray[np.float32]
 OPENVINO_TO_BE_INSTALLED = pytest.mark.skipif(not openvino_installed(), reason="the extra openvino is not installed")
@@ -131,6 +131,28 @@ def test_ranges_of_another_network_are_refused(tmp_path: Path, missing: str) -> 
         quantised(network, Ranges(others, batch[0]))
     with pytest.raises(RangesMismatch, match="small: the ranges"):
         quantised(network, Ranges({**ranges.bounds, "c": np.zeros((2, 7), np.float32)}, batch[0]))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_ranges_that_cannot_be_read_are_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "ranges.npz"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(RangesMismatch, match=r"the ranges for 8 bits in .* cannot be read"):
+        Ranges.load(file)
+
+
+def test_ranges_without_a_face_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "ranges.npz", c=np.zeros((2, 16), np.float32))
+    with pytest.raises(RangesMismatch, match="cannot be read"):
+        Ranges.load(tmp_path / "ranges.npz")
+
+
+@OPENVINO_TO_BE_INSTALLED
+def test_a_file_that_is_no_network_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "small.onnx").write_bytes(b"no network")
+    with pytest.raises(DeviceUnavailable, match="OpenVINO does not load small"):
+        load_session(tmp_path / "small.onnx", [OPENVINO], 1)
 
 
 def parts() -> list[EmbedderPart]:
