@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from service import deadline
+from service import beside, deadline
 from service.errors import DeadlineExceeded, Overloaded
-from service.inference import beside
 from service.metrics import REFUSED, observe_stage
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.manifest import EmbedderSpec
 from models.specs import EmbedderPart
-from service.inference import beside
+from service import beside
 from service.inference.geometry import CROP_SIDE
 from service.inference.preprocessing import planes
 from service.inference.session import Array, Session

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from service.inference import beside
+from service import beside
 from service.inference.detector import Detection, Detector
 from service.inference.geometry import Transform, apply, compose, inverse, shift
 from service.inference.orientation import Effort, LevelFace, Leveller

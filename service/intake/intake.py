@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from service import beside
 from service.access.keys import Keyring
 from service.errors import FaceNotFound, FaceTokenNotFound, ServiceUnavailable
 from service.images.decode import Picture, decode_picture
 from service.images.inline import decode_base64
-from service.inference import beside
 from service.inference.geometry import enlarged, same_place
 from service.inference.picture_kinds import ALTERED, prepare
 from service.intake import seen

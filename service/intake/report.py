@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from service import beside
 from service.calibration.liveness import LivenessTable
 from service.errors import FaceRejected
-from service.inference import beside
 from service.inference.analyst import Analyst
 from service.inference.attributes import EyeStatus, FaceReader, Typed
 from service.inference.quality import Quality

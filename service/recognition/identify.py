@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from service.calibration.scores import ScoreTable
 from service.errors import GroupNotFound, NoMatch, UserNotFound
@@ -138,7 +139,7 @@ class IdentifyFaces:
                 if moved is not None:
                     return moved.matches(app, faces, group_ids, options)
             self._catalog.catch_up(app.pk, scope.head)
-            hits = [self._hits(app, face, scope, options) for face in faces]
+            hits = self._intake.side_by_side([partial(self._hits, app, face, scope, options) for face in faces])
             known = self._known(app, hits)
             if all(hit.face_pk in known for found in hits for hit in found):
                 break

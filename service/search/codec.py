@@ -18,9 +18,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from service.search.pages import prefer_huge
 from service.search.precision import singles
-from service.values import Embeddings
+from service.values import Embedding, Embeddings
 
 AXES = 128
 """Principal axes that are coded. They carry 90 to 93 % of the variance of the `core` embeddings, 98 % of its square."""
@@ -82,14 +81,10 @@ class Codec:
         """A FAISS index for coded rows, without any."""
         return faiss.clone_index(self._trained)
 
-    def asking(self, codes: Any) -> Any:
-        """The same index for plain probes ``(n, dimension)``; it keeps ``codes`` alive."""
-        transform = faiss.LinearTransform(self._ask.shape[1], self._ask.shape[0], False)
-        faiss.copy_array_to_vector(self._ask.ravel(), transform.A)
-        transform.is_trained = True
-        packed = faiss.rev_swig_ptr(codes.codes.get(), codes.codes.size())
-        prefer_huge(packed.ctypes.data, packed.nbytes)
-        return faiss.IndexPreTransform(transform, codes)
+    def question(self, probe: Embedding) -> Matrix:
+        """What coded rows are asked with for a plain probe ``(dimension,)``: ``(1, axes)``."""
+        question: Matrix = self._ask @ np.asarray(probe, dtype=np.float32)
+        return question[np.newaxis]
 
 
 def _principal(rows: Matrix, count: int) -> tuple[Matrix, Matrix]:

@@ -9,22 +9,30 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.beside import together
+from service.search.codes import Rows
 from service.search.precision import singles
 from service.search.protocol import Candidate, Keys
-from service.search.segment import LONGEST_LIST, USERS_LIMIT, WIDEN, Rows, Segment
+from service.search.segment import LONGEST_LIST, USERS_LIMIT, WIDEN, Segment
 from service.search.similarity import SLACK, best_of_users, exact, nearest_of_users
 from service.search.tuning import short_list
 from service.values import Embedding
 
 logger = logging.getLogger(__name__)
 
-SPREAD = 1.5
-"""A segment is asked for so many times its share of the list at first; more is asked for where that was too few."""
+SPREAD = 6.0
+"""A scan is asked for its share of the list and so many times the root of that at first: five faces of a user come
+together, so that the root of five times the share is a deviation. More is asked for where that was too few."""
 LEAST_EACH = 32
+WORTH_SHARING = 150_000
+"""Fewer codes are scanned before another thread would have begun to help."""
+PIECE = 768
+"""Rows of a list that are compared at a time: two or more pieces may be compared beside each other."""
 GROWTH = 1.5
 """A list is measured again when it has to serve so many times the faces; until then it grows with them."""
 
@@ -93,7 +101,7 @@ def search_list(
     last user found.
     """
     rows = listed(segments, probe, length)
-    similarities = np.concatenate([one.similarities(probe, its) for one, its in zip(segments, rows, strict=True)])
+    similarities = _similarities(segments, probe, rows)
     users = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
     last = float(similarities.min())
     if any(segment.removals for segment in segments):
@@ -108,24 +116,30 @@ def search_list(
 
 
 def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[Rows]:
-    """Rows of each segment: the ``length`` best of all by their estimates, a segment's own by falling estimate."""
-    if len(segments) == 1:
-        return [segments[0].estimated(probe, length)[1]]
-    sizes = [len(segment.face_pks) for segment in segments]
-    total = sum(sizes)
-    most = [min(length, size) for size in sizes]
-    asked = [min(one, int(SPREAD * length * size / total) + LEAST_EACH) for one, size in zip(most, sizes, strict=True)]
-    found = [segment.estimated(probe, count) for segment, count in zip(segments, asked, strict=True)]
+    """Rows of each segment: the ``length`` best of all by their estimates."""
+    scans = [(n, scan) for n, segment in enumerate(segments) for scan in segment.scans(probe)]
+    total = sum(scan.rows for _, scan in scans)
+    most = [min(length, scan.rows) for _, scan in scans]
+    asked = most
+    if len(scans) > 1:
+        shares = [length * scan.rows / total for _, scan in scans]
+        asked = [min(one, int(its + SPREAD * its**0.5) + LEAST_EACH) for one, its in zip(most, shares, strict=True)]
+    works = [partial(scan.best, count) for (_, scan), count in zip(scans, asked, strict=True)]
+    found = together(works) if total > WORTH_SHARING else [work() for work in works]
     while True:
         estimates = np.concatenate([its for its, _ in found])
         beyond = len(estimates) - length
         cut = np.partition(estimates, beyond)[beyond] if beyond > 0 else -np.inf
-        # What such a segment has not told yet may belong to the list.
+        # What such a scan has not told yet may belong to the list.
         cut_short = [n for n, (its, _) in enumerate(found) if len(its) < most[n] and its[-1] >= cut]
         if not cut_short:
-            return [rows[its >= cut] for its, rows in found]
+            break
         for n in cut_short:
-            found[n] = segments[n].estimated(probe, most[n])
+            found[n] = scans[n][1].best(most[n])
+    rows: list[list[Rows]] = [[] for _ in segments]
+    for (n, _), (its, places) in zip(scans, found, strict=True):
+        rows[n].append(places[its >= cut])
+    return [np.concatenate(each) for each in rows]
 
 
 def scored(
@@ -138,6 +152,16 @@ def scored(
     user_pks = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
     near = nearest_of_users(singles(embeddings) @ np.asarray(probe, dtype=np.float32), user_pks, users)
     return best_of_users(face_pks[near], user_pks[near], exact(embeddings[near], probe), limit, min_similarity)
+
+
+def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[Rows]) -> NDArray[np.float32]:
+    """Cosines of all the rows, one segment's after the other's."""
+    works = [
+        partial(segment.similarities, probe, its[start : start + PIECE])
+        for segment, its in zip(segments, rows, strict=True)
+        for start in range(0, len(its), PIECE)
+    ]
+    return np.concatenate(together(works))
 
 
 def _leaders(similarities: NDArray[np.float32], users: Keys, limit: int, min_similarity: float) -> tuple[Keys, float]:

@@ -9,6 +9,8 @@ best users and scores those that may be a user's best with :func:`service.search
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import faiss
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.search.codec import Codec
+from service.search.codes import Codes, Rows
 from service.search.pages import prefer_huge
 from service.search.precision import singles
 from service.search.protocol import Candidate, Faces, Keys
@@ -36,7 +39,13 @@ _BEHIND = np.arange(21)
 """Rows in which a user's faces are sought: the API lets a user have twenty; counting them first is slower."""
 BLOCK = 16_384
 
-Rows = NDArray[np.int64]
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """So many rows, and how to ask for some of the best: estimated similarities ``(count,)``, falling, and rows."""
+
+    rows: int
+    best: Callable[[int], tuple[NDArray[np.float32], Rows]]
 
 
 class Segment:
@@ -53,12 +62,15 @@ class Segment:
         self._store, self.embeddings = _half_precision(len(order), faces.embeddings.shape[1])
         for start in range(0, len(order), BLOCK):
             self.embeddings[start : start + BLOCK] = faces.embeddings[order[start : start + BLOCK]]
-        self.codec: Codec | None = None
-        self._codes: Any = None
-        self._coded: Any = None
+        self._codes: Codes | None = None
         self.short_list = 0
 
     # --- content ---
+
+    @property
+    def codec(self) -> Codec | None:
+        """What the rows were coded by; ``None`` while they are not."""
+        return None if self._codes is None else self._codes.codec
 
     def __len__(self) -> int:
         """How many faces are not marked."""
@@ -86,7 +98,7 @@ class Segment:
     def nbytes(self) -> int:
         """Memory of everything that grows with the number of faces."""
         arrays = (self.face_pks, self.user_pks, self.removed, self._by_face, self.embeddings)
-        return sum(array.nbytes for array in arrays) + (0 if self._codes is None else int(self._codes.codes.size()))
+        return sum(array.nbytes for array in arrays) + (0 if self._codes is None else self._codes.nbytes())
 
     # --- searches ---
 
@@ -95,13 +107,23 @@ class Segment:
         rows = self.rows_of(user_pk)
         return next(iter(self._scored(rows, probe, 1, -np.inf)), None) if len(rows) else None
 
+    def scans(self, probe: Embedding) -> list[Scan]:
+        """What looks at all the codes, piece by piece, for the rows that are most similar to a probe."""
+        codes = self._codes
+        if codes is None:
+            return []
+        question = codes.codec.question(probe)
+        return [Scan(len(slab), partial(slab.estimated, question)) for slab in codes.slabs]
+
     def estimated(self, probe: Embedding, count: int) -> tuple[NDArray[np.float32], Rows]:
         """Estimated similarities ``(count,)``, falling, and rows of the best by their codes, marked ones too.
 
         ``count`` is at most the number of rows.
         """
-        estimates, rows = self._coded.search(np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis], count)
-        return estimates[0], rows[0]
+        found = [scan.best(min(count, scan.rows)) for scan in self.scans(probe)]
+        estimates, rows = (np.concatenate(each) for each in zip(*found, strict=True))
+        best = np.argsort(-estimates, kind="stable")[:count]
+        return estimates[best], rows[best]
 
     def similarities(self, probe: Embedding, rows: Rows) -> NDArray[np.float32]:
         """Cosines ``(n,)`` of some rows in single precision, for choosing among them."""
@@ -158,10 +180,10 @@ class Segment:
     def code(self, codec: Codec, start: int, end: int) -> None:
         """Code the rows from ``start`` to ``end``, the first of which follows the last one coded."""
         if self._codes is None:
-            self._codes = codec.empty_codes()
-        self._codes.add(codec.encode(self.embeddings[start:end]))
+            self._codes = Codes(codec, len(self.face_pks))
+        self._codes.add(self.embeddings[start:end])
         if end == len(self.face_pks):
-            self._ask_by(codec)
+            self._codes.settle()
 
     # --- snapshots ---
 
@@ -176,27 +198,14 @@ class Segment:
         self._by_face = np.argsort(self.face_pks).astype(np.int32)
         self.removals = int(self.removed.sum())
         if codec is not None and codes is not None:
-            self._codes = faiss.deserialize_index(codes)
-            self._ask_by(codec)
+            self._codes = Codes.restored(codec, codes)
             self.short_list = short_list
 
     def codes(self, blank: Rows) -> NDArray[np.uint8] | None:
         """The codes in FAISS's own form, those of the rows ``blank`` zeroed; ``None`` for a segment without."""
-        if self.codec is None:
-            return None
-        copy: Any = faiss.deserialize_index(faiss.serialize_index(self._codes))
-        packer = copy.get_CodePacker()
-        zeros = np.zeros(packer.code_size, dtype=np.uint8)
-        packed = faiss.rev_swig_ptr(copy.codes.data(), copy.codes.size()).reshape(-1, packer.block_size)
-        for row in blank.tolist():
-            packer.pack_1(zeros, row, packed)
-        return faiss.serialize_index(copy)
+        return None if self._codes is None else self._codes.serialized(blank)
 
     # --- inside ---
-
-    def _ask_by(self, codec: Codec) -> None:
-        self.codec = codec
-        self._coded = codec.asking(self._codes)
 
     def _beside(self, users: Keys) -> Rows:
         """As :meth:`_of_users`; users have few faces nearly always."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.gallery import Gallery, Statistics
+from service import beside
+from service.search import codes, pooled
 from service.search.codec import Codec
 from service.search.pooled import GROWTH, Pool, listed, search_list
 from service.search.protocol import Candidate, Faces
@@ -19,6 +24,8 @@ PEOPLE = 3_000
 TURNS = 3
 LIST = 400
 DIMENSION = 192
+SECONDS = 30.0
+"""For what has to happen soon."""
 
 
 def sealed(faces: Embeddings, users: Sequence[int], first: int, codec: Codec) -> Segment:
@@ -125,3 +132,58 @@ def test_one_list_is_measured_for_all_and_measured_again_when_they_grow(
         turn = len(more)
         more.append(sealed(gallery.faces(np.arange(PEOPLE), turn), range(PEOPLE), turn * PEOPLE, codec))
     assert pool.is_due(more)
+
+
+class Free:
+    """A permit is always to be had."""
+
+    def borrow(self) -> bool:
+        return True
+
+    def repay(self) -> None:
+        """Nothing was taken."""
+
+
+def test_two_threads_find_what_one_does(gallery: Gallery, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slabs of one segment are scanned by whoever is free, and so are the pieces of its list compared."""
+    monkeypatch.setattr(codes, "SLAB", 512)
+    monkeypatch.setattr(pooled, "WORTH_SHARING", 0)
+    monkeypatch.setattr(pooled, "PIECE", 64)
+    faces = np.concatenate([gallery.faces(np.arange(PEOPLE), turn) for turn in range(TURNS)])
+    segment = sealed(faces, np.tile(np.arange(PEOPLE), TURNS).tolist(), 0, codec)
+    segment.short_list = LIST
+    scanning, comparing = set[int](), set[int]()
+    meeting = threading.Barrier(2)
+
+    def watched(threads: set[int], work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            if threading.get_ident() not in threads:
+                threads.add(threading.get_ident())
+                meeting.wait(SECONDS)  # a second thread comes
+            return work(*arguments)
+
+        return run
+
+    probes = gallery.faces(np.arange(20), turn=55)
+    alone = [Pool().search([segment], probe, 50, 0.3) for probe in probes]
+    monkeypatch.setattr(codes.Slab, "estimated", watched(scanning, codes.Slab.estimated))
+    monkeypatch.setattr(Segment, "similarities", watched(comparing, Segment.similarities))
+    with ThreadPoolExecutor(1) as threads:
+        for probe, expected in zip(probes, alone, strict=True):
+            with beside.helped(Free(), threads):
+                assert Pool().search([segment], probe, 50, 0.3) == expected
+    assert len(scanning) == len(comparing) == 2
+
+
+def test_few_codes_are_scanned_by_who_asks(segments: list[Segment], gallery: Gallery) -> None:
+    """Another thread would begin when there is nothing left to do."""
+    asked = []
+
+    class Lender(Free):
+        def borrow(self) -> bool:
+            asked.append(True)
+            return False
+
+    with ThreadPoolExecutor(1) as threads, beside.helped(Lender(), threads):
+        listed(segments, gallery.faces(np.arange(1), turn=56)[0], LIST)
+    assert not asked

@@ -10,9 +10,8 @@ from functools import partial
 
 import pytest
 
-from service import deadline
+from service import beside, deadline
 from service.errors import Overloaded
-from service.inference import beside
 from service.inference.admission import Admission
 
 SECONDS = 30.0
