@@ -14,7 +14,8 @@ import ctypes
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +23,19 @@ import faiss
 import numpy as np
 
 from benchmarks.gallery import DIMENSIONS, Gallery, Statistics
-from benchmarks.harness import Report, in_one_thread, let_the_host_rest, parser, stolen
-from benchmarks.search import BLOCK, FACES_EACH, HARD_BAND, HARD_POORNESS, LIMIT, is_lost, latency, recalls, summary
+from benchmarks.harness import SETTLING_SECONDS, Report, in_one_thread, let_the_host_rest, parser, stolen
+from benchmarks.search import (
+    BLOCK,
+    FACES_EACH,
+    HARD_BAND,
+    HARD_POORNESS,
+    LIMIT,
+    IdleProcessor,
+    is_lost,
+    latency,
+    recalls,
+    summary,
+)
 from service.search.tiered import TieredIndex
 from service.values import Embeddings
 
@@ -39,6 +51,7 @@ FASTER_THAN_FLAT = 36.0
 RESIDENT_GIB = 14.0
 MANY, DIMENSION = 10_000_000, 512
 """What these two targets are for."""
+QUICK_REST = 10.0
 RECALL_1, RECALL_50 = 0.999, 0.99
 GIB = 2**30
 
@@ -122,16 +135,21 @@ def resident() -> float:
 def searched_by_turns(
     index: TieredIndex, probes: Embeddings, least: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
-    """Latency at each of the ``least`` similarities, milliseconds, every probe at all of them before the next one.
+    """Latency at each of the ``least`` similarities, in one thread and in two, every probe in all ways before the next.
 
-    Which comes first changes with every probe: the second finds in the caches what the first has read. The first probes
-    are not counted.
+    In milliseconds. Which comes first changes with every probe: the second finds in the caches what the first has read.
+    The first probes are not counted.
     """
-    times: dict[str, list[float]] = {name: [] for name in least}
+    idle = IdleProcessor()
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext
+    ways = [(name, similarity, alone) for name, similarity in least.items()]
+    ways += [(f"{name}, in two threads", similarity, idle.helping) for name, similarity in least.items()]
+    times: dict[str, list[float]] = {name: [] for name, _, _ in ways}
     for number, probe in enumerate(probes):
-        for name, similarity in list(least.items())[:: 1 if number % 2 else -1]:
+        for name, similarity, helping in ways[:: 1 if number % 2 else -1]:
             begun = time.perf_counter()
-            index.search(probe, LIMIT, similarity)
+            with helping():
+                index.search(probe, LIMIT, similarity)
             if number >= WARMING_PROBES:
                 times[name].append(1000 * (time.perf_counter() - begun))
     return {name: summary(np.array(each)) for name, each in times.items()}
@@ -150,8 +168,8 @@ def lost(index: TieredIndex, mates: Probes, threshold: float) -> tuple[int, int,
     return asked, hard, missing
 
 
-def measure(report: Report, filled: Filled, statistics: Statistics, total: int) -> None:
-    """Everything about the filled index."""
+def measure(report: Report, filled: Filled, statistics: Statistics, total: int, longest: float) -> None:
+    """Everything about the filled index; ``longest`` seconds at most are waited for the host before."""
     index, rows, threshold = filled.index, filled.probes.rows(), statistics.threshold
     dimension = len(statistics.mean)
     report.figure("segments, their faces", [len(segment) for segment, _ in index.state().segments])
@@ -162,7 +180,7 @@ def measure(report: Report, filled: Filled, statistics: Statistics, total: int) 
     if total >= MANY and dimension == DIMENSION:
         report.at_most("resident, GiB", round(memory, 2), RESIDENT_GIB)
     least = {"score 80": threshold, "any score": -2.0}
-    report.figure("waited for the host's processors, s", round(let_the_host_rest(), 1))
+    report.figure("waited for the host's processors, s", round(let_the_host_rest(longest), 1))
     taken = stolen()
     by_turns = searched_by_turns(index, rows, least)
     for name, figures in by_turns.items():
@@ -202,7 +220,7 @@ def main() -> int:
     statistics = Statistics.load(chosen.dimension)
     report.figure("gallery", {"faces": people * FACES_EACH, "people": people, "dimension": chosen.dimension})
     filled = fill(statistics, people, chosen.probes, chosen.mates or (200 if chosen.quick else 2000))
-    measure(report, filled, statistics, people * FACES_EACH)
+    measure(report, filled, statistics, people * FACES_EACH, QUICK_REST if chosen.quick else SETTLING_SECONDS)
     return report.close()
 
 

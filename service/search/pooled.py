@@ -25,10 +25,9 @@ from service.values import Embedding
 
 logger = logging.getLogger(__name__)
 
-SPREAD = 6.0
-"""A scan is asked for its share of the list and so many times the root of that at first: five faces of a user come
-together, so that the root of five times the share is a deviation. More is asked for where that was too few."""
-LEAST_EACH = 32
+SPREAD, CHANCE, LEAST_EACH = 1.2, 4.0, 32
+"""What a scan is asked for at first: so many times its share of the list, for people enrolled together are alike, so
+many times the root of the share, for chance, and a few. More is asked for where that was too few."""
 WORTH_SHARING = 150_000
 """Fewer codes are scanned before another thread would have begun to help."""
 PIECE = 768
@@ -123,9 +122,10 @@ def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[R
     asked = most
     if len(scans) > 1:
         shares = [length * scan.rows / total for _, scan in scans]
-        asked = [min(one, int(its + SPREAD * its**0.5) + LEAST_EACH) for one, its in zip(most, shares, strict=True)]
+        enough = [int(SPREAD * share + CHANCE * share**0.5) + LEAST_EACH for share in shares]
+        asked = [min(both) for both in zip(most, enough, strict=True)]
     works = [partial(scan.best, count) for (_, scan), count in zip(scans, asked, strict=True)]
-    found = together(works) if total > WORTH_SHARING else [work() for work in works]
+    found = together(works) if total >= WORTH_SHARING else [work() for work in works]
     while True:
         estimates = np.concatenate([its for its, _ in found])
         beyond = len(estimates) - length
@@ -156,12 +156,14 @@ def scored(
 
 def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[Rows]) -> NDArray[np.float32]:
     """Cosines of all the rows, one segment's after the other's."""
-    works = [
+    if _faces(segments) < WORTH_SHARING:
+        return np.concatenate([one.similarities(probe, its) for one, its in zip(segments, rows, strict=True)])
+    pieces = [
         partial(segment.similarities, probe, its[start : start + PIECE])
         for segment, its in zip(segments, rows, strict=True)
         for start in range(0, len(its), PIECE)
     ]
-    return np.concatenate(together(works))
+    return np.concatenate(together(pieces))
 
 
 def _leaders(similarities: NDArray[np.float32], users: Keys, limit: int, min_similarity: float) -> tuple[Keys, float]:
