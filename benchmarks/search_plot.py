@@ -5,7 +5,7 @@
 The task is that of ``benchmarks.search``: the best 50 people of faces that reach the score of 80, one thread, 512
 numbers. Figures are kept in ``benchmarks/search_figures.json``, so that a part can be measured again without the rest;
 the picture is drawn from all of them: ``docs/pictures/search.svg``. ``--quick`` measures the smallest gallery and keeps
-nothing; ``--draw`` only draws.
+nothing; ``--large`` also builds graphs over the large ones, ``--draw`` only draws.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,13 @@ def peer(name: str) -> Callable[[Task], Found]:
     return measured
 
 
-def measure(report: Report, sizes: list[int], ways: list[str]) -> dict[str, dict[str, Found]]:
-    """Figures by way and size."""
+def measure(report: Report, sizes: list[int], ways: list[str], most: Mapping[str, int]) -> dict[str, dict[str, Found]]:
+    """Figures by way and size; ``most`` says up to which size a way is measured."""
     measured: dict[str, dict[str, Found]] = {}
     for size in sizes:
         task = make_task(size, DIMENSION, PROBES)
         for way in ways:
-            if size > MOST.get(way, size):
+            if size > most.get(way, size):
                 continue
             try:
                 found = (ours if way == OURS else peer(way))(task)
@@ -146,6 +146,7 @@ def main() -> int:
     options = parser(__doc__)
     options.add_argument("--sizes", help=f"comma separated; default: {','.join(map(str, SIZES))}")
     options.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join((OURS, *PEERS))}")
+    options.add_argument("--large", action="store_true", help="graphs over large galleries too: up to an hour for each")
     options.add_argument("--draw", action="store_true", help="only draw what was measured before")
     chosen: argparse.Namespace = options.parse_args()
     in_one_thread()
@@ -153,9 +154,9 @@ def main() -> int:
     sizes = [int(size) for size in chosen.sizes.split(",")] if chosen.sizes else list(SIZES)
     ways = [way.strip() for way in chosen.ways.split(",")]
     if chosen.quick:
-        measure(report, sizes[:1], ways)
+        measure(report, sizes[:1], ways, MOST)
     else:
-        figures = merged({} if chosen.draw else measure(report, sizes, ways))
+        figures = merged({} if chosen.draw else measure(report, sizes, ways, {} if chosen.large else MOST))
         if figures:
             draw(figures)
             report.figure("drawn", PICTURE.name)
