@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.beside import together
 from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
 from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
@@ -263,8 +265,9 @@ class TieredIndex:
 
     def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         coded = [] if self.exact else [one for one in parts.segments if one.list_length(limit)]
-        each = [part.search(probe, limit, min_similarity) for part in (parts.tail, *parts.frozen)]
-        each += [one.compare_all(probe, limit, min_similarity) for one in parts.segments if one not in coded]
+        exact = [part.search for part in (parts.tail, *parts.frozen)]
+        exact += [one.compare_all for one in parts.segments if one not in coded]
+        each = together([partial(search, probe, limit, min_similarity) for search in exact])
         if coded:
             each += self._pool.search(coded, probe, limit, min_similarity)
         return best_of_lists(each, limit, min_similarity) if len(each) > 1 else each[0]

@@ -23,7 +23,8 @@ FOUR = [224, 224, 224, 166]
 @pytest.fixture(scope="module")
 def rows() -> Embeddings:
     made = np.random.default_rng(3).standard_normal((ROWS, DIMENSION)).astype(np.float32)
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made
 
 
 @pytest.fixture(scope="module")

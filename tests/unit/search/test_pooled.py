@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +17,12 @@ from service.search.protocol import Candidate, Faces
 from service.search.segment import Segment
 from service.search.similarity import best_of_users, exact
 from service.values import Embeddings
+from tests.unit.search.two_threads import Idle, Meeting
 
 PEOPLE = 3_000
 TURNS = 3
 LIST = 400
 DIMENSION = 192
-SECONDS = 30.0
-"""For what has to happen soon."""
 
 
 def sealed(faces: Embeddings, users: Sequence[int], first: int, codec: Codec) -> Segment:
@@ -134,16 +131,6 @@ def test_one_list_is_measured_for_all_and_measured_again_when_they_grow(
     assert pool.is_due(more)
 
 
-class Free:
-    """A permit is always to be had."""
-
-    def borrow(self) -> bool:
-        return True
-
-    def repay(self) -> None:
-        """Nothing was taken."""
-
-
 def test_two_threads_find_what_one_does(gallery: Gallery, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slabs of one segment are scanned by whoever is free, and so are the pieces of its list compared."""
     monkeypatch.setattr(codes, "SLAB", 512)
@@ -152,34 +139,23 @@ def test_two_threads_find_what_one_does(gallery: Gallery, codec: Codec, monkeypa
     faces = np.concatenate([gallery.faces(np.arange(PEOPLE), turn) for turn in range(TURNS)])
     segment = sealed(faces, np.tile(np.arange(PEOPLE), TURNS).tolist(), 0, codec)
     segment.short_list = LIST
-    scanning, comparing = set[int](), set[int]()
-    meeting = threading.Barrier(2)
-
-    def watched(threads: set[int], work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            if threading.get_ident() not in threads:
-                threads.add(threading.get_ident())
-                meeting.wait(SECONDS)  # a second thread comes
-            return work(*arguments)
-
-        return run
-
+    scanning, comparing = Meeting(), Meeting()
     probes = gallery.faces(np.arange(20), turn=55)
     alone = [Pool().search([segment], probe, 50, 0.3) for probe in probes]
-    monkeypatch.setattr(codes.Slab, "estimated", watched(scanning, codes.Slab.estimated))
-    monkeypatch.setattr(Segment, "similarities", watched(comparing, Segment.similarities))
+    monkeypatch.setattr(codes.Slab, "estimated", scanning.watched(codes.Slab.estimated))
+    monkeypatch.setattr(Segment, "similarities", comparing.watched(Segment.similarities))
     with ThreadPoolExecutor(1) as threads:
         for probe, expected in zip(probes, alone, strict=True):
-            with beside.helped(Free(), threads):
+            with beside.helped(Idle(), threads):
                 assert Pool().search([segment], probe, 50, 0.3) == expected
-    assert len(scanning) == len(comparing) == 2
+    assert len(scanning.threads) == len(comparing.threads) == 2
 
 
 def test_few_codes_are_scanned_by_who_asks(segments: list[Segment], gallery: Gallery) -> None:
     """Another thread would begin when there is nothing left to do."""
     asked = []
 
-    class Lender(Free):
+    class Lender(Idle):
         def borrow(self) -> bool:
             asked.append(True)
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from benchmarks.gallery import Gallery, Statistics
+from service import beside
 from service.search.codec import LEAST_TRAINING_ROWS, Codec
 from service.search.exact import ExactIndex
+from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
 from service.search.pages import HUGE_PAGE, prefer_huge
 from service.search.pooled import Pool
@@ -20,6 +23,7 @@ from service.search.segment import Segment
 from service.search.tiered import REMOVED_SHARE, TieredIndex
 from service.search.tuning import short_list
 from service.values import Embeddings
+from tests.unit.search.two_threads import Idle, Meeting
 
 DIMENSION = 12
 EVERYTHING = -1.5
@@ -229,3 +233,17 @@ def test_all_faces_of_a_found_user_are_scored(gallery: Gallery, faces_each: int)
         (found,) = Pool().search([segment], probe, 3, -1.0)
         assert found[0].user_pk == person
         assert all(segment.search_user(probe, one.user_pk) == one for one in found)
+
+
+def test_parts_that_are_compared_exactly_are_compared_in_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a library is loaded nothing has been sealed yet; a search is answered by whoever is free."""
+    index = TieredIndex(DIMENSION, seal_at=500)
+    index.begin_load()
+    for turn in range(3):
+        enrol(index, POOL[np.arange(600) % len(POOL)], 1 + 600 * turn)
+    expected = index.search(POOL[0], 20, EVERYTHING)
+    meeting = Meeting()
+    monkeypatch.setattr(FlatIndex, "search", meeting.watched(FlatIndex.search))
+    with ThreadPoolExecutor(1) as threads, beside.helped(Idle(), threads):
+        assert index.search(POOL[0], 20, EVERYTHING) == expected
+    assert len(meeting.threads) == 2
