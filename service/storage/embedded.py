@@ -51,6 +51,8 @@ SETTINGS: Mapping[str, str] = {
     "max_logical_replication_workers": "0",
     "jit": "off",
     "wal_compression": "on",
+    # A library that was just filled has been counted ten seconds later; plans that are made before read too much.
+    "autovacuum_naptime": "10s",
     "timezone": "UTC",
     # Logs: a file a weekday, each overwritten after a week; terse, because details quote values of rows.
     "logging_collector": "on",
