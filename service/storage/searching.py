@@ -18,8 +18,8 @@ _WITHOUT_SCENE = _SCOPE.format(condition="groups.scene IS NULL")
 _IN_ANY_SCENE = _SCOPE.format(condition="groups.scene IS NOT NULL")
 _IN_SCENE = _SCOPE.format(condition="groups.scene = %(scene)s")
 
-# One row after the other by its number. As a plain join PostgreSQL, while it has no statistics of a library that was just
-# filled, takes an app for a handful of users and goes through all faces for each of them: a second with ten thousand.
+# One row after the other by its number. Of a plain join PostgreSQL, while nobody has counted the rows of a library that
+# was just filled, expects a handful of users, and goes through all faces for each of them: a second with ten thousand.
 _FOUND = """
     SELECT face.pk, face.token, owner.pk, home.name, owner.name, owner.info
     FROM unnest(%(pks)s::bigint[]) AS wanted (pk)
