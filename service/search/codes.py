@@ -13,7 +13,7 @@ from service.search.codec import Codec, Matrix
 from service.search.pages import prefer_huge
 
 SLAB = 2**19
-"""Most rows of a slab: a million make two. The second costs whoever scans alone .1 to .2 ms, for a short list of its own."""
+"""Most rows of a slab: a million make two. The second costs who scans alone .1 to .2 ms, for its own short list."""
 
 _BLOCK = 32
 """Rows that FAISS packs together, the ``bbs`` of its fast scan."""
