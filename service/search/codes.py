@@ -32,7 +32,7 @@ class Slab:
         return int(self.packed.ntotal)
 
     def estimated(self, question: Matrix, count: int) -> tuple[NDArray[np.float32], Rows]:
-        """Estimated similarities ``(count,)``, falling, and rows of the best for what :meth:`Codes.question` made.
+        """Estimated similarities ``(count,)``, falling, and rows of the best for what :meth:`Codec.question` made.
 
         ``count`` is at most the number of rows.
         """

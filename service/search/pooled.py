@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from service.search.tuning import short_list
 from service.values import Embedding
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 SPREAD, CHANCE, LEAST_EACH = 1.2, 4.0, 32
 """What a scan is asked for at first: so many times its share of the list, for people enrolled together are alike, so
@@ -125,7 +128,7 @@ def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[R
         enough = [int(SPREAD * share + CHANCE * share**0.5) + LEAST_EACH for share in shares]
         asked = [min(both) for both in zip(most, enough, strict=True)]
     works = [partial(scan.best, count) for (_, scan), count in zip(scans, asked, strict=True)]
-    found = together(works) if total >= WORTH_SHARING else [work() for work in works]
+    found = _shared(works, total)
     while True:
         estimates = np.concatenate([its for its, _ in found])
         beyond = len(estimates) - length
@@ -156,14 +159,17 @@ def scored(
 
 def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[Rows]) -> NDArray[np.float32]:
     """Cosines of all the rows, one segment's after the other's."""
-    if _faces(segments) < WORTH_SHARING:
-        return np.concatenate([one.similarities(probe, its) for one, its in zip(segments, rows, strict=True)])
-    pieces = [
+    works = [
         partial(segment.similarities, probe, its[start : start + PIECE])
         for segment, its in zip(segments, rows, strict=True)
         for start in range(0, len(its), PIECE)
     ]
-    return np.concatenate(together(pieces))
+    return np.concatenate(_shared(works, _faces(segments)))
+
+
+def _shared(works: Sequence[Callable[[], R]], faces: int) -> list[R]:
+    """The results of parts of a search among so many faces, beside each other where that is worth it."""
+    return together(works) if faces >= WORTH_SHARING else [work() for work in works]
 
 
 def _leaders(similarities: NDArray[np.float32], users: Keys, limit: int, min_similarity: float) -> tuple[Keys, float]:

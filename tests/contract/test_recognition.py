@@ -5,11 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,11 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from service import beside
 from service.api.v3.routes import CALLS
-from service.app import Service
-from service.inference.admission import Admission
-from service.values import Embedding, Hit
 from tests.contract.wire import PATHS, Answer, Wire
 from tests.fixtures.pictures import Pictures
 
@@ -342,65 +333,3 @@ def test_every_call_has_been_shown() -> None:
     """Each name of a call stands in a test of this folder."""
     text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert [call.name for call in CALLS if f'"{call.name}"' not in text] == []
-
-
-def test_who_is_deleted_during_a_search_makes_room_for_the_next(
-    service: Service, wire: Wire, photos: Photos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enrol(wire, photos["obama"], "first")
-    enrol(wire, photos["obama"], "second")
-    search, left = service.catalog.search, ["first", "second"]
-
-    def deleting(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
-        found = search(app_pk, group_pks, probe, limit, least)
-        if left:
-            wire.result("deleteUser", {"group_id": GROUP, "user_id": left.pop(0)})
-        return found
-
-    monkeypatch.setattr(service.catalog, "search", deleting)
-    left.pop()
-    answer = wire.result("search", {**photos["obama"], "group_id_list": GROUP})
-    assert [user["user_id"] for user in answer["user_list"]] == ["second"]
-    left.append("second")
-    assert wire.code("search", {**photos["obama"], "group_id_list": GROUP}) == 222207
-
-
-@contextmanager
-def somebody_computing(admission: Admission) -> Iterator[None]:
-    """Another request holds a permit for the block."""
-    begun, done = threading.Event(), threading.Event()
-
-    def compute() -> None:
-        with admission.permit():
-            begun.set()
-            assert done.wait(30)
-
-    with ThreadPoolExecutor(1) as threads:
-        computing = threads.submit(compute)
-        assert begun.wait(30)
-        yield
-        done.set()
-        computing.result()
-
-
-def test_a_search_is_helped_while_permits_lie_idle(
-    service: Service, wire: Wire, photos: Photos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a large gallery's search offers is done by another thread; while somebody else computes, by its own."""
-    enrol(wire, photos["obama"], "anybody")
-    search, threads = service.catalog.search, []
-
-    def piece() -> int:
-        time.sleep(0.2)
-        return threading.get_ident()
-
-    def divided(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
-        threads.append(len(set(beside.together([piece, piece]))))
-        with somebody_computing(service.admission):
-            threads.append(len(set(beside.together([piece, piece]))))
-        return search(app_pk, group_pks, probe, limit, least)
-
-    monkeypatch.setattr(service.admission, "permits", 2)
-    monkeypatch.setattr(service.catalog, "search", divided)
-    wire.result("search", {**photos["obama"], "group_id_list": GROUP})
-    assert threads == [2, 1]

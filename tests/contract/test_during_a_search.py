@@ -1,0 +1,92 @@
+"""What happens while a search looks into the index: users are deleted, other requests compute or do not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from service import beside
+from service.app import Service
+from service.inference.admission import Admission
+from service.values import Embedding, Hit
+from tests.contract.wire import Wire
+from tests.fixtures.pictures import Pictures
+
+GROUP = "during_a_search"
+
+
+@pytest.fixture
+def obama(pictures: Pictures) -> dict[str, object]:
+    """Parameters that hand over a photograph."""
+    return {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
+
+
+def enrol(wire: Wire, photo: dict[str, object], user: str) -> None:
+    wire.result("addUser", {**photo, "group_id": GROUP, "user_id": user})
+
+
+def test_who_is_deleted_during_a_search_makes_room_for_the_next(
+    service: Service, wire: Wire, obama: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(wire, obama, "first")
+    enrol(wire, obama, "second")
+    search, left = service.catalog.search, ["first", "second"]
+
+    def deleting(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
+        found = search(app_pk, group_pks, probe, limit, least)
+        if left:
+            wire.result("deleteUser", {"group_id": GROUP, "user_id": left.pop(0)})
+        return found
+
+    monkeypatch.setattr(service.catalog, "search", deleting)
+    left.pop()
+    answer = wire.result("search", {**obama, "group_id_list": GROUP})
+    assert [user["user_id"] for user in answer["user_list"]] == ["second"]
+    left.append("second")
+    assert wire.code("search", {**obama, "group_id_list": GROUP}) == 222207
+
+
+@contextmanager
+def somebody_computing(admission: Admission) -> Iterator[None]:
+    """Another request holds a permit for the block."""
+    begun, done = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with admission.permit():
+            begun.set()
+            assert done.wait(30)
+
+    with ThreadPoolExecutor(1) as threads:
+        computing = threads.submit(compute)
+        assert begun.wait(30)
+        yield
+        done.set()
+        computing.result()
+
+
+def test_a_search_is_helped_while_permits_lie_idle(
+    service: Service, wire: Wire, obama: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a large gallery's search offers is done by another thread; while somebody else computes, by its own."""
+    enrol(wire, obama, "anybody")
+    search, threads = service.catalog.search, []
+
+    def piece() -> int:
+        time.sleep(0.2)
+        return threading.get_ident()
+
+    def divided(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
+        threads.append(len(set(beside.together([piece, piece]))))
+        with somebody_computing(service.admission):
+            threads.append(len(set(beside.together([piece, piece]))))
+        return search(app_pk, group_pks, probe, limit, least)
+
+    monkeypatch.setattr(service.admission, "permits", 2)
+    monkeypatch.setattr(service.catalog, "search", divided)
+    wire.result("search", {**obama, "group_id_list": GROUP})
+    assert threads == [2, 1]
