@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -96,7 +97,10 @@ SNAPSHOTS = Counter(
 STAGES = ("wait", "download", "decode", "detect", "embed", "analyse", "search", "database")
 
 _stages = {stage: STAGE_TIME.labels(stage) for stage in STAGES}
-_of_thread = threading.local()
+Spent = list[tuple[str, float]]
+"""Runs of stages, with seconds, in the order in which they ended. Several threads may append to it."""
+
+_spent: ContextVar[Spent | None] = ContextVar("aipface_spent", default=None)
 _listener: Callable[[str, float], None] | None = None
 
 
@@ -107,13 +111,13 @@ def on_stage(listener: Callable[[str, float], None] | None) -> None:
 
 
 def observe_stage(stage: str, seconds: float) -> None:
-    """Count one run of a stage, also for the request that this thread works on."""
+    """Count one run of a stage, also for the request that it was a part of, whichever thread ran it."""
     _stages[stage].observe(seconds)
     if _listener is not None:
         _listener(stage, seconds)
-    spent: dict[str, float] | None = getattr(_of_thread, "spent", None)
+    spent = _spent.get()
     if spent is not None:
-        spent[stage] = spent.get(stage, 0.0) + seconds
+        spent.append((stage, seconds))
 
 
 def measured(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -134,13 +138,13 @@ def measured(stage: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 @contextmanager
-def spent_in_stages(spent: dict[str, float]) -> Iterator[None]:
-    """Inside the block, what this thread spends in each stage is added up in ``spent``, in seconds by stage."""
-    _of_thread.spent = spent
+def spent_in_stages(spent: Spent) -> Iterator[None]:
+    """Every run of a stage within the block, and in what threads do for it, is appended to ``spent``, with seconds."""
+    token = _spent.set(spent)
     try:
         yield
     finally:
-        _of_thread.spent = None
+        _spent.reset(token)
 
 
 # --- calls --------------------------------------------------------------------------------------------------------

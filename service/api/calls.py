@@ -148,7 +148,7 @@ class Dispatcher:
     ) -> Response:
         started = time.perf_counter()
         error: ServiceError | None = None
-        spent: dict[str, float] = {}
+        spent: metrics.Spent = []
         operation = Operation("", call.name, log_id=stamp.log_id)
         try:
             most = max(self._max_body_bytes, call.max_body_bytes)
@@ -245,7 +245,7 @@ class Dispatcher:
         head: Head,
         received: Received,
         stamp: Stamp,
-        spent: dict[str, float],
+        spent: metrics.Spent,
         operation: Operation,
     ) -> bytes:
         """In a worker thread. Tells ``operation`` who asks, and for whom, as soon as it is known."""
@@ -274,15 +274,21 @@ class Dispatcher:
             },
         )
 
-    def _log_slow(self, call: Call[Any, Any], stamp: Stamp, seconds: float, spent: dict[str, float]) -> None:
-        """Where a slow call's time went; what no stage accounts for was spent waiting for a thread, or on Python."""
+    def _log_slow(self, call: Call[Any, Any], stamp: Stamp, seconds: float, spent: metrics.Spent) -> None:
+        """Where a slow call's time went; what no stage accounts for was spent waiting for a thread, or on Python.
+
+        Stages that two threads ran beside each other may add up to more than the call took.
+        """
         if not 0 < self._slow_seconds < seconds:
             return
         metrics.SLOW.inc()
-        stages = {f"{stage}_ms": round(time * 1000, 1) for stage, time in spent.items()}
+        stages: dict[str, float] = {}
+        for stage, took in tuple(spent):
+            stages[stage] = stages.get(stage, 0.0) + took
+        told = {f"{stage}_ms": round(took * 1000, 1) for stage, took in stages.items()}
         milliseconds = round(seconds * 1000, 1)
         logger.warning(
-            "slow call", extra={"call": call.name, "log_id": stamp.log_id, "milliseconds": milliseconds, **stages}
+            "slow call", extra={"call": call.name, "log_id": stamp.log_id, "milliseconds": milliseconds, **told}
         )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from service import beside, deadline
+from service import beside, deadline, metrics
 from service.errors import Overloaded
 from service.inference.admission import Admission
 
@@ -53,6 +53,20 @@ def test_a_free_permit_lends_a_second_thread() -> None:
         thread, inside = part.take()
     assert thread != here()
     assert inside == 2
+
+
+def test_what_a_helper_spends_counts_for_the_request_that_it_helps() -> None:
+    both = threading.Barrier(2)
+
+    @metrics.measured("embed")
+    def embed() -> int:
+        both.wait(SECONDS)
+        return here()
+
+    spent: metrics.Spent = []
+    with Admission(permits=2, queue_limit=0).permit(), metrics.spent_in_stages(spent):
+        assert len(set(beside.together([embed, embed]))) == 2
+    assert [stage for stage, _ in spent].count("embed") == 2
 
 
 def test_the_borrowed_permit_comes_back() -> None:
