@@ -49,8 +49,13 @@ def check(app: App, permission: str | None) -> None:
     """
     if not app.enabled:
         raise AppUnavailable(app.app_id)
-    if permission is not None and app.permissions is not None and permission not in app.permissions:
+    if permission is not None and not allows(app, permission):
         raise PermissionDenied(permission)
+
+
+def allows(app: App, permission: str) -> bool:
+    """Whether the app may do this."""
+    return app.permissions is None or permission in app.permissions
 
 
 def expand(names: Iterable[str]) -> frozenset[str]:

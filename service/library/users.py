@@ -126,11 +126,10 @@ class Users:
         group_id: str,
         user_id: str,
         user_info: str | None,
-        action: EnrolAction,
         controls: Controls,
         scene: str | None = None,
     ) -> SeenFace:
-        """Replace all faces of an enrolled user by the largest face of a picture, whatever ``action`` says.
+        """Replace all faces of an enrolled user by the largest face of a picture.
 
         Raises ``GroupNotFound``, ``UserNotFound``, and what the intake raises.
         """

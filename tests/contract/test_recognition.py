@@ -10,10 +10,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from service.api.v3.routes import CALLS
+from service.app import Service
+from tests.contract.conftest import caller
 from tests.contract.wire import PATHS, Answer, Wire
 from tests.fixtures.pictures import Pictures
 
@@ -298,6 +301,26 @@ def test_update_needs_its_user(wire: Wire, photos: Photos) -> None:
     assert wire.code("updateUser", {**photos["obama"], **user}) == 223100
     wire.result("groupAdd", {"group_id": GROUP})
     assert wire.code("updateUser", {**photos["obama"], **user}) == 223103
+
+
+def test_update_by_replace_registers_who_is_missing(wire: Wire, photos: Photos) -> None:
+    user = {"group_id": GROUP, "user_id": "u1"}
+    replace = {"action_type": "REPLACE"}
+    wire.result("updateUser", {**photos["obama"], **user, **replace, "user_info": "kept"})
+    token = wire.result("updateUser", {**photos["astronaut"], **user, **replace})["face_token"]
+    assert [face["face_token"] for face in wire.result("faceGetlist", user)["face_list"]] == [token]
+    assert wire.result("getUser", user)["user_list"] == [{"group_id": GROUP, "user_info": "kept"}]
+    assert wire.code("search", {**photos["obama"], "group_id_list": GROUP}) == 222207
+
+
+def test_update_registers_nobody_for_an_app_that_may_not_add(
+    service: Service, http: httpx.Client, photos: Photos
+) -> None:
+    narrow = caller(service, http, {"faceset/user/update", "faceset/group/add"})
+    replace = {**photos["obama"], "group_id": GROUP, "user_id": "u1", "action_type": "REPLACE"}
+    assert narrow.code("updateUser", replace) == 223100
+    narrow.result("groupAdd", {"group_id": GROUP})
+    assert narrow.code("updateUser", replace) == 223103
 
 
 def test_copy(wire: Wire, photos: Photos) -> None:

@@ -89,6 +89,10 @@ def test_update(wire: Wire, obama: Photo, again: Photo) -> None:
     second = call(wire, "faceSceneFacesetUserUpdate", {**again, **USER, **SCENE})["result"]["face_token"]
     assert second != first
     assert [face["face_token"] for face in wire.result("faceGetlist", USER)["face_list"]] == [second]
+    missing = {**again, **USER, "user_id": "u2", "action_type": "REPLACE"}
+    assert code(wire, "faceSceneFacesetUserUpdate", {**missing, "scene_type": "MASK"}) == 223100
+    assert code(wire, "faceSceneFacesetUserUpdate", {**missing, **SCENE}) == 0
+    assert wire.result("getUser", {**USER, "user_id": "u2"})["user_list"][0]["group_id"] == "g1"
 
 
 def test_read_and_deleted_by_the_calls_of_v3(wire: Wire, obama: Photo) -> None:

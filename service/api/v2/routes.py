@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from service.access import permissions
 from service.api import calls
 from service.api.calls import Call, Dispatcher, R
 from service.api.ports import UseCases
@@ -52,7 +53,8 @@ def _add(service: UseCases, app: App, request: EnrolRequest) -> SeenFace:
 
 
 def _update(service: UseCases, app: App, request: EnrolRequest) -> SeenFace:
-    if request.replace:
+    """``replace`` registers who is missing, for an app that may."""
+    if request.replace and permissions.allows(app, "faceset/user/add"):
         return _add(service, app, request)
     return service.memberships.update(
         app, request.source, request.group_ids, request.user_id, request.user_info, Controls()

@@ -137,7 +137,7 @@ def add_user(parameters: Parameters) -> EnrolRequest:
 
 
 def update_user(parameters: Parameters) -> EnrolRequest:
-    """Of ``faceset/user/update``; the sample in the documents sends ``REPLACE``, which means the same there."""
+    """Of ``faceset/user/update``; the sample in the documents sends ``REPLACE``."""
     return _enrol(_single(parameters), EnrolAction.UPDATE, EnrolAction.REPLACE)
 
 

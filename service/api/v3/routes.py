@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from service.api import calls
 from service.api.calls import Call, Dispatcher, R
 from service.api.descriptions import compared
-from service.api.v3 import person, requests, responses
+from service.api.v3 import person, requests, responses, updating
 
 PREFIX = "/rest/2.0/face/v3"
 
@@ -93,12 +93,10 @@ CALLS: tuple[Call[Any, Any], ...] = (
     Call(
         path=f"{PREFIX}/faceset/user/update",
         name="updateUser",
-        summary="Replace the faces of a user.",
+        summary="Replace the faces of a user; with REPLACE user and group come into being when missing.",
         permission="faceset/user/update",
         parse=requests.update_user,
-        run=lambda service, app, r: service.users.update(
-            app, r.source, r.group_id, r.user_id, r.user_info, r.action, r.controls
-        ),
+        run=updating.update_user,
         present=_plain(responses.enrolled),
         example={**_PICTURE, **_USER},
     ),

@@ -17,7 +17,7 @@ from service.api import calls
 from service.api.body import Parameters
 from service.api.calls import Call, Dispatcher
 from service.api.fields import Fields
-from service.api.v3 import requests, responses
+from service.api.v3 import requests, responses, updating
 from service.api.v3.requests import EnrolRequest, SearchRequest
 from service.values import ANY_SCENE
 
@@ -94,19 +94,10 @@ CALLS: tuple[Call[Any, Any], ...] = (
     Call(
         path=f"{PREFIX}/scene/faceset/user/update",
         name="faceSceneFacesetUserUpdate",
-        summary="Replace the faces of a user of a scene.",
+        summary="Replace the faces of a user of a scene; with REPLACE user and group come into being when missing.",
         permission="faceset/user/update",
         parse=update_user,
-        run=lambda service, app, r: service.users.update(
-            app,
-            r.enrolment.source,
-            r.enrolment.group_id,
-            r.enrolment.user_id,
-            r.enrolment.user_info,
-            r.enrolment.action,
-            r.enrolment.controls,
-            r.scene,
-        ),
+        run=lambda service, app, r: updating.update_user(service, app, r.enrolment, r.scene),
         present=lambda _, face: responses.enrolled(face),
         example={**_PICTURE, **_USER},
     ),

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from service.api.v2.routes import CALLS
+from service.app import Service
+from tests.contract.conftest import caller
 from tests.contract.v2.conftest import Photos
 from tests.contract.v2.forms import Forms
 from tests.contract.wire import Answer
@@ -184,6 +187,14 @@ def test_update(forms: Forms, photos: Photos) -> None:
     assert identify(forms, photos["biden"], "g2")[0]["scores"] == [100]
     assert forms.result("updateUser", {**form, "uid": "u2", "group_id": "g4", "action_type": "replace"}) == {}
     assert forms.result("getUser", {"uid": "u2"})["result"][0]["group_id"] == "g4"
+
+
+def test_replace_registers_nobody_for_an_app_that_may_not_add(
+    service: Service, http: httpx.Client, photos: Photos
+) -> None:
+    narrow = Forms(caller(service, http, {"faceset/user/update"}))
+    form = {**photos["biden"], "uid": "u1", "user_info": "new", "group_id": "g1", "action_type": "replace"}
+    assert narrow.failure("updateUser", form) == NO_USER
 
 
 def test_copy_and_leave(forms: Forms, photos: Photos) -> None:
