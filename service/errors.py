@@ -140,6 +140,10 @@ class PictureDownloadFailed(PictureError):
     """The picture's address could not be fetched, or may not be."""
 
 
+class PictureDownloadTooLarge(PictureDownloadFailed):
+    """What the picture's address holds is larger than allowed."""
+
+
 class PictureDownloadTimedOut(PictureDownloadFailed):
     """The picture's address did not answer in time."""
 

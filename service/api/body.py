@@ -1,7 +1,7 @@
 """Bodies of requests, read by what they are and not by what their content type says.
 
-The Node SDK labels JSON as a form, old clients send real forms, some HTTP stacks encode JSON twice. The first
-non-blank byte decides.
+The Node SDK labels JSON as a form, old clients send real forms, PHP's curl makes multipart of an array, some HTTP
+stacks encode JSON twice. The first non-blank bytes decide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import anyio
 import orjson
 from starlette.requests import Request
 
-from service.api import json_text
+from service.api import json_text, multipart
 from service.errors import ParameterMalformed, ParameterTooLong
 from service.inference.admission import UNREAD_BODY
 
@@ -27,6 +27,7 @@ BODY = "body"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 _BEGINNINGS = (b"{", b"[", b'"')
+_DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
 """How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
@@ -112,7 +113,7 @@ async def _drop(request: Request, limit: int) -> None:
 
 
 def decode(received: Received) -> Parameters:
-    """Take JSON, JSON in a JSON string, or a form apart. An empty body has no parameters.
+    """Take JSON, JSON in a JSON string, a form or multipart apart. An empty body has no parameters.
 
     Raises ``ParameterTooLong`` naming ``image`` for a body that was too large, for only pictures make bodies large,
     and ``ParameterMalformed`` naming ``body`` for one that cannot be read.
@@ -122,6 +123,8 @@ def decode(received: Received) -> Parameters:
     text = received.content
     if text[:1] not in _BEGINNINGS:  # else there is nothing to take away, and no copy to make
         text = text.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+    if text.startswith(_DASHES):
+        return _multipart(text)
     if not text.startswith(_BEGINNINGS):
         return _form(text)
     content = _json(text)
@@ -140,6 +143,15 @@ def _json(text: bytes | str) -> object:
     except orjson.JSONDecodeError as error:
         raise ParameterMalformed(BODY, error.msg) from None
     return content
+
+
+def _multipart(text: bytes) -> dict[str, object]:
+    """Parts are parameters, with or without a file's name; the first line tells the boundary."""
+    boundary = text[: multipart.LONGEST_BOUNDARY + 4].partition(b"\r\n")[0].removeprefix(_DASHES)
+    try:
+        return {name: value.decode() for name, value in multipart.parse(text, boundary).items()}
+    except UnicodeDecodeError:
+        raise ParameterMalformed(BODY, "a part is not UTF-8") from None
 
 
 def _form(text: bytes) -> dict[str, object]:

@@ -15,7 +15,12 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import httpcore
 
 from service.deadline import left as time_left
-from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTimedOut
+from service.errors import (
+    ParameterMalformed,
+    PictureDownloadFailed,
+    PictureDownloadTimedOut,
+    PictureDownloadTooLarge,
+)
 from service.images.addresses import Address, AllowList
 from service.images.proxies import Proxies, Proxy
 from service.metrics import measured
@@ -64,7 +69,8 @@ class PictureDownloader:
     def fetch(self, url: str) -> bytes:
         """The bytes behind ``url``, at most ``size_limit``, whatever type the server claims.
 
-        Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else,
+        Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else
+        (:class:`PictureDownloadTooLarge` for more bytes),
         :class:`DeadlineExceeded` when the request has no time left.
         """
         url = url.strip()
@@ -113,12 +119,12 @@ class PictureDownloader:
             fields.get(b"content-length", b"0").isdigit()
             and int(fields.get(b"content-length", b"0")) > self._size_limit
         ):
-            raise PictureDownloadFailed(f"the picture is larger than {self._size_limit} bytes")
+            raise PictureDownloadTooLarge(f"the picture is larger than {self._size_limit} bytes")
         body = bytearray()
         for chunk in response.iter_stream():
             body += chunk
             if len(body) > self._size_limit:
-                raise PictureDownloadFailed(f"the picture is larger than {self._size_limit} bytes")
+                raise PictureDownloadTooLarge(f"the picture is larger than {self._size_limit} bytes")
         return bytes(body)
 
 

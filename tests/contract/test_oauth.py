@@ -53,6 +53,7 @@ def test_by_form_and_by_json(wire: Wire) -> None:
     granted(wire, wire.http.post(PATH, data=parameters(wire)))
     granted(wire, wire.http.post(PATH, json=parameters(wire)))
     granted(wire, wire.http.post(PATH, content=json.dumps(parameters(wire)), headers=FORM))
+    granted(wire, wire.http.post(PATH, files={name: (None, value) for name, value in parameters(wire).items()}))
 
 
 @pytest.mark.parametrize("in_query", ["grant_type", "client_id", "client_secret"])

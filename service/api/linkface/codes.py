@@ -27,7 +27,12 @@ STATUSES = (
     Status(400, "ENCODING_ERROR", "a parameter is not UTF-8"),
     Status(400, "DOWNLOAD_TIMEOUT", "the address did not answer in time", (errors.PictureDownloadTimedOut,)),
     Status(400, "DOWNLOAD_ERROR", "the address cannot or may not be fetched", (errors.PictureDownloadFailed,)),
-    Status(400, "IMAGE_FILE_SIZE_TOO_BIG", "a selfie of more than 5 MB, or a body larger than the server takes"),
+    Status(
+        400,
+        "IMAGE_FILE_SIZE_TOO_BIG",
+        "a selfie of more than 5 MB, or a body or an address's file larger than the server takes",
+        (errors.PictureDownloadTooLarge,),
+    ),
     Status(400, "IMAGE_ID_NOT_EXIST", "no file of this app is kept under the id, or not any more"),
     Status(400, "NO_FACE_DETECTED", "no face in the selfie, or in none of the frames", (errors.FaceNotFound,)),
     Status(400, "CORRUPT_IMAGE", "the selfie is no picture, or damaged", (errors.PictureError,)),

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from service.api import multipart
 from service.api.body import Received
-from service.api.linkface import multipart
 from service.api.linkface.codes import Refusal
 from service.errors import ParameterMalformed
 from service.images.inline import decode_base64

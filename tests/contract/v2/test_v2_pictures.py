@@ -15,7 +15,7 @@ from service.api.v2.routes import CALLS
 from service.app import Service
 from tests.contract.conftest import caller
 from tests.contract.v2.conftest import Photos
-from tests.contract.v2.forms import Forms
+from tests.contract.v2.forms import PATHS, Forms
 from tests.contract.wire import Answer
 
 NO_FACE = (216402, "face not found")
@@ -187,6 +187,16 @@ def test_update(forms: Forms, photos: Photos) -> None:
     assert identify(forms, photos["biden"], "g2")[0]["scores"] == [100]
     assert forms.result("updateUser", {**form, "uid": "u2", "group_id": "g4", "action_type": "replace"}) == {}
     assert forms.result("getUser", {"uid": "u2"})["result"][0]["group_id"] == "g4"
+
+
+def test_multipart_as_the_documents_samples_in_php_send_it(forms: Forms, photos: Photos) -> None:
+    parameters = {**photos["obama"], "uid": "u1", "group_id": "g1", "user_info": "总统"}
+    answer = forms.wire.http.post(
+        f"{PATHS['addUser']}?access_token={forms.wire.token}",
+        files={name: (None, value) for name, value in parameters.items()},
+    )
+    assert list(forms.checked(answer)) == ["log_id"]
+    assert identify(forms, photos["obama"])[0]["user_info"] == "总统"
 
 
 def test_replace_registers_nobody_for_an_app_that_may_not_add(

@@ -53,6 +53,13 @@ def test_an_empty_library(forms: Forms) -> None:
     assert forms.failure("verify", {**NO_PICTURE, **USER}) == NO_USER
 
 
+def test_a_get_may_have_its_parameters_in_the_body_as_in_the_documents(forms: Forms) -> None:
+    address = f"{PATHS['getGroupUsers']}?access_token={forms.wire.token}"
+    assert forms.checked(forms.wire.http.request("GET", address))["error_code"] == MISSING[0]
+    assert forms.checked(forms.wire.http.request("GET", address, data={"group_id": "g1"}))["result"] == []
+    assert forms.checked(forms.wire.http.request("GET", f"{address}&group_id=g1"))["result"] == []
+
+
 def test_groups_of_v3_are_groups_of_v2(forms: Forms) -> None:
     for number in range(3):
         forms.wire.result("groupAdd", {"group_id": f"g{number}"})

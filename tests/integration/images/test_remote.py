@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.errors import ParameterMalformed, PictureDownloadFailed
+from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTooLarge
 from service.images.addresses import Address
 from service.images.remote import PictureDownloader
 
@@ -154,7 +154,7 @@ def test_forbidden_addresses_of_a_name_are_passed_over(port: int) -> None:
 
 def test_size_is_limited_with_and_without_a_length(downloader: PictureDownloader, port: int) -> None:
     for room in ("large", "endless"):
-        with pytest.raises(PictureDownloadFailed, match="larger than 4000"):
+        with pytest.raises(PictureDownloadTooLarge, match="larger than 4000"):
             downloader.fetch(f"http://127.0.0.1:{port}/{room}")
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode
 
 import anyio
 import anyio.lowlevel
 import pytest
+import requests
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -118,6 +119,20 @@ def test_forms() -> None:
     assert decode(Received(b"image=a+b&empty=&alone")) == {"image": "a b", "empty": "", "alone": ""}
 
 
+def multipart(parts: Mapping[str, str | bytes]) -> bytes:
+    """As curl makes it of an array of PHP's, and others of fields."""
+    files = {name: (None, value) for name, value in parts.items()}
+    content = requests.Request("POST", "http://localhost", files=files).prepare().body
+    assert isinstance(content, bytes)
+    return content
+
+
+def test_multipart() -> None:
+    parts = {"image": "人脸+/=\r\n--", "max_face_num": "2", "empty": ""}
+    assert decode(Received(multipart(parts))) == parts
+    assert decode(Received(b"\r\n" + multipart(parts))) == parts
+
+
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\xef\xbb\xbf"])
 def test_an_empty_body_has_no_parameters(content: bytes) -> None:
     assert decode(Received(content)) == {}
@@ -144,6 +159,13 @@ def test_an_empty_body_has_no_parameters(content: bytes) -> None:
         b"image=%FF",
         b"\xff\xfe",
         b"&".join(b"a=1" for _ in range(1001)),
+        b"--",
+        b"--x\r\n",
+        b"--x=1&y=2",
+        multipart({"image": b"\xff\xd8"}),
+        multipart({"image": "x"})[:-8],
+        multipart({f"p{n}": "" for n in range(33)}),
+        b"--" + b"x" * 10_000,
     ],
 )
 def test_what_cannot_be_read_is_malformed(content: bytes) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from examples.linkface_liveness_data import encode
 from service import errors
+from service.api import multipart
 from service.api.body import Received
-from service.api.linkface import codes, liveness_data, multipart, requests
+from service.api.linkface import codes, liveness_data, requests
 from service.api.linkface.codes import Refusal
 from service.calibration.confidence import confidence
 from service.errors import ParameterMalformed, ServiceError

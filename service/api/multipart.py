@@ -8,6 +8,7 @@ from email.message import Message
 from service.errors import ParameterMalformed
 
 MOST_PARTS = 32
+LONGEST_BOUNDARY = 200
 MOST_HEADER_BYTES = 4096
 
 _NAME = re.compile(rb'(?:^|;)\s*name\s*=\s*(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
@@ -21,7 +22,7 @@ def boundary_of(content_type: str) -> bytes | None:
     if header.get_content_type() != "multipart/form-data":
         return None
     boundary = header.get_boundary()
-    if not boundary or len(boundary) > 200 or not boundary.isascii():
+    if not boundary or len(boundary) > LONGEST_BOUNDARY or not boundary.isascii():
         raise ParameterMalformed("body", "the content type names no boundary")
     return boundary.encode()
 
