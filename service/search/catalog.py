@@ -16,7 +16,7 @@ from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.app_index import AppIndex
 from service.search.flat import FlatIndex
 from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
-from service.search.replay import Groups, apply_changes, fill
+from service.search.replay import Groups, apply_changes, continued, fill
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
@@ -122,11 +122,11 @@ class Catalog:
                 return
 
     def catch_up_all(self) -> None:
-        """Catch up with every app, including those that have appeared or gone."""
+        """Catch up with every app, including those that have appeared or gone, or whose log is another one now."""
         heads = self._source.heads()
         for app_pk in {*heads, *self._libraries}:
             library = self._libraries.get(app_pk)
-            if library is None or library.position != heads.get(app_pk):
+            if library is None or library.position != heads.get(app_pk) or not self._knows(app_pk, library):
                 self.catch_up(app_pk)
 
     def position(self, app_pk: int) -> int:
@@ -258,6 +258,11 @@ class Catalog:
                 return sum(len(index) for index in library.groups.values()) == count
         return True
 
+    def _knows(self, app_pk: int, library: AppIndex) -> bool:
+        """Whether no other change stands in the place of the one that the library has come to."""
+        mark = library.mark
+        return mark is None or self._source.mark(app_pk, mark.seq) in (mark, None)
+
     def _tell(self, restored: int, seconds: float) -> None:
         faces = self.faces()
         INDEX_LOAD_TIME.set(seconds)
@@ -283,19 +288,24 @@ class Catalog:
         """Apply the log up to ``seq`` or a little further, or up to where it ends now.
 
         Loads the library anew when the log does not continue where the library stands: it was pruned, the database
-        was put back to an earlier state, or the app is gone.
+        was put back to an earlier state, lost its last changes when a standby took over, or the app is gone.
         """
         head = self._source.head(app_pk) if seq is None else seq
         if library.position == NEVER or head is None or library.position > head:
             self._reload(app_pk, library)
             return
-        while (missing := head - library.position) > 0:
-            changes = self._source.changes_since(app_pk, library.position, min(BATCH, missing + MORE))
-            if not changes or changes[0].seq != library.position + 1:
+        known = library.mark  # to be found again, once
+        while (missing := head - library.position) > 0 or known is not None:
+            first = library.position + (known is None)
+            changes = self._source.changes_since(app_pk, first - 1, min(BATCH, missing + MORE) + (known is not None))
+            further = changes if known is None else continued(changes, known)
+            if further is None or (missing and (not further or further[0].seq != library.position + 1)):
                 self._reload(app_pk, library)
                 return
-            apply_changes(library.groups, changes, self._new_index)
-            library.move(changes[-1].seq, changes[-1].mark)
+            known = None
+            if further:
+                apply_changes(library.groups, further, self._new_index)
+                library.move(further[-1].seq, further[-1].mark)
 
     def _reload(self, app_pk: int, library: AppIndex) -> None:
         library.position = NEVER

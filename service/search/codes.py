@@ -89,7 +89,8 @@ class Codes:
         packer, packed = whole.get_CodePacker(), _packed(whole)
         zeros = np.zeros(packer.code_size, dtype=np.uint8)
         for row in blank.tolist():
-            packer.pack_1(zeros, row, packed)
+            # In its own block: FAISS takes what it is handed for one block, and looks no further.
+            packer.pack_1(zeros, row % _BLOCK, packed[row // _BLOCK : row // _BLOCK + 1])
         return faiss.serialize_index(whole)
 
     def _append(self, count: int, packed: NDArray[np.uint8]) -> None:

@@ -20,6 +20,8 @@ MANY_CHANGES = 20_000
 """So many are written without waiting for the interval, once they have come to an end: a bulk load has ended."""
 MANY_SHARE = 0.1
 """Or so many of the app's faces, if that is more."""
+RETRY_SECONDS = 60.0
+"""After a failure, so that a large file is not begun anew every few seconds; or the interval, if that is shorter."""
 CLOSING_SECONDS = 5.0
 """What writing may take when the server stops; what is not written then is replayed from the log at the next start."""
 _PAUSE = 0.0005
@@ -36,12 +38,16 @@ class Abandoned(Exception):
 
 @dataclass(slots=True)
 class _Known:
-    """What is on the disk of an app (``position`` 0: nothing), since when, and where its log stood a round ago."""
+    """What is on the disk of an app (``position`` 0: nothing), since when, and where its log stood a round ago.
+
+    Nothing is tried before ``not_before``.
+    """
 
     position: int
     coded: int
     since: float
     before: int = -1
+    not_before: float = 0.0
 
 
 class SnapshotKeeper:
@@ -86,7 +92,13 @@ class SnapshotKeeper:
             if known is None:
                 known = self._known[app_pk] = self._found(app_pk)
             if last or self._due(app_pk, count, known):
-                self._write(app_pk, known)
+                try:
+                    self._write(app_pk, known)
+                except Abandoned:
+                    raise
+                except Exception:
+                    known.not_before = _now() + min(self._interval, RETRY_SECONDS)
+                    raise
             known.before = self._catalog.position(app_pk)
 
     # --- inside ---
@@ -131,7 +143,7 @@ class SnapshotKeeper:
         size = self._catalog.coded_faces(app_pk)
         position = self._catalog.position(app_pk)
         changes = max(abs(position - known.position), abs(size.coded - known.coded))
-        if changes == 0:
+        if changes == 0 or _now() < known.not_before:
             return False
         if _now() - known.since >= self._interval:
             return True

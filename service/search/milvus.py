@@ -3,7 +3,8 @@
 Nothing of a library is held in this process, so replicas cost no memory. Milvus is an index like any other: it can be
 dropped at any time and is filled again from the database. How far it has come stands beside the faces in Milvus
 itself, so that losing one loses both. Whoever finds it behind the log brings it up to date, one process per app at a
-time (``SharedChangeSource.applying``); replaying a row twice changes nothing.
+time (``SharedChangeSource.applying``); replaying a row twice changes nothing. Faces are put in before others go, so
+that those who search meanwhile miss nobody.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,10 +22,10 @@ from pymilvus import DataType, MilvusClient, MilvusException
 
 from service.errors import ServiceUnavailable
 from service.metrics import measured
-from service.search.protocol import NEVER, Block, ChangeSource, IndexSize
-from service.search.replay import surviving_additions
+from service.search.protocol import NEVER, Block, ChangeSource, IndexSize, Keys
+from service.search.replay import continued, surviving_additions
 from service.search.similarity import best_of_users, exact, rounded
-from service.values import Change, ChangeKind, Embedding, Embeddings, Hit
+from service.values import Change, ChangeKind, ChangeMark, Embedding, Embeddings, Hit
 
 BATCH = 2000
 """Changes read, and rows sent to Milvus, at a time."""
@@ -36,6 +38,7 @@ MOST_ROWS = 16_384
 
 _STRONG = "Strong"
 _FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
+_POSITION_FIELDS = ["app_pk", "seq", "mark"]
 
 T = TypeVar("T")
 
@@ -48,6 +51,20 @@ class SharedChangeSource(ChangeSource, Protocol):
     def applying(self, app_pk: int) -> contextlib.AbstractContextManager[None]:
         """Keeps every other process from applying changes of this app meanwhile; waits for its turn."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """How far Milvus has come with an app; ``mark`` is ``None`` when the log did not have that change."""
+
+    seq: int
+    mark: ChangeMark | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> _Position:
+        """As it stands in Milvus."""
+        numbers = [int(number) for number in row["mark"].split(",") if number]
+        return cls(int(row["seq"]), ChangeMark._make(numbers) if numbers else None)
 
 
 class MilvusCatalog:
@@ -76,8 +93,8 @@ class MilvusCatalog:
         self._index_type = index_type
         self._timeout = timeout
         name = re.sub(r"\W", "_", model_id)
-        self._faces, self._positions = f"aipface_{name}", f"aipface_{name}_positions"
-        self._known: dict[int, int] = {}
+        self._faces, self._positions = f"aipface_{name}", f"aipface_{name}_marks"
+        self._known: dict[int, _Position] = {}
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
         with _translated():
@@ -96,35 +113,37 @@ class MilvusCatalog:
             self._make_faces()
             self._make_positions()
             rows = self._client.query(
-                self._positions, filter="app_pk >= 0", output_fields=["app_pk", "seq"], limit=MOST_ROWS
+                self._positions, filter="app_pk >= 0", output_fields=_POSITION_FIELDS, limit=MOST_ROWS
             )
-        self._known.update((int(row["app_pk"]), int(row["seq"])) for row in rows)
+        self._known.update((int(row["app_pk"]), _Position.of(row)) for row in rows)
         self.catch_up_all()
 
     def catch_up(self, app_pk: int, seq: int | None = None) -> None:
         """Return when every change up to ``seq``, or up to the head of the log as of now, is in Milvus."""
-        if seq is not None and self.position(app_pk) >= seq:
+        if seq is None and self.position(app_pk) == self._source.head(app_pk) and self._knows(app_pk):
             return
-        head = self._source.head(app_pk) if seq is None else seq
-        if head is not None and self.position(app_pk) >= head:
+        if self._reached(app_pk, seq):
             return
         with self._own_turn(app_pk):
-            if head is not None and self.position(app_pk) >= head:
+            if self._reached(app_pk, seq):
                 return
             with self._source.applying(app_pk), _translated():
                 self._known[app_pk] = self._stored_position(app_pk)
-                self._replay(app_pk, head)
+                if not self._reached(app_pk, seq):
+                    # As of now: by our turn others may have gone further than we were told of.
+                    self._replay(app_pk, self._source.head(app_pk))
 
     def catch_up_all(self) -> None:
-        """Catch up with every app, including those that have appeared or gone."""
+        """Catch up with every app, including those that have appeared or gone, or whose log is another one now."""
         heads = self._source.heads()
         for app_pk in {*heads, *self._known}:
-            if self._known.get(app_pk) != heads.get(app_pk):
+            if self.position(app_pk) != heads.get(app_pk) or not self._knows(app_pk):
                 self.catch_up(app_pk)
 
     def position(self, app_pk: int) -> int:
         """Number of the app's last change that is known to be in Milvus; -1 when nothing is."""
-        return self._known.get(app_pk, NEVER)
+        known = self._known.get(app_pk)
+        return NEVER if known is None else known.seq
 
     # --- searching ---
 
@@ -217,37 +236,68 @@ class MilvusCatalog:
         with lock:
             yield
 
+    def _reached(self, app_pk: int, seq: int | None) -> bool:
+        """Whether Milvus is known to have a change; no position is known to be the end of the log (``None``)."""
+        return seq is not None and self.position(app_pk) >= seq
+
+    def _knows(self, app_pk: int) -> bool:
+        """Whether no other change stands in the place of the one that Milvus is known to have come to."""
+        known = self._known.get(app_pk)
+        mark = None if known is None else known.mark
+        return mark is None or self._source.mark(app_pk, mark.seq) in (mark, None)
+
     def _replay(self, app_pk: int, head: int | None) -> None:
-        """Apply the log to its end, which is known to be at ``head`` or later; as ``Catalog`` does."""
+        """Apply the log to its end, which is at ``head`` or later by now; as ``Catalog`` does."""
         position = self._known[app_pk]
-        if position == NEVER or head is None or position > head:
+        if position.seq == NEVER or head is None or position.seq > head:
             self._reload(app_pk)
             return
+        known = position.mark  # to be found again, once
         while True:
-            changes = self._source.changes_since(app_pk, self._known[app_pk], BATCH)
-            if not changes:
-                if self._known[app_pk] < head:
-                    self._reload(app_pk)
-                return
-            if changes[0].seq != self._known[app_pk] + 1:
+            at = self._known[app_pk].seq
+            changes = self._source.changes_since(app_pk, at - (known is not None), BATCH)
+            further = changes if known is None else continued(changes, known)
+            if further is None or (further and further[0].seq != at + 1) or (not further and at < head):
                 self._reload(app_pk)
                 return
-            self._apply(app_pk, changes)
-            self._store_position(app_pk, changes[-1].seq)
+            known = None
+            if further:
+                self._apply(app_pk, further)
+                self._store_position(app_pk, further[-1].seq, further[-1].mark)
             if len(changes) < BATCH:
                 return
 
     def _reload(self, app_pk: int) -> None:
-        """Put the app in anew: the log does not continue where Milvus stands, or the app is gone."""
+        """Put the app in anew: the log does not continue where Milvus stands, or the app is gone.
+
+        Whoever is stopped in the middle leaves no position, so that the next one does it again.
+        """
         logger.info("filling the vector database", extra={"app_pk": app_pk})
         self._client.delete(self._positions, ids=[app_pk], timeout=self._timeout)
-        self._client.delete(self._faces, filter=f"app_pk == {app_pk}", timeout=self._timeout)
         self._known.pop(app_pk, None)
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
-                for block in blocks:
-                    self._put_block(app_pk, block)
-                self._store_position(app_pk, head.seq)
+                there = [self._put_block(app_pk, block) for block in blocks]
+                self._remove_others(app_pk, np.concatenate([np.empty(0, dtype=np.int64), *there]))
+                self._store_position(app_pk, head.seq, head.mark)
+                return
+        self._client.delete(self._faces, filter=f"app_pk == {app_pk}", timeout=self._timeout)
+
+    def _remove_others(self, app_pk: int, face_pks: Keys) -> None:
+        """Delete the app's faces that are not among these."""
+        scope = f"app_pk == {app_pk}"
+        iterator = self._client.query_iterator(
+            self._faces, batch_size=BATCH, filter=scope, output_fields=["face_pk"], consistency_level=_STRONG
+        )
+        gone: list[Keys] = []
+        with contextlib.closing(iterator):
+            while batch := iterator.next():
+                found = np.array([row["face_pk"] for row in batch], dtype=np.int64)
+                gone.append(found[~np.isin(found, face_pks)])
+        for part in gone:
+            if len(part):
+                condition = f"{scope} and face_pk in {_listed(part)}"
+                self._client.delete(self._faces, filter=condition, timeout=self._timeout)
 
     def _apply(self, app_pk: int, changes: Sequence[Change]) -> None:
         """Additions first: a replaced face is never missing in between."""
@@ -268,12 +318,14 @@ class MilvusCatalog:
                 condition = f"app_pk == {app_pk} and {field} in {_listed(gone)}"
                 self._client.delete(self._faces, filter=condition, timeout=self._timeout)
 
-    def _put_block(self, app_pk: int, block: Block) -> None:
+    def _put_block(self, app_pk: int, block: Block) -> Keys:
+        """Put faces in; returns their numbers."""
         face_pks, user_pks, group_pks, embeddings = block
         for start in range(0, len(face_pks), BATCH):
             part = slice(start, start + BATCH)
             keys = zip(face_pks[part].tolist(), user_pks[part].tolist(), group_pks[part].tolist(), strict=True)
             self._put(app_pk, keys, embeddings[part])
+        return face_pks
 
     def _put(self, app_pk: int, keys: Iterable[tuple[int, int, int]], embeddings: Embeddings) -> None:
         rows = [
@@ -284,16 +336,17 @@ class MilvusCatalog:
 
     # --- inside: positions and collections ---
 
-    def _stored_position(self, app_pk: int) -> int:
+    def _stored_position(self, app_pk: int) -> _Position:
         rows = self._client.query(
-            self._positions, filter=f"app_pk == {app_pk}", output_fields=["seq"], consistency_level=_STRONG
+            self._positions, filter=f"app_pk == {app_pk}", output_fields=_POSITION_FIELDS, consistency_level=_STRONG
         )
-        return int(rows[0]["seq"]) if rows else NEVER
+        return _Position.of(rows[0]) if rows else _Position(NEVER)
 
-    def _store_position(self, app_pk: int, seq: int) -> None:
-        row = {"app_pk": app_pk, "seq": seq, "unused": [0.0, 0.0]}
+    def _store_position(self, app_pk: int, seq: int, mark: ChangeMark | None) -> None:
+        numbers = ",".join(map(str, mark or ()))
+        row = {"app_pk": app_pk, "seq": seq, "mark": numbers, "unused": [0.0, 0.0]}
         self._client.upsert(self._positions, [row], timeout=self._timeout)
-        self._known[app_pk] = seq
+        self._known[app_pk] = _Position(seq, mark)
 
     def _make_faces(self) -> None:
         """An app's faces share a partition: searches of one tenant do not read the others'."""
@@ -316,6 +369,7 @@ class MilvusCatalog:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("app_pk", DataType.INT64, is_primary=True)
         schema.add_field("seq", DataType.INT64)
+        schema.add_field("mark", DataType.VARCHAR, max_length=200)
         schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)
         self._create(self._positions, schema, "unused", "FLAT")
 

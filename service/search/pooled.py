@@ -19,7 +19,7 @@ from service.beside import together
 from service.search.codes import Rows
 from service.search.precision import singles
 from service.search.protocol import Candidate, Keys
-from service.search.segment import LONGEST_LIST, USERS_LIMIT, WIDEN, Segment
+from service.search.segment import LONGEST_LIST, NOW, USERS_LIMIT, WIDEN, Segment
 from service.search.similarity import SLACK, best_of_users, exact, nearest_of_users
 from service.search.tuning import short_list
 from service.values import Embedding
@@ -59,16 +59,19 @@ class Pool:
         return self._measured
 
     def search(
-        self, segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float
+        self, segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float, version: int = NOW
     ) -> list[list[Candidate]]:
-        """As :meth:`service.search.protocol.GroupIndex.search`, in one answer or in one of each segment."""
+        """As :meth:`service.search.protocol.GroupIndex.search`, in one answer or in one of each segment.
+
+        Of what was there as of a version of whoever owns the segments.
+        """
         length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
         while length:
-            found = search_list(segments, probe, limit, min_similarity, length)
+            found = search_list(segments, probe, limit, min_similarity, length, version)
             if found is not None:
                 return [found]
             length = WIDEN * length if WIDEN * length <= longest else 0
-        return [segment.compare_all(probe, limit, min_similarity) for segment in segments]
+        return [segment.compare_all(probe, limit, min_similarity, version) for segment in segments]
 
     def length(self, segments: Sequence[Segment], limit: int) -> int:
         """Rows of a list that serves so many users: as measured, or as many as a list for each segment has."""
@@ -95,7 +98,12 @@ class Pool:
 
 
 def search_list(
-    segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float, length: int
+    segments: Sequence[Segment],
+    probe: Embedding,
+    limit: int,
+    min_similarity: float,
+    length: int,
+    version: int = NOW,
 ) -> list[Candidate] | None:
     """The best users of one short list of ``length`` rows of all the segments, at least one.
 
@@ -108,13 +116,14 @@ def search_list(
     last = float(similarities.min())
     if any(segment.removals for segment in segments):
         # Faces that were removed take the places of others.
-        kept = np.concatenate([~one.removed[its] for one, its in zip(segments, rows, strict=True)])
+        kept = np.concatenate([one.there(its, version) for one, its in zip(segments, rows, strict=True)])
         if 2 * np.count_nonzero(kept) < len(kept):
             return None
         similarities, users = similarities[kept], users[kept]
     leaders, least = _leaders(similarities, users, limit, min_similarity)
     # Not so when the list is full of equals of the last one.
-    return scored(segments, leaders, probe, limit, min_similarity) if last < least - 2 * SLACK else None
+    enough = last < least - 2 * SLACK
+    return scored(segments, leaders, probe, limit, min_similarity, version) if enough else None
 
 
 def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[Rows]:
@@ -146,10 +155,15 @@ def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[R
 
 
 def scored(
-    segments: Sequence[Segment], users: Keys, probe: Embedding, limit: int, min_similarity: float
+    segments: Sequence[Segment],
+    users: Keys,
+    probe: Embedding,
+    limit: int,
+    min_similarity: float,
+    version: int = NOW,
 ) -> list[Candidate]:
     """The best of ``users``, all different and in rising order, by all their faces in the segments."""
-    rows = [segment.rows_of_users(users) for segment in segments]
+    rows = [segment.rows_of_users(users, version) for segment in segments]
     embeddings = np.concatenate([one.embeddings[its] for one, its in zip(segments, rows, strict=True)])
     face_pks = np.concatenate([one.face_pks[its] for one, its in zip(segments, rows, strict=True)])
     user_pks = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from service.search.protocol import Block, GroupIndex
-from service.values import Change, ChangeKind
+from service.values import Change, ChangeKind, ChangeMark
 
 Groups = dict[int, GroupIndex]
 NewIndex = Callable[[int], GroupIndex]
@@ -41,6 +41,17 @@ def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex
     for change in changes:
         if change.kind is not ChangeKind.ADD_FACE:
             _remove(groups, change)
+
+
+def continued(changes: Sequence[Change], mark: ChangeMark) -> Sequence[Change] | None:
+    """What follows the change known by ``mark``, with which ``changes`` begins unless it has been pruned.
+
+    ``None`` where another stands in its place: the database was put back to an earlier state, or lost what its standby
+    never got, and has gone on from there.
+    """
+    if not changes or changes[0].seq != mark.seq:
+        return changes
+    return changes[1:] if changes[0].mark == mark else None
 
 
 def surviving_additions(changes: Sequence[Change]) -> list[Change]:

@@ -38,6 +38,10 @@ FEW_USERS = 4096
 _BEHIND = np.arange(21)
 """Rows in which a user's faces are sought: the API lets a user have twenty; counting them first is slower."""
 BLOCK = 16_384
+NEVER = np.iinfo(np.int64).max
+"""The version from which on a row is gone that is not marked."""
+NOW = NEVER - 1
+"""The version as of which all marks count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,18 @@ class Scan:
 
 
 class Segment:
-    """Marks may be set under the owner's lock while others search; everything else is fixed."""
+    """Marks may be set under the owner's lock while others search; everything else is fixed.
+
+    A mark tells the version of the owner from which on a row is gone, so that a search, which looks at marks several
+    times, sees one version throughout: that of when it began.
+    """
 
     def __init__(self, faces: Faces) -> None:
         """Copies the faces. Until :meth:`code` has been called every search compares everything."""
         order = np.lexsort((faces.face_pks, faces.user_pks))
         self.face_pks: Keys = faces.face_pks[order]
         self.user_pks: Keys = faces.user_pks[order]
-        self.removed = np.zeros(len(order), dtype=np.bool_)
+        self._gone = np.full(len(order), NEVER, dtype=np.int64)
         self.removals = 0
         self._by_face = np.argsort(self.face_pks).astype(np.int32)
         self._store, self.embeddings = _half_precision(len(order), faces.embeddings.shape[1])
@@ -76,28 +84,39 @@ class Segment:
         """How many faces are not marked."""
         return len(self.face_pks) - self.removals
 
+    @property
+    def removed(self) -> NDArray[np.bool_]:
+        """Which rows are marked ``(n,)``, a copy."""
+        removed: NDArray[np.bool_] = self._gone != NEVER
+        return removed
+
+    def there(self, rows: Rows, version: int = NOW) -> NDArray[np.bool_]:
+        """Which of the rows were there as of a version."""
+        there: NDArray[np.bool_] = self._gone[rows] > version
+        return there
+
     def places_of(self, face_pks: Keys) -> Rows:
         """Row of each face, -1 where it is not here or marked."""
         if not len(self.face_pks):
             return np.full(len(face_pks), -1, dtype=np.int64)
         at = np.searchsorted(self.face_pks, face_pks, sorter=self._by_face)
         rows = self._by_face[np.minimum(at, len(self._by_face) - 1)].astype(np.int64)
-        return np.where((self.face_pks[rows] == face_pks) & ~self.removed[rows], rows, -1)
+        return np.where((self.face_pks[rows] == face_pks) & self.there(rows), rows, -1)
 
     def rows_of(self, user_pk: int) -> Rows:
         """Rows of a user that are not marked."""
         first, end = np.searchsorted(self.user_pks, (user_pk, user_pk + 1))
         rows = np.arange(first, end)
-        return rows[~self.removed[rows]]
+        return rows[self.there(rows)]
 
-    def mark(self, rows: Rows) -> None:
-        """Remove rows, none of which is marked yet."""
-        self.removed[rows] = True
+    def mark(self, rows: Rows, version: int = 0) -> None:
+        """Remove rows, none of which is marked yet, for whoever searches as of ``version`` or later."""
+        self._gone[rows] = version
         self.removals += len(rows)
 
     def nbytes(self) -> int:
         """Memory of everything that grows with the number of faces."""
-        arrays = (self.face_pks, self.user_pks, self.removed, self._by_face, self.embeddings)
+        arrays = (self.face_pks, self.user_pks, self._gone, self._by_face, self.embeddings)
         return sum(array.nbytes for array in arrays) + (0 if self._codes is None else self._codes.nbytes())
 
     # --- searches ---
@@ -132,18 +151,18 @@ class Segment:
         found: NDArray[np.float32] = near @ np.asarray(probe, dtype=np.float32)
         return found
 
-    def rows_of_users(self, user_pks: Keys) -> Rows:
-        """All rows of different users in rising order that are not marked."""
+    def rows_of_users(self, user_pks: Keys, version: int = NOW) -> Rows:
+        """All rows of different users in rising order that were there as of a version."""
         rows = self._beside(user_pks) if len(user_pks) <= FEW_USERS else self._of_users(user_pks)
-        return rows[~self.removed[rows]] if self.removals else rows
+        return rows[self.there(rows, version)] if self.removals else rows
 
     def list_length(self, limit: int) -> int:
         """How long a short list has to be for so many users; 0 where comparing everything is as good."""
         length = int(self.short_list * max(1.0, limit / USERS_LIMIT))
         return length if length <= LONGEST_LIST and WORTH_CODING * length <= len(self.face_pks) else 0
 
-    def compare_all(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
-        """As :meth:`service.search.protocol.GroupIndex.search`, exactly."""
+    def compare_all(self, probe: Embedding, limit: int, min_similarity: float, version: int = NOW) -> list[Candidate]:
+        """As :meth:`service.search.protocol.GroupIndex.search`, exactly, of what was there as of a version."""
         query = np.ascontiguousarray(probe, dtype=np.float32)[np.newaxis]
         wanted = min(len(self.face_pks), ROWS_PER_USER * limit)
         while True:
@@ -153,10 +172,10 @@ class Segment:
             whole = wanted == len(self.face_pks)
             # What was not returned is no better than the last; decided are only those that beat it beyond rounding.
             decided = rows if whole else rows[similarities > last + 2 * SLACK]
-            users = np.unique(self.user_pks[decided[~self.removed[decided]]])
+            users = np.unique(self.user_pks[decided[self.there(decided, version)]])
             if whole or last < min_similarity - SLACK or len(users) >= limit:
-                users = np.unique(self.user_pks[rows[~self.removed[rows]]])
-                return self._scored(self.rows_of_users(users), query[0], limit, min_similarity)
+                users = np.unique(self.user_pks[rows[self.there(rows, version)]])
+                return self._scored(self.rows_of_users(users, version), query[0], limit, min_similarity)
             wanted = min(len(self.face_pks), WIDEN * wanted)
 
     def nearest(self, probes: Embeddings, count: int, pause: Callable[[], None]) -> tuple[NDArray[np.float32], Rows]:
@@ -193,10 +212,12 @@ class Segment:
         keys = np.zeros(count, dtype=np.int64)
         return cls(Faces(keys, keys, np.broadcast_to(np.float16(0), (count, dimension))))
 
-    def put_back(self, codec: Codec | None, codes: NDArray[np.uint8] | None, short_list: int) -> None:
-        """Take over what goes with the arrays: what :meth:`codes` returned, and the codec that made it."""
+    def put_back(
+        self, removed: NDArray[np.bool_], codec: Codec | None, codes: NDArray[np.uint8] | None, short_list: int
+    ) -> None:
+        """Take over what goes with the arrays: which rows are marked, what :meth:`codes` returned, and its codec."""
         self._by_face = np.argsort(self.face_pks).astype(np.int32)
-        self.removals = int(self.removed.sum())
+        self.mark(np.flatnonzero(removed))
         if codec is not None and codes is not None:
             self._codes = Codes.restored(codec, codes)
             self.short_list = short_list
@@ -226,7 +247,9 @@ class Segment:
 
     def _scored(self, rows: Rows, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         """The best users of ``rows``, which hold all faces of theirs."""
-        similarities = exact(self.embeddings[rows], probe)
+        # In blocks: where all faces are alike, all of them are scored, each number in eight bytes.
+        blocks = [rows[start : start + BLOCK] for start in range(0, max(1, len(rows)), BLOCK)]
+        similarities = np.concatenate([exact(self.embeddings[block], probe) for block in blocks])
         return best_of_users(self.face_pks[rows], self.user_pks[rows], similarities, limit, min_similarity)
 
 

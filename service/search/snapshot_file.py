@@ -223,13 +223,14 @@ class SnapshotFile:
         segment = Segment.unfilled(head.rows, self.head.dimension)
         self._fill(f"{folder}/face_pks", segment.face_pks)
         self._fill(f"{folder}/user_pks", segment.user_pks)
-        self._fill(f"{folder}/removed", segment.removed)
+        removed = np.empty(head.rows, dtype=np.bool_)
+        self._fill(f"{folder}/removed", removed)
         self._fill(f"{folder}/embeddings", segment.embeddings)
         codes = None
         if head.codec is not None:
             codes = np.empty(head.codes, dtype=np.uint8)
             self._fill(f"{folder}/codes", codes)
-        segment.put_back(None if head.codec is None else codecs[head.codec], codes, head.short_list)
+        segment.put_back(removed, None if head.codec is None else codecs[head.codec], codes, head.short_list)
         return segment
 
     def _loose(self, groups: dict[int, TieredIndex], new_index: NewIndex) -> None:

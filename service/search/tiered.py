@@ -108,6 +108,8 @@ class TieredIndex:
         self._reorganising = threading.Lock()
         self._removals = 0
         """Odd while a removal that concerns several parts is under way."""
+        self._version = 0
+        """Counts removals from segments; what they mark is gone for whoever searches as of then or later."""
         self._asked = False
         self._loading = False
         self._promised = 0
@@ -161,7 +163,8 @@ class TieredIndex:
             for segment in self._parts.segments:
                 rows = segment.places_of(key)
                 if rows[0] >= 0:
-                    segment.mark(rows)
+                    segment.mark(rows, self._version + 1)
+            self._version += 1
         self._see_to_it()
 
     def remove_user(self, user_pk: int) -> None:
@@ -172,7 +175,8 @@ class TieredIndex:
                 for frozen in self._parts.frozen:
                     frozen.remove_user(user_pk)
                 for segment in self._parts.segments:
-                    segment.mark(segment.rows_of(user_pk))
+                    segment.mark(segment.rows_of(user_pk), self._version + 1)
+                self._version += 1
             finally:
                 self._removals += 1
         self._see_to_it()
@@ -185,7 +189,7 @@ class TieredIndex:
             parts = self._parts
             return IndexState(
                 loose=tuple(part.held() for part in (parts.tail, *parts.frozen)),
-                segments=tuple((segment, segment.removed.copy()) for segment in parts.segments),
+                segments=tuple((segment, segment.removed) for segment in parts.segments),
                 common=self._pool.measured,
             )
 
@@ -211,12 +215,12 @@ class TieredIndex:
     def search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         if limit < 1:
             return []
-        begun, parts = self._removals, self._parts
-        found = self._search(parts, probe, limit, min_similarity)
+        begun = self._removals
+        found = self._search(probe, limit, min_similarity)
         if begun % 2 or begun != self._removals:
             # A user may have been removed from some parts and not yet from others when they were searched.
             with self._lock:
-                found = self._search(self._parts, probe, limit, min_similarity)
+                found = self._search(probe, limit, min_similarity)
         return found
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
@@ -236,13 +240,14 @@ class TieredIndex:
 
         Returns how many users an exact search finds, and how many of those the usual search finds.
         """
-        coded = _coded(self._parts)
+        coded = [segment for segment in _coded(self._parts) if len(segment)]
         if not coded:
             return 0, 0
         rng = np.random.default_rng()
-        sizes = np.array([len(one.face_pks) for one in coded])
+        sizes = np.array(list(map(len, coded)))
         segment = coded[int(rng.choice(len(coded), p=sizes / sizes.sum()))]
-        probe = segment.embeddings[int(rng.integers(len(segment.face_pks)))].astype(np.float32)
+        # Of a face that was removed nothing may be left but zeros, and all faces are equally like those.
+        probe = segment.embeddings[int(rng.choice(np.flatnonzero(~segment.removed)))].astype(np.float32)
         usual = self._pool.search(coded, probe, USERS_LIMIT, -np.inf)
         exact = [one.compare_all(probe, USERS_LIMIT, -np.inf) for one in coded]
         best, found = ({one.user_pk for one in best_of_lists(each, USERS_LIMIT, -np.inf)} for each in (exact, usual))
@@ -263,13 +268,18 @@ class TieredIndex:
             logger.info("maintenance of an index of %d faces was given up", len(self))
         self._promised = 0
 
-    def _search(self, parts: _Parts, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+    def _search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
+        # In this order: what replaces a face is added to the tail before the face is removed. So whoever looks at
+        # the parts as of a version, and at the tail last, finds one of them or both.
+        version = self._version
+        parts = self._parts
         coded = [] if self.exact else [one for one in parts.segments if one.list_length(limit)]
-        exact = [part.search for part in (parts.tail, *parts.frozen)]
-        exact += [one.compare_all for one in parts.segments if one not in coded]
-        each = together([partial(search, probe, limit, min_similarity) for search in exact])
-        if coded:
-            each += self._pool.search(coded, probe, limit, min_similarity)
+        each = self._pool.search(coded, probe, limit, min_similarity, version) if coded else []
+        whole = [one for one in parts.segments if one not in coded]
+        others = [partial(part.search, probe, limit, min_similarity) for part in parts.frozen]
+        others += [partial(one.compare_all, probe, limit, min_similarity, version) for one in whole]
+        each += together(others)
+        each.append(parts.tail.search(probe, limit, min_similarity))
         return best_of_lists(each, limit, min_similarity) if len(each) > 1 else each[0]
 
     def _is_due(self) -> bool:
@@ -300,7 +310,7 @@ class TieredIndex:
                 frozen, segments = self._parts.frozen, _merged(self._parts)
             if not frozen and not segments:
                 return
-            marks = [segment.removed.copy() for segment in segments]
+            marks = [segment.removed for segment in segments]
             loose = [part.faces() for part in frozen]
             taken = [*loose, *(_unmarked(old, removed) for old, removed in zip(segments, marks, strict=True))]
             segment = self._sealed(_concatenated(taken), stopping) if any(len(one.face_pks) for one in taken) else None

@@ -40,8 +40,12 @@ def short_list(segments: Sequence[Segment], pause: Callable[[], None] = _go_on) 
     longest = min(LONGEST_LIST, total)
     chosen = np.sort(np.random.default_rng(_SEED).choice(total, min(PROBES, total), replace=False))
     numbers = np.searchsorted(bounds, chosen, side="right") - 1
-    probes = np.stack([segments[n].embeddings[row - bounds[n]] for n, row in zip(numbers, chosen, strict=True)])
-    probes = probes.astype(np.float32)
+    places = [(segments[n], row) for n, row in zip(numbers, chosen - bounds[numbers], strict=True)]
+    # Of a face that was removed nothing may be left but zeros, and all faces are equally like those.
+    living = [segment.embeddings[row] for segment, row in places if segment.there(row)]
+    if not living:
+        return 0
+    probes = np.stack(living).astype(np.float32)
     nearest = _nearest(segments, probes, pause)
     needed = [_needed(best, _listed(segments, probe, longest)) for best, probe in zip(nearest, probes, strict=True)]
     length = max(SHORTEST, int(MARGIN * float(np.quantile(np.concatenate(needed), SHARE))))
