@@ -127,7 +127,7 @@ def test_the_page_on_containers_names_every_profile_and_variable() -> None:
     source = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     services: dict[str, Any] = yaml.safe_load(source)["services"]
     profiles = {name for service in services.values() for name in service.get("profiles", ())}
-    assert profiles == {"cpu", "gpu", "milvus", "tls", "monitoring"}
+    assert profiles == {"cpu", "gpu", "milvus", "tls", "monitoring", "copy"}
     assert {name for name in profiles if f"| `{name}` |" not in text} == set()
     variables = set(re.findall(r"\$\{(AIPFACE_\w+)", source))
     assert {name for name in variables if f"`{name}`" not in text} == set()
