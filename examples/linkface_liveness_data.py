@@ -4,6 +4,9 @@
 and ``joserfc`` (which brings ``cryptography``).
 
     python examples/linkface_liveness_data.py http://127.0.0.1:8000 API_KEY SECRET_KEY selfie.jpg frame1.jpg frame2.jpg
+    python examples/linkface_liveness_data.py --output liveness_data_file SECRET_KEY frame1.jpg frame2.jpg
+
+The second sends nothing: it writes the sealed message into a file, for whatever else sends it.
 """
 
 from __future__ import annotations
@@ -75,13 +78,21 @@ def _varint(value: int) -> bytes:
     return bytes([*encoded, value])
 
 
+def sealed_frames(api_secret: str, frames: Sequence[str]) -> str:
+    """The files of these names as liveness data."""
+    return seal(encode([Path(frame).read_bytes() for frame in frames]), api_secret)
+
+
 def main() -> None:
-    """Compare a selfie with frames, all named on the command line."""
-    if len(sys.argv) < 6:
-        sys.exit(__doc__)
-    server, api_id, api_secret, selfie, *frames = sys.argv[1:]
-    sealed = seal(encode([Path(frame).read_bytes() for frame in frames]), api_secret)
-    sys.stdout.write(f"{verify(server, api_id, api_secret, Path(selfie).read_bytes(), sealed)}\n")
+    """Compare a selfie with frames, or write the frames' data into a file; all are named on the command line."""
+    match sys.argv[1:]:
+        case ["--output", output, api_secret, first, *frames]:
+            Path(output).write_text(sealed_frames(api_secret, [first, *frames]), encoding="ascii")
+        case [server, api_id, api_secret, selfie, first, *frames] if server != "--output":
+            sealed = sealed_frames(api_secret, [first, *frames])
+            sys.stdout.write(f"{verify(server, api_id, api_secret, Path(selfie).read_bytes(), sealed)}\n")
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import base64
 import io
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -201,6 +202,17 @@ def test_the_reference_program(
     monkeypatch.setattr("sys.argv", ["program", client.url.removesuffix(PATH), *client.keys.values(), *files])
     main()
     assert "'status': 'OK'" in capsys.readouterr().out
+
+
+def test_the_reference_encoder_writes_what_would_be_sent(
+    client: Client, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the requests to try read it: docs/requests.md."""
+    output = tmp_path / "liveness_data_file"
+    frames = [str(pictures.path(name)) for name in ("obama.jpg", "obama3.jpg")]
+    monkeypatch.setattr("sys.argv", ["program", "--output", str(output), client.keys["api_secret"], *frames])
+    main()
+    assert client.files(200, pictures.bytes("obama2.jpg"), output.read_bytes())["status"] == "OK"
 
 
 def test_ids_stand_for_files(client: Client, other_wire: Wire, pictures: Pictures) -> None:

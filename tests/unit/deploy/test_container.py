@@ -44,7 +44,7 @@ def test_nothing_has_a_default_secret(compose: dict[str, Any]) -> None:
 
 
 SERVERS = {"server", "server-gpu", "server-milvus", "server-tls"}
-OTHERS = {"certificates", "database", "milvus", "prometheus", "grafana"}
+OTHERS = {"certificates", "copy", "database", "milvus", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVERS | OTHERS))
@@ -74,6 +74,7 @@ def test_only_the_server_is_reachable_and_only_from_this_machine(compose: dict[s
     assert compose["services"]["database"]["networks"] == ["data"]
     reaching_out = {name for name, each in compose["services"].items() if "outside" in each.get("networks", ())}
     assert reaching_out == {*SERVERS, "grafana"}
+    assert compose["services"]["copy"]["ports"] == []
     published = [port for name in sorted(SERVERS) for port in compose["services"][name]["ports"]]
     assert len(published) == len(SERVERS)
     assert all(port.startswith("${AIPFACE_BIND:-127.0.0.1}:") for port in published)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from typing import Any
 
 import pytest
 import yaml
 
-from service.settings import Settings
+from service.settings import Settings, load_settings
 from tests.fixtures.places import ROOT
 
 Services = dict[str, dict[str, Any]]
@@ -22,9 +23,15 @@ HARDENING = ("tmpfs", "read_only", "cap_drop", "security_opt", "pids_limit", "st
 
 
 @pytest.fixture(scope="module")
-def services() -> Services:
-    content: Services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return content
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> Services:
+    found: Services = compose["services"]
+    return found
 
 
 def started(services: Services, *profiles: str) -> Services:
@@ -73,7 +80,44 @@ def test_servers_differ_in_nothing_but_their_purpose(services: Services, name: s
     assert environment.keys() >= reference["environment"].keys()
     known = {f"AIPFACE_{setting.upper()}" for setting in Settings.model_fields}
     assert {variable for variable in environment if variable.startswith("AIPFACE_")} <= known
-    assert server["networks"]["outside"]["aliases"] == ["aip.baidubce.com"]
+    assert set(server["networks"]) == {"outside", "data"}
+
+
+def aliases(service: dict[str, Any]) -> dict[str, list[str]]:
+    """Further names of a service, by the network that knows them."""
+    networks = service.get("networks", ())
+    named = networks.items() if isinstance(networks, dict) else ()
+    return {network: wish["aliases"] for network, wish in named if wish}
+
+
+def test_the_clouds_name_leads_to_who_answers_tls_on_its_port_alone(services: Services) -> None:
+    """An SDK takes any address of the name, on port 443."""
+    named = {name for name, service in services.items() if "aip.baidubce.com" in str(aliases(service))}
+    assert named == {"server-tls"}
+    assert aliases(services["server-tls"]) == {"outside": ["aip.baidubce.com"]}
+    environment = services["server-tls"]["environment"]
+    assert (environment["AIPFACE_TLS"], environment["AIPFACE_PORT"]) == ("true", "443")
+
+
+def test_the_cloud_can_be_copied_from_while_its_name_leads_here(compose: dict[str, Any], services: Services) -> None:
+    """Where `copy` runs nobody has the cloud's name; there is a way out, and one to the database."""
+    copying = services["copy"]
+    assert copying["entrypoint"] == ["aipface", "copy"]
+    known = [aliases(service).get(network, []) for service in services.values() for network in copying["networks"]]
+    assert not [names for names in known if "aip.baidubce.com" in names]
+    assert set(copying["networks"]) & set(services["database"]["networks"])
+    assert [name for name in copying["networks"] if not (compose["networks"][name] or {}).get("internal")]
+    handed_on = {name for name, value in copying["environment"].items() if value is None}
+    assert handed_on == {"SOURCE_API_KEY", "SOURCE_SECRET_KEY"}
+
+
+def test_a_milvus_elsewhere_can_be_named(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset, it is the one beside; an empty token, as the file hands it on then, is none."""
+    environment = services["server"]["environment"]
+    assert environment["AIPFACE_MILVUS_URI"] == "${AIPFACE_MILVUS_URI:-http://milvus:19530}"
+    assert environment["AIPFACE_MILVUS_TOKEN"] == "${AIPFACE_MILVUS_TOKEN:-}"
+    monkeypatch.setenv("AIPFACE_MILVUS_TOKEN", "")
+    assert load_settings().milvus_token is None
 
 
 def test_variants_do_what_they_are_called(services: Services) -> None:
@@ -97,12 +141,23 @@ def test_arguments_of_the_build_are_those_of_the_dockerfile(services: Services) 
     assert {name for build in builds for name in build.get("args", ())} == known
 
 
+def test_what_is_named_alike_is_built_alike(services: Services) -> None:
+    """Else the last build of an image decides what all its services run."""
+    builds: dict[str, list[Any]] = defaultdict(list)
+    for service in services.values():
+        if "build" in service:
+            builds[service["image"]].append(service["build"])
+    assert len(builds["aipface-server"]) > 2
+    assert {image for image, alike in builds.items() if any(build != alike[0] for build in alike)} == set()
+
+
 def test_what_answers_is_watched(services: Services) -> None:
-    """Servers by the image's own health check, the others by theirs; the certificates are made and done."""
-    others = set(services) - set(SERVERS.values()) - {"certificates"}
+    """Servers by the image's own health check, the others by theirs; what ends by itself is not."""
+    others = set(services) - set(SERVERS.values()) - {"certificates", "copy"}
     assert {name for name in others if services[name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}} == others
-    assert services["certificates"]["restart"] == "no"
+    assert services["certificates"]["restart"] == services["copy"]["restart"] == "no"
     assert services["certificates"]["network_mode"] == "none"
+    assert services["copy"]["healthcheck"] == {"disable": True}
 
 
 def test_images_name_a_release(services: Services) -> None:
@@ -112,10 +167,17 @@ def test_images_name_a_release(services: Services) -> None:
 
 def test_monitoring_finds_the_servers_and_the_dashboard(services: Services) -> None:
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
-    (job,) = scraped["scrape_configs"]
-    assert job["static_configs"] == [{"targets": ["server:8000"]}]
-    for name in ("server-gpu", "server-milvus"):
-        assert services[name]["networks"]["data"]["aliases"] == ["server"]
+    plain, secure = scraped["scrape_configs"]
+    assert "scheme" not in plain
+    assert plain["static_configs"] == [{"targets": ["server:8000"]}]
+    assert services["server"]["environment"]["AIPFACE_PORT"] == "${AIPFACE_PORT:-8000}"
+    answering = {name for name in SERVERS.values() if "server" in (name, *aliases(services[name]).get("data", ()))}
+    assert answering == {SERVERS[profile] for profile in INSTEAD}
+    assert (secure["scheme"], secure["tls_config"]) == ("https", {"insecure_skip_verify": True})
+    assert secure["static_configs"] == [
+        {"targets": [f"server-tls:{services['server-tls']['environment']['AIPFACE_PORT']}"]}
+    ]
+    assert services["prometheus"]["networks"] == ["data"]
     grafana = services["grafana"]
     mounts = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     dashboard = ROOT / "deploy" / "grafana" / "aipface.json"
