@@ -18,6 +18,9 @@ from service.storage.searching import FoundFace
 from service.values import App, FaceField, Hit, ImageSource
 
 DEFAULT_THRESHOLD = 80.0
+SAME_PICTURE = 0.9
+"""Less than the cosine of two embeddings of one face in one picture, whatever runtime, precision or crop each is from.
+Such a face has the score 100 by its token (decision 3), so a higher threshold may not keep a search from seeing it."""
 ATTEMPTS = 3
 """A search during which somebody found was deleted is made again: others may come next. So often it is made at most."""
 
@@ -159,7 +162,7 @@ class IdentifyFaces:
             return _Scope(groups, users, scope.head, scope.model_id)
 
     def _hits(self, app: App, face: SeenFace, scope: _Scope, options: SearchOptions) -> list[Hit]:
-        least = self._scores.similarity(options.threshold)
+        least = min(self._scores.similarity(options.threshold), SAME_PICTURE)
         probe = self._intake.embedding(face)
         if scope.user_pks is not None:
             hits = self._catalog.search_user(app.pk, scope.group_pks, scope.user_pks, probe)

@@ -296,6 +296,15 @@ def test_replace(wire: Wire, photos: Photos) -> None:
     assert wire.code("search", {**photos["obama"], "group_id_list": GROUP}) == 222207
 
 
+@pytest.mark.parametrize("threshold", [99.9, 99.99, 99.995, 100])
+def test_the_same_picture_reaches_every_threshold(wire: Wire, photos: Photos, threshold: float) -> None:
+    enrol(wire, photos["obama"], "u1")
+    for more in ({}, {"user_id": "u1"}):
+        asked = {"group_id_list": GROUP, "match_threshold": threshold, **more}
+        assert wire.result("search", {**photos["obama"], **asked})["user_list"][0]["score"] == 100
+        assert wire.code("search", {**photos["obama2"], **asked}) == 222207
+
+
 def test_update_needs_its_user(wire: Wire, photos: Photos) -> None:
     user = {"group_id": GROUP, "user_id": "u1"}
     assert wire.code("updateUser", {**photos["obama"], **user}) == 223100
