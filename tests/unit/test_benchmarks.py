@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic, on numbers small enough to check by hand."""
+"""The benchmarks' arithmetic, on numbers small enough to check by hand, and what they do when something fails."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from benchmarks import latency
 from benchmarks.accuracy import accuracy_by_fold, all_against_all, best_threshold, read_pairs, tar_at_far
 from benchmarks.event_loop import under
 from benchmarks.harness import Client, Report, measure
+from benchmarks.search import fill, make_task, measure_removal
+from service.search.tiered import TieredIndex
 from tests.fixtures.server import Credentials
 
 SCORES = np.array([90.0, 80.0, 30.0, 70.0, 20.0, 10.0])
@@ -139,6 +141,17 @@ def test_a_sender_that_cannot_connect_ends_what_is_measured() -> None:
 
     with answering(0) as connect, pytest.raises(ConnectionRefusedError):
         latency.paced(connect_some, "detect", lambda _: b"{}", rate=200, seconds=0.1)
+
+
+def test_so_many_are_removed_that_segments_are_rewritten() -> None:
+    task, index, report = make_task(5_000, 192, probes=1), TieredIndex(192, seal_at=500), Report("test", as_json=False)
+    fill(index, task)
+    before, _ = index.sealed()
+    measure_removal(report, index, task)
+    rows, _ = index.sealed()
+    assert len(index) == 3750
+    assert rows < 0.85 * before  # a removed face keeps its row until then
+    assert report.figures["ours: faces removed a second"].keys() == {"marked", "rewritten"}
 
 
 def test_the_report_ends_with_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
