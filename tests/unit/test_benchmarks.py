@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from benchmarks import latency
 from benchmarks.accuracy import accuracy_by_fold, all_against_all, best_threshold, read_pairs, tar_at_far
-from benchmarks.event_loop import under
+from benchmarks.event_loop import padded, under
 from benchmarks.harness import Client, Report, measure
 from benchmarks.search import fill, make_task, measure_removal
+from service.images.decode import decode_picture
 from service.search.tiered import TieredIndex
 from tests.fixtures.server import Credentials
 
@@ -141,6 +143,14 @@ def test_a_sender_that_cannot_connect_ends_what_is_measured() -> None:
 
     with answering(0) as connect, pytest.raises(ConnectionRefusedError):
         latency.paced(connect_some, "detect", lambda _: b"{}", rate=200, seconds=0.1)
+
+
+def test_a_large_file_shows_the_same_picture() -> None:
+    written, data = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 256, (64, 48, 3), np.uint8))
+    assert written
+    large = padded(data.tobytes())
+    assert len(large) > 7_000_000
+    assert np.array_equal(decode_picture(large), decode_picture(data.tobytes()))
 
 
 def test_so_many_are_removed_that_segments_are_rewritten() -> None:
