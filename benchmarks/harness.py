@@ -277,6 +277,29 @@ def processor_seconds(running: Running) -> tuple[float, float]:
     return sum(own.cpu_times()[:2]), database
 
 
+def in_threads(works: Sequence[Callable[[], object]], on_failure: Callable[[], object] = lambda: None) -> None:
+    """Do each in a thread of its own; raises what the first that fails raises, once all have ended.
+
+    ``on_failure`` lets those end that wait for one which has failed.
+    """
+    failures: list[BaseException] = []
+
+    def run(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 (reported by the thread that waits)
+            failures.append(error)
+            on_failure()
+
+    threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
 Work = Callable[[int], None]
 """Does piece number n of the work; raises when it fails."""
 

@@ -9,13 +9,13 @@ request was due: a server that stalls cannot hide it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -32,6 +32,7 @@ from benchmarks.harness import (
     Running,
     bare_engine,
     encoded,
+    in_threads,
     let_the_host_rest,
     parser,
     processor_seconds,
@@ -103,8 +104,11 @@ class Paced:
         }
 
 
-def paced(running: Running, call: str, body: Callable[[int], bytes], rate: float, seconds: float) -> Paced:
-    """Calls at ``rate`` a second, for ``seconds``, by as many connections as needed up to ``SENDERS``."""
+def paced(connect: Callable[[], Client], call: str, body: Callable[[int], bytes], rate: float, seconds: float) -> Paced:
+    """Calls at ``rate`` a second, for ``seconds``, by as many connections as needed up to ``SENDERS``.
+
+    Raises ``RuntimeError`` for any answer but success and "busy", and what a connection raises.
+    """
     lock = threading.Lock()
     accepted: list[float] = []
     refused = 0
@@ -114,33 +118,26 @@ def paced(running: Running, call: str, body: Callable[[int], bytes], rate: float
 
     def send() -> None:
         nonlocal refused, begun
-        client = running.client()
-        if connected.wait() == 0:
-            begun = time.perf_counter()
-        connected.wait()
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                break
-            content, due = body(number), begun + number / rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            code = client.call(call, content)["error_code"]
-            taken = 1000 * (time.perf_counter() - due)
-            with lock:
-                if code == 0:
-                    accepted.append(taken)
-                elif code == BUSY:
-                    refused += 1
-                else:
-                    raise RuntimeError(f"{call} answered {code}")
-        client.close()
+        with contextlib.closing(connect()) as client:
+            if connected.wait() == 0:
+                begun = time.perf_counter()
+            connected.wait()
+            while not connected.broken:  # by a sender that failed
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    break
+                content, due = body(number), begun + number / rate
+                time.sleep(max(0.0, due - time.perf_counter()))
+                succeeded = is_accepted(client, call, content)
+                taken = 1000 * (time.perf_counter() - due)
+                with lock:
+                    if succeeded:
+                        accepted.append(taken)
+                    else:
+                        refused += 1
 
-    senders = [threading.Thread(target=send) for _ in range(SENDERS)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    in_threads([send] * SENDERS, on_failure=connected.abort)
     return Paced(accepted, refused, time.perf_counter() - begun)
 
 
@@ -176,6 +173,14 @@ def idle(report: Report, bench: Bench, running: Running, rounds: int) -> None:
     client.close()
 
 
+def is_accepted(client: Client, call: str, content: bytes) -> bool:
+    """Whether a call was served, or refused as one too many; raises ``RuntimeError`` for any other answer."""
+    code = client.call(call, content)["error_code"]
+    if code not in (0, BUSY):
+        raise RuntimeError(f"{call} answered {code}")
+    return bool(code == 0)
+
+
 def answered(client: Client, call: str, content: bytes) -> None:
     """Make a call that must succeed."""
     code = client.call(call, content)["error_code"]
@@ -193,7 +198,7 @@ def loaded(report: Report, bench: Bench, running: Running, turns: int, longest: 
         peak = served(bench, running, "detect")
         report.figure(f"detect, saturated, turn {turn}", peak.figures())
         waited, taken = let_the_host_rest(longest), stolen()
-        steady = paced(running, "detect", partial(BODIES["detect"], bench), 0.8 * peak.per_second, bench.seconds)
+        steady = paced(running.client, "detect", partial(BODIES["detect"], bench), 0.8 * peak.per_second, bench.seconds)
         host = {"waited for the host, s": round(waited, 1), "taken away by it, s": round(stolen() - taken, 2)}
         report.figure(f"detect at 80 %, turn {turn}", {**steady.figures(), **host})
         ratios.append(steady.percentile(99) / steady.percentile(50))
@@ -232,7 +237,7 @@ def _overloaded(bench: Bench, running: Running, call: str) -> Overloaded:
     marks = [sum(processor_seconds(running))]
     peak = served(bench, running, call)
     marks.append(sum(processor_seconds(running)))
-    flood = paced(running, call, partial(BODIES[call], bench), OVERLOAD * peak.per_second, bench.seconds)
+    flood = paced(running.client, call, partial(BODIES[call], bench), OVERLOAD * peak.per_second, bench.seconds)
     marks.append(sum(processor_seconds(running)))
     at_peak, at_flood = (1000 * (after - before) for before, after in pairwise(marks))
     return Overloaded(
@@ -298,7 +303,7 @@ def main() -> int:
     bench = Bench(engine, camera_pictures(pictures), FlatIndex(engine.dimension), chosen.threads, seconds)
     stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 6))
     usual = {"INFERENCE_THREADS": str(chosen.threads), "PACK": chosen.pack, "DEVICE": chosen.device}
-    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
         both = (usual, {**usual, "QUEUE_LIMIT": str(QUEUE)})
         running, narrow = pool.map(lambda settings: stack.enter_context(running_server(**settings)), both)
         for server in (running, narrow):

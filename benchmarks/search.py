@@ -31,7 +31,7 @@ from benchmarks.search_groups import measure_groups
 from benchmarks.search_peers import PEERS, Find
 from service.beside import helped
 from service.search.protocol import Candidate
-from service.search.tiered import TieredIndex
+from service.search.tiered import REMOVED_SHARE, TieredIndex
 from service.values import Embeddings
 
 FACES_EACH = 5
@@ -270,14 +270,19 @@ def measure_growth(report: Report, task: Task, probes: int, large: float) -> Non
 
 
 def measure_removal(report: Report, index: TieredIndex, task: Task) -> None:
-    """Users removed one by one, a fifth of everybody at most, maintenance included."""
-    count = min(task.people // 5, 20_000)
+    """Users removed one by one in random order: so many that every segment is rewritten, and half of them before."""
+    leaving = np.random.default_rng(7).permutation(task.people)[: int((REMOVED_SHARE + 0.05) * task.people)].tolist()
+    half = len(leaving) // 2
     begin = time.perf_counter()
-    for person in range(count):
+    for person in leaving[:half]:
         index.remove_user(person)
-    rate = count * FACES_EACH / (time.perf_counter() - begin)
-    report.figure("ours: faces removed a second", round(rate))
-    report.at_least("faces removed a second", round(rate), RATE)
+    marked = half * FACES_EACH / (time.perf_counter() - begin)
+    for person in leaving[half:]:
+        index.remove_user(person)
+    index.maintain(threading.Event())
+    rewritten = len(leaving) * FACES_EACH / (time.perf_counter() - begin)
+    report.figure("ours: faces removed a second", {"marked": round(marked), "rewritten": round(rewritten)})
+    report.at_least("faces removed a second, segments rewritten", round(rewritten), RATE)
 
 
 def peer_recall(find: Find, task: Task, faces: int, probes: int) -> float:

@@ -155,10 +155,11 @@ def test_a_new_master_key_loses_and_revives_nobody(register: Register, database:
     assert only_new.fingerprint_of(number(4)) == b"before"
 
 
-def test_an_app_s_own_register_is_its_own(register: Register, database: Database) -> None:
+@pytest.mark.parametrize("common_first", [False, True])
+def test_an_app_s_own_register_is_its_own(register: Register, database: Database, *, common_first: bool) -> None:
     one, other = new_app(database), new_app(database)
-    register.put(Person(claim(1, "张三"), None, None), b"", one)
-    register.put(Person(claim(1, "李四"), None, None), b"")
+    for common in (common_first, not common_first):
+        register.put(Person(claim(1, "李四" if common else "张三"), None, None), b"", None if common else one)
     register.put(Person(claim(2), None, None), b"", one)
 
     def name(sequence: int, app: object) -> str | None:

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import psycopg
@@ -17,7 +18,7 @@ from service.auditing import Operation
 from service.capture.rules import RiskLimits
 from service.errors import FaceExists
 from service.library.audit import AuditTrail, ChainReport
-from service.storage.audit import AuditDraft
+from service.storage.audit import AuditDraft, linked
 from service.storage.engine import Administration, Database
 from service.storage.urls import driver_address
 from service.upkeep import Calendar, Upkeep
@@ -33,6 +34,7 @@ HEAD_BACK = """
     UPDATE audit_heads SET seq = 4, hash = (SELECT hash FROM audit WHERE chain = audit_heads.chain AND seq = 4)
     WHERE chain = %d
 """
+REWRITTEN = "UPDATE audit SET outcome = '0', hash = '\\x%s' WHERE seq = %d AND chain = %d"
 
 
 @pytest.fixture
@@ -138,6 +140,13 @@ def test_what_was_changed_around_the_guard_is_found(
 ) -> None:
     tampered(database_url, *(statement % app.pk for statement in statements))
     assert any(problem in found for found in problems(trail, app))
+
+
+def test_a_last_entry_that_was_rewritten_with_its_hash_is_found(trail: AuditTrail, app: App, database_url: str) -> None:
+    before, last = list(trail.entries(app.pk))[-2:]
+    digest = linked(before.hash, app.pk, last.seq, replace(last.draft, outcome="0"))
+    tampered(database_url, REWRITTEN % (digest.hex(), last.seq, app.pk))
+    assert problems(trail, app) == ("the chain ends with entry 5, its head says 5",)
 
 
 def test_a_chain_put_back_as_a_whole_is_found_by_an_end_written_down_elsewhere(

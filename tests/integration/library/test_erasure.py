@@ -146,8 +146,9 @@ def test_copies_outside_the_database_go_too(database: Database, apps: tuple[App,
 
     erasure = Erasure(database, [Folder()])
     assert erasure.user(apps[0], "bob").counts["copies"] == 2
+    assert erasure.group(apps[0], "a").counts["copies"] == 2
     assert verified(database, erasure.app(apps[0]))["copies"] == 2
-    assert asked == [apps[0].pk] * 4  # once more after each transaction: something may have been copied before its end
+    assert asked == [apps[0].pk] * 6  # once more after each transaction: something may have been copied before its end
 
 
 def test_the_change_log_holds_nothing_but_numbers() -> None:

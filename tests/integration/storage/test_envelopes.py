@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,15 +13,17 @@ from psycopg import sql
 
 from service.access.keys import Keyring
 from service.capture import jose
+from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.rules import RiskLimits
-from service.errors import EnvelopeNotOpened
+from service.errors import EnvelopeNotOpened, EnvelopeReplayed
 from service.storage.captures import CaptureWriter
 from service.storage.engine import Database
 from service.storage.envelopes import StoredKey
 from service.storage.urls import driver_address
 from service.upkeep import Upkeep
 from service.values import App
+from tests.fixtures.envelopes import content, seal
 from tests.fixtures.library import MODEL, new_app
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -134,6 +137,21 @@ def test_nonces_are_forgotten_when_they_are_of_no_use(database: Database, databa
     with database.admin() as work:
         assert work.envelopes.purge_nonces(2) == 2
         assert work.envelopes.purge_nonces(2) == 1
+
+
+def test_a_nonce_is_remembered_for_as_long_as_its_envelope_can_be_opened(
+    database: Database, database_url: str, app: App
+) -> None:
+    keys, max_age = EnvelopeKeys(database, Keyring(bytes(32)), grace=HOUR), timedelta(minutes=5)
+    opening = OpenEnvelopes(keys, database, max_age=max_age, max_picture_bytes=1000)
+    ahead = time.time() + max_age.total_seconds() - 1  # of a device whose clock is nearly as far ahead as it may be
+    sealed = seal(keys.published(app)[0], content("AAAA", timestamp=ahead))
+    opening(app, sealed)
+    age(database_url, "envelope_nonces", "expires", "10 minutes")
+    with database.admin() as work:
+        assert work.envelopes.purge_nonces(10) == 0
+    with pytest.raises(EnvelopeReplayed):
+        opening(app, sealed)
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------

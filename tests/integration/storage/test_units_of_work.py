@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import numpy as np
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from service.errors import DatabaseUnavailable, StorageFull
+from service import deadline
+from service.errors import DatabaseUnavailable, DeadlineExceeded, StorageFull
 from service.storage.engine import Database
 from service.storage.urls import driver_address
 from service.values import App, ChangeKind
@@ -97,6 +99,21 @@ def test_work_that_fails_leaves_nothing(database: Database, app: App) -> None:
 
     with pytest.raises(RuntimeError):
         fail()
+    with database.read() as reader:
+        assert reader.groups.names(app.pk, 0, 10) == []
+        assert reader.changes.head(app.pk) == 0
+
+
+def test_work_that_comes_too_late_leaves_nothing(database: Database, app: App) -> None:
+    def claim() -> bool:
+        with database.admin() as work:
+            return work.envelopes.claim_nonce(app.pk, b"digest", timedelta(hours=1))
+
+    with deadline.within(-1), pytest.raises(DeadlineExceeded):
+        claim()
+    with deadline.within(-1), pytest.raises(DeadlineExceeded):
+        enrol(database, app, "group", "user", "t1", random_embedding(1))
+    assert claim()
     with database.read() as reader:
         assert reader.groups.names(app.pk, 0, 10) == []
         assert reader.changes.head(app.pk) == 0
