@@ -19,9 +19,7 @@ _REFUSED: tuple[Network, ...] = (
     ipaddress.IPv4Network("192.88.99.0/24"),  # 6to4 relays
     ipaddress.IPv4Network("198.18.0.0/15"),  # benchmarking
     ipaddress.IPv6Network("::/96"),  # IPv4-compatible
-    ipaddress.IPv6Network(
-        "64:ff9b:1::/48"
-    ),  # NAT64 of a network of one's own: the IPv4 address lies anywhere (RFC 8215)
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # local NAT64 (RFC 8215): the IPv4 address may stand anywhere in it
     ipaddress.IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
     ipaddress.IPv6Network("fec0::/10"),  # site-local
 )

@@ -100,9 +100,10 @@ def spoken_openings(track: Track) -> int:
 
 
 def greatest_jump(track: Track) -> float:
-    """How far the face moved from one moment to the next, in sides of its box; in ``JUMP_SECONDS``, where that is less.
+    """How far the face moved at most from one moment to the next, in sides of its box.
 
-    A change of size counts as what an edge of the box moves by. People move, they do not jump.
+    A movement that took longer than ``JUMP_SECONDS`` counts with what it came to in so many seconds; a change of size
+    as what an edge of the box moves by. People move, they do not jump.
     """
     if len(track) < 2:
         return 0.0
