@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.values import App
 
+LEAST_DECODED_PIXELS = 64_000_000
+"""What OpenCV decodes at least: commands without a limit of their own (``DEFAULT_PIXEL_LIMIT``) read such pictures."""
+
 
 def effective_settings(**overrides: object) -> Settings:
-    """Load the settings; a variable that nothing reads is told on standard error."""
+    """Load the settings; a variable that nothing reads is told on standard error.
+
+    To be called before OpenCV is loaded, which reads then how many pixels it may decode. Sizes are checked before that;
+    this is the wall behind a header that is told one way and decoded another.
+    """
     from service.settings import load_settings
 
     with warnings.catch_warnings(record=True) as caught:
@@ -28,6 +36,8 @@ def effective_settings(**overrides: object) -> Settings:
         settings = load_settings(**overrides)
     for warning in caught:
         typer.echo(f"aipface: warning: {warning.message}", err=True)
+    most = max(settings.max_picture_pixels, LEAST_DECODED_PIXELS)
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(most))
     return settings
 
 

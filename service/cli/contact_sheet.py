@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from service.inference.geometry import Transform, apply, corners_of
+from service.inference.geometry import Transform, apply, corners_of, warpable
 from service.inference.quality import Quality
 from service.intake.report import FaceReport
 from service.values import Angles, Face, Image, Location, Points
@@ -69,10 +69,12 @@ def _row(image: Image, number: int, inspected: Inspected) -> Image:
     face, report = inspected.face, inspected.report
     zoom = _zoom(face)
     size = (_PANEL_SIDE, _PANEL_SIDE)
-    plain = np.asarray(cv2.warpAffine(image, zoom, size, flags=cv2.INTER_LINEAR, borderValue=_PAPER), np.uint8)
+    part, part_zoom = warpable(image, zoom, size)
+    plain = np.asarray(cv2.warpAffine(part, part_zoom, size, flags=cv2.INTER_LINEAR, borderValue=_PAPER), np.uint8)
     regions = plain.copy()
     if report.parsing is not None:
-        labels = cv2.warpAffine(report.parsing, zoom, size, flags=cv2.INTER_NEAREST)
+        parsing, part_zoom = warpable(report.parsing, zoom, size)
+        labels = cv2.warpAffine(parsing, part_zoom, size, flags=cv2.INTER_NEAREST)
         drawn = labels > 0
         mixed = regions[drawn] * (1 - _REGION_OPACITY) + _REGION_COLOURS[labels[drawn]] * _REGION_OPACITY
         regions[drawn] = mixed.astype(np.uint8)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Addresses that embed an IPv4 address in their last 32 bits: NAT64 (RFC 6052, RFC 8215).
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+# Addresses that embed an IPv4 address in their last 32 bits: NAT64 (RFC 6052).
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 # What Python's own tests leave out, or have judged differently from version to version.
 _REFUSED: tuple[Network, ...] = (
@@ -19,6 +19,7 @@ _REFUSED: tuple[Network, ...] = (
     ipaddress.IPv4Network("192.88.99.0/24"),  # 6to4 relays
     ipaddress.IPv4Network("198.18.0.0/15"),  # benchmarking
     ipaddress.IPv6Network("::/96"),  # IPv4-compatible
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # local NAT64 (RFC 8215): the IPv4 address may stand anywhere in it
     ipaddress.IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
     ipaddress.IPv6Network("fec0::/10"),  # site-local
 )
@@ -47,7 +48,7 @@ def is_public(address: Address) -> bool:
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address that traffic to ``address`` would reach, for the forms that carry one."""
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
 

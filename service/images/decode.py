@@ -10,7 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from service.errors import PictureUnreadable
-from service.images.headers import UPRIGHT, Format, Header, HeaderError, read_header
+from service.images.headers import UPRIGHT, Format, Header, HeaderError, png_pixels, read_header
 from service.metrics import measured
 from service.once import once
 from service.values import Image
@@ -119,15 +119,20 @@ def turn_upright(pixels: Image, orientation: int) -> Image:
 @measured("decode")
 def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray[np.generic]:
     """Pixels as stored, of the depth and the channels that ``flags`` leave, each side ``factor`` times shorter."""
-    cut_off = header.format is Format.JPEG and _JPEG_END not in data[-1024:]
+    jpeg = header.format is Format.JPEG
+    cut_off = jpeg and _JPEG_END not in data[-1024:]
     if header.components == _COLOURS and not cut_off:
         flawless = _flawless_jpeg(data, header, factor)
         if flawless is not None:
             return flawless
-    # libjpeg stops at a missing end marker. Given one, it completes a picture of which only the marker was lost.
-    pixels = _imdecode(data + _JPEG_END if cut_off else data, flags)
+    if jpeg and _size_by_libjpeg(data) not in (None, (header.height, header.width)):
+        raise PictureUnreadable("the JPEG tells two sizes")
+    pixels = _imdecode(_for_opencv(data, header, cut_off=cut_off), flags)
     if pixels is None:
         raise PictureUnreadable(f"the {header.format.value} is damaged")
+    # A TIFF comes turned, and its header tells the size of its tiles where that is larger.
+    if header.format is not Format.TIFF and pixels.shape[:2] != _reduced_size(header, factor):
+        raise PictureUnreadable(f"the {header.format.value} tells two sizes")
     block = _JPEG_BLOCK // factor
     if cut_off and bool(np.all(pixels[-block:, -block:] == _JPEG_FILLER)):
         raise PictureUnreadable("the JPEG is cut off")
@@ -139,7 +144,7 @@ def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
 
     ``None`` where anything is unusual: what to make of damage is then OpenCV's to say.
     """
-    height, width = -(-header.height // factor), -(-header.width // factor)
+    height, width = _reduced_size(header, factor)
     try:
         # What is larger than its header told does not fit, and is not decoded.
         image = np.empty((height, width, _COLOURS), np.uint8)
@@ -150,7 +155,29 @@ def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
     return image if found.shape == image.shape else None
 
 
-def _imdecode(data: bytes, flags: int) -> NDArray[np.generic] | None:
+def _reduced_size(header: Header, factor: int) -> tuple[int, int]:
+    """Height and width of a picture ``factor`` times smaller."""
+    return -(-header.height // factor), -(-header.width // factor)
+
+
+def _size_by_libjpeg(data: bytes) -> tuple[int, int] | None:
+    """Height and width that libjpeg reads in a JPEG, nothing decoded; ``None`` where the header is too odd for it."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except (ValueError, RuntimeError, KeyError, MemoryError):  # KeyError: a rare sampling of colours has no name
+        return None
+    return int(height), int(width)
+
+
+def _for_opencv(data: bytes, header: Header, *, cut_off: bool) -> bytes | memoryview:
+    """The file as OpenCV gets it."""
+    if header.format is Format.PNG:
+        return png_pixels(data)
+    # libjpeg stops at a missing end marker. Given one, it completes a picture of which only the marker was lost.
+    return data + _JPEG_END if cut_off else data
+
+
+def _imdecode(data: bytes | memoryview, flags: int) -> NDArray[np.generic] | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError):

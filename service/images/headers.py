@@ -61,7 +61,7 @@ def read_header(data: bytes) -> Header:
 
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MARKER, _SCAN, _APP1 = 0xFF, 0xDA, 0xE1
+_MARKER, _NONE, _START, _END, _SCAN, _APP1 = 0xFF, 0x00, 0xD8, 0xD9, 0xDA, 0xE1
 
 # Progressive files have some ten scans. Each may be a few bytes long and costs a walk over all pixels.
 _MOST_SCANS = 100
@@ -90,17 +90,23 @@ def _scans(data: bytes) -> int:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of the segments before the first scan."""
+    """(marker, start, end) of the segments before the first scan.
+
+    Where one begins is found as libjpeg finds it, ``FF 00`` passed over among other bytes between two of them: else
+    what is read here and what is decoded could be two pictures.
+    """
     place = 2
     while True:
-        while data[place] != 0xFF:
+        while data[place] != _MARKER:
             place += 1
-        while data[place] == 0xFF:
+        while data[place] == _MARKER:
             place += 1
         marker = data[place]
         place += 1
-        if marker in _STANDALONE:
+        if marker == _NONE or marker in _STANDALONE:
             continue
+        if marker in (_START, _END):
+            raise HeaderError("a JPEG that ends, or begins again, before its frame")
         if marker == _SCAN:
             return
         (length,) = struct.unpack_from(">H", data, place)
@@ -112,35 +118,66 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 # --- PNG ------------------------------------------------------------------------------------------------------------
 
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_CHUNK_FRAME = 12
+_PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_IHDR_BYTES = 13
+
+# Bit 5 of a type's first byte says that a decoder may pass the chunk over.
+_ANCILLARY = 0x20
+
+
+def png_pixels(data: bytes) -> memoryview:
+    """The PNG without what says nothing of its pixels: animation, text, profiles, and whatever stands behind its end.
+
+    The decoder has crashed on animations and unpacks every compressed text; no other chunk changes what it makes of a
+    PNG (``tests/unit/images/test_png.py``). ``data`` is one that :func:`read_header` has accepted. A view of it where
+    such chunks stand behind the others or nowhere, else a copy of what is left.
+    """
+    whole = memoryview(data)
+    parts: list[memoryview] = []
+    begin, end = 0, len(_PNG_MAGIC)  # of the part that grows
+    for kind, start, stop in _png_chunks(data):
+        if kind in _PNG_PIXELS:
+            if start != end:
+                parts.append(whole[begin:end])
+                begin = start
+            end = stop
+        if kind == b"IEND":
+            break
+    return memoryview(b"".join([*parts, whole[begin:end]])) if parts else whole[begin:end]
+
 
 def _read_png(data: bytes) -> Header:
     width = height = 0
     orientation = UPRIGHT
-    for kind, content in _png_chunks(data):
+    for kind, start, stop in _png_chunks(data):
+        # libpng would complain about a wrong checksum on stderr.
+        if zlib.crc32(memoryview(data)[start + 4 : stop - 4]) != struct.unpack_from(">I", data, stop - 4)[0]:
+            raise HeaderError("a PNG chunk is damaged")
+        if kind not in _PNG_PIXELS and not kind[0] & _ANCILLARY:
+            raise HeaderError("a PNG chunk of a kind that is not read")
         if kind == b"IHDR":
-            if width:  # a decoder begins with the first
-                raise HeaderError("a PNG with two headers")
-            width, height = struct.unpack_from(">II", content)
+            if start != len(_PNG_MAGIC) or stop - start != _CHUNK_FRAME + _IHDR_BYTES:
+                raise HeaderError("a PNG with two headers, or a wrong one")
+            width, height = struct.unpack_from(">II", data, start + 8)
         elif kind == b"eXIf":
-            orientation = _exif_orientation(content)
+            orientation = _exif_orientation(data[start + 8 : stop - 4])
         elif kind == b"IEND":
             return Header(Format.PNG, width, height, orientation)
     raise HeaderError("the PNG is cut off")
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of every chunk, checksums verified: libpng would complain about them on stderr."""
-    place = 8
-    while place + 12 <= len(data):
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, end) of every chunk, its length, type and checksum included."""
+    place = len(_PNG_MAGIC)
+    while place + _CHUNK_FRAME <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
-        end = place + 8 + length
-        if end + 4 > len(data):
+        end = place + _CHUNK_FRAME + length
+        if end > len(data):
             raise HeaderError("a PNG chunk is cut off")
-        (checksum,) = struct.unpack_from(">I", data, end)
-        if zlib.crc32(memoryview(data)[place + 4 : end]) != checksum:
-            raise HeaderError("a PNG chunk is damaged")
-        yield data[place + 4 : place + 8], data[place + 8 : end]
-        place = end + 4
+        yield data[place + 4 : place + 8], place, end
+        place = end
 
 
 # --- BMP ------------------------------------------------------------------------------------------------------------
@@ -164,15 +201,15 @@ def _read_bmp(data: bytes) -> Header:
 def _read_webp(data: bytes) -> Header:
     if data[8:12] != b"WEBP":
         raise HeaderError("a RIFF file that is no WebP")
-    size: tuple[int, int] | None = None
+    chunks = _riff_chunks(data)
+    # A decoder that finds no such chunk here takes the bytes for a bare picture, whatever chunks they hold.
+    size = _webp_size(*next(chunks, (b"", b"")))
+    if size is None:
+        raise HeaderError("the WebP does not begin with its picture")
     orientation = UPRIGHT
-    for kind, content in _riff_chunks(data):
+    for kind, content in chunks:
         if kind == b"EXIF":
             orientation = _exif_orientation(content.removeprefix(b"Exif\0\0"))
-        elif size is None:
-            size = _webp_size(kind, content)
-    if size is None:
-        raise HeaderError("the WebP has no picture")
     return Header(Format.WEBP, *size, orientation)
 
 
@@ -259,7 +296,7 @@ def _valid_orientation(tags: dict[int, int]) -> int:
 
 _READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
     (b"\xff\xd8\xff", _read_jpeg),
-    (b"\x89PNG\r\n\x1a\n", _read_png),
+    (_PNG_MAGIC, _read_png),
     (b"BM", _read_bmp),
     (b"RIFF", _read_webp),
     (b"II*\0", _read_tiff),

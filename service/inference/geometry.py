@@ -39,6 +39,12 @@ _TINY = float(np.finfo(np.float32).tiny)
 # Shrinking by more than this in one bilinear step skips pixels of the source and aliases.
 _LARGEST_BILINEAR_STEP = 2.0
 
+# OpenCV counts the pixels of what it warps in 16 bits (SHRT_MAX in its warpAffine).
+_LONGEST_WARPED_SIDE = 32_766
+
+# Pixels beside those that a crop's corners fall on which interpolation reads.
+_BILINEAR_MARGIN = 2
+
 
 def similarity(source: Points, target: Points) -> Transform:
     """The similarity transform (rotation, uniform scale, shift) that maps ``source`` onto ``target`` best.
@@ -111,17 +117,38 @@ def warp(image: Image, transform: Transform, size: tuple[int, int]) -> Image:
     step = int(1 / max(scale_of(transform), 1e-6) / _LARGEST_BILINEAR_STEP * 2)
     if step >= _LARGEST_BILINEAR_STEP:
         image, transform = _shrink_below(image, transform, size, step)
+    image, transform = warpable(image, transform, size)
     return np.asarray(cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _shrink_below(image: Image, transform: Transform, size: tuple[int, int], step: int) -> tuple[Image, Transform]:
-    """The part of ``image`` that a crop sees, made smaller ``step`` times, with the transform that fits it."""
+def warpable(image: Image, transform: Transform, size: tuple[int, int]) -> tuple[Image, Transform]:
+    """``image`` and ``transform`` as OpenCV can warp them into a crop of ``size``.
+
+    Of a picture that is too long for it only the part that the crop sees; any other stays as it is.
+    """
+    if max(image.shape[:2]) <= _LONGEST_WARPED_SIDE:
+        return image, transform
+    left, top, right, bottom = _seen(image, transform, size, _BILINEAR_MARGIN)
+    return image[top:bottom, left:right], compose(transform, shift(left, top))
+
+
+def _seen(image: Image, transform: Transform, size: tuple[int, int], margin: int) -> tuple[int, int, int, int]:
+    """The part of ``image`` that a crop sees, ``margin`` pixels around it included: left, top, right, bottom.
+
+    Right and bottom are exclusive; there is one pixel at least, whatever the crop sees.
+    """
     width, height = size
     frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     corners = apply(inverse(transform), frame)
     rows, columns = image.shape[:2]
-    left, top = np.clip(np.floor(corners.min(axis=0)) - step, 0, (columns - 1, rows - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + step, (left + 1, top + 1), (columns, rows)).astype(int)
+    left, top = np.clip(np.floor(corners.min(axis=0)) - margin, 0, (columns - 1, rows - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + margin, (left + 1, top + 1), (columns, rows)).astype(int)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _shrink_below(image: Image, transform: Transform, size: tuple[int, int], step: int) -> tuple[Image, Transform]:
+    """The part of ``image`` that a crop sees, made smaller ``step`` times, with the transform that fits it."""
+    left, top, right, bottom = _seen(image, transform, size, step)
     part = image[top:bottom, left:right]
     target = (max(1, round(part.shape[1] / step)), max(1, round(part.shape[0] / step)))
     small = np.asarray(cv2.resize(part, target, interpolation=cv2.INTER_AREA), dtype=np.uint8)

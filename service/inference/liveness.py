@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest import Preprocessing
-from service.inference.geometry import Box
+from service.inference.geometry import Box, warpable
 from service.inference.periodicity import aperiodicity
 from service.inference.preprocessing import planes
 from service.inference.session import Session
@@ -106,8 +106,10 @@ def window(image: Image, box: Box, recipe: Recipe) -> Image:
     zoom = recipe.side / side
     left_edge, top_edge = x + (width - side) / 2, y + (height - side) / 2
     transform = np.array([[zoom, 0, -left_edge * zoom], [0, zoom, -top_edge * zoom]])
+    # What overhangs mirrors what the window sees, as long as its centre lies in the picture.
+    part, transform = warpable(image, transform, size)
     return np.asarray(
-        cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.uint8
+        cv2.warpAffine(part, transform, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.uint8
     )
 
 

@@ -57,6 +57,9 @@ PITCH_TURN, YAW_TURN = 8.0, 9.0
 SLACK = 0.15
 """Seconds by which an action may begin before the one that comes before it has ended."""
 
+JUMP_SECONDS = 0.2
+"""Moments that are further apart, in slow videos or where the face was lost, give it as much more time to move."""
+
 _RESTING_MOUTH = 20
 """Percentile of the gap between the lips that counts as the resting mouth."""
 
@@ -96,17 +99,18 @@ def spoken_openings(track: Track) -> int:
     return len(_runs(_rise(track.mouth, _RESTING_MOUTH) > SPEECH_RISE))
 
 
-def greatest_jump(track: Track, within: float = 0.2) -> float:
-    """How far the face moved between two moments at most ``within`` seconds apart, in sides of its box.
+def greatest_jump(track: Track) -> float:
+    """How far the face moved at most from one moment to the next, in sides of its box.
 
-    A change of size counts as what an edge of the box moves by. People move, they do not jump.
+    A movement that took longer than ``JUMP_SECONDS`` counts with what it came to in so many seconds; a change of size
+    as what an edge of the box moves by. People move, they do not jump.
     """
     if len(track) < 2:
         return 0.0
-    near = np.diff(track.seconds) <= within
     side = np.minimum(track.side[1:], track.side[:-1])
     moved = np.hypot(np.diff(track.across), np.diff(track.down)) + np.abs(np.diff(track.side)) / 2
-    return float(np.max(np.where(near, moved / np.maximum(side, 1e-6), 0.0)))
+    longer = np.maximum(np.diff(track.seconds) / JUMP_SECONDS, 1.0)
+    return float(np.max(moved / np.maximum(side, 1e-6) / longer))
 
 
 def longest_absence(track: Track) -> float:

@@ -31,7 +31,7 @@ Frames of one person, turned heads and open mouths included, stay well above; ``
 """
 
 GREATEST_JUMP = 0.8
-"""Sides of its box that a face may move by from one frame looked at to the next."""
+"""Sides of its box that a face may move by from one frame looked at to the next, or in 0.2 s if that is longer ago."""
 
 LONGEST_ABSENCE = 1.0
 """Seconds for which the face may not be seen; in more the person could be another."""

@@ -261,8 +261,16 @@ def test_a_face_that_jumps_or_goes_away_is_noticed(wire: Wire, cast: dict[str, P
     wide = [np.pad(image, ((0, 0), (0, 2 * SIDE), (0, 0)), mode="edge") for image in play]
     moved = [np.pad(image, ((0, 0), (2 * SIDE, 0), (0, 0)), mode="edge") for image in play]
     assert failure(wire, VERIFY, video_base64=text(encode([*wide, *moved])))[0] == 216434
+    slow = encode([*wide[::3], *moved[::3]], rate=4)
+    assert failure(wire, VERIFY, video_base64=text(slow))[0] == 216434
     nobody = [np.full_like(play[0], 90)] * 20
     assert failure(wire, VERIFY, video_base64=text(encode([*play, *nobody, *play])))[0] == 216434
+
+
+def test_a_slow_video_of_a_person_who_moves_is_judged(wire: Wire, cast: dict[str, Puppet]) -> None:
+    moving = videos.together(videos.sways, videos.shakes_head(1.0, 2.0))
+    slow = encode(cast["obama"].play(moving, 4.0, rate=2), rate=2)
+    assert post(wire, VERIFY, {"video_base64": text(slow)})["result"]["pic_list"]
 
 
 def test_two_people_in_front_of_the_camera(wire: Wire, cast: dict[str, Puppet]) -> None:

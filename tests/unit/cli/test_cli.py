@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from service.cli.common import LEAST_DECODED_PIXELS
 from service.cli.failures import FAILED, MISUSED, Failure, exit_status, sentence
 from service.cli.progress import ProgressLines
 from service.cli.serve import public_address, reserved
 from service.errors import DatabaseUnavailable, NoMatch
+from service.images.decode import DEFAULT_PIXEL_LIMIT
 from service.settings import SettingsError
+from tests.fixtures.places import ROOT
 from tests.fixtures.server import Home
 
 
@@ -107,6 +110,27 @@ asked.start()
     command = [sys.executable, "-c", probe]
     done = subprocess.run(command, cwd=tmp_path, env=unset, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"]
+
+
+def test_opencv_decodes_no_more_pixels_than_the_settings_allow() -> None:
+    # Whatever a picture's header told: OpenCV's own limit is 2^30.
+    assert LEAST_DECODED_PIXELS >= DEFAULT_PIXEL_LIMIT
+    probe = """
+import service.cli.main
+from service.cli.common import effective_settings
+effective_settings()
+import cv2, numpy
+for rows in (8000, 8001):
+    content = cv2.imencode(".png", numpy.zeros((rows, 8000), numpy.uint8))[1]
+    try:
+        print(cv2.imdecode(content, cv2.IMREAD_UNCHANGED).shape[0])
+    except cv2.error:
+        print("refused")
+"""
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(("AIPFACE_", "OPENCV_"))}
+    command = [sys.executable, "-c", probe]
+    done = subprocess.run(command, cwd=ROOT, env=unset, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8000", "refused"]
 
 
 def test_failures_have_a_sentence_and_a_status() -> None:

@@ -33,6 +33,8 @@ REFUSED = [
     "64:ff9b::10.0.0.1",
     "64:ff9b::169.254.169.254",
     "64:ff9b:1::127.0.0.1",
+    "64:ff9b:1:7f00:0:100:808:808",  # 127.0.0.1 behind a prefix of 48 bits, 8.8.8.8 at the end
+    "64:ff9b:1::8.8.8.8",
     "2002:7f00:1::",  # 6to4 of 127.0.0.1
     "2002:a00:1::1",
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo
@@ -61,3 +63,9 @@ def test_operators_permit_hosts_and_networks(entry: str) -> None:
     assert not AllowList([]).permits("pictures.internal", inside)
     assert AllowList([entry]).permits("pictures.internal", inside)
     assert not AllowList([entry]).permits("other.internal", ipaddress.ip_address("192.168.0.1"))
+
+
+def test_operators_permit_a_translator_of_their_own() -> None:
+    behind = ipaddress.ip_address("64:ff9b:1:808:8:800::")  # 8.8.8.8 behind a prefix of 48 bits
+    assert not AllowList([]).permits("pictures.example", behind)
+    assert AllowList(["64:ff9b:1::/48"]).permits("pictures.example", behind)

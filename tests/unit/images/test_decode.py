@@ -18,7 +18,7 @@ from service.errors import PictureUnreadable
 from service.images.decode import decode_picture
 from service.images.headers import HeaderError, read_header
 from service.values import Image
-from tests.fixtures.formats import ASTRONAUT, ORIENTATION, distance, saved
+from tests.fixtures.formats import ASTRONAUT, ORIENTATION, distance, png_chunk, png_file, png_header, saved
 
 PHOTO = ASTRONAUT.resize((96, 64))
 EXPECTED: Image = np.asarray(PHOTO, dtype=np.uint8)[..., ::-1]
@@ -160,12 +160,7 @@ def test_real_gif_is_refused() -> None:
 
 def png_of_size(width: int, height: int) -> bytes:
     """A tiny PNG that claims any size."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return png_file(png_header(width, height), png_chunk(b"IDAT", zlib.compress(b"")))
 
 
 def test_pixel_bombs_are_refused_by_their_header() -> None:

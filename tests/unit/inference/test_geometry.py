@@ -12,6 +12,7 @@ from skimage.transform import SimilarityTransform
 
 from service.inference.geometry import (
     ARCFACE_TEMPLATE,
+    IDENTITY,
     apply,
     compose,
     crop_square,
@@ -23,10 +24,15 @@ from service.inference.geometry import (
     rotation_about,
     scale_of,
     scaling,
+    shift,
     similarity,
     warp,
+    warpable,
 )
 from service.values import Points
+
+LONGEST = 32_767
+"""Pixels of a side that OpenCV does not warp."""
 
 COORDINATES = st.floats(-500, 500, allow_nan=False, width=32)
 POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=5, max_size=5).map(
@@ -136,3 +142,30 @@ def test_warp_outside_the_picture_is_black() -> None:
     image = np.full((50, 50, 3), 200, np.uint8)
     assert not warp(image, np.array([[0.05, 0, -500], [0, 0.05, -500]]), (112, 112)).any()
     assert math.isclose(float(warp(image, np.array([[1.0, 0, 0], [0, 1.0, 0]]), (20, 20)).mean()), 200)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("degrees", [0, 30, -90])
+@pytest.mark.parametrize("factor", [0.7, 2.0])
+def test_a_picture_that_is_too_long_for_opencv_gives_the_same_crops(axis: int, degrees: float, factor: float) -> None:
+    part = np.random.default_rng(axis).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    seen = compose(scaling(factor, (100, 100), (40, 40)), rotation_about((100, 100), degrees))
+    for before, behind in ((0, LONGEST), (LONGEST, 0), (LONGEST, 300)):
+        widths = [(0, 0), (0, 0), (0, 0)]
+        widths[axis] = (before, behind)
+        moved = shift(0, -before) if axis == 0 else shift(-before, 0)
+        crop = warp(np.pad(part, widths), compose(seen, moved), (80, 80))
+        np.testing.assert_array_equal(crop, warp(part, seen, (80, 80)))
+
+
+def test_a_crop_beside_a_long_picture_is_black() -> None:
+    long = np.full((10, LONGEST, 3), 200, np.uint8)
+    for place in ((-1e6, 0), (1e6, 0), (0, 1e6), (0, -1e6)):
+        assert not warp(long, shift(*place), (50, 50)).any()
+
+
+def test_pictures_of_ordinary_size_are_warped_whole() -> None:
+    image = np.zeros((4, LONGEST - 1, 3), np.uint8)
+    whole, transform = warpable(image, IDENTITY, (4, 4))
+    assert whole is image
+    assert transform is IDENTITY

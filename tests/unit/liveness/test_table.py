@@ -124,5 +124,25 @@ def test_the_window_keeps_its_size_at_the_border() -> None:
     assert abs(bottom - 120) <= 1
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("left", [3.0, 60.0, 115.0])
+def test_the_window_of_a_picture_that_is_too_long_for_opencv(axis: int, left: float) -> None:
+    """It mirrors at the borders that the picture has, as in any other picture."""
+    part = np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    for before in (0, 32_767 - 100):
+        # What is added continues the picture as the window would.
+        widths = [(0, 0), (0, 0), (0, 0)]
+        widths[axis] = (before, 0) if before else (0, 32_767)
+        long = np.pad(part, widths, mode="reflect")
+        place = [left, left, 80.0, 75.0]
+        moved = [*place]
+        moved[1 - axis] += before
+        for name, recipe in RECIPES.items():
+            if recipe.window == "reflected":
+                expected = window(part, (place[0], place[1], place[2], place[3]), recipe)
+                found = window(long, (moved[0], moved[1], moved[2], moved[3]), recipe)
+                np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
 def test_the_best_picture_counts() -> None:
     assert best([0.1, 0.7, 0.3]) == 0.7

@@ -14,6 +14,7 @@ from service.recognition.actions import (
     performed,
     spoken_openings,
 )
+from service.recognition.video import GREATEST_JUMP
 
 RATE = 12
 SECONDS: Series = np.arange(4 * RATE) / RATE
@@ -107,6 +108,17 @@ def test_jumps_are_told_from_movements() -> None:
     assert greatest_jump(track(across=np.where(SECONDS < 2, 100.0, 200.0))) == pytest.approx(100 / 80)
     assert greatest_jump(track(side=np.where(SECONDS < 2, 80.0, 200.0))) == pytest.approx(60 / 80)
     assert greatest_jump(Track.of([])) == 0
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.2, 0.25, 0.5, 1.0])
+def test_a_pause_lets_a_face_move_further_but_not_anywhere(gap: float) -> None:
+    def moved(sides: float) -> float:
+        rest = (0.0, 0.0, 0.3, 1.0, 0.1)
+        return greatest_jump(Track.of([(0.0, *rest, 100.0, 50.0, 80.0), (gap, *rest, 100.0 + sides * 80, 50.0, 80.0)]))
+
+    assert moved(0.7) < GREATEST_JUMP
+    assert moved(0.7 * max(gap / 0.2, 1)) < GREATEST_JUMP
+    assert moved(0.9 * max(gap / 0.2, 1)) > GREATEST_JUMP
 
 
 def test_absence_counts_from_the_beginning() -> None:
