@@ -8,6 +8,7 @@ specification, TIFF 6.0 section 2, Exif 2.32 section 4.
 from __future__ import annotations
 
 import enum
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -63,12 +64,15 @@ _STANDALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER, _NONE, _START, _END, _SCAN, _APP1 = 0xFF, 0x00, 0xD8, 0xD9, 0xDA, 0xE1
 
+# One that a segment or the end comes with, behind compressed data or another segment.
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")
+
 # Progressive files have some ten scans. Each may be a few bytes long and costs a walk over all pixels.
 _MOST_SCANS = 100
 
 
 def _read_jpeg(data: bytes) -> Header:
-    if _scans(data) > _MOST_SCANS:
+    if _scans(data) > _MOST_SCANS and _scans_to_its_end(data) > _MOST_SCANS:
         raise HeaderError("the JPEG has too many scans")
     orientation = UPRIGHT
     for marker, start, end in _jpeg_segments(data):
@@ -89,6 +93,20 @@ def _scans(data: bytes) -> int:
     return int(np.count_nonzero((codes[1:] == _SCAN) & (codes[:-1] == _MARKER)))
 
 
+def _scans_to_its_end(data: bytes) -> int:
+    """The same without what stands behind the picture (a phone's video), and exactly, up to one too many."""
+    place, scans = 2, 0
+    while scans <= _MOST_SCANS:
+        found = _JPEG_MARKER.search(data, place)
+        if found is None or found[0][-1] == _END:
+            break
+        scans += found[0][-1] == _SCAN
+        place = found.end()
+        if found[0][-1] != _START:
+            place += struct.unpack_from(">H", data, place)[0]
+    return scans
+
+
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of the segments before the first scan.
 
@@ -97,8 +115,9 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """
     place = 2
     while True:
-        while data[place] != _MARKER:
-            place += 1
+        place = data.find(_MARKER, place)
+        if place < 0:
+            raise HeaderError("the JPEG has no frame")
         while data[place] == _MARKER:
             place += 1
         marker = data[place]
@@ -117,6 +136,9 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 # --- PNG ------------------------------------------------------------------------------------------------------------
+
+# In pieces of 8 KiB, as encoders write them, that is more than a request may bring. Each costs some microseconds.
+_MOST_CHUNKS = 20_000
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _CHUNK_FRAME = 12
@@ -171,13 +193,16 @@ def _read_png(data: bytes) -> Header:
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(type, start, end) of every chunk, its length, type and checksum included."""
     place = len(_PNG_MAGIC)
-    while place + _CHUNK_FRAME <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + _CHUNK_FRAME > len(data):
+            return
         (length,) = struct.unpack_from(">I", data, place)
         end = place + _CHUNK_FRAME + length
         if end > len(data):
             raise HeaderError("a PNG chunk is cut off")
         yield data[place + 4 : place + 8], place, end
         place = end
+    raise HeaderError("the PNG has too many chunks")
 
 
 # --- BMP ------------------------------------------------------------------------------------------------------------

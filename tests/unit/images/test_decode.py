@@ -229,8 +229,23 @@ def test_a_png_has_one_header() -> None:
 
 
 def test_jpeg_of_endless_scans_is_refused() -> None:
-    with pytest.raises(PictureUnreadable, match="scans"):
-        decode_picture(saved(PHOTO, "JPEG") + b"\xff\xda" * 200)
+    whole, scan = saved(PHOTO, "JPEG"), bytes.fromhex("ffda 0008 01 0100 003f00")
+    hidden = bytes.fromhex("fffe 0004 ffd9")  # a comment with the marker of an end
+    for between in (scan * 200, hidden + scan * 200):
+        with pytest.raises(PictureUnreadable, match="scans"):
+            decode_picture(whole[:-2] + between + whole[-2:])
+
+
+def test_what_a_phone_puts_behind_a_picture_is_not_looked_at() -> None:
+    whole = saved(PHOTO, "JPEG")
+    np.testing.assert_array_equal(decode_picture(whole + b"\xff\xda" * 200 + whole[-2:]), decode_picture(whole))
+
+
+def test_a_png_of_endless_chunks_is_refused() -> None:
+    whole, empty = png_of_size(8, 8), b"\0\0\0\0aaAa" + zlib.crc32(b"aaAa").to_bytes(4, "big")
+    read_header(whole[:33] + 10 * empty + whole[33:])
+    with pytest.raises(HeaderError, match="too many chunks"):
+        read_header(whole[:33] + 100_000 * empty + whole[33:])
 
 
 def test_jpeg_without_its_end_marker_is_read() -> None:
