@@ -108,18 +108,20 @@ class Reembedding:
 
 
 def tidied(database: Database, model_id: str) -> Iterator[int]:
-    """End a move: embeddings of this model, the active one, take the faces' places and all others go, bit by bit.
+    """End a move: embeddings of this model, the active one, take the faces' places and all others go, app by app.
 
     Gives the number of each step. A face that the model has not embedded keeps what it has. Raises
     ``ServiceUnavailable``; running it again goes on.
     """
     with database.admin() as work:
         work.models.end()
-    count = 1
-    while count:
-        with database.admin() as work:
-            count = work.models.tidy(model_id) or work.models.drop_others(model_id)
-        yield count
+        app_pks = work.models.apps_with_further()
+    for app_pk in app_pks:
+        count = 1
+        while count:
+            with database.admin() as work:
+                count = work.models.tidy(app_pk, model_id)
+            yield count
 
 
 def from_known_points(engine: FaceEngine) -> Embed:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from service.bulk.reembedding import tidied
 from service.errors import DatabaseUnavailable, ModelChanged
 from service.storage.engine import Database
 from service.storage.listener import Listener
@@ -175,9 +178,10 @@ def test_tidying_keeps_one_embedding_a_face(database: Database, app: App) -> Non
     move(database, NEW)
     with database.admin() as admin:
         admin.models.end()
-        assert admin.models.tidy(NEW.model_id) == 2
-        assert admin.models.tidy(NEW.model_id) == 0
-        assert admin.models.drop_others(NEW.model_id) == 0
+        assert admin.models.apps_with_further() == [app.pk]
+        assert admin.models.tidy(app.pk, NEW.model_id) == 2
+        assert admin.models.tidy(app.pk, NEW.model_id) == 0
+        assert admin.models.apps_with_further() == []
         assert admin.models.embeddings_beside() == 0
     assert sorted(snapshot(database, NEW, NEW_DIMENSION)) == [first, second]
     assert sorted(snapshot(database, OLD, DIMENSION)) == [behind]
@@ -193,9 +197,52 @@ def test_an_unfinished_move_is_ended_by_tidying(database: Database, app: App) ->
     with database.admin() as admin:
         admin.models.begin(OLD, NEW)
         admin.models.end()
-        assert admin.models.tidy(OLD.model_id) == 0
-        assert admin.models.drop_others(OLD.model_id) == 1
+        assert admin.models.tidy(app.pk, OLD.model_id) == 1
+        assert admin.models.embeddings_beside() == 0
     assert list(snapshot(database, OLD, DIMENSION)) == [face]
+
+
+def test_a_user_who_is_copied_while_the_move_is_finished_is_found(database: Database, app: App) -> None:
+    enrol(database, app, "group", "ada", "a" * 32, random_embedding(1))
+    (face,) = face_pks(database)
+    embed(database, app, {face: 11})
+    with database.admin() as admin:
+        admin.models.begin(OLD, NEW)
+    move(database, NEW)
+    with database.write(app.pk) as work:
+        (source,) = [entry.pk for entry in work.users.entries(app.pk, "ada")]
+        target = work.users.insert(work.groups.get_or_create("other"), "ada")
+
+    def copy() -> None:
+        with database.write(app.pk) as work:
+            work.faces.copy(source, target)
+
+    with ThreadPoolExecutor(2) as pool, database.bulk() as elsewhere:
+        # The copy has read the face, and cannot go on before the user may be referred to.
+        elsewhere.execute("SELECT FROM users WHERE pk = %s FOR UPDATE", (target,))
+        copying = pool.submit(copy)
+        wait_for(lambda: waiting(database) == 1)
+        finishing = pool.submit(lambda: list(tidied(database, NEW.model_id)))
+        wait_for(lambda: waiting(database) == 2 or finishing.done())
+        elsewhere.rollback()
+        copying.result(30)
+        finishing.result(30)
+    assert list(snapshot(database, NEW, NEW_DIMENSION).values()) == [new_embedding(11).tolist()] * 2
+    assert snapshot(database, OLD, DIMENSION) == {}
+
+
+def waiting(database: Database) -> int:
+    """How many connections wait for a lock."""
+    query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with database.bulk() as connection:
+        return connection.execute(query).rowcount
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_users_without_crops_are_named(database: Database, app: App) -> None:

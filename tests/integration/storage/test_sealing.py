@@ -155,7 +155,7 @@ def test_what_a_further_model_made_is_sealed_copied_renewed_and_taken_in(databas
             assert [broken.user_id for broken in reader.face_keys.broken()] == ["u1"]
         assert sorted(content for _, content in searchable(later, app, other).values()) == expected[:2]
         with later.admin() as work:
-            assert work.models.tidy(other) == 3
+            assert work.models.tidy(app.pk, other) == 3
         assert sorted(content for _, content in searchable(later, app, other).values()) == expected[:2]
 
 
