@@ -14,6 +14,7 @@ import pytest
 from service.bulk.reembedding import tidied
 from service.errors import DatabaseUnavailable, ModelChanged
 from service.storage.engine import Database
+from service.storage.library import StoredUserFace, read_library
 from service.storage.listener import Listener
 from service.storage.models import Coverage, LibraryModel
 from service.storage.source import PostgresChangeSource
@@ -188,6 +189,27 @@ def test_tidying_keeps_one_embedding_a_face(database: Database, app: App) -> Non
     with database.read() as reader:
         in_use = reader.models.in_use()
     assert (in_use.active, in_use.target, in_use.previous) == (NEW, None, None)
+
+
+def test_a_moved_library_is_exported_in_its_model(database: Database, app: App) -> None:
+    for number in range(2):
+        enrol(database, app, "group", f"user{number}", f"{number:032}", random_embedding(number))
+    first, _ = face_pks(database)
+    embed(database, app, {first: 11})
+    assert exported(database, app) == [(OLD.model_id, random_embedding(number).tolist()) for number in range(2)]
+    with database.admin() as admin:
+        admin.models.begin(OLD, NEW)
+    move(database, NEW)
+    behind = (OLD.model_id, random_embedding(1).tolist())
+    assert exported(database, app) == [(NEW.model_id, new_embedding(11).tolist()), behind]
+    move(database, OLD)
+    assert [model_id for model_id, _ in exported(database, app)] == [OLD.model_id] * 2
+
+
+def exported(database: Database, app: App) -> list[tuple[str, list[float]]]:
+    """Each face's model and embedding, in the order of enrolment."""
+    rows = (row for row in read_library(database, app.pk) if isinstance(row, StoredUserFace))
+    return [(row.model_id, row.embedding.tolist()) for row in rows]
 
 
 def test_an_unfinished_move_is_ended_by_tidying(database: Database, app: App) -> None:
