@@ -67,17 +67,21 @@ class Reembedding:
                 if not done:
                     return
 
-    def switch(self) -> bool:
+    def switch(self, *, leave_behind: bool = False) -> bool:
         """Let the library be in the target from one moment to the next; whether it is now.
 
-        It is not where more was enrolled since than may be embedded while everybody waits: catch up and try again.
+        It is not where more was enrolled since than may be embedded while everybody waits, nor where a face cannot be
+        embedded and would be left behind without leave: catch up, look at the coverage and try again.
         """
         with self._database.standstill() as still, ThreadPoolExecutor(1) as pool:
             most = LAST_FACES + len(self.unreadable)
-            missing = still.models.unembedded(self._target.model_id, 0, most + 1)
+            missing = still.models.unembedded(self._target.model_id, 0, most + 1, cropless=not leave_behind)
             if len(missing) > most:
                 return False
-            still.add(self._target.model_id, self._embedded(missing, pool))
+            made = self._embedded([face for face in missing if face.face.portrait is not None], pool)
+            if len(made) < len(missing) and not leave_behind:
+                return False
+            still.add(self._target.model_id, made)
             still.activate(self._target)
         return True
 
