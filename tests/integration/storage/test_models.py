@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +19,7 @@ from service.storage.models import Coverage, LibraryModel
 from service.storage.source import PostgresChangeSource
 from service.values import App, ChangeKind, Embedding
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
+from tests.fixtures.waiting import wait_for, waiting
 
 OLD, NEW = LibraryModel("old", MODEL), LibraryModel("new", "new-8-000000000000")
 NEW_DIMENSION = 8
@@ -251,20 +251,6 @@ def test_a_user_who_is_copied_while_the_move_is_finished_is_found(database: Data
         finishing.result(30)
     assert list(snapshot(database, NEW, NEW_DIMENSION).values()) == [new_embedding(11).tolist()] * 2
     assert snapshot(database, OLD, DIMENSION) == {}
-
-
-def waiting(database: Database) -> int:
-    """How many connections wait for a lock."""
-    query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with database.bulk() as connection:
-        return connection.execute(query).rowcount
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_users_without_crops_are_named(database: Database, app: App) -> None:
