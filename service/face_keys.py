@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.access.keys import Keyring, KeyringError
-from service.storage.face_keys import KINDS, REMEMBERED, Wish
+from service.storage.face_keys import FURTHER, KINDS, REMEMBERED, Wish
 from service.storage.sealing import KEY_ID_BYTES, FaceSealing, Mode, Sealing
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def missing_keys(database: Database, sealing: Sealing) -> list[str]:
 def outstanding(database: Database, keyring: Keyring, wish: Wish) -> int:
     """How many faces do not lie as wished."""
     current = face_sealing(keyring, Mode.OFF).enrolled.key_ids[0]
-    with database.read() as reader:
-        return sum(reader.face_keys.outstanding(kind, wish, current) for kind in KINDS)
+    with database.admin() as work:
+        return sum(work.face_keys.outstanding(kind, wish, current) for kind in KINDS)
 
 
 def reseal_faces(
@@ -85,7 +85,10 @@ def reseal_faces(
         with database.admin() as work:
             work.face_keys.register(known[0])
     tables = {kind: sealing.remembered if kind == REMEMBERED else sealing.enrolled for kind in KINDS}
-    outcomes = {kind: _sweep(database, kind, wish, each, advance) for kind, each in tables.items()}
+    # Further embeddings first: the end of a move takes them into the rows of faces, where they are met all the same.
+    order = sorted(tables, key=lambda kind: kind != FURTHER)
+    swept = {kind: _sweep(database, kind, wish, tables[kind], advance) for kind in order}
+    outcomes = {kind: swept[kind] for kind in tables}
     with database.admin() as work:
         if not any(outcome.left for outcome in outcomes.values()):
             work.face_keys.forget(known if wish is Wish.PLAIN else known[1:])
@@ -114,12 +117,12 @@ def _sweep(database: Database, kind: str, wish: Wish, sealing: Sealing, advance:
             with database.admin() as work:
                 step = work.face_keys.step(kind, wish, sealing, after)
             done, broken, after = done + step.done, broken + step.broken, step.last
-            if advance is not None:
+            if advance is not None and step.done:
                 advance(step.done)
             if after is None:
                 break
-        with database.read() as reader:
-            left = max(reader.face_keys.outstanding(kind, wish, sealing.key_ids[0]) - broken, 0)
+        with database.admin() as work:
+            left = max(work.face_keys.outstanding(kind, wish, sealing.key_ids[0]) - broken, 0)
         if not left:
             break
     return Outcome(done, broken, left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -158,8 +158,9 @@ class Upkeep:
         with self._database.read() as reader:
             apps = reader.apps.all()
         for app in apps:
-            with self._database.admin() as work:
-                work.changes.prune(app.pk, CHANGES_KEPT)
+            for _ in pruned(self._database, app.pk, CHANGES_KEPT):
+                if self._stopping.is_set():
+                    return
 
     def _forget_feedback(self) -> None:
         with self._database.admin() as work:
@@ -176,3 +177,14 @@ class Upkeep:
     def _purge_audit(self) -> None:
         if self._audit is not None:
             self._audit.purge()
+
+
+def pruned(database: Database, app_pk: int, keep: int) -> Iterator[int]:
+    """Drop all but the last ``keep`` changes of an app, some at a time, while its writers go on; gives how many."""
+    with database.admin() as work:
+        work.changes.raise_floor(app_pk, keep)
+    count = 1
+    while count:
+        with database.admin() as work:
+            count = work.changes.prune(app_pk)
+        yield count

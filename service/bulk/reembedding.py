@@ -67,17 +67,21 @@ class Reembedding:
                 if not done:
                     return
 
-    def switch(self) -> bool:
+    def switch(self, *, leave_behind: bool = False) -> bool:
         """Let the library be in the target from one moment to the next; whether it is now.
 
-        It is not where more was enrolled since than may be embedded while everybody waits: catch up and try again.
+        It is not where more was enrolled since than may be embedded while everybody waits, nor where a face cannot be
+        embedded and would be left behind without leave: catch up, look at the coverage and try again.
         """
         with self._database.standstill() as still, ThreadPoolExecutor(1) as pool:
             most = LAST_FACES + len(self.unreadable)
-            missing = still.models.unembedded(self._target.model_id, 0, most + 1)
+            missing = still.models.unembedded(self._target.model_id, 0, most + 1, cropless=not leave_behind)
             if len(missing) > most:
                 return False
-            still.add(self._target.model_id, self._embedded(missing, pool))
+            made = self._embedded([face for face in missing if face.face.portrait is not None], pool)
+            if len(made) < len(missing) and not leave_behind:
+                return False
+            still.add(self._target.model_id, made)
             still.activate(self._target)
         return True
 
@@ -108,18 +112,20 @@ class Reembedding:
 
 
 def tidied(database: Database, model_id: str) -> Iterator[int]:
-    """End a move: embeddings of this model, the active one, take the faces' places and all others go, bit by bit.
+    """End a move: embeddings of this model, the active one, take the faces' places and all others go, app by app.
 
     Gives the number of each step. A face that the model has not embedded keeps what it has. Raises
     ``ServiceUnavailable``; running it again goes on.
     """
     with database.admin() as work:
         work.models.end()
-    count = 1
-    while count:
-        with database.admin() as work:
-            count = work.models.tidy(model_id) or work.models.drop_others(model_id)
-        yield count
+        app_pks = work.models.apps_with_further()
+    for app_pk in app_pks:
+        count = 1
+        while count:
+            with database.admin() as work:
+                count = work.models.tidy(app_pk, model_id)
+            yield count
 
 
 def from_known_points(engine: FaceEngine) -> Embed:

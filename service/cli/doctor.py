@@ -156,8 +156,8 @@ def _face_keys(settings: Settings, database: Database) -> Check:
     from service.storage.sealing import Mode
 
     name = "encrypted faces"
-    with database.read() as reader:
-        counts = reader.face_keys.counts("faces")
+    with database.admin() as work:
+        counts = work.face_keys.counts("faces")
     plain = counts.pop(None, 0)
     found = f"encrypt_faces = {settings.encrypt_faces}; {sum(counts.values())} encrypted, {plain} in plain"
     if settings.secret_key is None and not settings.secret_key_file.exists():

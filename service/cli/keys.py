@@ -78,17 +78,20 @@ def faces() -> None:
     """Tell how many faces lie encrypted, and which cannot be opened. Exit status 1 when there are such."""
     from service.face_keys import missing_keys
 
-    with administration() as admin, admin.database.read() as reader:
+    with administration() as admin:
         here = admin.database.sealing.enrolled.key_ids
-        for key_id, count in reader.face_keys.counts("faces").items():
+        with admin.database.admin() as work:
+            counts = work.face_keys.counts("faces")
+        for key_id, count in counts.items():
             told = "in plain" if key_id is None else f"under key {key_id.hex()}"
             old = "" if key_id is None or key_id == here[0] else ", not the current one"
             typer.echo(f"{count:>8}  {told}{old}")
         broken = False
-        for face in reader.face_keys.broken():
-            broken = True
-            where = f"app {face.app_id}, group {face.group_id}, user {face.user_id}, face {face.token}"
-            typer.echo(f"cannot be opened: {where}")
+        with admin.database.read() as reader:
+            for face in reader.face_keys.broken():
+                broken = True
+                where = f"app {face.app_id}, group {face.group_id}, user {face.user_id}, face {face.token}"
+                typer.echo(f"cannot be opened: {where}")
         missing = missing_keys(admin.database, admin.database.sealing.enrolled)
     for lost in missing:
         typer.echo(f"key {lost} is not here")

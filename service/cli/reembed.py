@@ -177,7 +177,7 @@ class _Move:
             left = moving.coverage().without_crop
             if left and not leave_behind:  # enrolled without a crop meanwhile, or damaged
                 raise Failure(f"{left} faces have no crop, or a damaged one; --leave-behind moves without them")
-            if moving.switch():
+            if moving.switch(leave_behind=leave_behind):
                 break
         else:
             raise Failure("faces are enrolled faster than this machine embeds them; try again when less is going on")

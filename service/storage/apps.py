@@ -99,6 +99,8 @@ class AppWriter(AppReader):
         """
         # A large library takes longer than a request may.
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
+        # In the order of a standstill, which lets nobody write to the table of apps and then waits for their logs.
+        self._execution.run(sa.text("LOCK TABLE apps IN ROW EXCLUSIVE MODE"))
         self._execution.run(sa.select(change_heads.c.seq).where(change_heads.c.app_pk == pk).with_for_update())
         if not self._execution.run(apps.delete().where(apps.c.pk == pk)).rowcount:
             raise AppUnavailable(f"app {pk} does not exist")

@@ -71,18 +71,32 @@ class ChangeReader:
         return None if row is None else ChangeMark._make(row)
 
 
+_PRUNED_AT_ONCE = 10_000
+
 _RAISE_FLOOR = sa.text("""
-    UPDATE change_heads SET floor = seq - :keep WHERE app_pk = :app_pk AND seq - :keep > floor RETURNING floor
+    UPDATE change_heads SET floor = seq - :keep WHERE app_pk = :app_pk AND seq - :keep > floor
 """)
+
+_STAY = sa.text("SELECT FROM apps WHERE pk = :app_pk FOR KEY SHARE")
+
+_PRUNE = sa.text("""
+    DELETE FROM changes WHERE app_pk = :app_pk AND seq <= least(
+        (SELECT floor FROM change_heads WHERE app_pk = :app_pk),
+        (SELECT min(seq) FROM changes WHERE app_pk = :app_pk) + CAST(:limit AS bigint) - 1
+    )
+""")
+"""From the beginning on: readers tell a pruned log by the change that should come first, and see no gap behind it."""
 
 
 class ChangeWriter(ChangeReader):
     """Upkeep of the change log."""
 
-    def prune(self, app_pk: int, keep: int) -> int:
-        """Drop all but the last ``keep`` changes of an app; returns how many were dropped."""
-        floor = self._execution.run(_RAISE_FLOOR, {"app_pk": app_pk, "keep": keep}).scalar_one_or_none()
-        if floor is None:
-            return 0
-        old = (changes.c.app_pk == app_pk) & (changes.c.seq <= floor)
-        return self._execution.run(changes.delete().where(old)).rowcount
+    def raise_floor(self, app_pk: int, keep: int) -> None:
+        """Give up all but the last ``keep`` changes of an app; :meth:`prune` drops them, in other transactions."""
+        self._execution.run(_RAISE_FLOOR, {"app_pk": app_pk, "keep": keep})
+
+    def prune(self, app_pk: int) -> int:
+        """Drop some changes that were given up; returns how many, 0 at last. No writer of the app waits for it."""
+        # Deleting the app takes these rows as well: one of the two waits, before it holds any of them.
+        self._execution.run(_STAY, {"app_pk": app_pk})
+        return self._execution.run(_PRUNE, {"app_pk": app_pk, "limit": _PRUNED_AT_ONCE}).rowcount

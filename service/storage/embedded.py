@@ -39,6 +39,8 @@ SUPERUSER = "postgres"
 DATABASE = "aipface"
 MAX_SOCKET_PATH = 100
 """Bytes of a Unix socket's path: Linux takes 107, macOS 103."""
+FIRST_OID = 16_384
+"""PostgreSQL's ``FirstNormalObjectId``: what is not made by ``initdb`` has a number from here on."""
 START_SECONDS = 120.0
 """Recovery after a crash replays the log before the server answers."""
 STOP_SECONDS = 60.0
@@ -79,6 +81,7 @@ class EmbeddedPostgres:
     def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
         self.home = home.expanduser().resolve()
         self.data = self.home / "postgres"
+        self._unfinished = self.home / "postgres.unfinished"
         self._settings = {**SETTINGS, **(settings or {})}
         self._share: int | None = None
         self._mutex = threading.Lock()
@@ -159,6 +162,7 @@ class EmbeddedPostgres:
         return url.format(database=DATABASE).replace("postgresql://", "postgresql+psycopg://")
 
     def _start_server(self) -> None:
+        self._wipe_unfinished()
         account = postmaster.account(self.data)
         binaries = postmaster.binaries(self.data)
         if account is not None:
@@ -189,25 +193,45 @@ class EmbeddedPostgres:
             f" its messages are in {self.data / 'start.log'} and {self.data / 'log'}."
         )
 
-    def _initialise(self, binaries: Path, account: postmaster.Account | None) -> None:
-        """Make the data folder; an interrupted attempt is wiped, a folder with anything else in it is refused."""
-        unfinished = self.home / "postgres.unfinished"
-        if self.data.exists():
-            if unfinished.exists():
+    def _wipe_unfinished(self) -> None:
+        """Remove what an interrupted ``initdb`` has left; a folder that has ever held our database stays.
+
+        Whatever file tells that a folder is whole, ``initdb`` writes before it is.
+        """
+        try:
+            marker = os.open(self._unfinished, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX)  # an initdb that outlived who began it holds it until its end
+            databases = [path.name for path in (self.data / "base").glob("*") if path.name.isdigit()]
+            if any(int(name) >= FIRST_OID for name in databases):
+                self._unfinished.unlink()
+            elif self.data.exists():
                 shutil.rmtree(self.data)
-            elif any(self.data.iterdir()):
-                raise DatabaseUnavailable(f"{self.data} holds files but no PostgreSQL database; move them away.")
-        unfinished.touch()
-        self.data.mkdir(mode=0o700, exist_ok=True)
-        if account is not None:
-            os.chown(self.data, account.uid, account.gid)
-        command = [str(binaries / "initdb"), "-D", str(self.data), "-U", SUPERUSER, "--encoding=UTF8", "--locale=C"]
-        # Only a socket in a folder of ours leads to the server, so that the file system is the guard.
-        command += ["--auth-local=trust", "--auth-host=reject"]
-        status, message = postmaster.run(command, account, timeout=START_SECONDS)
+        finally:
+            os.close(marker)
+
+    def _initialise(self, binaries: Path, account: postmaster.Account | None) -> None:
+        """Make the data folder; one with anything in it is refused."""
+        if self.data.exists() and any(self.data.iterdir()):
+            raise DatabaseUnavailable(f"{self.data} holds files but no PostgreSQL database; move them away.")
+        marker = _open_lock(self._unfinished)
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX)
+            _flush_folder(self.home)  # the marker comes before anything that it tells of, also after a power cut
+            self.data.mkdir(mode=0o700, exist_ok=True)
+            if account is not None:
+                os.chown(self.data, account.uid, account.gid)
+            command = [str(binaries / "initdb"), "-D", str(self.data), "-U", SUPERUSER, "--encoding=UTF8"]
+            # Only a socket in a folder of ours leads to the server, so that the file system is the guard.
+            command += ["--locale=C", "--auth-local=trust", "--auth-host=reject"]
+            status, message = postmaster.run(command, account, timeout=START_SECONDS, keep=marker)
+        finally:
+            os.close(marker)
         if status != 0:
             raise DatabaseUnavailable(f"The embedded PostgreSQL could not be set up in {self.data}: {message}")
-        unfinished.unlink()
+        self._unfinished.unlink()
 
     def _socket_dir(self, account: postmaster.Account | None) -> Path:
         """The data folder, or where its path is too long for a socket, a private folder under the temporary one."""
@@ -258,6 +282,15 @@ class EmbeddedPostgres:
 
 def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the disk have the names of the files in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _complaint(data: Path, began: float) -> str:

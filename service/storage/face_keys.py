@@ -109,18 +109,6 @@ class FaceKeyReader:
             for kind in (KINDS["faces"], KINDS[FURTHER])
         )
 
-    def counts(self, kind: str) -> dict[bytes | None, int]:
-        """How many embeddings of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
-        key_id = KINDS[kind].key_id.label("key_id")
-        query = sa.select(key_id, sa.func.count().label("rows")).select_from(KINDS[kind].table).group_by(key_id)
-        rows = self._execution.run(query).all()
-        return {None if row.key_id is None else bytes(row.key_id): row.rows for row in rows}
-
-    def outstanding(self, kind: str, wish: Wish, key_id: bytes) -> int:
-        """How many rows do not lie as wished yet."""
-        query = sa.select(sa.func.count()).select_from(KINDS[kind].table)
-        return int(self._execution.run(query.where(_unlike(KINDS[kind], wish, key_id))).scalar_one())
-
     def broken(self) -> Iterator[BrokenFace]:
         """Enrolled faces that cannot be opened; reads every embedding and every crop.
 
@@ -148,7 +136,21 @@ class FaceKeyReader:
 
 
 class FaceKeyWriter(FaceKeyReader):
-    """Changing how faces lie."""
+    """Counting how faces lie, and changing it: within transactions, for it may take longer than a request."""
+
+    def counts(self, kind: str) -> dict[bytes | None, int]:
+        """How many embeddings of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
+        self._take_time()
+        key_id = KINDS[kind].key_id.label("key_id")
+        query = sa.select(key_id, sa.func.count().label("rows")).select_from(KINDS[kind].table).group_by(key_id)
+        rows = self._execution.run(query).all()
+        return {None if row.key_id is None else bytes(row.key_id): row.rows for row in rows}
+
+    def outstanding(self, kind: str, wish: Wish, key_id: bytes) -> int:
+        """How many rows do not lie as wished yet. Looks at every embedding, and at every crop beside one that does."""
+        self._take_time()
+        query = sa.select(sa.func.count()).select_from(KINDS[kind].table)
+        return int(self._execution.run(query.where(_unlike(KINDS[kind], wish, key_id))).scalar_one())
 
     def register(self, key_id: bytes) -> None:
         """Note that faces may be sealed under a key from now on; comes before the first of them."""
@@ -163,6 +165,7 @@ class FaceKeyWriter(FaceKeyReader):
 
         Rows that somebody else is changing are passed over: a step never waits, so it cannot wait in a circle.
         """
+        self._take_time()
         which = KINDS[kind]
         table, order = which.table, which.order
         columns = (*order, table.c.app_pk, which.user_pk.label("user_pk"), which.token, table.c.model_id)
@@ -178,6 +181,9 @@ class FaceKeyWriter(FaceKeyReader):
             self._execution.run(table.update().where(same).values(values), new)
         last = tuple(getattr(rows[-1], column.name) for column in order) if rows else None
         return Step(last, len(new), len(rows) - len(new))
+
+    def _take_time(self) -> None:
+        self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
 
 
 def _unlike(kind: _Kind, wish: Wish, key_id: bytes) -> sa.ColumnElement[bool]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 
 from service.errors import EnrolledFaceNotFound, FaceExists, UserNotFound
 from service.storage.execution import Execution, Parameters
@@ -216,10 +216,11 @@ class FaceWriter(FaceReader):
             return []
         place = Place(row.app_pk, user_pk, row.token)
         new = {
+            "model_id": row.model_id,  # together with what it made, and not as it may be by now
             "embedding": self._sealing.seal_embedding(embedding, place, row.model_id),
             "portrait": self._sealing.seal_portrait(portrait, place),
         }
-        columns = (sa.literal(new[name], BYTEA) if name in new else faces.c[name] for name in _COPIED)
+        columns = (sa.literal(new[name], _TYPES[name]) if name in new else faces.c[name] for name in _COPIED)
         query = _owned(user_pk, row.app_pk, *columns).join_from(users, faces, faces.c.pk == row.pk)
         return self._insert(query, _COPIED)
 

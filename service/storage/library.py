@@ -41,7 +41,7 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredUserFace:
-    """A face of a user with the embedding that the named model made."""
+    """A face of a user with the embedding that the named model made: the library's, or else the face's own."""
 
     group_id: str
     user_id: str
@@ -59,10 +59,15 @@ _USERS = """
     WHERE users.app_pk = %s ORDER BY users.pk
 """
 _FACES = """
-    SELECT groups.name AS group_id, users.name AS user_id, faces.* FROM faces
-    JOIN users ON users.pk = faces.user_pk JOIN groups ON groups.pk = users.group_pk
+    SELECT groups.name AS group_id, users.name AS user_id, faces.*,
+           coalesce(made.model_id, faces.model_id) AS used_model_id,
+           coalesce(made.embedding, faces.embedding) AS used_embedding
+    FROM faces JOIN users ON users.pk = faces.user_pk JOIN groups ON groups.pk = users.group_pk
+    LEFT JOIN library_models ON library_models.role = 'active'
+    LEFT JOIN face_embeddings AS made ON made.face_pk = faces.pk AND made.model_id = library_models.model_id
     WHERE faces.app_pk = %s ORDER BY faces.pk
 """
+"""Of a library that has been moved, what its model made stands beside the faces until that is finished."""
 
 
 def read_library(database: Database, app_pk: int) -> Generator[LibraryRow, None, None]:
@@ -81,14 +86,14 @@ def read_library(database: Database, app_pk: int) -> Generator[LibraryRow, None,
             yield StoredUser(user.group_id, user.user_id, user.info)
         for row in _rows(connection, _FACES, app_pk):
             place = Place(app_pk, row.user_pk, row.token)
-            embedding = sealing.embedding(row.embedding, place, row.model_id)
+            embedding = sealing.embedding(row.used_embedding, place, row.used_model_id)
             portrait = sealing.portrait(row.portrait, place)
             if embedding is None or (portrait is None) != (row.portrait is None):
                 raise LibraryDamaged(
                     f"a face of user {row.user_id} of group {row.group_id} cannot be opened; `aipface key faces` tells"
                     " which, delete them or put the missing key back"
                 )
-            yield StoredUserFace(row.group_id, row.user_id, stored_face(row, portrait), row.model_id, embedding)
+            yield StoredUserFace(row.group_id, row.user_id, stored_face(row, portrait), row.used_model_id, embedding)
 
 
 def _rows(connection: psycopg.Connection[Any], query: str, app_pk: int) -> Generator[Any, None, None]:

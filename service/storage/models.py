@@ -126,12 +126,14 @@ class ModelReader:
         total = self._execution.run(sa.select(sa.func.count()).select_from(faces)).scalar_one()
         return Coverage(total - row.missing - row.without, row.missing, row.without)
 
-    def unembedded(self, model_id: str, after_pk: int, limit: int) -> list[Unembedded]:
-        """The next faces in the order of enrolment that a model has not embedded, those without a crop left out.
+    def unembedded(self, model_id: str, after_pk: int, limit: int, *, cropless: bool = False) -> list[Unembedded]:
+        """The next faces in the order of enrolment that a model has not embedded, those without a crop left out or not.
 
         One whose crop cannot be opened comes without it.
         """
-        condition = _lacking(model_id) & faces.c.portrait.is_not(None) & (faces.c.pk > after_pk)
+        condition = _lacking(model_id) & (faces.c.pk > after_pk)
+        if not cropless:
+            condition &= faces.c.portrait.is_not(None)
         rows = self._execution.run(sa.select(faces).where(condition).order_by(faces.c.pk).limit(limit))
         return [Unembedded(row.pk, row.app_pk, stored_face(row, self._portrait(row))) for row in rows]
 

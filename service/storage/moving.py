@@ -15,7 +15,8 @@ from service.storage.sealing import Sealing
 from service.storage.tables import change_heads, face_embeddings, faces, library_models
 from service.values import Embedding
 
-_TIDIED_AT_ONCE = 2000
+_TIDIED_AT_ONCE = 500
+"""Embeddings of one step, during which the writers of their app wait."""
 
 _NOTIFY = sa.text("SELECT pg_notify('aipface_models', '')")
 
@@ -31,7 +32,7 @@ _SET_IF_UNSET = sa.text("""
 
 _TAKE_IN = sa.text("""
     WITH chosen AS (
-        SELECT face_pk, embedding FROM face_embeddings WHERE model_id = :model_id LIMIT :limit
+        SELECT face_pk, embedding FROM face_embeddings WHERE app_pk = :app_pk AND model_id = :model_id LIMIT :limit
     ), moved AS (
         UPDATE faces SET model_id = :model_id, embedding = chosen.embedding FROM chosen WHERE faces.pk = chosen.face_pk
     )
@@ -45,7 +46,7 @@ A sealed one moves as it is, for it is bound to its face and model and not to th
 
 _DROP_OTHERS = sa.text("""
     DELETE FROM face_embeddings WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM face_embeddings WHERE model_id <> :model_id LIMIT :limit
+        SELECT ctid FROM face_embeddings WHERE app_pk = :app_pk AND model_id <> :model_id LIMIT :limit
     ))
 """)
 
@@ -64,16 +65,21 @@ class ModelWriter(ModelReader):
         self._execution.run(library_models.delete().where(library_models.c.role != "active"))
         self._execution.run(_NOTIFY)
 
-    def tidy(self, model_id: str) -> int:
-        """Let some embeddings of the active model take the places of those in ``faces``; returns how many, 0 at last.
+    def tidy(self, app_pk: int, model_id: str) -> int:
+        """Let some embeddings of the active model take the places of those in an app's faces, then drop the others.
 
-        A face that the model has not embedded keeps what it has.
+        Returns how many, 0 at last. A face that the model has not embedded keeps what it has. Holds up the app's
+        writers: who copies a face reads it and what stands beside it one after the other.
         """
-        return self._execution.run(_TAKE_IN, {"model_id": model_id, "limit": _TIDIED_AT_ONCE}).rowcount
+        head = sa.select(change_heads.c.app_pk).where(change_heads.c.app_pk == app_pk)
+        self._execution.run(head.with_for_update(key_share=True))
+        step = {"app_pk": app_pk, "model_id": model_id, "limit": _TIDIED_AT_ONCE}
+        return self._execution.run(_TAKE_IN, step).rowcount or self._execution.run(_DROP_OTHERS, step).rowcount
 
-    def drop_others(self, model_id: str) -> int:
-        """Delete some embeddings of other models that stand beside the faces'; returns how many, 0 at last."""
-        return self._execution.run(_DROP_OTHERS, {"model_id": model_id, "limit": _TIDIED_AT_ONCE}).rowcount
+    def apps_with_further(self) -> list[int]:
+        """The apps that have embeddings beside those in ``faces``, by their ``pk``."""
+        query = sa.select(face_embeddings.c.app_pk).distinct().order_by(face_embeddings.c.app_pk)
+        return list(self._execution.run(query).scalars())
 
     def embeddings_beside(self) -> int:
         """How many embeddings stand beside those in ``faces``."""

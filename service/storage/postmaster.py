@@ -115,10 +115,11 @@ def alive(pid: int, data: Path) -> bool:
     return Path(words[0]).name == "postgres" and str(data) in words
 
 
-def run(command: Sequence[str], user: Account | None, timeout: float) -> tuple[int, str]:
+def run(command: Sequence[str], user: Account | None, timeout: float, keep: int | None = None) -> tuple[int, str]:
     """Run one of the server's programs, out of reach of the terminal's Ctrl-C; returns its exit status and output.
 
-    Output goes through a file: a pipe would stay open in the server that ``pg_ctl`` leaves behind.
+    It has the descriptor ``keep`` open until its end, and with it a lock of ours, also where we end first. Output
+    goes through a file: a pipe would stay open in the server that ``pg_ctl`` leaves behind.
     """
     with tempfile.TemporaryFile() as output:
         done = subprocess.run(
@@ -129,6 +130,7 @@ def run(command: Sequence[str], user: Account | None, timeout: float) -> tuple[i
             stderr=output,
             timeout=timeout,
             start_new_session=True,
+            pass_fds=() if keep is None else (keep,),
             cwd="/",
             user=None if user is None else user.uid,
             group=None if user is None else user.gid,

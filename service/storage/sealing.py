@@ -3,7 +3,8 @@
 A sealed value is the byte 1, the id of its key (4 bytes), a nonce (12) and the ciphertext with its tag (16 more). What
 is plain is told from it without a flag: a plain embedding has a multiple of four bytes and a sealed one never has, and
 a plain crop is a JPEG, which begins with 0xFF. Both kinds may lie side by side, so that sealing can be turned on and
-off while a library is in use. A face's embedding and crop are written together and are always of one kind.
+off while a library is in use. A face's embedding and crop are written together and of one kind, but neither tells of
+the other for ever: what finishes a move to another model replaces the embedding alone.
 
 Each value is bound to what it is and whose: one that was moved to another face, user or app does not open.
 """

@@ -135,14 +135,14 @@ class PostgresChangeSource:
                 yield block
             rows.end()
         if lost:
-            told = "stored faces cannot be opened and are not searched: altered, moved, or sealed under another key"
+            told = (
+                "stored faces cannot be read and are not searched: altered, moved, sealed under another key, or"
+                " embedded with another dimension than their model's"
+            )
             logger.error(told, extra={"faces": lost, "app": app_pk})
 
     def _block(self, app_pk: int, run: Run) -> Block:
-        """A run with its embeddings opened, without the faces that do not open.
-
-        Raises :class:`ValueError` for plain embeddings of another dimension.
-        """
+        """A run with its embeddings opened, without the faces that do not open or have another dimension."""
         sealing = self._database.sealing.enrolled
         if run.tokens is not None:
             model_id = self._model_id.encode()
@@ -152,15 +152,16 @@ class PostgresChangeSource:
             )
             embeddings, whole = sealing.embeddings(run.values.tolist(), contexts, self._dimension)
         else:
-            embeddings, whole = self._plain(run.values), [sealing.mode is not Mode.ONLY] * len(run.face_pks)
+            embeddings, fits = self._plain(run.values)
+            whole = [fits and sealing.mode is not Mode.ONLY] * len(run.face_pks)
         if all(whole):
             return run.face_pks, run.user_pks, run.group_pks, embeddings
         kept = np.array(whole, dtype=bool)
         return run.face_pks[kept], run.user_pks[kept], run.group_pks[kept], embeddings[kept]
 
-    def _plain(self, values: NDArray[np.void]) -> Embeddings:
-        width = self._dimension * FLOAT.itemsize
-        if values.dtype.itemsize != width:
-            raise ValueError(f"an embedding in the database does not have {width} bytes")
+    def _plain(self, values: NDArray[np.void]) -> tuple[Embeddings, bool]:
+        """``(n, dimension)``, and whether they have that dimension; where they do not, the rows are zero."""
+        if values.dtype.itemsize != self._dimension * FLOAT.itemsize:
+            return np.zeros((len(values), self._dimension), np.float32), False
         rows = np.ascontiguousarray(values).view(FLOAT).reshape(len(values), self._dimension)
-        return np.ascontiguousarray(rows, dtype=np.float32)
+        return np.ascontiguousarray(rows, dtype=np.float32), True

@@ -28,6 +28,7 @@ from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.storage.engine import Database, UnitOfWork
 from service.storage.source import PostgresChangeSource
+from service.upkeep import pruned
 from service.values import App, Embedding, Hit
 from tests.fixtures.library import DIMENSION, MODEL, new_app, random_embeddings, stored_face
 from tests.torture.figures import Figures
@@ -212,8 +213,7 @@ def test_all_agree_under_random_change(
     for step in range(steps):
         app = play.step()
         if step % 7 == 0:
-            with database.admin() as admin:
-                admin.changes.prune(app.pk, keep=play.random.choice((0, 1, 20)))
+            sum(pruned(database, app.pk, keep=play.random.choice((0, 1, 20))))
         if step % 251 == 250:
             play.replace_app()
         if step % 101 == 100:
@@ -267,8 +267,7 @@ def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path, l
     for step in range(steps):
         app = play.step()
         if step % 7 == 0:
-            with database.admin() as admin:
-                admin.changes.prune(app.pk, keep=play.random.choice((0, 1, 20)))
+            sum(pruned(database, app.pk, keep=play.random.choice((0, 1, 20))))
         if step % MILVUS_STEPS == MILVUS_STEPS // 2:
             play.replace_app()
             catalogs["one"].close()

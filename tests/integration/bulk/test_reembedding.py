@@ -100,10 +100,28 @@ def test_what_has_no_crop_or_a_damaged_one_stays_behind_and_is_kept(database: Da
     work = moving(database)
     assert sum(work.catch_up()) == 2
     assert work.coverage() == Coverage(embedded=2, missing=0, without_crop=2)
-    assert work.switch()
+    assert work.switch(leave_behind=True)
     assert sum(tidied(database, NEW.model_id)) == 2
     assert searchable(database, app, NEW, 4) == 2
     assert searchable(database, app, OLD, 24) == 2
+
+
+@pytest.mark.parametrize("crop", [None, b"damaged"])
+def test_nobody_is_left_behind_unasked_who_is_enrolled_before_the_switch(
+    database: Database, app: App, crop: bytes | None
+) -> None:
+    enrol(database, app, 1)
+    with database.admin() as admin:
+        admin.models.begin(OLD, NEW)
+    work = moving(database)
+    assert sum(work.catch_up()) == 1
+    assert work.coverage() == Coverage(embedded=1, missing=0, without_crop=0)
+    enrol(database, app, 1, "late", crop=crop)
+    assert not work.switch()
+    with database.read() as reader:
+        assert reader.models.active_id() == OLD.model_id
+    assert work.coverage() == Coverage(embedded=1, missing=0, without_crop=1)
+    assert work.switch(leave_behind=True)
 
 
 def test_points_found_in_the_crop_agree_with_those_that_were_stored(models: Models, pictures: Pictures) -> None:

@@ -155,6 +155,17 @@ def test_sealed_faces_travel_sealed(database_url: str, empty_database_url: str) 
         check_face_keys(copy)
 
 
+def test_a_home_where_faces_will_be_sealed_is_still_empty(database_url: str, empty_database_url: str) -> None:
+    with sealing(database_url, Mode.ON, KEY) as original:
+        content = written(original)
+        known = rows(database_url)["face_keys"]
+    migrations.upgrade(empty_database_url)
+    with sealing(empty_database_url, Mode.ON, b"x" * 32):
+        assert rows(empty_database_url)["face_keys"] != known
+    restored(content, empty_database_url)
+    assert rows(empty_database_url)["face_keys"] == known != []
+
+
 def test_a_backup_is_of_one_moment(database: Database, app: App, empty_database_url: str) -> None:
     """Written while somebody enrols: what was written is neither half there nor torn."""
 

@@ -17,6 +17,7 @@ from service.search.protocol import NEVER, Block
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
+from service.upkeep import pruned
 from service.values import App, Change, Embedding, LogHead
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
 
@@ -146,8 +147,7 @@ def test_a_pruned_log_means_loading_anew(
     catalog.load()
     for number in range(1, 6):
         enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
-    with database.admin() as admin:
-        admin.changes.prune(app.pk, keep=2)
+    sum(pruned(database, app.pk, keep=2))
     catalog.catch_up(app.pk, 6)
     assert source.snapshots == 2
     assert catalog.position(app.pk) == 6

@@ -17,6 +17,7 @@ from service.search.tiered import TieredIndex
 from service.storage.engine import Database
 from service.storage.source import Block, PostgresChangeSource
 from service.storage.urls import driver_address
+from service.upkeep import pruned
 from service.values import App, Embedding, LogHead
 from tests.fixtures.library import DIMENSION, MODEL, enrol, random_embedding
 
@@ -136,8 +137,7 @@ def test_nobody_is_missed_while_everything_is_filled_anew(
 ) -> None:
     catalog, other = started(), started()
     enrol(database, library, "group", "new", "t", NEW)
-    with database.admin() as admin:
-        admin.changes.prune(library.pk, keep=0)
+    list(pruned(database, library.pk, keep=0))
     seen: list[bool] = []
     source.meanwhile = lambda: seen.append(is_found(database, other, library, random_embedding(0)))
     catalog.catch_up(library.pk)

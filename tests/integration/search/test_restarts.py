@@ -25,6 +25,7 @@ from service.search.tiered import TieredIndex
 from service.storage.engine import Database
 from service.storage.source import PostgresChangeSource
 from service.storage.urls import driver_address
+from service.upkeep import pruned
 from service.values import App, Hit
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, random_embeddings, stored_face
 
@@ -175,8 +176,7 @@ def an_earlier_state_with_the_same_numbers(database: Database, app: App) -> None
 def a_pruned_log(database: Database, app: App) -> None:
     for number in range(3):
         enrol(database, app, "small", f"new{number}", "t", random_embedding(300 + number))
-    with database.admin() as admin:
-        admin.changes.prune(app.pk, keep=2)
+    sum(pruned(database, app.pk, keep=2))
 
 
 def faces_of_another_model_that_were_embedded_anew(database: Database, app: App) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from service.errors import AppUnavailable
 from service.storage.engine import Database
 from service.values import App, ChangeKind
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding
+from tests.fixtures.waiting import wait_for, waiting
 
 
 def test_an_app_is_found_by_both_of_its_names(database: Database) -> None:
@@ -58,6 +61,27 @@ def test_deleting_an_app_leaves_nothing(database: Database, app: App) -> None:
         assert reader.changes.head(app.pk) is None
         assert reader.changes.since(app.pk, 0, 10, MODEL) == []
         assert [change.kind for change in reader.changes.since(other.pk, 0, 10, MODEL)] == [ChangeKind.ADD_FACE]
+
+
+def test_deleting_an_app_and_moving_the_library_wait_for_each_other_in_turn(database: Database, app: App) -> None:
+    def delete() -> None:
+        with database.admin() as admin:
+            admin.apps.delete(app.pk)
+
+    def stand_still() -> None:
+        with database.standstill():
+            pass
+
+    with ThreadPoolExecutor(2) as pool:
+        with database.write(app.pk):
+            deleting = pool.submit(delete)
+            wait_for(lambda: waiting(database) == 1)
+            moving = pool.submit(stand_still)
+            wait_for(lambda: waiting(database) == 2)
+        deleting.result(30)
+        moving.result(30)
+    with database.read() as reader:
+        assert reader.apps.all() == []
 
 
 def test_an_app_that_is_not_there(database: Database) -> None:

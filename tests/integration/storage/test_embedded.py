@@ -224,14 +224,40 @@ def test_a_folder_with_other_files_is_refused(new_home: Path) -> None:
     assert (new_home / "postgres" / "letter.txt").exists()
 
 
-def test_an_interrupted_setting_up_is_begun_anew(new_home: Path) -> None:
+@pytest.mark.parametrize("there", ["half", "PG_VERSION"])
+def test_an_interrupted_setting_up_is_begun_anew(new_home: Path, there: str) -> None:
     (new_home / "postgres").mkdir()
-    (new_home / "postgres" / "half").touch()
+    (new_home / "postgres" / there).touch()
     (new_home / "postgres.unfinished").touch()
     server = EmbeddedPostgres(new_home)
     server.start()
     server.stop()
     assert not (new_home / "postgres.unfinished").exists()
+
+
+def test_a_process_that_is_killed_while_it_sets_up(new_home: Path) -> None:
+    """Its ``initdb`` may live on; the next start waits for it, and begins anew."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(new_home)], stdin=subprocess.PIPE)
+    _wait((new_home / "postgres" / "PG_VERSION").exists)
+    assert (new_home / "postgres.unfinished").exists()
+    process.kill()
+    process.communicate()
+    server = EmbeddedPostgres(new_home)
+    with psycopg.connect(driver_address(server.start())) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    server.stop()
+
+
+def test_what_has_been_used_is_never_wiped(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    with psycopg.connect(driver_address(server.start())) as connection:
+        connection.execute("CREATE TABLE kept_beside_a_marker (n int)")
+    server.stop()
+    (home / "postgres.unfinished").touch()
+    with psycopg.connect(driver_address(server.start())) as connection:
+        assert connection.execute("SELECT count(*) FROM kept_beside_a_marker").fetchone() == (0,)
+    server.stop()
+    assert not (home / "postgres.unfinished").exists()
 
 
 def test_a_server_that_cannot_start_says_why(home: Path) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from service.bulk.reembedding import tidied
 from service.errors import DatabaseUnavailable, ModelChanged
 from service.storage.engine import Database
+from service.storage.library import StoredUserFace, read_library
 from service.storage.listener import Listener
 from service.storage.models import Coverage, LibraryModel
 from service.storage.source import PostgresChangeSource
 from service.values import App, ChangeKind, Embedding
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
+from tests.fixtures.waiting import wait_for, waiting
 
 OLD, NEW = LibraryModel("old", MODEL), LibraryModel("new", "new-8-000000000000")
 NEW_DIMENSION = 8
@@ -175,15 +179,37 @@ def test_tidying_keeps_one_embedding_a_face(database: Database, app: App) -> Non
     move(database, NEW)
     with database.admin() as admin:
         admin.models.end()
-        assert admin.models.tidy(NEW.model_id) == 2
-        assert admin.models.tidy(NEW.model_id) == 0
-        assert admin.models.drop_others(NEW.model_id) == 0
+        assert admin.models.apps_with_further() == [app.pk]
+        assert admin.models.tidy(app.pk, NEW.model_id) == 2
+        assert admin.models.tidy(app.pk, NEW.model_id) == 0
+        assert admin.models.apps_with_further() == []
         assert admin.models.embeddings_beside() == 0
     assert sorted(snapshot(database, NEW, NEW_DIMENSION)) == [first, second]
     assert sorted(snapshot(database, OLD, DIMENSION)) == [behind]
     with database.read() as reader:
         in_use = reader.models.in_use()
     assert (in_use.active, in_use.target, in_use.previous) == (NEW, None, None)
+
+
+def test_a_moved_library_is_exported_in_its_model(database: Database, app: App) -> None:
+    for number in range(2):
+        enrol(database, app, "group", f"user{number}", f"{number:032}", random_embedding(number))
+    first, _ = face_pks(database)
+    embed(database, app, {first: 11})
+    assert exported(database, app) == [(OLD.model_id, random_embedding(number).tolist()) for number in range(2)]
+    with database.admin() as admin:
+        admin.models.begin(OLD, NEW)
+    move(database, NEW)
+    behind = (OLD.model_id, random_embedding(1).tolist())
+    assert exported(database, app) == [(NEW.model_id, new_embedding(11).tolist()), behind]
+    move(database, OLD)
+    assert [model_id for model_id, _ in exported(database, app)] == [OLD.model_id] * 2
+
+
+def exported(database: Database, app: App) -> list[tuple[str, list[float]]]:
+    """Each face's model and embedding, in the order of enrolment."""
+    rows = (row for row in read_library(database, app.pk) if isinstance(row, StoredUserFace))
+    return [(row.model_id, row.embedding.tolist()) for row in rows]
 
 
 def test_an_unfinished_move_is_ended_by_tidying(database: Database, app: App) -> None:
@@ -193,9 +219,38 @@ def test_an_unfinished_move_is_ended_by_tidying(database: Database, app: App) ->
     with database.admin() as admin:
         admin.models.begin(OLD, NEW)
         admin.models.end()
-        assert admin.models.tidy(OLD.model_id) == 0
-        assert admin.models.drop_others(OLD.model_id) == 1
+        assert admin.models.tidy(app.pk, OLD.model_id) == 1
+        assert admin.models.embeddings_beside() == 0
     assert list(snapshot(database, OLD, DIMENSION)) == [face]
+
+
+def test_a_user_who_is_copied_while_the_move_is_finished_is_found(database: Database, app: App) -> None:
+    enrol(database, app, "group", "ada", "a" * 32, random_embedding(1))
+    (face,) = face_pks(database)
+    embed(database, app, {face: 11})
+    with database.admin() as admin:
+        admin.models.begin(OLD, NEW)
+    move(database, NEW)
+    with database.write(app.pk) as work:
+        (source,) = [entry.pk for entry in work.users.entries(app.pk, "ada")]
+        target = work.users.insert(work.groups.get_or_create("other"), "ada")
+
+    def copy() -> None:
+        with database.write(app.pk) as work:
+            work.faces.copy(source, target)
+
+    with ThreadPoolExecutor(2) as pool, database.bulk() as elsewhere:
+        # The copy has read the face, and cannot go on before the user may be referred to.
+        elsewhere.execute("SELECT FROM users WHERE pk = %s FOR UPDATE", (target,))
+        copying = pool.submit(copy)
+        wait_for(lambda: waiting(database) == 1)
+        finishing = pool.submit(lambda: list(tidied(database, NEW.model_id)))
+        wait_for(lambda: waiting(database) == 2 or finishing.done())
+        elsewhere.rollback()
+        copying.result(30)
+        finishing.result(30)
+    assert list(snapshot(database, NEW, NEW_DIMENSION).values()) == [new_embedding(11).tolist()] * 2
+    assert snapshot(database, OLD, DIMENSION) == {}
 
 
 def test_users_without_crops_are_named(database: Database, app: App) -> None:

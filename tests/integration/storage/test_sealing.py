@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -25,6 +26,7 @@ from service.storage.source import PostgresChangeSource
 from service.values import App, ChangeKind
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, random_embeddings, stored_face
 from tests.fixtures.sealing import dumped, execute, opened
+from tests.fixtures.waiting import wait_for, waiting
 
 KEY, NEW = b"k" * 32, b"n" * 32
 HOUR = timedelta(hours=1)
@@ -155,7 +157,7 @@ def test_what_a_further_model_made_is_sealed_copied_renewed_and_taken_in(databas
             assert [broken.user_id for broken in reader.face_keys.broken()] == ["u1"]
         assert sorted(content for _, content in searchable(later, app, other).values()) == expected[:2]
         with later.admin() as work:
-            assert work.models.tidy(other) == 3
+            assert work.models.tidy(app.pk, other) == 3
         assert sorted(content for _, content in searchable(later, app, other).values()) == expected[:2]
 
 
@@ -281,6 +283,23 @@ def test_turning_it_on_and_off_on_a_live_library(database_url: str) -> None:
         with opened(database_url, Mode.OFF, NEW) as another:  # nothing is sealed: any key will do
             check_face_keys(another)
             assert searchable(another, app) == before
+
+
+def test_a_large_library_may_take_its_time(database_url: str) -> None:
+    """Longer than the statements of requests, each of which would end here while the table is held."""
+    with opened(database_url, Mode.ON, KEY) as sealing:
+        enrolled(sealing, new_app(sealing), 2)
+    ring = Keyring(KEY)
+    hurried = Database(database_url, statement_seconds=1.0)
+    with contextlib.closing(hurried), ThreadPoolExecutor(2) as pool, hurried.bulk() as elsewhere:
+        elsewhere.execute("LOCK TABLE faces IN ACCESS EXCLUSIVE MODE")
+        counting = pool.submit(outstanding, hurried, ring, Wish.PLAIN)
+        opening = pool.submit(reseal_faces, hurried, ring, Wish.PLAIN)
+        wait_for(lambda: waiting(hurried) == 2)
+        time.sleep(1.5)
+        elsewhere.rollback()
+        assert counting.result(30) in (0, 2)  # before the other, or after it
+        assert opening.result(30)["faces"].done == 2
 
 
 def one_by_one(database: Database, app: App) -> None:

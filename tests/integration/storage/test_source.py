@@ -13,6 +13,7 @@ from service.storage.engine import Database
 from service.storage.source import Block, PostgresChangeSource
 from service.values import App
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
+from tests.fixtures.sealing import execute
 
 
 def _everything(changes: PostgresChangeSource, app_pk: int | None = None) -> dict[int, tuple[int, list[Block]]]:
@@ -62,10 +63,19 @@ def test_faces_of_other_models_stay_out(database: Database, app: App) -> None:
     assert _everything(PostgresChangeSource(database, "another-model", DIMENSION)) == {app.pk: (1, [])}
 
 
-def test_an_embedding_of_the_wrong_size_is_not_passed_over(database: Database, app: App) -> None:
-    enrol(database, app, "group", "user", "t0", random_embedding(0))
-    with pytest.raises(ValueError, match="does not have 100 bytes"):
-        _everything(PostgresChangeSource(database, MODEL, DIMENSION + 1))
+@pytest.mark.parametrize("size", [0, 32, 200])
+def test_an_embedding_of_the_wrong_size_is_left_out_and_told(
+    database: Database, app: App, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """One damaged row must not keep a server from starting."""
+    for number in range(3):
+        enrol(database, app, "group", f"u{number}", f"t{number}", random_embedding(number))
+    execute(database.url, "UPDATE faces SET embedding = %s WHERE token = 't1'", bytes(size))
+    _, blocks = _everything(PostgresChangeSource(database, MODEL, DIMENSION))[app.pk]
+    embeddings = np.concatenate([block[3] for block in blocks])
+    assert np.array_equal(embeddings, np.stack([random_embedding(number) for number in (0, 2)]))
+    (record,) = [record for record in caplog.records if "another dimension" in record.message]
+    assert (record.faces, record.app) == (1, app.pk)  # type: ignore[attr-defined]
 
 
 def test_a_database_that_is_away() -> None:

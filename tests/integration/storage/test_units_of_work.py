@@ -13,8 +13,10 @@ from sqlalchemy.engine import make_url
 
 from service import deadline
 from service.errors import DatabaseUnavailable, DeadlineExceeded, StorageFull
+from service.storage import changes as change_log
 from service.storage.engine import Database
 from service.storage.urls import driver_address
+from service.upkeep import pruned
 from service.values import App, ChangeKind
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
 
@@ -151,17 +153,37 @@ def test_readers_do_not_wait_for_a_writer(database: Database, app: App) -> None:
             assert reader.groups.names(app.pk, 0, 10) == []
 
 
-def test_pruning(database: Database, app: App) -> None:
+def test_pruning(database: Database, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change_log, "_PRUNED_AT_ONCE", 4)
     for number in range(10):
         enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
-    with database.admin() as admin:
-        assert admin.changes.prune(app.pk, keep=4) == 6
-        assert admin.changes.prune(app.pk, keep=4) == 0
-        assert admin.changes.prune(app.pk, keep=100) == 0
+    left = [(count, [seq for seq, _ in _log(database, app)]) for count in pruned(database, app.pk, keep=4)]
+    assert left == [(4, [5, 6, 7, 8, 9, 10]), (2, [7, 8, 9, 10]), (0, [7, 8, 9, 10])]
+    assert list(pruned(database, app.pk, keep=4)) == [0]
+    assert list(pruned(database, app.pk, keep=100)) == [0]
     with database.read() as reader:
         assert reader.changes.floor(app.pk) == 6
         assert reader.changes.head(app.pk) == 10
         assert [change.seq for change in reader.changes.since(app.pk, 0, 100, MODEL)] == [7, 8, 9, 10]
+
+
+def test_an_interrupted_pruning_goes_on(database: Database, app: App) -> None:
+    for number in range(3):
+        enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+    with database.admin() as admin:
+        admin.changes.raise_floor(app.pk, keep=1)
+    assert sum(pruned(database, app.pk, keep=1)) == 2
+
+
+def test_nobody_waits_for_the_log_to_be_pruned(database: Database, app: App) -> None:
+    for number in range(3):
+        enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
+    with database.admin() as admin:
+        admin.changes.raise_floor(app.pk, keep=1)
+    with database.admin() as admin:
+        assert admin.changes.prune(app.pk) == 2
+        assert enrol(database, app, "group", "u3", "t", random_embedding(3)) == 4
+    assert [seq for seq, _ in _log(database, app)] == [3, 4]
 
 
 def _end_other_connections(url: str) -> None:
