@@ -16,6 +16,7 @@ from service.bulk.folder import FolderSource
 from service.bulk.journal import Journal
 from service.bulk.outcomes import Outcome, Result
 from service.bulk.pictures import Layout
+from service.cli.bulk_import import open_source
 from service.errors import DatabaseUnavailable
 from service.parts import Models, Workbench, open_workbench
 from service.settings import load_settings
@@ -175,6 +176,20 @@ def test_a_user_has_twenty_faces_at_most(place: Place, monkeypatch: pytest.Monke
     assert results["staff/barack/2.jpg"].reason == "too_many_faces"
     assert results["staff/barack/1.jpg"].outcome is Outcome.ENROLLED
     assert place.enrolled() == 5
+
+
+def test_a_table_of_several_apps_fills_the_one_that_is_named(place: Place, tmp_path: Path) -> None:
+    table = tmp_path / "need-pictures.csv"
+    other = place.bench.admin.apps.create("other").app_id
+    rows = [(place.app.app_id, "ada", "staff/ada/1.png"), (other, "joe", "staff/joe/1.jpg")]
+    lines = ["app_id,group_id,user_id,faces,picture", *(f"{app},staff,{user},1,{path}" for app, user, path in rows)]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    source = open_source(table, place.folder, Layout(), place.bench, place.app)
+    assert [(result.user_id, result.outcome, result.reason) for result in place.enrolment().run(source)] == [
+        ("ada", Outcome.ENROLLED, ""),
+        ("joe", Outcome.REFUSED, "another_app"),
+    ]
+    assert place.enrolled() == 1
 
 
 def test_user_info_of_a_table_is_kept_current(place: Place) -> None:
