@@ -183,17 +183,17 @@ def _enrolling(
     bench: Workbench, settings: Settings, app: App, source: Source, quality: Control, *, figures: bool
 ) -> _Work:
     from service.bulk.enrolment import Enrolment
-    from service.bulk.journal import Journal
+    from service.bulk.journal import NAME, Journal, file_name
     from service.values import Control
 
     if quality is not Control.NONE and bench.models.reporter is None:
         raise Failure(f"the pack {bench.models.pack.name} brings nothing to measure quality with", MISUSED)
-    name = f"{app.app_id}-{bench.models.pack.model_id}-{quality.value.lower()}.txt"
+    journal = settings.home / NAME / file_name(app.app_id, bench.models.pack.model_id, quality)
     enrolment = Enrolment(
         app=app,
         intake=bench.intake,
         database=bench.admin.database,
-        journal=Journal(settings.home / "imports" / name, bench.admin.keyring, app.app_id),
+        journal=Journal(journal, bench.admin.keyring, app.app_id),
         threads=settings.inference_threads,
         keep_crops=settings.keep_crops,
         quality=quality,

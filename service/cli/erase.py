@@ -46,9 +46,12 @@ def erase_user(
     number = checked(asked()) if identity else None  # before anything is erased: who mistypes it can begin again
     with administration() as admin:
         app = known_app(admin, app_id)
-        receipt = admin.erasure.user(app, user_id, group, Beside(remembered, uploads, captures))
+        beside = Beside(remembered, uploads, captures)
+        receipt = admin.erasure.user(app, user_id, group, beside, known_elsewhere=identity)
         found = [] if number is None else [admin.register.erase(number, owner) for owner in (app, None)]
         _show(receipt, admin.settings, beside=(remembered, uploads, captures), registered=any(found))
+    if not receipt.counts["users"]:
+        typer.echo(f"nobody is enrolled as {user_id} there", err=True)
     if identity and not any(found):
         raise Failure("there is nobody with that number in the register; the rest was erased, as the receipt says")
 

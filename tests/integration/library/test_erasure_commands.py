@@ -92,3 +92,21 @@ def test_a_number_that_nobody_has_is_told_when_the_rest_is_erased(admin: Admin, 
     receipt = json.loads(done.stdout[done.stdout.index("{") :])
     assert (receipt["counts"]["users"], receipt["identity"]) == (1, False)
     assert users(admin, app) == []
+
+
+def test_somebody_whom_the_library_does_not_know_goes_from_the_register(admin: Admin, app: App) -> None:
+    done = ran("erase", "user", app.app_id, "eve", "--yes")
+    assert str(done.exception) == f"nothing is known of a user eve in app {app.app_id}"
+    done = ran("erase", "user", app.app_id, "eve", "--identity", "--yes", typed=TYPED)
+    assert (done.exit_code, "nobody is enrolled as eve" in done.stderr) == (0, True)
+    assert admin.register.find(number(WITH_LETTER)) is None
+
+
+def test_notes_of_imports_in_the_home_go_with_an_app(app: App, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "imports"
+    folder.mkdir()
+    for owner in (app.app_id, f"{app.app_id}1"):
+        (folder / f"{owner}-model-none.txt").write_text(f"{'0' * 32} token\n")
+    done = ran("erase", "app", app.app_id, "--yes")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in folder.iterdir()] == [f"{app.app_id}1-model-none.txt"]
