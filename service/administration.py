@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from service.access import keys
 from service.access.keys import Keyring
+from service.bulk.journal import NAME as JOURNAL_FOLDER
+from service.bulk.journal import ImportJournals
 from service.face_keys import face_sealing, register
 from service.identity.register import Register
 from service.library.apps import Apps
@@ -49,7 +51,8 @@ class Admin:
     @property
     def erasure(self) -> Erasure:
         """Erasing people, groups and apps."""
-        return Erasure(self.database, [SnapshotCopies(self.settings.home / SNAPSHOT_FOLDER)])
+        home = self.settings.home
+        return Erasure(self.database, [SnapshotCopies(home / SNAPSHOT_FOLDER)], ImportJournals(home / JOURNAL_FOLDER))
 
     @property
     def disclosure(self) -> Disclosure:

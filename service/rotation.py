@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from service.access.keys import Keyring
 from service.capture.keys import key_context
 from service.capture.risk import person_context
-from service.face_keys import Advance, reseal_faces
+from service.face_keys import Advance, face_sealing, reseal_faces
 from service.identity.register import Register
 from service.library.apps import Apps, secret_context
+from service.library.audit import AuditTrail
 from service.storage.engine import Database
 from service.storage.face_keys import Wish
+from service.storage.sealing import Mode
 
 Context = Callable[..., bytes]
 
@@ -23,12 +26,25 @@ CONTEXTS: Mapping[str, Context] = {
 """What binds a sealed value to its place, by the kinds of ``service.storage.sealed.SEALED``."""
 
 
-def reseal(database: Database, keyring: Keyring, advance: Advance | None = None) -> dict[str, int]:
-    """Seal everything under the first key of the keyring; returns how many values of each kind there were.
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """How many values of each kind were sealed anew, and how many faces are not under the first key all the same.
 
-    Of faces, what is sealed under another key, at whose number ``advance`` is told. Raises ``KeyringError`` for a
-    value that none of the keys opens: of the first three kinds nothing is changed then. Single faces that do not open
-    are damaged, and stay as they are.
+    These were being changed by somebody else, or a server that does not know the first key has written them.
+    """
+
+    done: Mapping[str, int]
+    left: int
+    older_keys: bool
+    """Whether faces may be sealed under an older key: without it they could not be opened any more."""
+
+
+def reseal(database: Database, keyring: Keyring, advance: Advance | None = None) -> Resealed:
+    """Seal everything under the first key of the keyring.
+
+    Of faces and chains of the audit log, what is sealed under another key, at the number of which faces ``advance`` is
+    told. Raises ``KeyringError`` for a value that none of the keys opens: of the first three kinds nothing is changed
+    then. Single faces that do not open are damaged, and stay as they are; so do ends of chains whose seal is not ours.
     """
     with database.admin() as work:
         done = {kind: work.sealed.replace(kind, _under(keyring, context)) for kind, context in CONTEXTS.items()}
@@ -36,7 +52,11 @@ def reseal(database: Database, keyring: Keyring, advance: Advance | None = None)
     everybodys = [None, *Apps(database, keyring).list()]
     done["people of the register"] = sum(register.reseal(app) for app in everybodys)
     faces = reseal_faces(database, keyring, Wish.RENEWED, advance)
-    return {**done, **{kind: outcome.done for kind, outcome in faces.items()}}
+    done.update((kind, outcome.done) for kind, outcome in faces.items())
+    done["chains of the audit log"] = AuditTrail(database, keyring.derive("audit")).reseal()
+    with database.read() as reader:
+        older = set(reader.face_keys.registered()) - {face_sealing(keyring, Mode.OFF).enrolled.key_ids[0]}
+    return Resealed(done, sum(outcome.left for outcome in faces.values()), bool(older))
 
 
 def _under(keyring: Keyring, context: Context) -> Callable[[bytes, tuple[str, ...]], bytes]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from service.bulk.journal import Journal
 from service.bulk.outcomes import Outcome, Result, reason_of
 from service.bulk.pictures import Picture, Refusal, Source
-from service.bulk.writing import BATCH_FACES, ReadyFace, Writer
-from service.errors import FaceNotFound, FaceRejected, PictureError, ServiceUnavailable
+from service.bulk.writing import BATCH_FACES, ReadyFace, ReadyUser, Writer
+from service.errors import FaceNotFound, FaceRejected, PictureError, PictureUnreadable, ServiceUnavailable
 from service.intake.acceptance import check_quality
 from service.intake.intake import Intake
 from service.intake.seen import SeenFace
@@ -29,17 +29,21 @@ FETCHERS = 16
 AHEAD = 4
 """Pictures under way for each thread; bounds memory, and evens out that some take longer than others."""
 
+_UNSETTLED = reason_of(PictureUnreadable())
+"""What says nothing of a picture under other settings; journals of earlier releases have it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
     """What a look at a picture gave: a face to write, or only a result.
 
-    ``key`` is set where the journal should know of it.
+    ``key`` is set where the journal should know of it; ``user_info`` where a table tells one of whom it is a face.
     """
 
     result: Result
     key: bytes | None = None
     face: ReadyFace | None = None
+    user_info: str | None = None
 
 
 class Enrolment:
@@ -112,18 +116,20 @@ class Enrolment:
             return _Seen(replace(result, reason=refusal.reason, detail=str(refusal)))
         key = self._journal.key(data)
         token, reason = self._journal.seen(key)
-        if reason is not None:
+        if reason is not None and reason != _UNSETTLED:
             return _Seen(replace(result, reason=reason, detail="as an earlier run found"))
         if token is not None and self._is_enrolled(picture, token):
-            return _Seen(replace(result, outcome=Outcome.PRESENT, token=token))
+            return _Seen(replace(result, outcome=Outcome.PRESENT, token=token), user_info=picture.user_info)
         with self._permits:
             return self._computed(picture, data, key, result)
 
     def _computed(self, picture: Picture, data: bytes, key: bytes, result: Result) -> _Seen:
         try:
             face = self._intake.faces_of_file(self._app, data, fields=self._fields)[0]
-        except (PictureError, FaceNotFound) as error:
+        except FaceNotFound as error:
             return _Seen(replace(result, reason=reason_of(error), detail=str(error)), key)
+        except PictureError as error:  # not for the journal: a setting may allow it the next time
+            return _Seen(replace(result, reason=reason_of(error), detail=str(error)))
         result = _described(result, face)
         try:
             if self._quality is not Control.NONE:
@@ -134,21 +140,42 @@ class Enrolment:
             return _Seen(replace(result, reason=reason_of(rejection), detail=str(rejection)), key)
         stored = face.stored if self._keep_crops else replace(face.stored, portrait=None)
         enrolled = replace(result, outcome=Outcome.ENROLLED, token=face.token)
-        return _Seen(enrolled, key, ReadyFace(enrolled, picture.user_info, stored, face.embedding))
+        ready = ReadyFace(enrolled, picture.user_info, stored, face.embedding)
+        return _Seen(enrolled, key, ready, picture.user_info)
 
     def _is_enrolled(self, picture: Picture, token: str) -> bool:
         with self._database.read() as reader:
             return reader.faces.is_enrolled(self._app.pk, picture.group_id, picture.user_id, token)
 
     def _written(self, batch: Sequence[_Seen]) -> list[Result]:
-        """Commit the batch's faces, then note in the journal what was seen; the results in the batch's order."""
-        results = iter(self._writer.write([seen.face for seen in batch if seen.face is not None]))
+        """Commit the batch's faces and infos, then note in the journal what was seen; results in the batch's order."""
+        told = [(_whose(seen.result), seen.user_info) for seen in batch]
+        infos = {user: info for user, info in told if info is not None}  # the last row of a user counts
+        faces = [
+            replace(seen.face, user_info=infos.get(_whose(seen.result))) for seen in batch if seen.face is not None
+        ]
+        results = iter(self._writer.write(faces, self._outdated(infos)))
         self._journal.add(
             (seen.key, seen.result.token, None) if seen.face is not None else (seen.key, None, seen.result.reason)
             for seen in batch
             if seen.key is not None
         )
         return [seen.result if seen.face is None else next(results) for seen in batch]
+
+    def _outdated(self, infos: Mapping[tuple[str, str], str]) -> list[ReadyUser]:
+        """Users who are there with another user_info. ``infos``: by group and user."""
+        outdated: list[ReadyUser] = []
+        for group_id in {group_id for group_id, _ in infos}:
+            told = {user_id: info for (group, user_id), info in infos.items() if group == group_id}
+            with self._database.read() as reader:
+                known = reader.users.infos(self._app.pk, group_id, list(told))
+            changed = [user_id for user_id, info in known.items() if info != told[user_id]]
+            outdated += (ReadyUser(group_id, user_id, told[user_id], renewed=True) for user_id in changed)
+        return outdated
+
+
+def _whose(result: Result) -> tuple[str, str]:
+    return result.group_id, result.user_id
 
 
 def _described(result: Result, face: SeenFace) -> Result:

@@ -1,17 +1,31 @@
-"""What earlier runs found in which picture, so that a second run does not look at it again."""
+"""What earlier runs found in which picture, so that a second run does not look at it again.
+
+Light: commands that erase use it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from service.access.keys import Keyring
+from service.values import Control
+
+NAME = "imports"
+"""Of the folder in the home folder."""
 
 KEY_BYTES = 16
 _REFUSED = "!"
+_ASKED_AT_ONCE = 10_000
+
+
+def file_name(app_id: str, model_id: str, quality: Control) -> str:
+    """Of the journal of an app: what is found and accepted depends on the model and on the control."""
+    return f"{app_id}-{model_id}-{quality.value.lower()}.txt"
 
 
 class Journal:
@@ -66,3 +80,35 @@ class Journal:
             file.writelines(f"{key.hex()} {text}\n" for key, text in fresh.items())
             file.flush()
             os.fsync(file.fileno())
+
+
+class ImportJournals:
+    """The journals of every app below one home; satisfies ``service.library.erasure.Journals``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def forget(self, app_id: str, enrolled: Callable[[Sequence[str]], Collection[str]]) -> int:
+        """Delete the lines of an app that are not of an enrolled face; returns how many those were.
+
+        Of a picture that was refused nobody can tell whose it is: these lines go too. An import that is under way
+        goes on; what it writes down meanwhile may be lost, and is looked at once more by the next one.
+        """
+        return sum(_forget(path, enrolled) for path in self._folder.glob(f"{app_id}-*"))
+
+
+def _forget(path: Path, enrolled: Callable[[Sequence[str]], Collection[str]]) -> int:
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    kept: list[str] = []
+    for start in range(0, len(lines), _ASKED_AT_ONCE):
+        tokens = {line: line.partition(" ")[2] for line in lines[start : start + _ASKED_AT_ONCE]}
+        there = set(enrolled(list(tokens.values())))
+        kept += (line for line, token in tokens.items() if token in there)
+    if not kept:
+        path.unlink(missing_ok=True)
+    elif len(kept) < len(lines):
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.writelines(f"{line}\n" for line in kept)
+        draft.replace(path)
+    return len(lines) - len(kept)

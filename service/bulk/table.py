@@ -1,4 +1,7 @@
-"""Pictures named by a table: a CSV file with the columns group_id, user_id, picture and, if wanted, user_info."""
+"""Pictures named by a table: a CSV file with the columns group_id, user_id, picture and, if wanted, user_info.
+
+A column app_id may say whose rows they are, as in the lists that ``aipface reembed`` writes of all apps.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,21 @@ class TableSource:
     """One picture a row, in the order of the rows; ``picture`` is a path below a folder, or an http(s) address."""
 
     def __init__(
-        self, path: Path, folder: Path, layout: Layout, limit: int, download: Callable[[str], bytes] | None = None
+        self,
+        path: Path,
+        folder: Path,
+        layout: Layout,
+        limit: int,
+        download: Callable[[str], bytes] | None = None,
+        *,
+        app_id: str | None = None,
     ) -> None:
-        """``folder``: where relative paths begin, and which none may leave. Raises ``SourceError``."""
+        """``folder``: where relative paths begin, and which none may leave. Raises ``SourceError``.
+
+        ``app_id``: the app that is filled; pictures of rows that name another are refused.
+        """
         self._path = path
+        self._app_id = app_id
         self._root = folder.resolve()
         self._layout = layout
         self._limit = limit
@@ -46,7 +60,10 @@ class TableSource:
             named = cells[self._picture_column]
             place = printable(named) or f"row {number}"
             read, info = self._reader(named), row.get("user_info")
-            if info is not None and len(info.encode()) > MAX_USER_INFO_BYTES:
+            owner = (row.get("app_id") or "").strip()
+            if owner and self._app_id not in (None, owner):  # else people of one app would be found in another
+                read = refusing("another_app", f"the row is of app {printable(owner)}")
+            elif info is not None and len(info.encode()) > MAX_USER_INFO_BYTES:
                 read = refusing("bad_user_info", f"user_info is longer than {MAX_USER_INFO_BYTES} bytes")
             group = cells["group_id"] or self._layout.group or ""
             yield self._layout.named(group, cells["user_id"], place, read, info, remote="://" in named)

@@ -19,7 +19,10 @@ BATCH_FACES = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadyFace:
-    """A face that can be written; ``result`` says whose it is and what the report will say."""
+    """A face that can be written; ``result`` says whose it is and what the report will say.
+
+    ``user_info`` replaces what the user has; ``None`` leaves it.
+    """
 
     result: Result
     user_info: str | None
@@ -30,12 +33,16 @@ class ReadyFace:
 
 @dataclass(frozen=True, slots=True)
 class ReadyUser:
-    """A user, or with ``user_id`` empty a group alone, that is to exist whether faces come or not."""
+    """A user, or with ``user_id`` empty a group alone, that is to exist whether faces come or not.
+
+    ``user_info`` is that of a user who is made; one who is there keeps what was written here since, unless ``renewed``.
+    """
 
     group_id: str
     user_id: str = ""
     user_info: str | None = None
     scene: str | None = None
+    renewed: bool = False
 
 
 class Writer:
@@ -79,8 +86,8 @@ class Writer:
             group = made_in_scene(work, group_id, scene)
         except GroupNotFound:
             return {id(face): _refused(face, "group_of_another_scene") for face in members}
-        infos = _infos(users, members)
-        numbers = work.users.get_or_create_many(group, infos) if infos else {}
+        infos, renewed = _infos(users, members)
+        numbers = work.users.get_or_create_many(group, infos, renewed) if infos else {}
         tokens = work.faces.tokens_of_users(list(numbers.values()))
         results: dict[int, Result] = {}
         own: list[NewFace] = []
@@ -103,10 +110,13 @@ def _refused(face: ReadyFace, reason: str, detail: str = "") -> Result:
     return replace(face.result, outcome=Outcome.REFUSED, reason=reason, detail=detail)
 
 
-def _infos(users: Iterable[ReadyUser], members: Iterable[ReadyFace]) -> dict[str, str | None]:
-    """user_info by user, the last that says something."""
+def _infos(users: Iterable[ReadyUser], members: Iterable[ReadyFace]) -> tuple[dict[str, str | None], dict[str, str]]:
+    """user_info by user, the last that says something; and that alone which replaces what a user has."""
     infos: dict[str, str | None] = {}
-    given = [(user.user_id, user.user_info) for user in users if user.user_id]
-    for user_id, info in [*given, *((face.result.user_id, face.user_info) for face in members)]:
+    renewed: dict[str, str] = {}
+    given = [(user.user_id, user.user_info, user.renewed) for user in users if user.user_id]
+    for user_id, info, renews in [*given, *((face.result.user_id, face.user_info, True) for face in members)]:
         infos[user_id] = infos.get(user_id) if info is None else info
-    return infos
+        if renews and info is not None:
+            renewed[user_id] = info
+    return infos, renewed

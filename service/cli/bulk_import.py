@@ -107,27 +107,18 @@ def import_pictures(
 
     configure_logging("warning", settings.log_format)
     finished = False
-    with stopped_by_signals():
-        layout = Layout(group, make_ids)
-        with shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
-            app = known_app(bench, app_id)
-            enrolling = (
-                _restoring(bench, settings, app, source)
-                if Export.lies_at(source)
-                else _enrolling(
-                    bench,
-                    settings,
-                    app,
-                    open_source(source, pictures, layout, bench),
-                    Control(quality_control.value),
-                    figures=figures,
-                )
-            )
-            private_folder(output)
-            with csv_report(output / REPORT) as report:
-                touched = _run(enrolling, report)
-            pairs = _doubles(bench, app, touched, output) if doubles else []
-            finished = True
+    with stopped_by_signals(), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
+        app = known_app(bench, app_id)
+        if Export.lies_at(source):
+            work = _restoring(bench, settings, app, source)
+        else:
+            opened = open_source(source, pictures, Layout(group, make_ids), bench, app)
+            work = _enrolling(bench, settings, app, opened, Control(quality_control.value), figures=figures)
+        private_folder(output)
+        with csv_report(output / REPORT) as report:
+            touched = _run(work, report)
+        pairs = _doubles(bench, app, touched, output) if doubles else []
+        finished = True
     if not finished:
         typer.echo("interrupted; the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -160,8 +151,8 @@ def _check(path: Path) -> None:
         raise Failure(f"{path} is neither a folder nor a .zip nor a .csv file", MISUSED)
 
 
-def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbench) -> Source:
-    """What ``path`` is, told by its kind and ending. Raises ``Failure``."""
+def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbench, app: App) -> Source:
+    """What ``path`` is, told by its kind and ending, for filling an app. Raises ``Failure``."""
     from service.bulk.archive import ArchiveSource
     from service.bulk.folder import FolderSource
     from service.bulk.pictures import SourceError
@@ -172,7 +163,8 @@ def open_source(path: Path, pictures: Path | None, layout: Layout, bench: Workbe
             return FolderSource(path, layout, LARGEST_FILE)
         if path.suffix.lower() in ARCHIVES:
             return ArchiveSource(path, layout, LARGEST_FILE)
-        return TableSource(path, pictures or path.parent, layout, LARGEST_FILE, bench.downloader.fetch)
+        download = bench.downloader.fetch
+        return TableSource(path, pictures or path.parent, layout, LARGEST_FILE, download, app_id=app.app_id)
     except SourceError as error:
         raise Failure(str(error), MISUSED) from None
 
@@ -191,17 +183,17 @@ def _enrolling(
     bench: Workbench, settings: Settings, app: App, source: Source, quality: Control, *, figures: bool
 ) -> _Work:
     from service.bulk.enrolment import Enrolment
-    from service.bulk.journal import Journal
+    from service.bulk.journal import NAME, Journal, file_name
     from service.values import Control
 
     if quality is not Control.NONE and bench.models.reporter is None:
         raise Failure(f"the pack {bench.models.pack.name} brings nothing to measure quality with", MISUSED)
-    name = f"{app.app_id}-{bench.models.pack.model_id}-{quality.value.lower()}.txt"
+    journal = settings.home / NAME / file_name(app.app_id, bench.models.pack.model_id, quality)
     enrolment = Enrolment(
         app=app,
         intake=bench.intake,
         database=bench.admin.database,
-        journal=Journal(settings.home / "imports" / name, bench.admin.keyring, app.app_id),
+        journal=Journal(journal, bench.admin.keyring, app.app_id),
         threads=settings.inference_threads,
         keep_crops=settings.keep_crops,
         quality=quality,

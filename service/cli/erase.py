@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.card_numbers import asked, checked
 from service.cli.common import administration, known_app
 from service.cli.failures import MISUSED, Failure
 
@@ -42,15 +43,17 @@ def erase_user(
     from service.library.erasure import Beside
 
     _sure(f"user {user_id} of app {app_id}", yes=yes)
+    number = checked(asked()) if identity else None  # before anything is erased: who mistypes it can begin again
     with administration() as admin:
         app = known_app(admin, app_id)
-        receipt = admin.erasure.user(app, user_id, group, Beside(remembered, uploads, captures))
-        registered = False
-        if identity:
-            number = typer.prompt("number", hide_input=True, err=True)
-            erased = [admin.register.erase(number, owner) for owner in (app, None)]
-            registered = any(erased)
-        _show(receipt, admin.settings, beside=(remembered, uploads, captures), registered=registered)
+        beside = Beside(remembered, uploads, captures)
+        receipt = admin.erasure.user(app, user_id, group, beside, known_elsewhere=identity)
+        found = [] if number is None else [admin.register.erase(number, owner) for owner in (app, None)]
+        _show(receipt, admin.settings, beside=(remembered, uploads, captures), registered=any(found))
+    if not receipt.counts["users"]:
+        typer.echo(f"nobody is enrolled as {user_id} there", err=True)
+    if identity and not any(found):
+        raise Failure("there is nobody with that number in the register; the rest was erased, as the receipt says")
 
 
 @erase.command("group")

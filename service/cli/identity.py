@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.card_numbers import asked, checked
 from service.cli.common import administration, commanded, effective_settings, on_terminal, print_json
 from service.cli.failures import MISUSED, Failure
 
@@ -87,7 +88,7 @@ def add(
     app_id: AppId = None,
 ) -> None:
     """Enter one person, or replace what is known of one."""
-    claim = _claim(_asked(number), typer.prompt("name", hide_input=True, err=True) if name is None else name)
+    claim = _claim(asked(number), typer.prompt("name", hide_input=True, err=True) if name is None else name)
     validity = _validity(valid_from, valid_to)
     content = None if picture is None else _content(picture)
     with _enrolment() as (admin, enrolment):
@@ -110,9 +111,9 @@ def list_people(*, as_json: AsJson = False, app_id: AppId = None) -> None:
 @identity.command("show")
 def show(number: Number = None, *, as_json: AsJson = False, app_id: AppId = None) -> None:
     """Show what is known of one person, number and name masked."""
-    wanted = _asked(number)
+    wanted = asked(number)
     with administration() as admin:
-        entry = admin.register.find(_number(wanted), _owner(admin, app_id))
+        entry = admin.register.find(checked(wanted), _owner(admin, app_id))
         if entry is None:
             raise Failure("there is no such person")
         if as_json:
@@ -125,9 +126,9 @@ def show(number: Number = None, *, as_json: AsJson = False, app_id: AppId = None
 @identity.command("delete")
 def delete(number: Number = None, *, app_id: AppId = None) -> None:
     """Erase everything that is known of one person."""
-    wanted = _asked(number)
+    wanted = asked(number)
     with administration() as admin:
-        if not admin.register.erase(_number(wanted), _owner(admin, app_id)):
+        if not admin.register.erase(checked(wanted), _owner(admin, app_id)):
             raise Failure("there is no such person")
     typer.echo("erased", err=True)
 
@@ -145,9 +146,9 @@ def restore(number: Number = None, *, app_id: AppId = None) -> None:
 
 
 def _set_revoked(number: str | None, app_id: str | None, *, revoked: bool) -> None:
-    wanted = _asked(number)
+    wanted = asked(number)
     with administration() as admin:
-        if not admin.register.revoke(_number(wanted), _owner(admin, app_id), revoked=revoked):
+        if not admin.register.revoke(checked(wanted), _owner(admin, app_id), revoked=revoked):
             raise Failure("there is no such person")
     typer.echo("revoked" if revoked else "restored", err=True)
 
@@ -202,27 +203,12 @@ def _owner(admin: Admin, app_id: str | None) -> App | None:
     return app
 
 
-def _asked(number: str | None) -> str:
-    """What an argument says, every user of the machine can read while the command runs, and a shell writes down."""
-    return typer.prompt("number", hide_input=True, err=True) if number is None else number
-
-
-def _number(text: str) -> str:
-    from service.errors import IdNumberMalformed
-    from service.identity.claims import number_of
-
-    try:
-        return number_of(text)
-    except IdNumberMalformed as error:
-        raise Failure(f"that is no number of an identity card: {error}", MISUSED) from None
-
-
 def _claim(number: str, name: str) -> Claim:
     from service.errors import NameMalformed
     from service.identity.claims import Claim, name_of
 
     try:
-        return Claim(_number(number), name_of(name))
+        return Claim(checked(number), name_of(name))
     except NameMalformed as error:
         raise Failure(f"that is no name: {error}", MISUSED) from None
 

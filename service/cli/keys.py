@@ -48,12 +48,15 @@ def rotate() -> None:
 
 @keys.command("drop-old")
 def drop_old() -> None:
-    """Forget all keys but the first, when everything is sealed under it. Tokens signed with the others end."""
+    """Forget all keys but the first, once everything is sealed under it. Tokens signed with the others end.
+
+    Restart every server with the first key before: what one writes under a dropped key cannot be opened.
+    """
     from service.access import key_file
 
     path = _file()
     with administration() as admin:
-        _reseal(admin)
+        _reseal(admin)  # which fails where a key is needed still
     typer.echo(f"dropped {key_file.drop_old(path)} old keys; restart every server", err=True)
 
 
@@ -141,10 +144,21 @@ def _lay(wish: Wish) -> None:
 
 
 def _reseal(admin: Admin) -> None:
+    """Seal everything under the first key and tell what came of it.
+
+    Raises ``Failure`` where faces are left that only an older key opens, or may be.
+    """
     from service.rotation import reseal
 
-    for kind, count in reseal(admin.database, admin.keyring).items():
+    resealed = reseal(admin.database, admin.keyring)
+    for kind, count in resealed.done.items():
         typer.echo(f"{count:>8}  {kind}")
+    if resealed.left or resealed.older_keys:
+        raise Failure(
+            f"not everything is sealed under the first key: {resealed.left} faces are left, which others were changing "
+            "or wrote under an older one. No key was dropped, and the older ones are needed; restart every server with "
+            "these keys, then: aipface key reseal"
+        )
 
 
 def _file() -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.card_numbers import asked, checked
 from service.cli.common import administration, known_app
 from service.cli.failures import Failure
 
@@ -35,10 +36,11 @@ def export(
     ] = False,
 ) -> None:
     """Write everything that is held about a user into a ZIP: infos, faces, crops, the audit log's entries."""
+    number = checked(asked()) if identity else None
     target = out or Path(f"{Path(user_id).name or 'user'}.zip")
     with administration() as admin:
         app = known_app(admin, app_id)
-        beside, pictures = _registered(admin, app) if identity else ({}, {})
+        beside, pictures = ({}, {}) if number is None else _registered(admin, app, number)
         try:
             folder = target.absolute().parent
             with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as draft:
@@ -57,11 +59,11 @@ def export(
     typer.echo(f"{target}: {words}", err=True)
 
 
-def _registered(admin: Admin, app: App) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The person in the register, and the portrait there."""
-    entry = admin.register.find(typer.prompt("number", hide_input=True, err=True), app)
+def _registered(admin: Admin, app: App, number: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The person in the register, and the portrait there. Raises ``Failure``."""
+    entry = admin.register.find(number, app)
     if entry is None:
-        raise Failure("there is no such person in the register")
+        raise Failure("there is nobody with that number in the register; nothing was written")
     person, picture = entry.person, entry.person.picture
     content = {
         "number": person.claim.number,

@@ -148,6 +148,21 @@ class AuditTrail:
         retention = self._retention or timedelta.max
         return bool(oldest) and oldest[0].draft.time < now - retention - PURGE_SLACK
 
+    def reseal(self) -> int:
+        """Carry every chain that an older key sealed over to the current one; returns how many those were.
+
+        After it the older keys are not needed to verify what is there now.
+        """
+        current, older = self._keys[:1], self._keys[1:]
+        with self._database.read() as reader:
+            states = reader.audit.chains()
+        done = 0
+        for state in states:
+            if not all(end.sealed_by(current) for end in _ends(state)):
+                with self._database.admin() as work:
+                    done += work.audit.reseal(state.head.chain, older)
+        return done
+
     # --- reading ---
 
     def latest(self, limit: int, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
@@ -185,19 +200,22 @@ class AuditTrail:
 
     def _verified(self, state: ChainState, expected: tuple[int, str] | None) -> ChainReport:
         head, anchor = state.head, state.anchor
-        problems = [f"the seal of entry {end.seq} is not ours" for end in _ends(state) if not end.sealed_by(self._keys)]
+        unknown = [end for end in _ends(state) if not end.sealed_by(self._keys)]
+        problems: list[str] = []
         seq, digest = (0, BEGINNING) if anchor is None else (anchor.seq, anchor.hash)
         first, met = seq + 1, expected is None or expected == (seq, digest.hex())
         for entry in self.entries(head.chain, 0):
             if entry.seq > max(head.seq, state.last):
                 break  # written since
             problems += _broken(entry, seq, digest)
+            unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
             seq, digest = entry.seq, entry.hash
             met = met or expected == (seq, digest.hex())
         if (seq, digest) != (head.seq, head.hash):
             problems.append(f"the chain ends with entry {seq}, its head says {head.seq}")
         if not met:
             problems.append("the expected entry is not in the chain")
+        problems = [*(f"the seal of entry {end.seq} is not ours" for end in unknown), *problems]
         return ChainReport(head.chain, head.app_id, seq - first + 1, first, head.seq, head.hash.hex(), tuple(problems))
 
 

@@ -46,7 +46,7 @@ class Disclosure:
         with zipfile.ZipFile(out, "w") as archive, self._database.read() as reader:
             content = self._content(reader, app, user_id, archive, embeddings=embeddings)
             if not (content["groups"] or content["audit"] or content["feedback"] or beside):
-                raise UserNotFound(user_id)
+                raise UserNotFound(f"nothing is known of a user {user_id} in app {app.app_id}")
             for name, picture in (pictures or {}).items():
                 archive.writestr(name, picture)
             content.update(beside or {})

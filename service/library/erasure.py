@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
@@ -25,6 +25,14 @@ class Copies(Protocol):
         It is asked twice: before the transaction ends, so that the receipt can count, and once it has ended, because
         a copy may have been made of what was there until then.
         """
+        ...
+
+
+class Journals(Protocol):
+    """Notes outside the database of which picture gave which face of an app, such as those of imports."""
+
+    def forget(self, app_id: str, enrolled: Callable[[Sequence[str]], Collection[str]]) -> int:
+        """Delete the notes that are not of a face which ``enrolled`` gives back; returns how many those were."""
         ...
 
 
@@ -57,24 +65,38 @@ class Beside:
 class Erasure:
     """Erasing; each is one transaction with its entry in the audit log. Servers hear of it as of any deletion."""
 
-    def __init__(self, database: Database, copies: Sequence[Copies] = ()) -> None:
+    def __init__(self, database: Database, copies: Sequence[Copies] = (), journals: Journals | None = None) -> None:
         self._database = database
         self._copies = copies
+        self._journals = journals
 
-    def user(self, app: App, user_id: str, group_id: str | None = None, beside: Beside | None = None) -> Receipt:
-        """A user in one group, or in all. Raises ``UserNotFound``."""
+    def user(
+        self,
+        app: App,
+        user_id: str,
+        group_id: str | None = None,
+        beside: Beside | None = None,
+        *,
+        known_elsewhere: bool = False,
+    ) -> Receipt:
+        """A user in one group, or in all, with what names the user: also of one whom the API has deleted already.
+
+        Raises ``UserNotFound`` where there is nothing to erase, unless the person is ``known_elsewhere``.
+        """
         with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]):
             with self._database.write(app.pk) as work:
                 known = work.users.entries(app.pk, user_id)
                 entries = [entry for entry in known if group_id in (None, entry.group_id)]
-                if not entries:
-                    raise UserNotFound(user_id)
                 counts = {"users": len(entries), **work.erasing.faces(app.pk, [entry.pk for entry in entries])}
                 for entry in entries:
                     work.users.delete(entry.pk)
                 if len(entries) == len(known):
                     counts["feedback"] = work.erasing.feedback_naming(app.pk, user_id)
-                self._finish(work, app, counts, beside)
+                self._asked(work, app, counts, beside)
+                if not (known_elsewhere or any(counts.values())):
+                    where = f"app {app.app_id}" if group_id is None else f"group {group_id} of app {app.app_id}"
+                    raise UserNotFound(f"nothing is known of a user {user_id} in {where}")
+                self._finish(work, app, counts)
             self._elsewhere(app)
             return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited)
 
@@ -84,10 +106,12 @@ class Erasure:
             with self._database.write(app.pk) as work:
                 group = work.groups.pk(app.pk, group_id)
                 if group is None:
-                    raise GroupNotFound(group_id)
+                    raise GroupNotFound(f"there is no group {group_id} in app {app.app_id}")
                 counts = {"groups": 1, **work.erasing.faces_of_group(app.pk, group)}
+                counts["feedback"] = work.erasing.feedback_naming_members(app.pk, group)
                 work.groups.delete(group)
-                self._finish(work, app, counts, beside)
+                self._asked(work, app, counts, beside)
+                self._finish(work, app, counts)
             self._elsewhere(app)
             return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited)
 
@@ -102,13 +126,14 @@ class Erasure:
                     raise AppUnavailable(app.app_id)
                 counts = work.erasing.everything(app.pk)
                 work.apps.delete(app.pk)
-                counts.update(self._elsewhere(app))
+                counts.update(self._elsewhere(app) | self._noted(app, lambda _: ()))
                 entry = work.audit.record(None, {"app_id": app.app_id, **counts})
             self._elsewhere(app)
             return self._receipt(f"app {app.app_id}", counts, entry)
 
-    def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:
-        """The rest of what was asked for; leaves the counts for the audit log."""
+    @staticmethod
+    def _asked(work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:
+        """The rest of what was asked for."""
         asked = beside or Beside()
         erasing = work.erasing
         for wanted, name, erase in (
@@ -119,11 +144,17 @@ class Erasure:
         ):
             if wanted:
                 counts[name] = erase(app.pk)
-        counts.update(self._elsewhere(app))
+
+    def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int]) -> None:
+        """What lies outside the database; leaves the counts for the audit log."""
+        counts.update(self._elsewhere(app) | self._noted(app, lambda tokens: work.faces.enrolled(app.pk, tokens)))
         work.detail = dict(counts)
 
     def _elsewhere(self, app: App) -> dict[str, int]:
         return {"copies": sum(place.erase(app.pk) for place in self._copies)} if self._copies else {}
+
+    def _noted(self, app: App, enrolled: Callable[[Sequence[str]], Collection[str]]) -> dict[str, int]:
+        return {"import_notes": self._journals.forget(app.app_id, enrolled)} if self._journals is not None else {}
 
     @staticmethod
     def _named(

@@ -26,6 +26,9 @@ from service.storage.tables import audit, audit_anchors, audit_heads
 INSTALLATION = 0
 """The chain of what concerns no app, or apps as such."""
 
+RESEALED = "audit.reseal"
+"""The call of an entry that carries a chain over to another master key."""
+
 BEGINNING = bytes(hashlib.sha256().digest_size)
 """What the first hash of a chain follows."""
 
@@ -61,6 +64,10 @@ class AuditEntry:
     def linked(self, previous: bytes) -> bytes:
         """The hash that belongs here, if ``previous`` is the one before."""
         return linked(previous, self.chain, self.seq, self.draft)
+
+    def vouches_for(self, anchor: ChainEnd) -> bool:
+        """Whether it says that an older key of ours had sealed an anchor; the chain's end covers what it says."""
+        return self.draft.call == RESEALED and self.draft.detail == _vouching(anchor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,10 @@ class AuditReader:
         """Every chain that has a head, each as of one moment."""
         return [_state(row) for row in self._execution.run(_STATES)]
 
+    def chain(self, chain: int) -> ChainState:
+        """One chain, which must have a head, as of one moment."""
+        return _state(self._execution.run(_STATE_OF_ONE, {"chain": chain}).one())
+
     def without_head(self) -> list[int]:
         """Chains that have rows and no head; the code leaves none."""
         query = sa.select(audit.c.chain).where(audit.c.chain.not_in(sa.select(audit_heads.c.chain))).distinct()
@@ -141,15 +152,16 @@ class AuditReader:
         return [_entry(row) for row in self._execution.run(query.order_by(*order).limit(limit))]
 
 
-_STATES = sa.text("""
+_STATE = """
     SELECT heads.chain, heads.app_id, heads.seq, heads.hash, heads.seal,
         coalesce((SELECT max(seq) FROM audit WHERE audit.chain = heads.chain), 0) AS last,
         anchors.seq AS anchor_seq, anchors.hash AS anchor_hash, anchors.seal AS anchor_seal
     FROM audit_heads AS heads LEFT JOIN LATERAL (
         SELECT seq, hash, seal FROM audit_anchors WHERE chain = heads.chain ORDER BY seq DESC LIMIT 1
     ) AS anchors ON true
-    ORDER BY heads.chain
-""")
+"""
+_STATES = sa.text(f"{_STATE} ORDER BY heads.chain")
+_STATE_OF_ONE = sa.text(f"{_STATE} WHERE heads.chain = :chain")
 
 _LOCK = sa.text("SELECT seq, hash FROM audit_heads WHERE chain = :chain FOR NO KEY UPDATE")
 
@@ -232,6 +244,33 @@ class AuditWriter(AuditReader):
         self._execution.run(audit_anchors.insert().values(**anchor))
         return self._execution.run(audit.delete().where(ours, audit.c.seq <= upto)).rowcount
 
+    def reseal(self, chain: int, older: Sequence[bytes]) -> bool:
+        """Carry a chain over to the current key where an older one sealed its end or its anchor; whether it did.
+
+        An entry does it: the end is sealed anew with it, and of the anchor, which nothing may change, it says that it
+        was ours. An end or an anchor that none of the keys sealed stays as it is, for verification to tell of.
+        """
+        if self._key is None:
+            return False
+        self._locked(chain, self._key)
+        state, current = self.chain(chain), [self._key]
+        if not state.head.sealed_by([*current, *older]):
+            return False
+        anchor = state.anchor
+        if anchor is not None and (anchor.sealed_by(current) or not anchor.sealed_by(older) or self._vouched(anchor)):
+            anchor = None
+        if anchor is None and state.head.sealed_by(current):
+            return False
+        self.record(RESEALED, None if anchor is None else _vouching(anchor), chain=chain)
+        return True
+
+    def _vouched(self, anchor: ChainEnd) -> bool:
+        """Whether an entry says already that the anchor was ours; may read the whole chain."""
+        self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
+        entries = sa.select(audit.c.detail).where(audit.c.chain == anchor.chain, audit.c.seq > anchor.seq)
+        told = self._execution.run(entries.where(audit.c.call == RESEALED)).scalars()
+        return _vouching(anchor) in list(told)
+
     def _locked(self, chain: int, key: bytes) -> tuple[int, bytes]:
         """The chain's end, which nobody else can move before our transaction ends."""
         row = self._execution.run(_LOCK, {"chain": chain}).one_or_none()
@@ -240,6 +279,10 @@ class AuditWriter(AuditReader):
             self._execution.run(_BEGIN, begun)
             row = self._execution.run(_LOCK, {"chain": chain}).one()
         return row.seq, bytes(row.hash)
+
+
+def _vouching(anchor: ChainEnd) -> dict[str, Any]:
+    return {"anchor": anchor.seq, "hash": anchor.hash.hex()}
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:

@@ -15,6 +15,17 @@ _NAMING = sa.text("""
       AND jsonb_path_exists(content, '$.** ? (@ == $name)', jsonb_build_object('name', CAST(:name AS text)))
 """)
 
+_NAMING_MEMBERS = sa.text("""
+    DELETE FROM feedback WHERE app_pk = :app_pk AND EXISTS (
+        SELECT 1 FROM jsonb_path_query(content, '$.** ? (@.type() == "string")') AS told (name)
+        JOIN users ON users.group_pk = :group_pk AND users.app_pk = :app_pk AND users.name = told.name #>> '{}'
+        WHERE NOT EXISTS (
+            SELECT 1 FROM users AS others
+            WHERE others.app_pk = :app_pk AND others.name = users.name AND others.group_pk <> :group_pk
+        )
+    )
+""")
+
 _CROPS = sa.text("""
     WITH looked_at AS (
         SELECT pk, portrait IS NOT NULL AND created < now() - CAST(:age AS interval) AS old
@@ -56,6 +67,10 @@ class EraseWriter:
     def feedback_naming(self, app_pk: int, name: str) -> int:
         """Delete the feedback that has this very text anywhere; returns how many items."""
         return self._execution.run(_NAMING, {"app_pk": app_pk, "name": name}).rowcount
+
+    def feedback_naming_members(self, app_pk: int, group_pk: int) -> int:
+        """The same for whoever is in this group and in no other of the app."""
+        return self._execution.run(_NAMING_MEMBERS, {"app_pk": app_pk, "group_pk": group_pk}).rowcount
 
     def feedback(self, app_pk: int) -> int:
         """Delete all feedback of an app; returns how many items."""

@@ -72,6 +72,12 @@ class FaceReader:
         query = sa.select(faces.c.pk).select_from(owner).where(condition, named).limit(1)
         return self._execution.run(query).scalar_one_or_none() is not None
 
+    def enrolled(self, app_pk: int, tokens: Sequence[str]) -> set[str]:
+        """Those of some tokens that are of enrolled faces of the app."""
+        given = sa.bindparam("tokens", list(tokens), sa.ARRAY(sa.Text))
+        query = sa.select(faces.c.token).where(faces.c.app_pk == app_pk, faces.c.token == sa.any_(given)).distinct()
+        return set(self._execution.run(query).scalars())
+
     def tokens_of_users(self, user_pks: Sequence[int]) -> dict[int, set[str]]:
         """Tokens of the faces of each user that has any."""
         wanted = sa.bindparam("pks", list(user_pks), sa.ARRAY(sa.BigInteger))

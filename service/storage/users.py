@@ -44,6 +44,12 @@ class UserReader:
         query = _ENTRY.where(users.c.app_pk == app_pk, users.c.name == user_id).order_by(users.c.pk)
         return [_entry(row) for row in self._execution.run(query)]
 
+    def infos(self, app_pk: int, group_id: str, user_ids: Sequence[str]) -> dict[str, str]:
+        """user_info by id, of those of some users who are in a group."""
+        named = sa.bindparam("names", list(user_ids), sa.ARRAY(sa.Text))
+        query = _ENTRY.where(users.c.app_pk == app_pk, groups.c.name == group_id, users.c.name == sa.any_(named))
+        return {row.user_id: row.info for row in self._execution.run(query)}
+
     def entries_in_group(self, group_pk: int, start: int, length: int) -> list[UserEntry]:
         """Users of a group in the order of enrolment."""
         query = _ENTRY.where(users.c.group_pk == group_pk).order_by(users.c.pk).offset(start).limit(length)
@@ -100,17 +106,18 @@ class UserWriter(UserReader):
             raise GroupNotFound(str(group_pk))
         raise UserAlreadyInGroup(user_id)
 
-    def get_or_create_many(self, group_pk: int, infos: Mapping[str, str | None]) -> dict[str, int]:
-        """Numbers of users of a group by id; those missing are made. ``infos``: user_info by id, ``None``: as it is.
+    def get_or_create_many(
+        self, group_pk: int, infos: Mapping[str, str | None], renewed: Mapping[str, str] | None = None
+    ) -> dict[str, int]:
+        """Numbers of users of a group by id; those missing are made, with the user_info that ``infos`` has by id.
 
-        Raises :class:`GroupNotFound`.
+        ``renewed``: user_info that replaces that of users who are there. Raises :class:`GroupNotFound`.
         """
         names = list(infos)
         parameters = {"app_pk": self._recording.app_pk, "group_pk": group_pk}
         self._execution.run(_INSERT_MANY, {**parameters, "names": names, "infos": [infos[name] for name in names]})
-        told = {name: info for name, info in infos.items() if info is not None}
-        if told:
-            self._execution.run(_SET_INFOS, {**parameters, "names": list(told), "infos": list(told.values())})
+        if renewed:
+            self._execution.run(_SET_INFOS, {**parameters, "names": list(renewed), "infos": list(renewed.values())})
         condition = (users.c.group_pk == group_pk) & (users.c.app_pk == self._recording.app_pk)
         query = sa.select(users.c.name, users.c.pk).where(condition, users.c.name.in_(names))
         found = {row.name: row.pk for row in self._execution.run(query)}

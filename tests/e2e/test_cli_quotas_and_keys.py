@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from service.cli.failures import FAILED, MISUSED
 from service.storage.sealing import Mode
+from service.storage.urls import driver_address
 from tests.fixtures.library import enrol, new_app, random_embedding
 from tests.fixtures.sealing import dumped, opened
 from tests.fixtures.server import Home
@@ -56,6 +58,28 @@ def test_the_master_key_is_changed_and_the_old_one_dropped(home: Home) -> None:
     assert key_file.read_text().split() == [new]
     assert home.run("key", "reseal").returncode == 0
     assert home.run("app", "rotate", made.app_id, "--json").returncode == 0
+
+
+def test_no_key_is_dropped_that_a_face_needs(home: Home, database_url: str) -> None:
+    made = home.create_app("one")
+    key_file = home.folder / "secret.key"
+    key = bytes.fromhex(key_file.read_text().strip())
+    with opened(database_url, Mode.ON, key) as database:
+        with database.read() as reader:
+            app = reader.apps.by_app_id(made.app_id)
+        assert app is not None
+        enrol(database, app, "group", "somebody", "token", random_embedding(1))
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("SELECT 1 FROM faces FOR UPDATE")
+        for command in ("rotate", "reseal", "drop-old"):
+            done = home.run("key", command)
+            assert (done.returncode, "aipface key reseal" in done.stderr) == (FAILED, True), command
+    assert len(key_file.read_text().split()) == 2
+    assert home.run("key", "drop-old").returncode == 0
+    assert len(key_file.read_text().split()) == 1
+    assert home.run("key", "faces").returncode == 0
+    verified = home.run("audit", "verify")
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_a_key_in_the_environment_is_the_operator_s_to_change(home: Home) -> None:

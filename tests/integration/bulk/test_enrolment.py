@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from service.bulk import enrolment, writing
@@ -15,7 +17,8 @@ from service.bulk.enrolment import Enrolment
 from service.bulk.folder import FolderSource
 from service.bulk.journal import Journal
 from service.bulk.outcomes import Outcome, Result
-from service.bulk.pictures import Layout
+from service.bulk.pictures import Layout, Picture
+from service.cli.bulk_import import open_source
 from service.errors import DatabaseUnavailable
 from service.parts import Models, Workbench, open_workbench
 from service.settings import load_settings
@@ -177,19 +180,77 @@ def test_a_user_has_twenty_faces_at_most(place: Place, monkeypatch: pytest.Monke
     assert place.enrolled() == 5
 
 
-def test_user_info_of_a_table_is_kept_current(place: Place) -> None:
-    running = place.enrolment()
-    pictures = [replace(picture, user_info="first") for picture in place.source().pictures()]
+def test_a_table_of_several_apps_fills_the_one_that_is_named(place: Place, tmp_path: Path) -> None:
+    table = tmp_path / "need-pictures.csv"
+    other = place.bench.admin.apps.create("other").app_id
+    rows = [(place.app.app_id, "ada", "staff/ada/1.png"), (other, "joe", "staff/joe/1.jpg")]
+    lines = ["app_id,group_id,user_id,faces,picture", *(f"{app},staff,{user},1,{path}" for app, user, path in rows)]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    source = open_source(table, place.folder, Layout(), place.bench, place.app)
+    assert [(result.user_id, result.outcome, result.reason) for result in place.enrolment().run(source)] == [
+        ("ada", Outcome.ENROLLED, ""),
+        ("joe", Outcome.REFUSED, "another_app"),
+    ]
+    assert place.enrolled() == 1
 
-    class Given:
-        remote = True
 
-        def count(self) -> int:
-            return len(pictures)
+class Given:
+    """Rows of a table: pictures with a user_info each."""
 
-        def pictures(self) -> Iterator[object]:
-            return iter(pictures)
+    remote = True
 
-    list(running.run(Given()))  # type: ignore[arg-type]
+    def __init__(self, rows: Sequence[Picture]) -> None:
+        self._rows = rows
+
+    def count(self) -> int:
+        return len(self._rows)
+
+    def pictures(self) -> Iterator[Picture]:
+        return iter(self._rows)
+
+
+def test_user_info_of_a_table_is_kept_current(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures that the journal knows too; where rows of one user differ, the last one counts."""
+    by_place = {picture.place: picture for picture in place.source().pictures()}
+    ada, first, second = (by_place[f"staff/{name}"] for name in ("ada/1.png", "barack/1.jpg", "barack/2.jpg"))
+
+    def run(*rows: tuple[Picture, str | None]) -> tuple[set[str], set[str]]:
+        list(place.enrolment().run(Given([replace(picture, user_info=info) for picture, info in rows])))
+        with place.bench.admin.database.read() as reader:
+            ada, barack = (reader.users.entries(place.app.pk, user) for user in ("ada", "barack"))
+        return {entry.user_info for entry in ada}, {entry.user_info for entry in barack}
+
+    assert run((ada, "one"), (first, "old"), (second, "new")) == ({"one"}, {"new"})
+    monkeypatch.setattr(place.bench.intake, "faces_of_file", None)  # the journal knows them all
+    assert run((ada, None), (first, "old"), (second, None)) == ({"one"}, {"old"})
     with place.bench.admin.database.read() as reader:
-        assert {entry.user_info for entry in reader.users.entries(place.app.pk, "ada")} == {"first"}
+        states = reader.audit.chains()
+    assert run((ada, "one"), (first, "new"), (second, "old")) == ({"one"}, {"old"})
+    with place.bench.admin.database.read() as reader:
+        assert reader.audit.chains() == states  # nothing was to be written
+    monkeypatch.setattr(enrolment, "BATCH_SECONDS", 0)  # a batch each
+    assert run((ada, "two"), (first, "old"), (second, "last")) == ({"two"}, {"last"})
+    monkeypatch.undo()
+    with place.bench.admin.database.write(place.app.pk) as work:
+        work.faces.delete_of_user(work.users.entries(place.app.pk, "barack")[0].pk)
+    assert run((first, "new"), (second, "newest"), (first, "end")) == ({"two"}, {"end"})
+
+
+def test_a_refusal_that_a_setting_made_is_not_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as small:
+        small.setattr(place.bench.intake, "_max_picture_pixels", 10_000)
+        assert {result.reason for result in place.run().values()} == {"picture_unreadable"}
+    journal = Journal(place.journal, place.bench.admin.keyring, place.app.app_id)
+    known = journal.key((place.folder / "staff/ada/1.png").read_bytes())
+    journal.add([(known, None, "picture_unreadable")])  # as earlier releases wrote it down
+    assert place.run()["staff/ada/1.png"].outcome is Outcome.ENROLLED
+    assert place.enrolled() == 7
+
+
+def test_a_picture_without_a_face_is_looked_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = cv2.imencode(".png", np.full((200, 200, 3), 128, np.uint8))[1].tobytes()
+    (place.folder / "staff" / "joe" / "grey.png").write_bytes(grey)
+    assert place.run()["staff/joe/grey.png"].reason == "face_not_found"
+    (place.folder / "staff" / "joe" / "broken.jpg").unlink()
+    monkeypatch.setattr(place.bench.intake, "faces_of_file", None)
+    assert place.run()["staff/joe/grey.png"].reason == "face_not_found"

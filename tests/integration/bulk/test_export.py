@@ -22,6 +22,7 @@ from service.bulk.journal import Journal
 from service.bulk.outcomes import Outcome, Result
 from service.bulk.pictures import Layout, SourceError
 from service.bulk.restore import Export, Restore
+from service.bulk.writing import ReadyUser, Writer
 from service.parts import Models, Workbench, open_workbench
 from service.settings import load_settings
 from service.storage.library import StoredGroup, StoredUser, StoredUserFace, read_library
@@ -86,6 +87,26 @@ def place(database_url: str, models: Models, pictures: Pictures, tmp_path: Path)
             work.users.insert(work.groups.insert("gate", "SCENE"), "faceless", "查无此人")
             work.users.set_info(work.users.pks([work.groups.get_or_create("staff")], "ada")[0], "Ada")
         yield Place(bench, full, empty, tmp_path)
+
+
+def test_a_second_import_leaves_what_was_changed_here(place: Place) -> None:
+    """As a second `aipface copy` does, which tells users without faces only."""
+    path = place.export("out")
+    place.restore(path)
+    database = place.bench.admin.database
+    with database.write(place.empty.pk) as work:
+        for user in ("ada", "faceless"):
+            work.users.set_info(work.users.entries(place.empty.pk, user)[0].pk, "changed here")
+    place.restore(path)
+    copied = [
+        ReadyUser("staff", "ada", ""),
+        ReadyUser("gate", "faceless", "there", "SCENE"),
+        ReadyUser("new", "eve", "E"),
+    ]
+    Writer(database, place.empty.pk, model_id="").write([], copied)
+    with database.read() as reader:
+        infos = {user: reader.users.entries(place.empty.pk, user)[0].user_info for user in ("ada", "faceless", "eve")}
+    assert infos == {"ada": "changed here", "faceless": "changed here", "eve": "E"}
 
 
 @pytest.mark.parametrize("name", ["out", "out.zip"])

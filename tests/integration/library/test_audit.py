@@ -26,6 +26,8 @@ from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
 from tests.integration.library.conftest import KEY
 
+NEXT = b"n" * 32
+
 COPIED = """
     INSERT INTO audit SELECT chain, 6, time, actor, call, outcome, groups, users, log_id, detail, hash
     FROM audit WHERE seq = 5 AND chain = %d
@@ -35,6 +37,11 @@ HEAD_BACK = """
     WHERE chain = %d
 """
 REWRITTEN = "UPDATE audit SET outcome = '0', hash = '\\x%s' WHERE seq = %d AND chain = %d"
+FORGED = "UPDATE audit_heads SET seal = '\\x00' WHERE chain = %d"
+CUT_OFF = [
+    "INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = 3 AND chain = %d",
+    "DELETE FROM audit WHERE seq <= 3 AND chain = %d",
+]
 
 
 @pytest.fixture
@@ -129,8 +136,7 @@ def test_the_database_refuses_to_change_it(
             "seal of entry 4 is not ours",
         ),
         (
-            ["INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = 3 AND chain = %d",
-             "DELETE FROM audit WHERE seq <= 3 AND chain = %d"],
+            CUT_OFF,
             "seal of entry 3 is not ours",
         ),
     ],
@@ -204,6 +210,34 @@ def test_a_clock_that_was_set_deletes_no_entries(database: Database) -> None:
 def test_a_chain_under_an_older_key_is_known_and_one_under_a_foreign_key_is_not(database: Database, app: App) -> None:
     assert problems(AuditTrail(database, [bytes(32), KEY]), app) == ()
     assert "seal" in problems(AuditTrail(database, [bytes(32)]), app)[0]
+
+
+def test_chains_are_carried_over_to_another_key(
+    database: Database, trail: AuditTrail, app: App, database_url: str
+) -> None:
+    """Those too in which nothing happens any more, and what the retention has cut off; both stay sound without it."""
+    cut, forged = new_app(database), new_app(database)
+    with database.admin() as work:
+        for chain in (cut.pk, forged.pk):
+            work.audit.append(chain, [AuditDraft("app:2", "search") for _ in range(3)])
+        work.audit.purge(cut.pk, datetime.now(timezone.utc))
+    tampered(database_url, FORGED % forged.pk)
+    before = report(trail, app)
+    for keys, carried in (([NEXT, KEY], 2), ([NEXT, KEY], 0), ([bytes(32), NEXT, KEY], 2)):
+        renewed = Database(database_url, audit_key=keys[0])
+        assert AuditTrail(renewed, keys).reseal() == carried
+        renewed.close()
+        alone = AuditTrail(database, keys[:1])
+        assert problems(alone, app, {app.pk: (before.last, before.hash)}) == problems(alone, cut) == ()
+        assert problems(alone, forged) == ("the seal of entry 3 is not ours",)
+
+
+def test_nothing_vouches_for_an_anchor_that_was_not_ours(database: Database, app: App, database_url: str) -> None:
+    tampered(database_url, *(statement % app.pk for statement in CUT_OFF))
+    renewed = Database(database_url, audit_key=NEXT)
+    assert AuditTrail(renewed, [NEXT, KEY]).reseal() == 1  # its end was ours
+    renewed.close()
+    assert problems(AuditTrail(database, [NEXT, KEY]), app) == ("the seal of entry 3 is not ours",)
 
 
 def test_reads_can_be_left_out_and_failures_cannot(database: Database) -> None:

@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from service.access.keys import Keyring
+from service.bulk.journal import ImportJournals, Journal, file_name
 from service.errors import AppUnavailable, GroupNotFound, UserNotFound
 from service.library.audit import AuditTrail
 from service.library.disclosure import DOCUMENT, Disclosure
@@ -23,7 +26,7 @@ from service.storage.rows import RememberedFace, embedding_bytes
 from service.storage.tables import metadata
 from service.storage.uploads import SealedUpload
 from service.storage.urls import driver_address
-from service.values import App
+from service.values import App, Control
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
 from tests.integration.library.conftest import KEY
 
@@ -106,8 +109,68 @@ def test_a_user_of_one_group_and_what_cannot_be_told_apart(
 
 def test_a_group(database: Database, apps: tuple[App, App]) -> None:
     receipt = Erasure(database).group(apps[0], "a")
-    assert receipt.counts == {"groups": 1, "faces": 2, "crops": 2, "face_tokens": 2}
+    assert receipt.counts == {"groups": 1, "faces": 2, "crops": 2, "face_tokens": 2, "feedback": 0}
     assert verified(database, receipt)["remove_group"] == 1
+
+
+def test_feedback_goes_with_a_group_whose_users_are_in_no_other(database: Database, apps: tuple[App, App]) -> None:
+    app, other = apps
+    items: list[dict[str, object]] = [
+        {"log": [{"user_id": "bob"}]},
+        {"names": ["ada", "bob"]},
+        {"user_id": "bobby"},
+        {"count": 3},
+    ]
+    with database.admin() as work:
+        for each in apps:
+            work.feedback.insert(each.pk, items, 100)
+    assert Erasure(database).group(app, "a").counts["feedback"] == 2  # ada is in another group too
+    with database.read() as reader:
+        assert (reader.disclosure.feedback(app.pk, "bob"), len(reader.disclosure.feedback(app.pk, "ada"))) == ([], 1)
+        assert len(reader.disclosure.feedback(other.pk, "bob")) == 2
+    assert Erasure(database).group(app, "b").counts["feedback"] == 1
+    with database.read() as reader:
+        assert {str(item.content) for item in reader.feedback.latest(app.pk, 100)} == {
+            "{'user_id': 'adamant'}", "{'user_id': 'bobby'}", "{'count': 3}"
+        }  # fmt: skip
+
+
+def test_what_the_api_s_deletion_left_of_a_user_goes(database: Database, apps: tuple[App, App]) -> None:
+    app = apps[0]
+    with database.write(app.pk) as work:
+        for entry in work.users.entries(app.pk, "ada"):
+            work.users.delete(entry.pk)
+    receipt = Erasure(database).user(app, "ada")
+    assert (receipt.counts["users"], receipt.counts["feedback"]) == (0, 1)
+    assert verified(database, receipt) == receipt.counts
+    receipt = Erasure(database).user(app, "ada", beside=Beside(remembered=True))
+    assert receipt.counts["all_face_tokens"] == 2
+    with pytest.raises(UserNotFound, match=f"nothing is known of a user ada in app {app.app_id}"):
+        Erasure(database).user(app, "ada", beside=Beside(remembered=True))
+    assert Erasure(database).user(app, "ada", known_elsewhere=True).counts["users"] == 0
+
+
+def test_notes_of_imports_go_with_the_faces(database: Database, apps: tuple[App, App], tmp_path: Path) -> None:
+    notes = {}
+    for app in apps:
+        notes[app] = Journal(tmp_path / file_name(app.app_id, MODEL, Control.NONE), Keyring(KEY), app.app_id)
+        notes[app].add((notes[app].key(token.encode()), token, None) for token in ("t1", "t2", "t3", "gone"))
+        notes[app].add([(notes[app].key(b"refused"), None, "face_not_found")])
+    erasure = Erasure(database, journals=ImportJournals(tmp_path))
+
+    def told() -> list[str]:
+        texts = (path.read_text() for path in tmp_path.glob(f"{apps[0].app_id}*"))
+        return [line.split()[1] for text in texts for line in text.splitlines()]
+
+    with pytest.raises(UserNotFound):
+        erasure.user(apps[0], "eve")
+    assert len(told()) == 5
+    receipt = erasure.user(apps[0], "ada", "b")
+    assert (receipt.counts["import_notes"], told()) == (3, ["t1", "t2"])  # what nobody has any more is of nobody's use
+    assert verified(database, receipt)["import_notes"] == 3
+    assert erasure.group(apps[0], "a").counts["import_notes"] == 2
+    assert erasure.app(apps[1]).counts["import_notes"] == 5
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_app_leaves_nothing_but_its_audit_log(database: Database, apps: tuple[App, App], database_url: str) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from service import rotation
@@ -15,11 +16,15 @@ from service.access.tokens import Tokens
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import person_context
 from service.identity.register import Person, Register
-from service.library.apps import Apps
+from service.library.apps import Apps, secret_context
 from service.storage.engine import Database
 from service.storage.sealed import ELSEWHERE, SEALED
+from service.storage.sealing import Mode
 from service.storage.tables import metadata
+from service.storage.urls import driver_address
+from tests.fixtures.library import enrol, new_app, random_embedding
 from tests.fixtures.people import claim
+from tests.fixtures.sealing import execute, opened
 
 OLD, NEW = b"o" * 32, b"n" * 32
 GRACE = timedelta(days=1)
@@ -49,7 +54,9 @@ def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None
         known.put(Person(claim(1), None, None), b"handed in", owner)
 
     both = Keyring(NEW, OLD)
-    assert rotation.reseal(database, both) == {
+    resealed = rotation.reseal(database, both)
+    assert (resealed.left, resealed.older_keys) == (0, False)
+    assert resealed.done == {
         "app secrets": 3,
         "envelope keys": 2,
         "people seen by devices": 1,
@@ -57,6 +64,7 @@ def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None
         "faces": 0,
         "embeddings of further models": 0,
         "remembered faces": 0,
+        "chains of the audit log": 0,
     }
 
     alone = Keyring(NEW)
@@ -93,6 +101,23 @@ def test_a_value_that_no_key_opens_changes_nothing(database: Database) -> None:
     app = apps.by_app_id(credentials.app_id)
     assert app is not None
     assert apps.secret(app) == credentials.secret_key
+
+
+def test_a_face_that_somebody_is_changing_is_told(database_url: str) -> None:
+    """A key that is dropped after it would take the face with it."""
+    with opened(database_url, Mode.ON, OLD) as before:
+        app = new_app(before)
+        for user in ("ada", "bob"):
+            enrol(before, app, "group", user, user, random_embedding(1))
+    execute(database_url, "DELETE FROM apps WHERE secret <> 'sealed'")
+    with opened(database_url, Mode.ON, NEW, OLD) as both:
+        execute(database_url, "UPDATE apps SET secret = %s", Keyring(OLD).seal(b"secret", secret_context(app.app_id)))
+        with psycopg.connect(driver_address(database_url)) as other:
+            other.execute("SELECT 1 FROM faces WHERE token = 'ada' FOR UPDATE")
+            resealed = rotation.reseal(both, Keyring(NEW, OLD))
+        assert (resealed.done["faces"], resealed.left, resealed.older_keys) == (1, 1, True)
+        resealed = rotation.reseal(both, Keyring(NEW, OLD))
+        assert (resealed.done["faces"], resealed.left, resealed.older_keys) == (1, 0, False)
 
 
 def test_the_key_file_grows_in_front_and_loses_its_end(tmp_path: Path) -> None:

@@ -221,6 +221,20 @@ def test_a_group_for_everybody_spares_the_column(tmp_path: Path) -> None:
     assert not source.remote
 
 
+def test_rows_of_another_app_are_refused(tmp_path: Path) -> None:
+    """`aipface reembed` lists people of all apps in one table: those of one must not be found in another."""
+    lines = ("app_id,group_id,user_id,picture", " 1 ,g,ada,1.jpg", "2,g,mallory,2.jpg", ",g,bob,3.jpg")
+    table = write(tmp_path / "t.csv", "\n".join(lines).encode())
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        write(tmp_path / name)
+    found = told(TableSource(table, tmp_path, Layout(), LIMIT, app_id="1"))
+    assert {user: content for _, user, _, content in found.values()} == {
+        "ada": b"pixels",
+        "mallory": "another_app",
+        "bob": b"pixels",
+    }
+
+
 @pytest.mark.parametrize("size", [0, 3, 10_000])
 def test_a_file_is_read_whatever_size_is_told_of_it(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some network file systems tell no size, and files grow."""
