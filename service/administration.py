@@ -81,7 +81,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         migrations.upgrade(url)
         sealing = keyring.derive("audit")
         faces = face_sealing(keyring, Mode(settings.encrypt_faces))
-        database = Database(url, pool_size=settings.database_pool_size, audit_key=sealing[0], sealing=faces)
+        database = Database(url, pool_size=settings.database_pool_size, audit_keys=sealing, sealing=faces)
         stack.callback(database.close)
         if faces.seals:
             register(database)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 from service.auditing import OK, Operation, local_actor
 from service.errors import ServiceUnavailable
-from service.storage.audit import BEGINNING, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
+from service.storage.audit import BEGINNING, FOREIGN, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
 from service.storage.engine import Database
 
 FLUSH_SECONDS = 1.0
@@ -153,14 +153,14 @@ class AuditTrail:
 
         After it the older keys are not needed to verify what is there now.
         """
-        current, older = self._keys[:1], self._keys[1:]
+        current = self._keys[:1]
         with self._database.read() as reader:
             states = reader.audit.chains()
         done = 0
         for state in states:
             if not all(end.sealed_by(current) for end in _ends(state)):
                 with self._database.admin() as work:
-                    done += work.audit.reseal(state.head.chain, older)
+                    done += work.audit.reseal(state.head.chain)
         return done
 
     # --- reading ---
@@ -208,6 +208,8 @@ class AuditTrail:
             if entry.seq > max(head.seq, state.last):
                 break  # written since
             problems += _broken(entry, seq, digest)
+            if entry.draft.call == FOREIGN:
+                problems.append(f"the seal of entry {seq} was not ours when entry {entry.seq} was written")
             unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
             seq, digest = entry.seq, entry.hash
             met = met or expected == (seq, digest.hex())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -26,8 +27,13 @@ from service.storage.tables import audit, audit_anchors, audit_heads
 INSTALLATION = 0
 """The chain of what concerns no app, or apps as such."""
 
+logger = logging.getLogger(__name__)
+
 RESEALED = "audit.reseal"
 """The call of an entry that carries a chain over to another master key."""
+
+FOREIGN = "audit.foreign_end"
+"""The call of an entry that says that none of our keys had sealed the end before it."""
 
 BEGINNING = bytes(hashlib.sha256().digest_size)
 """What the first hash of a chain follows."""
@@ -67,7 +73,7 @@ class AuditEntry:
 
     def vouches_for(self, anchor: ChainEnd) -> bool:
         """Whether it says that an older key of ours had sealed an anchor; the chain's end covers what it says."""
-        return self.draft.call == RESEALED and self.draft.detail == _vouching(anchor)
+        return self.draft.call == RESEALED and self.draft.detail == _naming("anchor", anchor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ _STATE = """
 _STATES = sa.text(f"{_STATE} ORDER BY heads.chain")
 _STATE_OF_ONE = sa.text(f"{_STATE} WHERE heads.chain = :chain")
 
-_LOCK = sa.text("SELECT seq, hash FROM audit_heads WHERE chain = :chain FOR NO KEY UPDATE")
+_LOCK = sa.text("SELECT app_id, seq, hash, seal FROM audit_heads WHERE chain = :chain FOR NO KEY UPDATE")
 
 _BEGIN = sa.text("""
     INSERT INTO audit_heads (chain, app_id, seq, hash, seal)
@@ -191,9 +197,10 @@ _OLD = sa.text("""
 class AuditWriter(AuditReader):
     """Appending to chains, and cutting off what is too old. Without a key nothing is written."""
 
-    def __init__(self, execution: Execution, key: bytes | None) -> None:
+    def __init__(self, execution: Execution, keys: Sequence[bytes]) -> None:
+        """The first of ``keys`` seals; what the others sealed is ours, too."""
         super().__init__(execution)
-        self._key = key
+        self._keys = keys
 
     def record(
         self, call: str | None = None, detail: Mapping[str, Any] | None = None, *, chain: int = INSTALLATION
@@ -213,55 +220,58 @@ class AuditWriter(AuditReader):
         return written[0] if written else None
 
     def append(self, chain: int, drafts: Sequence[AuditDraft]) -> list[AuditEntry]:
-        """Put entries at the end of a chain; the chain is ours until the transaction ends."""
-        if self._key is None or not drafts:
+        """Put entries at the end of a chain; the chain is ours until the transaction ends.
+
+        Behind an end that was not sealed by us comes an entry that says so, lest our seal of what follows hides it.
+        """
+        if not self._keys or not drafts:
             return []
-        seq, digest = self._locked(chain, self._key)
-        entries = []
-        for draft in drafts:
+        end = self._locked(chain)
+        seq, digest, entries = end.seq, end.hash, []
+        foreign = [] if end.sealed_by(self._keys) else [AuditDraft("", FOREIGN, detail=_naming("end", end))]
+        if foreign:
+            logger.error("the audit log has an end that was not sealed here", extra={"chain": chain, "entry": seq})
+        for draft in (*foreign, *drafts):
             seq += 1
             digest = linked(digest, chain, seq, draft)
             entries.append(AuditEntry(chain, seq, draft, digest))
         if len(entries) > 1:
             self._execution.run(audit.insert(), [_row(entry) for entry in entries[:-1]])
-        self._execution.run(_APPEND, {**_row(entries[-1]), "seal": seal(self._key, chain, seq, digest)})
-        return entries
+        self._execution.run(_APPEND, {**_row(entries[-1]), "seal": seal(self._keys[0], chain, seq, digest)})
+        return entries[len(foreign) :]
 
     def purge(self, chain: int, before: datetime) -> int:
         """Drop the entries that are older, leaving a sealed anchor in their place; returns how many.
 
-        The database refuses to delete any entry that no anchor covers.
+        The database refuses to delete any entry that no anchor covers. Nothing of a chain goes whose end is not ours.
         """
-        if self._key is None:
+        if not self._keys or not self._locked(chain).sealed_by(self._keys):
             return 0
-        self._locked(chain, self._key)
         upto = self._execution.run(_OLD, {"chain": chain, "before": before}).scalar_one_or_none()
         if upto is None:
             return 0
         ours = audit.c.chain == chain
         digest = self._execution.run(sa.select(audit.c.hash).where(ours, audit.c.seq == upto)).scalar_one()
-        anchor = {"chain": chain, "seq": upto, "hash": digest, "seal": seal(self._key, chain, upto, bytes(digest))}
+        anchor = {"chain": chain, "seq": upto, "hash": digest, "seal": seal(self._keys[0], chain, upto, bytes(digest))}
         self._execution.run(audit_anchors.insert().values(**anchor))
         return self._execution.run(audit.delete().where(ours, audit.c.seq <= upto)).rowcount
 
-    def reseal(self, chain: int, older: Sequence[bytes]) -> bool:
+    def reseal(self, chain: int) -> bool:
         """Carry a chain over to the current key where an older one sealed its end or its anchor; whether it did.
 
         An entry does it: the end is sealed anew with it, and of the anchor, which nothing may change, it says that it
         was ours. An end or an anchor that none of the keys sealed stays as it is, for verification to tell of.
         """
-        if self._key is None:
+        current, older = self._keys[:1], self._keys[1:]
+        if not current or not self._locked(chain).sealed_by(self._keys):
             return False
-        self._locked(chain, self._key)
-        state, current = self.chain(chain), [self._key]
-        if not state.head.sealed_by([*current, *older]):
-            return False
+        state = self.chain(chain)
         anchor = state.anchor
         if anchor is not None and (anchor.sealed_by(current) or not anchor.sealed_by(older) or self._vouched(anchor)):
             anchor = None
         if anchor is None and state.head.sealed_by(current):
             return False
-        self.record(RESEALED, None if anchor is None else _vouching(anchor), chain=chain)
+        self.record(RESEALED, None if anchor is None else _naming("anchor", anchor), chain=chain)
         return True
 
     def _vouched(self, anchor: ChainEnd) -> bool:
@@ -269,20 +279,20 @@ class AuditWriter(AuditReader):
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
         entries = sa.select(audit.c.detail).where(audit.c.chain == anchor.chain, audit.c.seq > anchor.seq)
         told = self._execution.run(entries.where(audit.c.call == RESEALED)).scalars()
-        return _vouching(anchor) in list(told)
+        return _naming("anchor", anchor) in list(told)
 
-    def _locked(self, chain: int, key: bytes) -> tuple[int, bytes]:
+    def _locked(self, chain: int) -> ChainEnd:
         """The chain's end, which nobody else can move before our transaction ends."""
         row = self._execution.run(_LOCK, {"chain": chain}).one_or_none()
         if row is None:
-            begun = {"chain": chain, "hash": BEGINNING, "seal": seal(key, chain, 0, BEGINNING)}
+            begun = {"chain": chain, "hash": BEGINNING, "seal": seal(self._keys[0], chain, 0, BEGINNING)}
             self._execution.run(_BEGIN, begun)
             row = self._execution.run(_LOCK, {"chain": chain}).one()
-        return row.seq, bytes(row.hash)
+        return ChainEnd(chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
 
 
-def _vouching(anchor: ChainEnd) -> dict[str, Any]:
-    return {"anchor": anchor.seq, "hash": anchor.hash.hex()}
+def _naming(what: str, end: ChainEnd) -> dict[str, Any]:
+    return {what: end.seq, "hash": end.hash.hex()}
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -108,9 +108,9 @@ class Administration:
     There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
     """
 
-    def __init__(self, execution: Execution, audit_key: bytes | None, sealing: FaceSealing) -> None:
+    def __init__(self, execution: Execution, audit_keys: Sequence[bytes], sealing: FaceSealing) -> None:
         self.apps = AppWriter(execution)
-        self.audit = AuditWriter(execution, audit_key)
+        self.audit = AuditWriter(execution, audit_keys)
         self.erasing = EraseWriter(execution)
         self.tokens = TokenWriter(execution, sealing.remembered)
         self.changes = ChangeWriter(execution, sealing.enrolled)
@@ -143,14 +143,17 @@ class Database:
         checkout_seconds: float = CHECKOUT_SECONDS,
         statement_seconds: float = STATEMENT_SECONDS,
         lock_seconds: float = LOCK_SECONDS,
-        audit_key: bytes | None = None,
+        audit_keys: Sequence[bytes] = (),
         sealing: FaceSealing = PLAIN,
     ) -> None:
-        """``audit_key`` seals the audit log; without one nothing is written there. ``sealing`` is that of faces."""
+        """The first of ``audit_keys`` seals the audit log; without one nothing is written there.
+
+        Ends of it under the others are ours, too. ``sealing`` is that of faces.
+        """
         self.url = url
         self.sealing = sealing
         self.behind = Behind()
-        self._audit_key = audit_key
+        self._audit_keys = audit_keys
         self._engine = sa.create_engine(
             normalised(url),
             pool_size=pool_size,
@@ -188,7 +191,7 @@ class Database:
             recording.write()
             # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
             counts = {**recording.counts(), **work.detail}
-            work.audited = AuditWriter(execution, self._audit_key).record(None, counts, chain=app_pk)
+            work.audited = AuditWriter(execution, self._audit_keys).record(None, counts, chain=app_pk)
             deadline.check()  # what has been answered "too late" must not be done after all
             execution.commit()
 
@@ -197,7 +200,7 @@ class Database:
         """Change apps or face tokens: committed at the end of the block, undone when it raises."""
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
-            yield Administration(execution, self._audit_key, self.sealing)
+            yield Administration(execution, self._audit_keys, self.sealing)
             deadline.check()
             execution.commit()
 

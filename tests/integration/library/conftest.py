@@ -13,6 +13,6 @@ KEY = bytes(range(32))
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url, audit_key=KEY)
+    database = Database(database_url, audit_keys=[KEY])
     yield database
     database.close()

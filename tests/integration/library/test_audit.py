@@ -224,7 +224,7 @@ def test_chains_are_carried_over_to_another_key(
     tampered(database_url, FORGED % forged.pk)
     before = report(trail, app)
     for keys, carried in (([NEXT, KEY], 2), ([NEXT, KEY], 0), ([bytes(32), NEXT, KEY], 2)):
-        renewed = Database(database_url, audit_key=keys[0])
+        renewed = Database(database_url, audit_keys=keys)
         assert AuditTrail(renewed, keys).reseal() == carried
         renewed.close()
         alone = AuditTrail(database, keys[:1])
@@ -232,9 +232,24 @@ def test_chains_are_carried_over_to_another_key(
         assert problems(alone, forged) == ("the seal of entry 3 is not ours",)
 
 
+def test_what_is_written_behind_a_forged_end_does_not_make_it_ours(
+    database: Database, trail: AuditTrail, app: App, database_url: str
+) -> None:
+    last = report(trail, app).last
+    tampered(database_url, FORGED % app.pk)
+    assert problems(trail, app) == (f"the seal of entry {last} is not ours",)
+    with database.admin() as work:
+        assert work.audit.purge(app.pk, datetime.now(timezone.utc)) == 0
+        assert [entry.draft.call for entry in work.audit.append(app.pk, [AuditDraft("app:1", "search")])] == ["search"]
+        work.audit.append(app.pk, [AuditDraft("app:1", "search")])
+    expected = f"the seal of entry {last} was not ours when entry {last + 1} was written"
+    assert problems(trail, app) == (expected,)
+    assert report(trail, app).last == last + 3
+
+
 def test_nothing_vouches_for_an_anchor_that_was_not_ours(database: Database, app: App, database_url: str) -> None:
     tampered(database_url, *(statement % app.pk for statement in CUT_OFF))
-    renewed = Database(database_url, audit_key=NEXT)
+    renewed = Database(database_url, audit_keys=[NEXT, KEY])
     assert AuditTrail(renewed, [NEXT, KEY]).reseal() == 1  # its end was ours
     renewed.close()
     assert problems(AuditTrail(database, [NEXT, KEY]), app) == ("the seal of entry 3 is not ours",)
@@ -252,7 +267,7 @@ def test_reads_can_be_left_out_and_failures_cannot(database: Database) -> None:
 
 def test_notes_wait_for_the_database(database: Database) -> None:
     app = new_app(database)
-    away = Database("postgresql://nobody@127.0.0.1:1/nothing", audit_key=KEY)
+    away = Database("postgresql://nobody@127.0.0.1:1/nothing", audit_keys=[KEY])
     trail = AuditTrail(away, [KEY])
     for number in range(3):
         trail.note(Operation("app:1", f"call {number}", app.pk), "0")

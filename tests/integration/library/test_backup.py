@@ -92,7 +92,7 @@ def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Database]:
-    database = Database(url, audit_key=KEY)
+    database = Database(url, audit_keys=[KEY])
     try:
         yield database
     finally:

@@ -42,7 +42,7 @@ def test_what_an_earlier_schema_holds_is_served(empty_database_url: str, revisio
             assert row is not None
             connection.execute(CHANGE, (number, row[0]))
     migrations.upgrade(empty_database_url)
-    database = Database(empty_database_url, audit_key=bytes(32))
+    database = Database(empty_database_url, audit_keys=[bytes(32)])
     try:
         with database.read() as reader:
             (app,) = reader.apps.all()
