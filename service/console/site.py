@@ -114,12 +114,10 @@ class Site:
         async def endpoint(request: Request) -> Response:
             operator = self.service.operator
             password_hash = operator.password.content
-            session = None
-            if password_hash is not None:
-                session = operator.sessions.read(request.cookies.get(SESSION_COOKIE, ""), password_hash)
-            visit = Visit(request, session, chosen_language(request))
             if password_hash is None:
-                return self._finished(visit, self.render(visit, "off.html", 404))
+                return self._off(request)
+            session = operator.sessions.read(cookie(request, SESSION_COOKIE), password_hash)
+            visit = Visit(request, session, chosen_language(request))
             if session is None:
                 return self._finished(visit, _to_login(request))
             try:
@@ -138,9 +136,9 @@ class Site:
         """A page for everybody, where a password was set."""
 
         async def endpoint(request: Request) -> Response:
-            visit = Visit(request, None, chosen_language(request))
             if self.service.operator.password.content is None:
-                return self._finished(visit, self.render(visit, "off.html", 404))
+                return self._off(request)
+            visit = Visit(request, None, chosen_language(request))
             try:
                 form = await _form(request, MOST_FORM_BYTES) if request.method == "POST" else {}
             except ClientDisconnect:
@@ -151,6 +149,11 @@ class Site:
             return self._finished(visit, await self._run(page, visit))
 
         return endpoint
+
+    def _off(self, request: Request) -> Response:
+        """There is no console; nothing is read of cookies then."""
+        visit = Visit(request, None, _known_language(request, ""))
+        return self._finished(visit, self.render(visit, "off.html", 404))
 
     def failed(self, visit: Visit, text: str, status: int) -> Response:
         """A page that says what went wrong, or JSON for a script."""
@@ -206,9 +209,27 @@ def set_cookie(response: Response, request: Request, name: str, value: str, seco
     response.set_cookie(name, value, max_age=seconds, path=ROOT, httponly=True, samesite="strict", secure=secure)
 
 
+def cookie(request: Request, name: str) -> str:
+    """What the browser sent under a name, "" for nothing; ours are never quoted, so that nothing is unquoted here.
+
+    The framework's reader unquotes every cookie, and until CPython mended CVE-2024-7592 in a time that grows with the
+    square of its length: 60 KB of anybody's would stop the event loop for seconds.
+    """
+    for header in request.headers.getlist("cookie"):
+        for each in header.split(";"):
+            known, _, value = each.partition("=")
+            if known.strip() == name:
+                return value.strip()
+    return ""
+
+
 def chosen_language(request: Request) -> str:
     """Of the query, else of the cookie, else of the browser."""
-    for wish in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
+    return _known_language(request, cookie(request, LANGUAGE_COOKIE))
+
+
+def _known_language(request: Request, remembered: str) -> str:
+    for wish in (request.query_params.get("lang"), remembered):
         if wish in LANGUAGES:
             return str(wish)
     return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
