@@ -127,7 +127,11 @@ class Site:
             except BadForm:
                 return self._finished(visit, self.failed(visit, "This form is not valid any more. Try again.", 403))
             response = self._finished(visit, await self._run(page, visit))
-            set_cookie(response, request, SESSION_COOKIE, operator.sessions.write(session, password_hash), IDLE_SECONDS)
+            if operator.sessions.is_closed(session):  # by this request, or while it was answered
+                set_cookie(response, request, SESSION_COOKIE, "", 0)
+            else:
+                content = operator.sessions.write(session, password_hash)
+                set_cookie(response, request, SESSION_COOKIE, content, IDLE_SECONDS)
             return response
 
         return endpoint
@@ -203,7 +207,7 @@ class Site:
 
 
 def set_cookie(response: Response, request: Request, name: str, value: str, seconds: int) -> None:
-    """A cookie of the console alone, out of reach of scripts and other sites."""
+    """A cookie of the console alone, out of reach of scripts and other sites; the browser drops it with 0 seconds."""
     # A proxy that ends TLS says so; whoever else says so only loses the cookie on a plain connection.
     secure = "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}
     response.set_cookie(name, value, max_age=seconds, path=ROOT, httponly=True, samesite="strict", secure=secure)
