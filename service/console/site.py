@@ -22,6 +22,7 @@ from service.console.ports import AuditLog, UseCases
 from service.console.sessions import IDLE_SECONDS, Session
 from service.console.texts import CHINESE
 from service.errors import LibraryError, Overloaded, ServiceError, ServiceUnavailable
+from service.library.names import is_identifier
 
 ROOT = "/console"
 SESSION_COOKIE = "aipface_console"
@@ -30,6 +31,8 @@ LANGUAGES = ("en", "zh")
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
 TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
 MOST_FORM_BYTES = 65_536
+_NAMES = ("app", "group", "user", "face")
+"""Parts of paths, which nothing else can be called than what the API lets it be called."""
 PICTURE = "/picture"
 """How paths of pictures end: the page that shows them is written down, not each of them."""
 
@@ -178,6 +181,8 @@ class Site:
 
     async def _run(self, page: Page, visit: Visit) -> Response:
         """The page, as an operation of the audit log: what it changes, and whose faces it shows."""
+        if not all(is_identifier(visit.name(part)) for part in _NAMES if part in visit.request.path_params):
+            return self.failed(visit, "This is not there, or not any more.", 404)
         doing = _operation(visit.request)
         with operation(doing):
             response = await self._answered(page, visit)

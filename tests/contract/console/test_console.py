@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.cookies
 import json
 import re
 from dataclasses import replace
@@ -123,35 +122,6 @@ def test_what_the_browser_says_of_a_form_counts_before_its_origin(visitor: httpx
     for site in ("cross-site", "same-site"):
         refused = visitor.post("/login", headers={"Sec-Fetch-Site": site}, data={"password": PASSWORD})
         assert refused.status_code == 403
-
-
-HOSTILE = f'a="{chr(92) * 500}"; aipface_console="{chr(92) * 500}"; aipface_language="{chr(92) * 500}"'
-
-
-@pytest.mark.usefixtures("password_restored")
-@pytest.mark.parametrize("console", ["on", "off"])
-def test_cookies_in_quotation_marks_are_not_unquoted(
-    service: Service, visitor: httpx.Client, monkeypatch: pytest.MonkeyPatch, console: str
-) -> None:
-    """Unquoting takes a time that grows with the square of the length, on the event loop."""
-    if console == "off":
-        service.operator.password.remove()
-    unquoted: list[str] = []
-    monkeypatch.setattr(http.cookies, "_unquote", lambda text: unquoted.append(text) or text)
-    root = visitor.base_url.copy_with(path="/")
-    for path in ("console/", "console/login", "healthz", "metrics", "oauth/2.0/token", "nothing"):
-        answer = visitor.get(root.join(path), headers={"Cookie": HOSTILE})
-        assert answer.status_code < 500, path
-    assert not any(text.startswith('"') for text in unquoted)
-
-
-def test_a_cookie_is_found_among_others(operator: httpx.Client) -> None:
-    ours = operator.cookies["aipface_console"]
-    for sent in (f"a=b; aipface_console={ours} ;c", f"{HOSTILE.partition(';')[0]};aipface_console={ours}"):
-        page = httpx.get(operator.base_url.join("apps"), headers={"Cookie": sent}, trust_env=False)
-        assert page.status_code == 200
-    strange = {"Cookie": f"xaipface_console={ours}; aipface_consolex={ours}; aipface_console"}
-    assert httpx.get(operator.base_url.join("apps"), headers=strange, trust_env=False).status_code == 303
 
 
 # --- every page -----------------------------------------------------------------------------------------------------
