@@ -23,7 +23,12 @@ def test_cookies_in_quotation_marks_are_not_unquoted(
     if console == "off":
         service.operator.password.remove()
     unquoted: list[str] = []
-    monkeypatch.setattr(http.cookies, "_unquote", lambda text: unquoted.append(text) or text)
+
+    def noted(text: str) -> str:
+        unquoted.append(text)
+        return text
+
+    monkeypatch.setattr(http.cookies, "_unquote", noted)
     root = visitor.base_url.copy_with(path="/")
     for path in ("console/", "console/login", "healthz", "metrics", "oauth/2.0/token", "nothing"):
         answer = visitor.get(root.join(path), headers={"Cookie": HOSTILE})
