@@ -114,7 +114,7 @@ class Settings(
         json_schema_extra={SHOWN_DEFAULT: "`8000`, with TLS `443`"},
     )
     max_body_bytes: int = Field(
-        default=10 * 2**20, ge=1024, description="Largest request body in bytes; a larger one is refused unread."
+        default=10 * 2**20, ge=1024, description="Largest body in bytes; up to 8 times that is read before the refusal."
     )
     private_alias: bool = Field(
         default=False,

@@ -57,7 +57,7 @@ class DirectCalls:
         """Answer one request, as ASGI has it."""
         endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is None:
-            await self._app(scope, receive, send)
+            await self._app(_with_plain_cookies(scope), receive, send)
             return
         try:
             response = await endpoint(Request(scope, receive, send))
@@ -65,6 +65,19 @@ class DirectCalls:
             logger.exception("unexpected failure at %s", scope["path"])
             response = _failure(ServiceError("unexpected"))
         await response(scope, receive, send)
+
+
+def _with_plain_cookies(scope: Scope) -> Scope:
+    """The same request, without the quotation marks of its cookies: ours have none, and no route takes any.
+
+    The framework reads the cookies of every request to a route, on the event loop, and unquotes those in quotation
+    marks: until CPython mended CVE-2024-7592 in a time that grows with the square of their length, seconds for 60 KB.
+    """
+    headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
+    if not any(name == b"cookie" and b'"' in value for name, value in headers):
+        return scope
+    plain = [(name, value.replace(b'"', b"") if name == b"cookie" else value) for name, value in headers]
+    return {**scope, "headers": plain}
 
 
 def build_api(

@@ -142,6 +142,8 @@ def _json(text: bytes | str) -> object:
         content: object = json_text.loads(text.encode() if isinstance(text, str) else text)
     except orjson.JSONDecodeError as error:
         raise ParameterMalformed(BODY, error.msg) from None
+    except RecursionError:  # the parser has a limit of its own; what is put back behind it has the interpreter's
+        raise ParameterMalformed(BODY, "too deep") from None
     return content
 
 

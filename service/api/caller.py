@@ -64,11 +64,11 @@ def identify(service: UseCases, head: Head, received: Received) -> tuple[App, Pa
     Raises what ``authenticate`` and ``authenticate_by_body`` raise.
     """
     if head.has_credentials:
-        return authenticate(service, head), None
+        return authenticate(service, head, received), None
     return authenticate_by_body(service, received)
 
 
-def authenticate(service: UseCases, head: Head) -> App:
+def authenticate(service: UseCases, head: Head, received: Received) -> App:
     """The app that sent a request: by the token of its query, else by its signature.
 
     Raises ``TokenMissing``, ``TokenInvalid``, ``TokenExpired``, ``SignatureInvalid``, ``AppUnavailable``,
@@ -77,7 +77,7 @@ def authenticate(service: UseCases, head: Head) -> App:
     if head.token is not None:
         return service.tokens.verify(head.token, service.apps.by_app_id)
     if head.authorization is not None and signatures.is_signed(head.authorization):
-        return _by_signature(service, head.authorization, head)
+        return _by_signature(service, head.authorization, head, received)
     raise TokenMissing
 
 
@@ -96,12 +96,13 @@ def authenticate_by_body(service: UseCases, received: Received) -> tuple[App, Pa
     return service.tokens.verify(token, service.apps.by_app_id), parameters
 
 
-def _by_signature(service: UseCases, header: str, head: Head) -> App:
+def _by_signature(service: UseCases, header: str, head: Head, received: Received) -> App:
     authorization = signatures.parse(header)
     with service.attempts.attempt(authorization.access_key, head.address):
         app = service.apps.by_api_key(authorization.access_key)
         secret = service.apps.secret(app) if app is not None else None
-        signatures.verify(authorization, head.signed, secret, time.time())
+        content = None if received.too_large else lambda: received.content
+        signatures.verify(authorization, head.signed, secret, time.time(), content)
         if app is None:  # verify has refused already
             raise SignatureInvalid
     if not app.enabled:

@@ -21,7 +21,7 @@ from service.api.envelope import dump
 from service.api.ports import UseCases
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
 from service.images.inline import decode_base64
-from service.values import App
+from service.values import App, LongText
 
 PATH = "/rpc/2.0/feedback/v1/report"
 
@@ -75,10 +75,10 @@ def _kept(item: object) -> Item | None:
         return None
     try:
         kept = _without_picture(item)
-    except ParameterMalformed:
+        content = dump(kept)
+    except (ParameterMalformed, TypeError, RecursionError):  # the latter two for what is nested too deeply
         return None
     # A zero character cannot be stored in PostgreSQL's JSON; nobody means one.
-    content = dump(kept)
     return kept if len(content) <= MAX_ITEM_BYTES and b"\\u0000" not in content else None
 
 
@@ -86,7 +86,9 @@ def _without_picture(item: Item) -> Item:
     picture = item.get(_PICTURE)
     if not picture:
         return item
-    data = decode_base64(str(picture), MAX_PICTURE_BYTES)
+    if not isinstance(picture, str | LongText):
+        raise ParameterMalformed(_PICTURE)
+    data = decode_base64(picture, MAX_PICTURE_BYTES)
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return {**{name: value for name, value in item.items() if name != _PICTURE}, _HASH: digest}
 

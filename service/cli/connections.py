@@ -39,13 +39,17 @@ class Patience:
 class OneWrite:
     """A transport that sends what is written in one turn of the loop at once: an answer comes as head and body.
 
-    Written one after the other, each would be a packet that wakes the client, from within Python's lock.
+    Written one after the other, each would be a packet that wakes the client, from within Python's lock. A client that
+    does not read has ``seconds`` to take what the rest of an answer, or the end of the connection, waits for.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._transport = transport
         self._loop = loop
+        self._seconds = seconds
         self._written: list[bytes] = []
+        self._deadline: TimerHandle | None = None
+        self._lost = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -65,10 +69,35 @@ class OneWrite:
     def close(self) -> None:
         self._send()
         self._transport.close()
+        if not self._lost and self._transport.get_write_buffer_size():
+            self.await_reader()
 
     def abort(self) -> None:
         self._written.clear()
         self._transport.abort()
+
+    def await_reader(self) -> None:
+        """Hang up in a while: even a connection that is closed stays until everything is read."""
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(self._seconds, self._expire)
+
+    def stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._lost = True
+        self.stop_waiting()
+
+    def _expire(self) -> None:
+        late = _late(self._loop, self._deadline)
+        self._deadline = None
+        if late:
+            self.await_reader()
+        else:
+            self.abort()
 
     def _send(self) -> None:
         written, self._written = self._written, []
@@ -80,33 +109,48 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection, which ends when its request does not arrive in time.
 
     The head of a request has ``header_seconds`` from the opening of the connection, or from its first byte on one that
-    was used before; the body has ``body_seconds`` from then on.
+    was used before; the body has ``body_seconds`` from then on. An answer that is not read has the time of an idle
+    connection.
     """
 
     patience: ClassVar[Patience]
+    transport: OneWrite  # type: ignore[assignment]
     deadline: TimerHandle | None = None
     head_bytes = 0
+    """What came since the last request was whole; of no meaning within a body."""
     in_body = False
     unread: RequestResponseCycle | None = None
     """The request whose body nobody wants."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", OneWrite(transport, self.loop)))
+        written = OneWrite(transport, self.loop, self.timeout_keep_alive)
+        super().connection_made(cast("asyncio.Transport", written))
         self.await_within(self.patience.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop_waiting()
+        self.transport.lost()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self.transport.stop_waiting()
 
     def data_received(self, data: bytes) -> None:
         if self.between_requests() and self.deadline is None:
-            self.head_bytes = 0
             self.await_within(self.patience.header_seconds)
-        super().data_received(data)
-        if self.deadline is not None and not self.in_body:
-            self.head_bytes += len(data)
-            if self.head_bytes > HEADER_BYTES:
+        self.head_bytes += len(data)
+        super().data_received(data)  # a request that becomes whole here sets it back
+        if self.head_bytes > HEADER_BYTES and not self.in_body:
+            if self.between_requests():
                 self.end(_TOO_LARGE)
+            else:  # an earlier request is being answered
+                self.transport.abort()
 
     def between_requests(self) -> bool:
         cycle = self.latest()
@@ -149,7 +193,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Also of a client that has not read its answer: closing would wait for it."""
-        if self.late(self.timeout_keep_alive_task):
+        if _late(self.loop, self.timeout_keep_alive_task):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -164,14 +208,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def expire(self, seconds: float) -> None:
         """Hang up on a client that had its time, unless it was the server that had none."""
-        if self.late(self.deadline):
+        if _late(self.loop, self.deadline):
             self.await_within(seconds)
         else:
             self.end(_TIMEOUT)
-
-    def late(self, timer: TimerHandle | None) -> bool:
-        """Whether a timer that runs now should have run long ago: the process stood still, and maybe clients too."""
-        return timer is not None and self.loop.time() - timer.when() > LATE_SECONDS
 
     def stop_waiting(self) -> None:
         if self.deadline is not None:
@@ -183,10 +223,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self.stop_waiting()
         if self.transport.is_closing():
             return
+        # Closing would wait for who does not read, and what is sent would stand in the answer to an earlier request.
+        if self.pipeline or self.transport.get_write_buffer_size():
+            self.transport.abort()
+            return
         cycle = self.latest()
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(answer)
         self.transport.close()
+
+
+def _late(loop: asyncio.AbstractEventLoop, timer: TimerHandle | None) -> bool:
+    """Whether a timer that runs now should have run long ago: the process stood still, and maybe clients too."""
+    return timer is not None and loop.time() - timer.when() > LATE_SECONDS
 
 
 def _disconnected(known: Known) -> bool:

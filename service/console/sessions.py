@@ -69,11 +69,16 @@ class Sessions:
         except (ValueError, binascii.Error):
             return None
         now = self._clock()
-        over = now - seen > IDLE_SECONDS or now - born > LONGEST_SECONDS or session_id in self._closed
-        return None if over else Session(session_id, born, seen)
+        session = Session(session_id, born, seen)
+        over = now - seen > IDLE_SECONDS or now - born > LONGEST_SECONDS or self.is_closed(session)
+        return None if over else session
+
+    def is_closed(self, session: Session) -> bool:
+        """Whether it was ended in this process."""
+        return session.session_id in self._closed
 
     def close(self, session: Session) -> None:
-        """End a session in this process; other replicas let its cookie, which the browser drops, run out."""
+        """End a session in this process, until it stops; elsewhere its cookie, which the browser drops, runs out."""
         now = int(self._clock())
         with self._lock:
             self._closed = {each: ends for each, ends in self._closed.items() if ends > now}

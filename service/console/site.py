@@ -22,6 +22,7 @@ from service.console.ports import AuditLog, UseCases
 from service.console.sessions import IDLE_SECONDS, Session
 from service.console.texts import CHINESE
 from service.errors import LibraryError, Overloaded, ServiceError, ServiceUnavailable
+from service.library.names import is_identifier
 
 ROOT = "/console"
 SESSION_COOKIE = "aipface_console"
@@ -30,6 +31,8 @@ LANGUAGES = ("en", "zh")
 TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
 TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
 MOST_FORM_BYTES = 65_536
+_NAMES = ("app", "group", "user", "face")
+"""Parts of paths, which nothing else can be called than what the API lets it be called."""
 PICTURE = "/picture"
 """How paths of pictures end: the page that shows them is written down, not each of them."""
 
@@ -114,12 +117,10 @@ class Site:
         async def endpoint(request: Request) -> Response:
             operator = self.service.operator
             password_hash = operator.password.content
-            session = None
-            if password_hash is not None:
-                session = operator.sessions.read(request.cookies.get(SESSION_COOKIE, ""), password_hash)
-            visit = Visit(request, session, chosen_language(request))
             if password_hash is None:
-                return self._finished(visit, self.render(visit, "off.html", 404))
+                return self._off(request)
+            session = operator.sessions.read(cookie(request, SESSION_COOKIE), password_hash)
+            visit = Visit(request, session, chosen_language(request))
             if session is None:
                 return self._finished(visit, _to_login(request))
             try:
@@ -129,7 +130,11 @@ class Site:
             except BadForm:
                 return self._finished(visit, self.failed(visit, "This form is not valid any more. Try again.", 403))
             response = self._finished(visit, await self._run(page, visit))
-            set_cookie(response, request, SESSION_COOKIE, operator.sessions.write(session, password_hash), IDLE_SECONDS)
+            if operator.sessions.is_closed(session):  # by this request, or while it was answered
+                set_cookie(response, request, SESSION_COOKIE, "", 0)
+            else:
+                content = operator.sessions.write(session, password_hash)
+                set_cookie(response, request, SESSION_COOKIE, content, IDLE_SECONDS)
             return response
 
         return endpoint
@@ -138,9 +143,9 @@ class Site:
         """A page for everybody, where a password was set."""
 
         async def endpoint(request: Request) -> Response:
-            visit = Visit(request, None, chosen_language(request))
             if self.service.operator.password.content is None:
-                return self._finished(visit, self.render(visit, "off.html", 404))
+                return self._off(request)
+            visit = Visit(request, None, chosen_language(request))
             try:
                 form = await _form(request, MOST_FORM_BYTES) if request.method == "POST" else {}
             except ClientDisconnect:
@@ -151,6 +156,11 @@ class Site:
             return self._finished(visit, await self._run(page, visit))
 
         return endpoint
+
+    def _off(self, request: Request) -> Response:
+        """There is no console; nothing is read of cookies then."""
+        visit = Visit(request, None, _known_language(request, ""))
+        return self._finished(visit, self.render(visit, "off.html", 404))
 
     def failed(self, visit: Visit, text: str, status: int) -> Response:
         """A page that says what went wrong, or JSON for a script."""
@@ -171,6 +181,8 @@ class Site:
 
     async def _run(self, page: Page, visit: Visit) -> Response:
         """The page, as an operation of the audit log: what it changes, and whose faces it shows."""
+        if not all(is_identifier(visit.name(part)) for part in _NAMES if part in visit.request.path_params):
+            return self.failed(visit, "This is not there, or not any more.", 404)
         doing = _operation(visit.request)
         with operation(doing):
             response = await self._answered(page, visit)
@@ -200,15 +212,33 @@ class Site:
 
 
 def set_cookie(response: Response, request: Request, name: str, value: str, seconds: int) -> None:
-    """A cookie of the console alone, out of reach of scripts and other sites."""
+    """A cookie of the console alone, out of reach of scripts and other sites; the browser drops it with 0 seconds."""
     # A proxy that ends TLS says so; whoever else says so only loses the cookie on a plain connection.
     secure = "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}
     response.set_cookie(name, value, max_age=seconds, path=ROOT, httponly=True, samesite="strict", secure=secure)
 
 
+def cookie(request: Request, name: str) -> str:
+    """What the browser sent under a name, "" for nothing; ours are never quoted, so that nothing is unquoted here.
+
+    The framework's reader unquotes every cookie, and until CPython mended CVE-2024-7592 in a time that grows with the
+    square of its length: 60 KB of anybody's would stop the event loop for seconds.
+    """
+    for header in request.headers.getlist("cookie"):
+        for each in header.split(";"):
+            known, _, value = each.partition("=")
+            if known.strip() == name:
+                return value.strip()
+    return ""
+
+
 def chosen_language(request: Request) -> str:
     """Of the query, else of the cookie, else of the browser."""
-    for wish in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
+    return _known_language(request, cookie(request, LANGUAGE_COOKIE))
+
+
+def _known_language(request: Request, remembered: str) -> str:
+    for wish in (request.query_params.get("lang"), remembered):
         if wish in LANGUAGES:
             return str(wish)
     return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"

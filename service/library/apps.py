@@ -130,15 +130,17 @@ class Apps:
 
     def _refresh(self, oldest_seconds: float) -> None:
         """Reload all apps when the cache is older than that: they are few, a query per request would cost more."""
-        if time.monotonic() - self._loaded_at < oldest_seconds:
-            return
-        generation, started = self._generation, time.monotonic()
-        apps = self.list()
-        with self._lock:
-            self._by_api_key = {app.api_key: app for app in apps}
-            self._by_app_id = {app.app_id: app for app in apps}
-            if generation == self._generation:  # else something changed while we read: read again next time
-                self._loaded_at = started
+        while time.monotonic() - self._loaded_at >= oldest_seconds:
+            generation, started = self._generation, time.monotonic()
+            apps = self.list()
+            with self._lock:
+                if generation != self._generation:
+                    continue  # something changed while we read: this may be from before it
+                if started >= self._loaded_at:  # else somebody who began later was quicker
+                    self._by_api_key = {app.api_key: app for app in apps}
+                    self._by_app_id = {app.app_id: app for app in apps}
+                    self._loaded_at = started
+                return
 
 
 def _random_text(length: int) -> str:

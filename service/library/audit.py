@@ -18,7 +18,7 @@ FLUSH_SECONDS = 1.0
 """A crash loses what was noted within this time; what changes something is not noted but written with the change."""
 
 MOST_PENDING = 100_000
-"""Notes that wait while the database is away; what comes on top is counted and the count is written instead."""
+"""Notes that wait while the database is away. What comes on top, and what it refuses, is counted: that is written."""
 
 BATCH = 1000
 PAGE = 2000
@@ -103,14 +103,37 @@ class AuditTrail:
             while chains:
                 chain = next(iter(chains))
                 try:
-                    self._append(chain, chains[chain])
+                    self._append_what_can_be(chain, chains[chain])
                 except BaseException:
                     self._pending.extendleft((each, draft) for each in chains for draft in reversed(chains[each]))
                     raise
                 del chains[chain]
-        lost, self._lost = self._lost, 0
-        if lost:
+        if lost := self._lost:
             self._append(INSTALLATION, [AuditDraft(local_actor(), "audit.lost", detail={"entries": lost})])
+            self._lost -= lost
+
+    def _append_what_can_be(self, chain: int, drafts: list[AuditDraft]) -> None:
+        """Write notes, all at once or, when the database refuses them, one by one: what it refuses alone is lost.
+
+        Takes what is done with out of ``drafts``. Raises ``ServiceUnavailable``.
+        """
+        try:
+            self._append(chain, drafts)
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            logger.exception("audit: notes are refused, and are written one by one")
+        else:
+            return
+        while drafts:
+            try:
+                self._append(chain, drafts[:1])
+            except ServiceUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 (a traceback has been logged for all of them)
+                self._lost += 1
+                logger.warning("audit: a note of %r is lost: %s", drafts[0].call, type(error).__name__)
+            del drafts[0]
 
     def _append(self, chain: int, drafts: Sequence[AuditDraft]) -> None:
         with self._database.admin() as work:

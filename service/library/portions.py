@@ -85,10 +85,6 @@ class Budgets:
         self._left -= 1
         self._used_at = now
 
-    def put_back(self) -> None:
-        """One that was taken is not used after all."""
-        self._left += 1
-
     def give_back(self, *, idle_since: float | None = None) -> None:
         """Return what is left to the database; with ``idle_since``, only if nothing was let through since then."""
         if self._left == 0 or (idle_since is not None and self._used_at >= idle_since):
@@ -123,23 +119,36 @@ class Slots:
         self._held = 0
         self._busy = 0
         self._busiest = 0
+        self._most = 0
+        self._too_many = False
+        """All processes together may hold more than ``_most``, which has been lowered."""
         self._refused_until = float("-inf")
 
     def enter(self, most: int) -> None:
         """Take a slot. Raises ``RateExceeded`` and ``DatabaseUnavailable``."""
+        self._too_many, self._most = self._too_many or most < self._most, most
+        if self._too_many:  # what is freed is not taken again before the database says that there is room
+            self._held = min(self._held, self._busy)
+        if self._busy >= most:
+            raise RateExceeded
         if self._busy >= self._held:
-            now = time.monotonic()
-            if now < self._refused_until:
-                raise RateExceeded
-            with self._database.admin() as work:
-                wanted = max(1, self._held)
-                held = work.quotas.take_slots(self._app_pk, self._process, held=self._held, most=most, wanted=wanted)
-            self._held = held
-            if self._busy >= held:
-                self._refused_until = now + ASK_AGAIN_SECONDS
-                raise RateExceeded
+            self._ask(most)
         self._busy += 1
         self._busiest = max(self._busiest, self._busy)
+
+    def _ask(self, most: int) -> None:
+        """Take slots from the database. Raises ``RateExceeded`` when it has none, and ``DatabaseUnavailable``."""
+        now = time.monotonic()
+        if now < self._refused_until:
+            raise RateExceeded
+        with self._database.admin() as work:
+            wanted = max(1, self._held)
+            held = work.quotas.take_slots(self._app_pk, self._process, held=self._held, most=most, wanted=wanted)
+        self._held = held
+        if self._busy >= held:
+            self._refused_until = now + ASK_AGAIN_SECONDS
+            raise RateExceeded
+        self._too_many = False
 
     def leave(self) -> None:
         """Free a slot; it stays with the process."""

@@ -46,10 +46,15 @@ class Meter:
         self._seconds = Seconds(database, app_pk)
         self._slots = Slots(database, app_pk, process)
         self._budgets = Budgets(database, app_pk, zone)
+        self._limits = NO_LIMITS
+        """Those of the last request."""
 
     def enter(self, limits: Limits) -> None:
         """Let a request through. Raises a ``QuotaExceeded`` and takes nothing then, and ``DatabaseUnavailable``."""
         with self._lock, contextlib.ExitStack() as undo:
+            if (limits.daily, limits.total) != (self._limits.daily, self._limits.total):
+                self._budgets.give_back()  # what was taken under other limits may be more than these leave
+            self._limits = limits
             if limits.qps is not None:
                 self._seconds.take(limits.qps)
                 undo.callback(self._seconds.put_back)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import time
 import warnings
-from urllib.parse import urlencode
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
 from aip import AipFace
 
 from service.access.tokens import LIFETIME_SECONDS
+from service.api import caller as caller_of_requests
 from service.api.v3.routes import CALLS
 from service.app import Service
 from service.values import App
@@ -139,6 +144,26 @@ def test_a_signature_ends_with_the_secret(service: Service, wire: Wire) -> None:
 def test_a_malformed_signature(wire: Wire) -> None:
     assert wire.post(LIST, b"{}", query="", Authorization="bce-auth-v1/x") == UNSIGNED
     assert wire.post(LIST, b"{}", query="", Authorization="Bearer x") == MISSING
+
+
+@pytest.mark.parametrize(("content", "groups"), [(b'{"start":0}', True), (b'{"start":1}', False)])
+def test_java_in_the_afternoon_is_believed_for_the_body_that_it_signed(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, content: bytes, groups: bool
+) -> None:
+    """Its twelve-hour clock would let anybody send the morning's signatures again, with other bodies."""
+    noon = datetime(2026, 1, 31, 12, tzinfo=timezone.utc).timestamp()
+    monkeypatch.setattr(caller_of_requests, "time", SimpleNamespace(time=lambda: noon + 3600))
+    stamp, md5 = "2026-01-31T01:00:00Z", hashlib.md5(b'{"start":0}', usedforsecurity=False).hexdigest()
+    headers = {"host": "aip.baidubce.com", "content-md5": md5, "content-length": "11", "x-bce-date": stamp}
+    key = sign(wire.credentials.secret_key, begun := f"bce-auth-v1/{wire.credentials.api_key}/{stamp}/1800")
+    lines = "\n".join(sorted(f"{name}:{quote(value, safe='')}" for name, value in headers.items()))
+    headers["authorization"] = f"{begun}//{sign(key, chr(10).join(['POST', LIST, 'aipSdk=java', lines]))}"
+    answer = checked(wire.http.post(f"{LIST}?aipSdk=java", content=content, headers=headers))
+    assert answer.get("result") == {"group_id_list": []} if groups else answer == UNSIGNED
+
+
+def sign(key: str, text: str) -> str:
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------

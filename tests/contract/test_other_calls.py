@@ -59,10 +59,14 @@ def test_feedback_is_stored_without_pictures(service: Service, wire: Wire) -> No
         {"api_url": "x", "image": "!", "correct": 0},
         {"image_logid": 1, "extra": "x" * feedback.MAX_ITEM_BYTES},
         {"image_logid": 1, "extra": "\0"},
+        {"text": json.loads("[" * 300 + "]" * 300)},
+        {"image": json.loads("[" * 300 + "]" * 300)},
+        {"image": {"a": "b"}},
+        {"image": 7},
         "text",
     ]
     answer = report(wire, json.dumps({"feedback": items}).encode())
-    assert answer["result"] == [DONE, DONE, *[REFUSED] * 5]
+    assert answer["result"] == [DONE, DONE, *[REFUSED] * 9]
     kept = [stored.content for stored in service.feedback.latest(app_of(service, wire), 10)]
     digest = hashlib.md5(picture, usedforsecurity=False).hexdigest()
     assert kept == [{"api_url": "x", "image_md5": digest, "correct": 0}, items[0]]

@@ -106,7 +106,12 @@ def test_a_session_ends_when_idle_when_logged_out_and_with_a_new_password(
     assert operator.get("/").status_code == 303
     login(operator, PASSWORD)
     cookies = dict(operator.cookies)
-    assert send(operator, "/logout").headers["location"] == "/console/login"
+    left = send(operator, "/logout")
+    assert left.headers["location"] == "/console/login"
+    assert left.headers.get_list("set-cookie") == [
+        'aipface_console=""; HttpOnly; Max-Age=0; Path=/console; SameSite=strict'
+    ]
+    assert "aipface_console" not in operator.cookies
     assert httpx.get(f"{operator.base_url}/", cookies=cookies, trust_env=False).status_code == 303
 
 

@@ -18,7 +18,7 @@ from service.auditing import Operation
 from service.capture.rules import RiskLimits
 from service.errors import FaceExists
 from service.library.audit import AuditTrail, ChainReport
-from service.storage.audit import AuditDraft, linked
+from service.storage.audit import INSTALLATION, AuditDraft, linked
 from service.storage.engine import Administration, Database
 from service.storage.urls import driver_address
 from service.upkeep import Calendar, Upkeep
@@ -275,6 +275,19 @@ def test_notes_wait_for_the_database(database: Database) -> None:
     trail._database = database
     trail.flush()
     assert [entry.draft.call for entry in trail.latest(10)] == ["call 2", "call 1", "call 0"]
+
+
+def test_a_note_that_the_database_refuses_is_lost_alone_and_counted(trail: AuditTrail, app: App) -> None:
+    before = report(trail, app).last
+    for number, group in enumerate(["g", "\0", "h", "\ud800", "i"]):
+        trail.note(Operation("console:1", f"look {number}", app.pk, (group,)), "0")
+    trail.flush()
+    assert [entry.draft.call for entry in trail.entries(app.pk, before)] == ["look 0", "look 2", "look 4"]
+    assert problems(trail, app) == ()
+    (newest,) = trail.latest(1, chain=INSTALLATION)
+    assert (newest.draft.call, newest.draft.detail) == ("audit.lost", {"entries": 2})
+    trail.flush()
+    assert trail.latest(1, chain=INSTALLATION) == [newest]
 
 
 def test_who_flushes_waits_for_what_the_background_is_writing(database: Database) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from service.access.keys import Keyring
 from service.errors import AppUnavailable
+from service.library.apps import Apps
 from service.storage.engine import Database
 from service.values import App, ChangeKind
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding
@@ -96,3 +99,38 @@ def test_an_app_that_is_not_there(database: Database) -> None:
         ):
             with pytest.raises(AppUnavailable):
                 call()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_slow_read_does_not_bring_back_an_app_as_it_was(
+    database: Database, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """With and without word of the change: what was read later is not replaced by what was read before."""
+    apps = Apps(database, Keyring(b"k" * 32))
+    app_id = apps.create("door").app_id
+    has_read, go_on = threading.Event(), threading.Event()
+    everything = apps.list
+
+    def slow_at_first() -> list[App]:
+        found = everything()
+        if not has_read.is_set():
+            has_read.set()
+            assert go_on.wait(30)
+        return found
+
+    def enabled() -> bool:
+        app = apps.by_app_id(app_id)
+        assert app is not None
+        return app.enabled
+
+    monkeypatch.setattr(apps, "list", slow_at_first)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(enabled)
+        assert has_read.wait(30)
+        try:
+            (apps if told else Apps(database, Keyring(b"k" * 32))).set_enabled(app_id, enabled=False)
+            assert not enabled()
+        finally:
+            go_on.set()
+        assert not slow.result()
+    assert not enabled()

@@ -44,7 +44,11 @@ def processes(url: str, count: int) -> Iterator[Processes]:
 
 def limited(database: Database, quotas: Quotas, limits: Limits) -> App:
     """An app with quotas."""
-    app = new_app(database)
+    return changed(database, quotas, new_app(database), limits)
+
+
+def changed(database: Database, quotas: Quotas, app: App, limits: Limits) -> App:
+    """An app with other quotas than it had."""
     quotas.set_limits(app, limits)
     with database.read() as reader:
         found = reader.apps.by_app_id(app.app_id)
@@ -130,12 +134,24 @@ def test_a_raised_limit_is_granted_and_a_removed_one_forgotten(database: Databas
         app = limited(database, quotas, Limits(total=4))
         assert many([quotas], app, 8)["answered"] == 4
         for limits, answered in ((Limits(total=6), 2), (Limits(), 8)):
-            quotas.set_limits(app, limits)
-            with database.read() as reader:
-                found = reader.apps.by_app_id(app.app_id)
-            assert found is not None
+            found = changed(database, quotas, app, limits)
             time.sleep(0.11)
             assert many([quotas], found, 8)["answered"] == answered
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(Limits(daily=9999), Limits(daily=203)), (Limits(total=9999), Limits(total=203))]
+)
+def test_what_a_process_holds_of_a_budget_is_not_spent_under_a_lower_one(
+    database: Database, database_url: str, before: Limits, after: Limits
+) -> None:
+    with processes(database_url, 1) as (quotas,):
+        app = limited(database, quotas, before)
+        assert many([quotas], app, 200)["answered"] == 200
+        lower = changed(database, quotas, app, after)
+        assert many([quotas], lower, 40)["answered"] == 3
+        quotas.settle(idle_seconds=-1)
+        assert quotas.usage(lower).standing.total_taken == 203
 
 
 def test_a_new_day_begins_anew(database: Database) -> None:
@@ -198,6 +214,26 @@ def test_no_more_at_once_than_the_limit(database: Database, database_url: str) -
         several[0].stop()
         inside, end = at_once(several[1:2], app, 10)
         assert inside == 7
+        end()
+
+
+def test_slots_that_processes_hold_are_not_used_under_a_lower_limit(database: Database, database_url: str) -> None:
+    with processes(database_url, 2) as several:
+        app = limited(database, several[0], Limits(concurrent=8))
+        inside, end = at_once(several, app, 24)
+        assert inside == 8
+        lower = changed(database, several[0], app, Limits(concurrent=2))
+        assert [ask(quotas, lower) for quotas in several] == ["RateExceeded"] * 2
+        end()
+        for _ in range(3):  # the processes share what there is now, and go on doing so
+            time.sleep(0.11)
+            inside, end = at_once(several, lower, 24)
+            assert inside == 2
+            end()
+        higher = changed(database, several[0], app, Limits(concurrent=5))
+        time.sleep(0.11)
+        inside, end = at_once(several, higher, 24)
+        assert inside == 5
         end()
 
 

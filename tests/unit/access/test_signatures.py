@@ -32,9 +32,10 @@ def check(
     secret: str | None = SECRET,
     now: float = NOW,
     method: str = "POST",
+    content: bytes | None = None,
 ) -> None:
     request = SignedRequest(method, path, query, {name.lower(): value for name, value in headers.items()})
-    verify(parse(header), request, secret, now)
+    verify(parse(header), request, secret, now, None if content is None else lambda: content)
 
 
 def sign(canonical: str, *, names: str, stamp: str = STAMP, seconds: int = 1800) -> str:
@@ -144,6 +145,20 @@ def test_java_writes_afternoons_as_mornings(stamp: str, hour: int) -> None:
         check(
             header, headers, query="aipSdk=java", now=datetime(2026, 1, 31, hour, 36, tzinfo=timezone.utc).timestamp()
         )
+
+
+@pytest.mark.parametrize(
+    "md5", ["ebd1a8f1177f6109b7badaa681bb4803", "EBD1A8F1177F6109B7BADAA681BB4803", "69Go8Rd/YQm3utqmgbtIAw=="]
+)
+def test_the_other_half_of_the_day_is_for_the_body_that_was_signed(md5: str) -> None:
+    header, headers = by_java("2026-01-31T01:05:09Z", md5=md5)
+    morning, afternoon = (datetime(2026, 1, 31, hour, 6, tzinfo=timezone.utc).timestamp() for hour in (1, 13))
+    check(header, headers, query="aipSdk=java", now=afternoon, content=b'{"start":0}')
+    for content in (b"", b"another body"):
+        check(header, headers, query="aipSdk=java", now=morning, content=content)
+        with pytest.raises(SignatureInvalid):
+            check(header, headers, query="aipSdk=java", now=afternoon, content=content)
+    check(header, headers, query="aipSdk=java", now=afternoon)  # nobody will look at the body
 
 
 def test_the_twelve_hour_clock_is_java_s_alone() -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from service.api.body import BODY, Received, decode, discard, receive
+from service.api.json_text import LARGE
 from service.errors import ParameterMalformed
 
 PICTURE = {"image": "人脸+/=", "max_face_num": 2}
@@ -156,6 +157,7 @@ def test_an_empty_body_has_no_parameters(content: bytes) -> None:
         b'"',
         b'"\\"{}\\""',
         b"[" * 100_000,
+        b'{"image":"' + b"A" * LARGE + b'","x":' + b"[" * 1000 + b"]" * 1000 + b"}",
         b"image=%FF",
         b"\xff\xfe",
         b"&".join(b"a=1" for _ in range(1001)),

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.application import DirectCalls
 from service.api.calls import Endpoint
@@ -32,7 +32,12 @@ async def broken(request: Request) -> Response:
     raise RuntimeError(request.url.path)
 
 
-def answered(scope: Mapping[str, object] | None = None, endpoint: Endpoint = call) -> bytes:
+async def cookies(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Tells which cookies the framework is shown."""
+    await send({"type": "cookies", "body": b"|".join(value for name, value in scope["headers"] if name == b"cookie")})
+
+
+def answered(scope: Mapping[str, object] | None = None, endpoint: Endpoint = call, usual: ASGIApp = rest) -> bytes:
     """What comes of a request: the body of the call's answer, or ``rest``."""
     sent: list[Message] = []
 
@@ -45,7 +50,7 @@ def answered(scope: Mapping[str, object] | None = None, endpoint: Endpoint = cal
         sent.append(message)
 
     whole = {"type": "http", "method": "POST", "path": CALL, "headers": [], "query_string": b"", **(scope or {})}
-    anyio.run(DirectCalls(rest, {("POST", CALL): endpoint}), whole, receive, send)
+    anyio.run(DirectCalls(usual, {("POST", CALL): endpoint}), whole, receive, send)
     return b"".join(message.get("body", message["type"].encode() * (message["type"] == "rest")) for message in sent)
 
 
@@ -75,3 +80,10 @@ def test_a_failure_that_nobody_foresaw_is_answered_and_logged(caplog: pytest.Log
 )
 def test_everything_else_goes_the_usual_way(scope: dict[str, object]) -> None:
     assert answered(scope) == b"rest"
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_the_framework_is_shown_no_quoted_cookie(kind: str) -> None:
+    headers = [(b"cookie", b'a="\\\\"; b=c'), (b"x", b'"'), (b"cookie", b"d=e")]
+    assert answered({"type": kind, "path": "/healthz", "headers": headers}, usual=cookies) == b"a=\\\\; b=c|d=e"
+    assert headers[0][1] == b'a="\\\\"; b=c'

@@ -120,8 +120,41 @@ def test_multipart() -> None:
         b"Content-Type: image/png\r\n\r\n\x00\r\n\xff"
         b"\r\n--b\r\ncontent-disposition: form-data; name=plain\r\n\r\nvalue\r\n--b--\r\n"
     )
-    assert multipart.boundary_of('multipart/form-data; boundary="b"') == b"b"
     assert multipart.parse(body, b"b") == {"f": b"\x00\r\n\xff", "plain": b"value"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [
+        ('multipart/form-data; boundary="b"', b"b"),
+        ("Multipart/Form-Data;charset=utf-8;Boundary=----x1 ;a=b", b"----x1"),
+        ('multipart/form-data; charset="utf-8"; boundary = "a b "', b"a b"),
+        ("application/json; boundary=b", None),
+        ("multipart/mixed; boundary=b", None),
+        ("", None),
+    ],
+)
+def test_a_boundary_is_what_the_content_type_names(content_type: str, boundary: bytes | None) -> None:
+    assert multipart.boundary_of(content_type) == boundary
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; xboundary=b",
+        "multipart/form-data; boundary=é",
+        "multipart/form-data; boundary=" + "b" * 201,
+        "multipart/form-data; boundary=b;" + " " * 1000,
+        'multipart/form-data; a="' + ";" * 60_000,
+        "application/json; charset=" + "x" * 60_000,
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_content_type_without_a_boundary_or_end_is_refused(content_type: str) -> None:
+    with pytest.raises(ParameterMalformed, match="the content type"):
+        multipart.boundary_of(content_type)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ async def _turn() -> None:
 def test_an_answer_is_sent_at_once_at_the_end_of_the_turn() -> None:
     async def told() -> None:
         under = Recorder()
-        transport = OneWrite(under, asyncio.get_running_loop())
+        transport = OneWrite(under, asyncio.get_running_loop(), 60)
         transport.write(b"head")
         transport.writelines([b"body", b"end"])
         assert under.sent == []
@@ -61,9 +61,9 @@ def test_what_was_written_goes_out_before_a_connection_is_closed_and_not_when_it
         loop = asyncio.get_running_loop()
         closed, aborted, gone = Recorder(), Recorder(), Recorder()
         for under in (closed, aborted, gone):
-            OneWrite(under, loop).write(b"of another turn")
+            OneWrite(under, loop, 60).write(b"of another turn")
         await _turn()
-        polite, rude, late = (OneWrite(under, loop) for under in (closed, aborted, gone))
+        polite, rude, late = (OneWrite(under, loop, 60) for under in (closed, aborted, gone))
         for transport in (polite, rude, late):
             transport.write(b"answer")
         polite.close()
@@ -73,5 +73,21 @@ def test_what_was_written_goes_out_before_a_connection_is_closed_and_not_when_it
         assert closed.sent == [[b"of another turn"], [b"answer"]]
         assert aborted.sent == gone.sent == [[b"of another turn"]]
         assert (closed.ended, aborted.ended) == ("closed", "aborted")
+
+    asyncio.run(told())
+
+
+def test_who_does_not_read_the_rest_of_a_closed_connection_is_hung_up_on() -> None:
+    async def told() -> None:
+        loop = asyncio.get_running_loop()
+        gone, unread = Recorder(), Recorder()
+        polite = OneWrite(gone, loop, 0.01)
+        polite.close()
+        polite.lost()
+        polite.close()  # as uvicorn does then
+        OneWrite(unread, loop, 0.01).close()
+        while unread.ended != "aborted":
+            await _turn()
+        assert gone.ended == "closed"
 
     asyncio.run(told())
