@@ -37,6 +37,9 @@ def erase_user(
     uploads: Uploads = False,
     captures: Captures = False,
     identity: Annotated[bool, typer.Option("--identity", help="Also from the register; asks for the number.")] = False,
+    gone: Annotated[
+        bool, typer.Option("--gone", help="Also where nothing of the user is left: erase the rest that is asked for.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Erase a user from every group: faces, embeddings, crops, face tokens, feedback that names the user."""
@@ -47,7 +50,7 @@ def erase_user(
     with administration() as admin:
         app = known_app(admin, app_id)
         beside = Beside(remembered, uploads, captures)
-        receipt = admin.erasure.user(app, user_id, group, beside, known_elsewhere=identity)
+        receipt = admin.erasure.user(app, user_id, group, beside, gone=gone)
         found = [] if number is None else [admin.register.erase(number, owner) for owner in (app, None)]
         _show(receipt, admin.settings, beside=(remembered, uploads, captures), registered=any(found))
     if not receipt.counts["users"]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 from service.auditing import OK, Operation, local_actor
 from service.errors import ServiceUnavailable
-from service.storage.audit import BEGINNING, FOREIGN, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
+from service.storage.audit import BEGINNING, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
 from service.storage.engine import Database
 
 FLUSH_SECONDS = 1.0
@@ -176,14 +176,12 @@ class AuditTrail:
 
         After it the older keys are not needed to verify what is there now.
         """
-        current = self._keys[:1]
         with self._database.read() as reader:
             states = reader.audit.chains()
         done = 0
         for state in states:
-            if not all(end.sealed_by(current) for end in _ends(state)):
-                with self._database.admin() as work:
-                    done += work.audit.reseal(state.head.chain)
+            with self._database.admin() as work:
+                done += work.audit.reseal(state.head.chain)
         return done
 
     # --- reading ---
@@ -225,14 +223,16 @@ class AuditTrail:
         head, anchor = state.head, state.anchor
         unknown = [end for end in _ends(state) if not end.sealed_by(self._keys)]
         problems: list[str] = []
+        foreign: dict[int, ChainEnd] = {}  # by the entry that says so
         seq, digest = (0, BEGINNING) if anchor is None else (anchor.seq, anchor.hash)
         first, met = seq + 1, expected is None or expected == (seq, digest.hex())
         for entry in self.entries(head.chain, 0):
             if entry.seq > max(head.seq, state.last):
                 break  # written since
             problems += _broken(entry, seq, digest)
-            if entry.draft.call == FOREIGN:
-                problems.append(f"the seal of entry {seq} was not ours when entry {entry.seq} was written")
+            foreign = {at: end for at, end in foreign.items() if not entry.vouches_for(end)}
+            if (end := entry.foreign_end) is not None and not end.sealed_by(self._keys):
+                foreign[entry.seq] = end
             unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
             seq, digest = entry.seq, entry.hash
             met = met or expected == (seq, digest.hex())
@@ -240,6 +240,8 @@ class AuditTrail:
             problems.append(f"the chain ends with entry {seq}, its head says {head.seq}")
         if not met:
             problems.append("the expected entry is not in the chain")
+        was = "the seal of entry {} was not ours when entry {} was written"
+        problems += [was.format(end.seq, at) for at, end in foreign.items()]
         problems = [*(f"the seal of entry {end.seq} is not ours" for end in unknown), *problems]
         return ChainReport(head.chain, head.app_id, seq - first + 1, first, head.seq, head.hash.hex(), tuple(problems))
 

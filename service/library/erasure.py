@@ -77,11 +77,12 @@ class Erasure:
         group_id: str | None = None,
         beside: Beside | None = None,
         *,
-        known_elsewhere: bool = False,
+        gone: bool = False,
     ) -> Receipt:
         """A user in one group, or in all, with what names the user: also of one whom the API has deleted already.
 
-        Raises ``UserNotFound`` where there is nothing to erase, unless the person is ``known_elsewhere``.
+        Raises ``UserNotFound`` where nothing of the user's own is left, before anything else goes that was asked for,
+        unless the user is known to be ``gone``.
         """
         with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]):
             with self._database.write(app.pk) as work:
@@ -92,12 +93,12 @@ class Erasure:
                     work.users.delete(entry.pk)
                 if len(entries) == len(known):
                     counts["feedback"] = work.erasing.feedback_naming(app.pk, user_id)
-                self._asked(work, app, counts, beside)
-                if not (known_elsewhere or any(counts.values())):
+                if not (gone or any(counts.values())):
                     where = f"app {app.app_id}" if group_id is None else f"group {group_id} of app {app.app_id}"
                     raise UserNotFound(f"nothing is known of a user {user_id} in {where}")
+                self._asked(work, app, counts, beside)
                 self._finish(work, app, counts)
-            self._elsewhere(app)
+            self._afterwards(app, counts)
             return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited)
 
     def group(self, app: App, group_id: str, beside: Beside | None = None) -> Receipt:
@@ -112,7 +113,7 @@ class Erasure:
                 work.groups.delete(group)
                 self._asked(work, app, counts, beside)
                 self._finish(work, app, counts)
-            self._elsewhere(app)
+            self._afterwards(app, counts)
             return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited)
 
     def app(self, app: App) -> Receipt:
@@ -146,9 +147,18 @@ class Erasure:
                 counts[name] = erase(app.pk)
 
     def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int]) -> None:
-        """What lies outside the database; leaves the counts for the audit log."""
-        counts.update(self._elsewhere(app) | self._noted(app, lambda tokens: work.faces.enrolled(app.pk, tokens)))
+        """What lies outside the database and is quickly erased; leaves the counts for the audit log."""
+        counts.update(self._elsewhere(app))
         work.detail = dict(counts)
+
+    def _afterwards(self, app: App, counts: dict[str, int]) -> None:
+        """The rest, while nobody waits any more for what was erased from the database; the receipt alone counts it."""
+        self._elsewhere(app)
+        counts.update(self._noted(app, lambda tokens: self._enrolled(app, tokens)))
+
+    def _enrolled(self, app: App, tokens: Sequence[str]) -> Collection[str]:
+        with self._database.read(app.pk) as reader:
+            return reader.faces.enrolled(app.pk, tokens)
 
     def _elsewhere(self, app: App) -> dict[str, int]:
         return {"copies": sum(place.erase(app.pk) for place in self._copies)} if self._copies else {}

@@ -298,8 +298,8 @@ class Catalog:
         while (missing := head - library.position) > 0 or known is not None:
             first = library.position + (known is None)
             changes = self._source.changes_since(app_pk, first - 1, min(BATCH, missing + MORE) + (known is not None))
-            further = changes if known is None else continued(changes, known)
-            if further is None or (missing and (not further or further[0].seq != library.position + 1)):
+            further = continued(changes, library.position, known, missing=missing > 0)
+            if further is None:
                 self._reload(app_pk, library)
                 return
             known = None

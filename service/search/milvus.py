@@ -256,8 +256,8 @@ class MilvusCatalog:
         while True:
             at = self._known[app_pk].seq
             changes = self._source.changes_since(app_pk, at - (known is not None), BATCH)
-            further = changes if known is None else continued(changes, known)
-            if further is None or (further and further[0].seq != at + 1) or (not further and at < head):
+            further = continued(changes, at, known, missing=at < head)
+            if further is None:
                 self._reload(app_pk)
                 return
             known = None
@@ -290,10 +290,11 @@ class MilvusCatalog:
             self._faces, batch_size=BATCH, filter=scope, output_fields=["face_pk"], consistency_level=_STRONG
         )
         gone: list[Keys] = []
+        known = np.append(np.sort(face_pks), np.iinfo(np.int64).max)
         with contextlib.closing(iterator):
             while batch := iterator.next():
                 found = np.array([row["face_pk"] for row in batch], dtype=np.int64)
-                gone.append(found[~np.isin(found, face_pks)])
+                gone.append(found[known[np.searchsorted(known, found)] != found])
         for part in gone:
             if len(part):
                 condition = f"{scope} and face_pk in {_listed(part)}"

@@ -43,15 +43,22 @@ def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex
             _remove(groups, change)
 
 
-def continued(changes: Sequence[Change], mark: ChangeMark) -> Sequence[Change] | None:
-    """What follows the change known by ``mark``, with which ``changes`` begins unless it has been pruned.
+def continued(
+    changes: Sequence[Change], position: int, mark: ChangeMark | None, *, missing: bool
+) -> Sequence[Change] | None:
+    """What of ``changes`` comes after ``position``; with its ``mark`` they were read from there on, else behind it.
 
-    ``None`` where another stands in its place: the database was put back to an earlier state, or lost what its standby
-    never got, and has gone on from there.
+    ``None`` where the log does not go on from there: it was pruned, or another change stands in the place of the one
+    known by ``mark``, because the database was put back to an earlier state, or lost what its standby never got, and
+    has gone on. ``missing``: whether there has to be one at least.
     """
-    if not changes or changes[0].seq != mark.seq:
-        return changes
-    return changes[1:] if changes[0].mark == mark else None
+    further = changes
+    if mark is not None and changes and changes[0].seq == position:
+        if changes[0].mark != mark:
+            return None
+        further = changes[1:]
+    gap = further[0].seq != position + 1 if further else missing
+    return None if gap else further
 
 
 def surviving_additions(changes: Sequence[Change]) -> list[Change]:

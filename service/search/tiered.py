@@ -240,14 +240,15 @@ class TieredIndex:
 
         Returns how many users an exact search finds, and how many of those the usual search finds.
         """
-        coded = [segment for segment in _coded(self._parts) if len(segment)]
-        if not coded:
+        coded = _coded(self._parts)
+        # Of a face that was removed nothing may be left but zeros, and all faces are equally like those.
+        living = [np.flatnonzero(~segment.removed) for segment in coded]
+        sizes = np.array(list(map(len, living)))
+        if not sizes.any():
             return 0, 0
         rng = np.random.default_rng()
-        sizes = np.array(list(map(len, coded)))
-        segment = coded[int(rng.choice(len(coded), p=sizes / sizes.sum()))]
-        # Of a face that was removed nothing may be left but zeros, and all faces are equally like those.
-        probe = segment.embeddings[int(rng.choice(np.flatnonzero(~segment.removed)))].astype(np.float32)
+        chosen = int(rng.choice(len(coded), p=sizes / sizes.sum()))
+        probe = coded[chosen].embeddings[int(rng.choice(living[chosen]))].astype(np.float32)
         usual = self._pool.search(coded, probe, USERS_LIMIT, -np.inf)
         exact = [one.compare_all(probe, USERS_LIMIT, -np.inf) for one in coded]
         best, found = ({one.user_pk for one in best_of_lists(each, USERS_LIMIT, -np.inf)} for each in (exact, usual))

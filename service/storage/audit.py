@@ -33,7 +33,7 @@ RESEALED = "audit.reseal"
 """The call of an entry that carries a chain over to another master key."""
 
 FOREIGN = "audit.foreign_end"
-"""The call of an entry that says that none of our keys had sealed the end before it."""
+"""The call of an entry that says that none of the writer's keys had sealed the end before it, and what seal it had."""
 
 BEGINNING = bytes(hashlib.sha256().digest_size)
 """What the first hash of a chain follows."""
@@ -71,9 +71,18 @@ class AuditEntry:
         """The hash that belongs here, if ``previous`` is the one before."""
         return linked(previous, self.chain, self.seq, self.draft)
 
-    def vouches_for(self, anchor: ChainEnd) -> bool:
-        """Whether it says that an older key of ours had sealed an anchor; the chain's end covers what it says."""
-        return self.draft.call == RESEALED and self.draft.detail == _naming("anchor", anchor)
+    def vouches_for(self, end: ChainEnd) -> bool:
+        """Whether it says that an older key of ours had sealed an anchor or an end; the chain's own end covers it."""
+        detail = self.draft.detail or {}
+        return self.draft.call == RESEALED and _naming(end) in (detail.get("anchor"), *detail.get("ends", ()))
+
+    @property
+    def foreign_end(self) -> ChainEnd | None:
+        """The end that the writer of this entry did not know the seal of."""
+        if self.draft.call != FOREIGN or self.draft.detail is None:
+            return None
+        found = self.draft.detail
+        return ChainEnd(self.chain, "", found["end"], bytes.fromhex(found["hash"]), bytes.fromhex(found["seal"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +231,16 @@ class AuditWriter(AuditReader):
     def append(self, chain: int, drafts: Sequence[AuditDraft]) -> list[AuditEntry]:
         """Put entries at the end of a chain; the chain is ours until the transaction ends.
 
-        Behind an end that was not sealed by us comes an entry that says so, lest our seal of what follows hides it.
+        Behind an end that was not sealed by us comes an entry that says so, lest our seal of what follows hides it. It
+        may have been sealed by a newer key than this process was started with: who verifies tells.
         """
         if not self._keys or not drafts:
             return []
         end = self._locked(chain)
         seq, digest, entries = end.seq, end.hash, []
-        foreign = [] if end.sealed_by(self._keys) else [AuditDraft("", FOREIGN, detail=_naming("end", end))]
+        foreign = [] if end.sealed_by(self._keys) else [AuditDraft("", FOREIGN, detail=_as_found(end))]
         if foreign:
-            logger.error("the audit log has an end that was not sealed here", extra={"chain": chain, "entry": seq})
+            logger.warning("the audit log has an end that no key here sealed", extra={"chain": chain, "entry": seq})
         for draft in (*foreign, *drafts):
             seq += 1
             digest = linked(digest, chain, seq, draft)
@@ -257,29 +267,38 @@ class AuditWriter(AuditReader):
         return self._execution.run(audit.delete().where(ours, audit.c.seq <= upto)).rowcount
 
     def reseal(self, chain: int) -> bool:
-        """Carry a chain over to the current key where an older one sealed its end or its anchor; whether it did.
+        """Carry a chain over to the current key where an older one sealed its end, or what is known by its seal.
 
-        An entry does it: the end is sealed anew with it, and of the anchor, which nothing may change, it says that it
-        was ours. An end or an anchor that none of the keys sealed stays as it is, for verification to tell of.
+        An entry does it: the end is sealed anew with it, and of the anchor, which nothing may change, and of ends that
+        a process without their key found, it says that they were ours. What none of the keys sealed stays as it is,
+        for verification to tell of.
         """
         current, older = self._keys[:1], self._keys[1:]
-        if not current or not self._locked(chain).sealed_by(self._keys):
+        if not current:
             return False
-        state = self.chain(chain)
-        anchor = state.anchor
-        if anchor is not None and (anchor.sealed_by(current) or not anchor.sealed_by(older) or self._vouched(anchor)):
-            anchor = None
-        if anchor is None and state.head.sealed_by(current):
+        # Before the end is locked: looking through a long chain takes longer than writers should wait.
+        anchor, ends, told = self.chain(chain).anchor, self._found_foreign(chain), self._called(chain, RESEALED)
+        known = [each for each in ([] if anchor is None else [anchor]) + ends if not each.sealed_by(current)]
+        ours = [each for each in known if each.sealed_by(older) and not any(entry.vouches_for(each) for entry in told)]
+        end = self._locked(chain)
+        if not end.sealed_by(self._keys) or (end.sealed_by(current) and not ours):
             return False
-        self.record(RESEALED, None if anchor is None else _naming("anchor", anchor), chain=chain)
+        detail: dict[str, Any] = {}
+        if anchor in ours:
+            detail["anchor"] = _naming(anchor)
+        if named := [_naming(each) for each in ours if each is not anchor]:
+            detail["ends"] = named
+        self.record(RESEALED, detail, chain=chain)
         return True
 
-    def _vouched(self, anchor: ChainEnd) -> bool:
-        """Whether an entry says already that the anchor was ours; may read the whole chain."""
+    def _found_foreign(self, chain: int) -> list[ChainEnd]:
+        """Ends of a chain that their successors' writers did not know; may read the whole chain."""
+        return [end for entry in self._called(chain, FOREIGN) if (end := entry.foreign_end) is not None]
+
+    def _called(self, chain: int, call: str) -> list[AuditEntry]:
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
-        entries = sa.select(audit.c.detail).where(audit.c.chain == anchor.chain, audit.c.seq > anchor.seq)
-        told = self._execution.run(entries.where(audit.c.call == RESEALED)).scalars()
-        return _naming("anchor", anchor) in list(told)
+        query = sa.select(audit).where(audit.c.chain == chain, audit.c.call == call).order_by(audit.c.seq)
+        return [_entry(row) for row in self._execution.run(query)]
 
     def _locked(self, chain: int) -> ChainEnd:
         """The chain's end, which nobody else can move before our transaction ends."""
@@ -291,8 +310,12 @@ class AuditWriter(AuditReader):
         return ChainEnd(chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
 
 
-def _naming(what: str, end: ChainEnd) -> dict[str, Any]:
-    return {what: end.seq, "hash": end.hash.hex()}
+def _naming(end: ChainEnd) -> dict[str, Any]:
+    return {"seq": end.seq, "hash": end.hash.hex()}
+
+
+def _as_found(end: ChainEnd) -> dict[str, Any]:
+    return {"end": end.seq, "hash": end.hash.hex(), "seal": end.seal.hex()}
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:

@@ -247,6 +247,25 @@ def test_what_is_written_behind_a_forged_end_does_not_make_it_ours(
     assert report(trail, app).last == last + 3
 
 
+def test_processes_that_do_not_know_the_new_key_yet_leave_nothing_suspicious(
+    database: Database, app: App, database_url: str
+) -> None:
+    """Key by key: as long as servers are started anew one by one, two of them write in turn."""
+    newest = b"o" * 32
+    for new, old in ((NEXT, KEY), (newest, NEXT)):
+        renewed, lagging = (Database(database_url, audit_keys=keys) for keys in ([new, old], [old]))
+        for _ in range(2):
+            for one in (renewed, lagging):
+                with one.admin() as work:
+                    work.audit.append(app.pk, [AuditDraft("app:1", "search")])
+        assert problems(AuditTrail(database, [new, old]), app) == ()
+        assert AuditTrail(renewed, [new, old]).reseal() >= 1
+        assert AuditTrail(renewed, [new, old]).reseal() == 0
+        assert problems(AuditTrail(database, [new]), app) == ()
+        renewed.close()
+        lagging.close()
+
+
 def test_nothing_vouches_for_an_anchor_that_was_not_ours(database: Database, app: App, database_url: str) -> None:
     tampered(database_url, *(statement % app.pk for statement in CUT_OFF))
     renewed = Database(database_url, audit_keys=[NEXT, KEY])

@@ -98,6 +98,8 @@ def test_somebody_whom_the_library_does_not_know_goes_from_the_register(admin: A
     done = ran("erase", "user", app.app_id, "eve", "--yes")
     assert str(done.exception) == f"nothing is known of a user eve in app {app.app_id}"
     done = ran("erase", "user", app.app_id, "eve", "--identity", "--yes", typed=TYPED)
+    assert str(done.exception) == f"nothing is known of a user eve in app {app.app_id}"
+    done = ran("erase", "user", app.app_id, "eve", "--identity", "--gone", "--yes", typed=TYPED)
     assert (done.exit_code, "nobody is enrolled as eve" in done.stderr) == (0, True)
     assert admin.register.find(number(WITH_LETTER)) is None
 
