@@ -58,6 +58,9 @@ Identify: TypeAlias = Callable[[UseCases, Head, Received], "tuple[App, Parameter
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Answers the requests for one call."""
 
+_NOTHING = (b"", b"{}", b"[]", b"null")
+_LONGEST_NOTHING = 16
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,7 +70,8 @@ class Call(Generic[A, R]):
 
     ``parse`` checks every parameter before any work is done; ``run`` is the use case; ``present`` makes the
     ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works. A call without a
-    ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query.
+    ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query, or in a body as V2's documents
+    have it.
     """
 
     path: str
@@ -225,8 +229,7 @@ class Dispatcher:
 
     async def _receive(self, request: Request, max_body_bytes: int) -> Received:
         received = await body.receive(request, max_body_bytes)
-        if request.method == "GET" and not (received.size or received.too_large):
-            # V2's documents have parameters in the body of a GET; most clients put them into the address.
+        if request.method == "GET" and not received.too_large and _says_nothing(received):
             return Received(request.scope["query_string"])
         left = _left(request)
         # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
@@ -291,6 +294,11 @@ class Dispatcher:
         logger.warning(
             "slow call", extra={"call": call.name, "log_id": stamp.log_id, "milliseconds": milliseconds, **told}
         )
+
+
+def _says_nothing(received: Received) -> bool:
+    """Whether a body is empty, or what some programs send with every request."""
+    return received.size == 0 or (received.size <= _LONGEST_NOTHING and received.content.strip() in _NOTHING)
 
 
 def closing(error: ServiceError | None) -> Mapping[str, str]:

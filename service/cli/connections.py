@@ -17,6 +17,9 @@ from service.inference.admission import DISCONNECTED, UNREAD_BODY
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
 
+PROGRESS_BYTES = 65_536
+"""Of an answer that waits to be read; who takes less in the time of an idle connection is hung up on."""
+
 LATE_SECONDS = 1.0
 """A machine that moved or slept, or a process that was stopped, lets every timer run late by more than this."""
 Known: TypeAlias = "weakref.ref[RequestResponseCycle]"
@@ -40,7 +43,8 @@ class OneWrite:
     """A transport that sends what is written in one turn of the loop at once: an answer comes as head and body.
 
     Written one after the other, each would be a packet that wakes the client, from within Python's lock. A client that
-    does not read has ``seconds`` to take what the rest of an answer, or the end of the connection, waits for.
+    does not read has ``seconds`` for each :data:`PROGRESS_BYTES` of what an answer, or the end of the connection, waits
+    for.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -49,6 +53,7 @@ class OneWrite:
         self._seconds = seconds
         self._written: list[bytes] = []
         self._deadline: TimerHandle | None = None
+        self._unread = 0
         self._lost = False
 
     def __getattr__(self, name: str) -> Any:
@@ -79,7 +84,13 @@ class OneWrite:
     def await_reader(self) -> None:
         """Hang up in a while: even a connection that is closed stays until everything is read."""
         if self._deadline is None:
+            self._unread = self._transport.get_write_buffer_size()
             self._deadline = self._loop.call_later(self._seconds, self._expire)
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody has to read before more can be sent."""
+        return self._deadline is not None
 
     def stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -94,7 +105,7 @@ class OneWrite:
     def _expire(self) -> None:
         late = _late(self._loop, self._deadline)
         self._deadline = None
-        if late:
+        if late or self._unread - self._transport.get_write_buffer_size() >= PROGRESS_BYTES:
             self.await_reader()
         else:
             self.abort()
@@ -193,7 +204,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Also of a client that has not read its answer: closing would wait for it."""
-        if _late(self.loop, self.timeout_keep_alive_task):
+        if _late(self.loop, self.timeout_keep_alive_task) or self.transport.waits:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )

@@ -117,6 +117,8 @@ class Slots:
         self._app_pk = app_pk
         self._process = process
         self._held = 0
+        self._told = 0
+        """What the database believes that this process holds."""
         self._busy = 0
         self._busiest = 0
         self._most = 0
@@ -144,7 +146,7 @@ class Slots:
         with self._database.admin() as work:
             wanted = max(1, self._held)
             held = work.quotas.take_slots(self._app_pk, self._process, held=self._held, most=most, wanted=wanted)
-        self._held = held
+        self._held = self._told = held
         if self._busy >= held:
             self._refused_until = now + ASK_AGAIN_SECONDS
             raise RateExceeded
@@ -156,9 +158,10 @@ class Slots:
 
     def tell(self) -> None:
         """Say that the process lives, and give back the slots that stood empty since the last time."""
-        if self._held == 0:
+        if self._told == 0:
             return
         needed = min(self._held, self._busiest)
         with self._database.metering() as ledger:
             ledger.tell_slots(self._app_pk, self._process, needed)
-        self._held, self._busiest = needed, self._busy
+        self._held = self._told = needed
+        self._busiest = self._busy

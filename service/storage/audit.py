@@ -73,16 +73,23 @@ class AuditEntry:
 
     def vouches_for(self, end: ChainEnd) -> bool:
         """Whether it says that an older key of ours had sealed an anchor or an end; the chain's own end covers it."""
-        detail = self.draft.detail or {}
-        return self.draft.call == RESEALED and _naming(end) in (detail.get("anchor"), *detail.get("ends", ()))
+        if self.draft.call != RESEALED or not isinstance(self.draft.detail, Mapping):
+            return False
+        ends = self.draft.detail.get("ends")
+        return _naming(end) in [self.draft.detail.get("anchor"), *(ends if isinstance(ends, list) else [])]
 
     @property
     def foreign_end(self) -> ChainEnd | None:
-        """The end that the writer of this entry did not know the seal of."""
-        if self.draft.call != FOREIGN or self.draft.detail is None:
+        """The end that the writer of this entry did not know the seal of; without a seal where that cannot be read."""
+        if self.draft.call != FOREIGN:
             return None
-        found = self.draft.detail
-        return ChainEnd(self.chain, "", found["end"], bytes.fromhex(found["hash"]), bytes.fromhex(found["seal"]))
+        try:
+            found: Any = self.draft.detail
+            return ChainEnd(
+                self.chain, "", int(found["end"]), bytes.fromhex(found["hash"]), bytes.fromhex(found["seal"])
+            )
+        except (KeyError, TypeError, ValueError):  # whoever writes past the guard writes what he likes
+            return ChainEnd(self.chain, "", self.seq - 1, b"", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ def linked(previous: bytes, chain: int, seq: int, draft: AuditDraft) -> bytes:
         "groups": list(draft.groups),
         "users": list(draft.users),
         "log_id": draft.log_id,
-        "detail": None if draft.detail is None else dict(draft.detail),
+        "detail": _told(draft),
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(previous + text.encode()).digest()
@@ -310,6 +317,11 @@ class AuditWriter(AuditReader):
         return ChainEnd(chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
 
 
+def _told(draft: AuditDraft) -> object:
+    """An entry's detail as JSON has it, also where somebody wrote another kind of value around the guard."""
+    return dict(draft.detail) if isinstance(draft.detail, Mapping) else draft.detail
+
+
 def _naming(end: ChainEnd) -> dict[str, Any]:
     return {"seq": end.seq, "hash": end.hash.hex()}
 
@@ -330,7 +342,7 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
         "groups": list(draft.groups),
         "users": list(draft.users),
         "log_id": draft.log_id,
-        "detail": None if draft.detail is None else dict(draft.detail),
+        "detail": _told(draft),
         "hash": entry.hash,
     }
 

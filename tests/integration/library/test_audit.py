@@ -266,6 +266,18 @@ def test_processes_that_do_not_know_the_new_key_yet_leave_nothing_suspicious(
         lagging.close()
 
 
+@pytest.mark.parametrize("detail", ["{}", '{"end": 3, "hash": "zz", "seal": 5}', "[1]", "null"])
+def test_what_somebody_wrote_around_the_guard_does_not_silence_the_report(
+    database: Database, trail: AuditTrail, app: App, database_url: str, detail: str
+) -> None:
+    last = report(trail, app).last
+    for call in ("audit.foreign_end", "audit.reseal"):
+        written = f"UPDATE audit SET call = '{call}', detail = '{detail}' WHERE seq = %d AND chain = %d"
+        tampered(database_url, written % (last, app.pk))
+        assert f"entry {last} was altered, or the one before it" in problems(trail, app)
+        trail.reseal()
+
+
 def test_nothing_vouches_for_an_anchor_that_was_not_ours(database: Database, app: App, database_url: str) -> None:
     tampered(database_url, *(statement % app.pk for statement in CUT_OFF))
     renewed = Database(database_url, audit_keys=[NEXT, KEY])

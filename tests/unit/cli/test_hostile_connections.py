@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -116,6 +117,20 @@ def test_who_does_not_read_is_hung_up_on(loop: Loop, asked: bytes) -> None:
         line.client.sendall(asked)
         assert line.client.recv(1)
         assert line.hung_up()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("fields", [b"", b"Connection: close\r\n"])
+def test_who_reads_slowly_gets_everything(loop: Loop, fields: bytes) -> None:
+    with connected(loop, Patience(LONG, LONG), 1) as line:
+        line.client.sendall(b"GET /whole HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+        line.client.settimeout(WAIT_SECONDS)
+        received = 0
+        while received < len(ANSWER):
+            time.sleep(0.01)
+            content = line.client.recv(2**14)
+            assert content, received
+            received += len(content)
 
 
 def test_a_late_head_ends_the_connection_although_an_answer_is_not_read(loop: Loop) -> None:

@@ -236,9 +236,12 @@ def test_jpeg_of_endless_scans_is_refused() -> None:
             decode_picture(whole[:-2] + between + whole[-2:])
 
 
-def test_what_a_phone_puts_behind_a_picture_is_not_looked_at() -> None:
+def test_a_jpeg_of_endless_segments_is_refused() -> None:
     whole = saved(PHOTO, "JPEG")
-    np.testing.assert_array_equal(decode_picture(whole + b"\xff\xda" * 200 + whole[-2:]), decode_picture(whole))
+    for empty in (b"\xff\xe0\0\2", b"\xff\0"):
+        np.testing.assert_array_equal(decode_picture(whole[:2] + 10 * empty + whole[2:]), decode_picture(whole))
+        with pytest.raises(HeaderError, match="too many segments"):
+            read_header(whole[:2] + 100_000 * empty + whole[2:])
 
 
 def test_a_png_of_endless_chunks_is_refused() -> None:
