@@ -122,12 +122,13 @@ class IdentityWriter(IdentityReader):
             values |= {"embedding": picture.embedding, "portrait": picture.portrait}
         return self._execution.run(identities.update().where(untouched).values(**values)).rowcount > 0
 
-    def set_picture(self, pk: int, lookup: bytes, known_as: str, picture: SealedPicture) -> None:
-        """Replace the embedding and the portrait, if they are still those of the weights ``known_as``.
+    def set_picture(self, pk: int, lookup: bytes, known: bytes, picture: SealedPicture) -> None:
+        """Replace the embedding and the portrait, if the sealed embedding is still the ``known`` one.
 
-        And if the row still goes by the hash that the new ones are bound to.
+        Every sealing differs from all others: a person who was entered anew meanwhile, by whatever weights, keeps the
+        new picture. And if the row still goes by the hash that the new ones are bound to.
         """
-        ours = (identities.c.pk == pk) & (identities.c.lookup == lookup) & (identities.c.model_id == known_as)
+        ours = (identities.c.pk == pk) & (identities.c.lookup == lookup) & (identities.c.embedding == known)
         values = {"model_id": picture.model_id, "embedding": picture.embedding, "portrait": picture.portrait}
         self._execution.run(identities.update().where(ours).values(**values))
 
