@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 import numpy as np
@@ -71,12 +71,18 @@ class Register:
         self._fingerprint_key = keyring.derive("identity-fingerprint")[0]
 
     def find(self, number: str, app: App | None = None) -> Entry | None:
-        """Somebody by number: in the app's own register, else in the common one."""
+        """Somebody by number: in the app's own register, else in the common one.
+
+        Of several entries, under different master keys, the last counts; one that is revoked revokes them all.
+        """
         own = [] if app is None else self._lookups(number, app)
         with self._database.read() as reader:
             rows = reader.identities.by_lookup([*own, *self._lookups(number, None)])
-        rows.sort(key=lambda row: row.identity.app_pk is None)
-        return self._entry(rows[0]) if rows else None
+        rows = [row for row in rows if row.identity.app_pk is not None] or rows
+        if not rows:
+            return None
+        last = max(rows, key=lambda row: row.pk)
+        return self._entry(replace(last, revoked=any(row.revoked for row in rows)))
 
     def entries(self, app: App | None = None) -> Iterator[Entry]:
         """Everybody in one register, in the order of entry."""
