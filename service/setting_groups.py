@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -44,6 +45,17 @@ class AccessSettings(BaseModel):
     @classmethod
     def _networks(cls, value: object) -> object:
         return comma_separated(value)
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Of anything else, a name or a network with bits of a host, the web server would believe nobody, silently."""
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(str(error)) from None
+        return value
 
     @field_validator("quota_time_zone", mode="after")
     @classmethod
@@ -236,7 +248,20 @@ class IdentitySettings(BaseModel):
         local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
         if not parts.hostname or not (parts.scheme == "https" or local):
             raise ValueError("must begin with https://, or with http:// for this very machine")
+        if not value.isprintable() or " " in value:
+            raise ValueError("must hold no blanks and no control characters")
+        if parts.port == 0:  # reading it raises ``ValueError`` for what is no port
+            raise ValueError("port 0 is none")
         return value
+
+    @model_validator(mode="after")
+    def _authority_is_named(self) -> IdentitySettings:
+        """Without its address the register would be asked, and whoever set these expects somebody else to be."""
+        given = {"identity_token": self.identity_token, "identity_ca_file": self.identity_ca_file}
+        for name, value in given.items():
+            if value is not None and self.identity_url is None:
+                raise ValueError(f"{name} needs identity_url")
+        return self
 
 
 class TraceSettings(BaseModel):

@@ -94,9 +94,11 @@ def may_read(request: Request, exposure: Exposure) -> bool:
     if request.client is None or any(name in request.headers for name in _FORWARDED):
         return False
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
+        address = ipaddress.ip_address(request.client.host)
     except ValueError:
         return False
+    # A server that listens on "::" sees 127.0.0.1 as ::ffff:127.0.0.1.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def add(api: FastAPI, service: UseCases, exposure: Exposure, refused: Callable[[], Response]) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import errno
 import gc
+import ipaddress
 import math
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -102,8 +103,9 @@ def reserved(host: str, port: int) -> Iterator[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise Failure(f"{host} is no address to listen on: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:  # the latter for a name that none can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Failure(f"{host} is no address to listen on: {reason}") from None
     with contextlib.closing(listener):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with _address_failures(host, port):
@@ -145,6 +147,10 @@ def _introduce_first_app(running: Service, settings: Settings) -> None:
 def _certificate(settings: Settings) -> tuple[Path, Path] | None:
     """Certificate and key to answer with, checked; ``None`` for plain HTTP. Raises ``Failure``."""
     if not settings.tls:
+        if settings.tls_cert is not None:
+            typer.echo(
+                "aipface: warning: a certificate is named and plain HTTP is answered: --tls is missing", err=True
+            )
         return None
     from service.access import certificates
 
@@ -226,7 +232,7 @@ def _answer(
         server_header=False,
         # Anybody can write such a header: it is believed of those alone whom the operator names.
         proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        forwarded_allow_ips=believed(settings.trusted_proxies),
         backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
@@ -246,3 +252,10 @@ def public_address(listener: socket.socket, *, tls: bool = False) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
     scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def believed(proxies: Sequence[str]) -> list[str]:
+    """The proxies, and those of IPv4 also as a server sees them that listens on ``::``: ``::ffff:10.0.0.1``."""
+    networks = map(ipaddress.ip_network, proxies)
+    mapped = [f"::ffff:{each.network_address}/{96 + each.prefixlen}" for each in networks if each.version == 4]
+    return [*proxies, *mapped]

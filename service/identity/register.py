@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 import numpy as np
@@ -49,11 +49,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A person as found, with what the register adds."""
+    """A person as found, with what the register adds; ``sealed`` is the embedding of the picture as it is kept."""
 
     pk: int
     lookup: bytes
     person: Person
+    sealed: bytes | None = field(repr=False)
     common: bool
     revoked: bool
     created: datetime
@@ -70,12 +71,18 @@ class Register:
         self._fingerprint_key = keyring.derive("identity-fingerprint")[0]
 
     def find(self, number: str, app: App | None = None) -> Entry | None:
-        """Somebody by number: in the app's own register, else in the common one."""
+        """Somebody by number: in the app's own register, else in the common one.
+
+        Of several entries, under different master keys, the last counts; one that is revoked revokes them all.
+        """
         own = [] if app is None else self._lookups(number, app)
         with self._database.read() as reader:
             rows = reader.identities.by_lookup([*own, *self._lookups(number, None)])
-        rows.sort(key=lambda row: row.identity.app_pk is None)
-        return self._entry(rows[0]) if rows else None
+        rows = [row for row in rows if row.identity.app_pk is not None] or rows
+        if not rows:
+            return None
+        last = max(rows, key=lambda row: row.pk)
+        return self._entry(replace(last, revoked=any(row.revoked for row in rows)))
 
     def entries(self, app: App | None = None) -> Iterator[Entry]:
         """Everybody in one register, in the order of entry."""
@@ -137,11 +144,11 @@ class Register:
 
     def replace_picture(self, entry: Entry, picture: ReferencePicture) -> None:
         """Keep what other weights made of a person's picture, unless it was replaced meanwhile."""
-        if entry.person.picture is None:
+        if entry.sealed is None:
             return
-        sealed = self._sealed(picture, entry.lookup)
+        anew = self._sealed(picture, entry.lookup)
         with self._database.admin() as work:
-            work.identities.set_picture(entry.pk, entry.lookup, entry.person.picture.model_id, sealed)
+            work.identities.set_picture(entry.pk, entry.lookup, entry.sealed, anew)
 
     def revoke(self, number: str, app: App | None = None, *, revoked: bool = True) -> bool:
         """Stop vouching for somebody, or begin again; whether there is such a person in this very register."""
@@ -182,7 +189,9 @@ class Register:
         identity = row.identity
         claim, validity = _read(self._sealer.open(identity.person, _context(identity.lookup, "person")))
         person = Person(claim, validity, self._opened(identity))
-        return Entry(row.pk, identity.lookup, person, identity.app_pk is None, row.revoked, row.created, row.updated)
+        sealed = None if identity.picture is None else identity.picture.embedding
+        common = identity.app_pk is None
+        return Entry(row.pk, identity.lookup, person, sealed, common, row.revoked, row.created, row.updated)
 
     def _opened(self, identity: SealedIdentity) -> ReferencePicture | None:
         sealed = identity.picture

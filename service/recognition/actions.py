@@ -80,16 +80,19 @@ def events(track: Track, action: Action) -> list[Event]:
 
 
 def performed(track: Track, wanted: Sequence[Action]) -> tuple[Action, ...]:
-    """Those of ``wanted`` that were done one after the other, up to the first that is missing."""
-    done: list[Action] = []
+    """Those of ``wanted`` that were done one after the other, up to the first that is missing.
+
+    What was done once counts once, also where it took no longer than the slack and the same is wanted again.
+    """
+    done: list[Event] = []
     since = -SLACK
     for action in wanted:
-        found = next((event for event in events(track, action) if event.start >= since), None)
+        found = next((event for event in events(track, action) if event.start >= since and event not in done), None)
         if found is None:
             break
-        done.append(action)
+        done.append(found)
         since = found.end - SLACK
-    return tuple(done)
+    return tuple(event.action for event in done)
 
 
 def spoken_openings(track: Track) -> int:

@@ -44,17 +44,20 @@ _KEEP_PEOPLE = sa.text("""
 
 _PURGE = """
     DELETE FROM {table} WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM {table} WHERE {column} <= now() - CAST(:age AS interval) ORDER BY {column} LIMIT :limit
-        FOR UPDATE SKIP LOCKED
+        SELECT ctid FROM {table} WHERE {column} <= now() - CAST(:age AS interval) AND {forgettable}
+        ORDER BY {column} LIMIT :limit FOR UPDATE SKIP LOCKED
     ))
 """
 
 _PURGES_OF_WINDOW = tuple(
-    sa.text(_PURGE.format(table=table, column=column))
+    sa.text(_PURGE.format(table=table, column=column, forgettable="TRUE"))
     for table, column in (("capture_failures", "created"), ("capture_people", "last_seen"))
 )
+# A picture goes with the device that it came from first: that one is kept while others still send the picture.
+_FIRST_TO_SEND_NONE = "NOT EXISTS (SELECT 1 FROM capture_pictures WHERE capture_device_pk = capture_devices.pk)"
 _PURGES_OF_HISTORY = tuple(
-    sa.text(_PURGE.format(table=table, column="last_seen")) for table in ("capture_pictures", "capture_devices")
+    sa.text(_PURGE.format(table=table, column="last_seen", forgettable=forgettable))
+    for table, forgettable in (("capture_pictures", "TRUE"), ("capture_devices", _FIRST_TO_SEND_NONE))
 )
 
 

@@ -56,9 +56,9 @@ class IdentityReader:
         return self._rows(sa.select(identities).where(identities.c.lookup.in_(lookups)))
 
     def fingerprint(self, lookups: Sequence[bytes]) -> bytes | None:
-        """Of one row with one of these hashes."""
-        query = sa.select(identities.c.fingerprint).where(identities.c.lookup.in_(lookups)).limit(1)
-        found = self._execution.run(query).scalar_one_or_none()
+        """Of the last row with one of these hashes."""
+        query = sa.select(identities.c.fingerprint).where(identities.c.lookup.in_(lookups))
+        found = self._execution.run(query.order_by(identities.c.pk.desc()).limit(1)).scalar_one_or_none()
         return None if found is None else bytes(found)
 
     def by_pk(self, pk: int) -> StoredIdentity | None:
@@ -74,6 +74,13 @@ class IdentityReader:
         return [_stored(row) for row in self._execution.run(query)]
 
 
+# Who has been sealed anew and is entered again by a server that knows the older master key alone is there twice.
+_MERGE = sa.text("""
+    DELETE FROM identities AS one USING identities AS later
+    WHERE one.lookup = ANY(CAST(:lookups AS bytea[])) AND later.lookup = ANY(CAST(:lookups AS bytea[]))
+    AND one.pk < later.pk RETURNING one.revoked
+""")
+
 # After a change of the master key the same person has another hash.
 _RENAME = sa.text("UPDATE identities SET lookup = :lookup WHERE lookup = ANY(CAST(:older AS bytea[]))")
 
@@ -86,6 +93,7 @@ class IdentityWriter(IdentityReader):
 
         Who was revoked stays so.
         """
+        self._merge([identity.lookup, *older])
         self._execution.run(_RENAME, {"lookup": identity.lookup, "older": list(older)})
         picture = identity.picture
         values: dict[str, Any] = {
@@ -110,6 +118,7 @@ class IdentityWriter(IdentityReader):
         """
         known, picture = found.identity, identity.picture
         before = known.picture
+        self._merge([identity.lookup, known.lookup])
         untouched = (
             (identities.c.pk == found.pk)
             & (identities.c.lookup == known.lookup)
@@ -122,12 +131,18 @@ class IdentityWriter(IdentityReader):
             values |= {"embedding": picture.embedding, "portrait": picture.portrait}
         return self._execution.run(identities.update().where(untouched).values(**values)).rowcount > 0
 
-    def set_picture(self, pk: int, lookup: bytes, known_as: str, picture: SealedPicture) -> None:
-        """Replace the embedding and the portrait, if they are still those of the weights ``known_as``.
+    def _merge(self, lookups: Sequence[bytes]) -> None:
+        """Of several rows of one person leave the last; it is revoked when one of them was."""
+        if any(self._execution.run(_MERGE, {"lookups": list(lookups)}).scalars().all()):
+            self.set_revoked(lookups, True)
 
-        And if the row still goes by the hash that the new ones are bound to.
+    def set_picture(self, pk: int, lookup: bytes, known: bytes, picture: SealedPicture) -> None:
+        """Replace the embedding and the portrait, if the sealed embedding is still the ``known`` one.
+
+        Every sealing differs from all others: a person who was entered anew meanwhile, by whatever weights, keeps the
+        new picture. And if the row still goes by the hash that the new ones are bound to.
         """
-        ours = (identities.c.pk == pk) & (identities.c.lookup == lookup) & (identities.c.model_id == known_as)
+        ours = (identities.c.pk == pk) & (identities.c.lookup == lookup) & (identities.c.embedding == known)
         values = {"model_id": picture.model_id, "embedding": picture.embedding, "portrait": picture.portrait}
         self._execution.run(identities.update().where(ours).values(**values))
 

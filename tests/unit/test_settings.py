@@ -129,9 +129,38 @@ def test_addresses_of_an_authority(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://people.example/", "people.example", "https://", "ftp://localhost/", "https://user:hidden@people.example/"],
+    [
+        "http://people.example/",
+        "people.example",
+        "https://",
+        "ftp://localhost/",
+        "https://user:hidden@people.example/",
+        "https://people.example:https/",
+        "https://people.example:99999/",
+        "https://people.example/\nv1",
+        "https://people example/",
+    ],
 )
 def test_an_authority_is_asked_over_a_guarded_line_alone(url: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="AIPFACE_IDENTITY_URL") as caught:
         load_settings(home=tmp_path, identity_url=url)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{"identity_token": "hidden"}, {"identity_ca_file": "/ca.pem"}])
+def test_nobody_takes_the_register_for_an_authority_without_an_address(given: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="needs identity_url") as caught:
+        load_settings(home=tmp_path, **given)
+    assert "hidden" not in str(caught.value)
+    assert load_settings(home=tmp_path, identity_url="https://people.example/", **given).identity_url is not None
+
+
+def test_proxies_are_addresses_or_networks(tmp_path: Path) -> None:
+    proxies = "10.0.0.1, 10.1.0.0/16, ::1, fd00::/8"
+    assert len(load_settings(home=tmp_path, trusted_proxies=proxies).trusted_proxies) == 4
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.1:8080", "*"])
+def test_proxies_that_would_silently_be_believed_nothing(proxy: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="AIPFACE_TRUSTED_PROXIES"):
+        load_settings(home=tmp_path, trusted_proxies=f"127.0.0.1,{proxy}")

@@ -250,11 +250,31 @@ def test_upkeep_forgets(database: Database, database_url: str, app: App) -> None
     with database.admin() as work:
         assert work.captures.purge(window=HOUR, history=DAY, limit=1) == 2
         assert work.captures.purge(window=HOUR, history=DAY, limit=10) == 2
-    age(database_url, "capture_devices", "last_seen", "2 days")
+    for table in ("capture_devices", "capture_pictures"):
+        age(database_url, table, "last_seen", "2 days")
     limits = RiskLimits(people=5, failures=5, clock=HOUR, window=HOUR, history=DAY)
     Upkeep(database, limits)._forget_envelopes()
     assert rows(database_url, "capture_devices") == 0
-    assert rows(database_url, "capture_pictures") == 0  # they went with their devices
+    assert rows(database_url, "capture_pictures") == 0
+
+
+def test_a_picture_outlasts_the_device_that_brought_it_first(database: Database, database_url: str, app: App) -> None:
+    with database.admin() as work:
+        first, _ = see(work.captures, app, b"a")
+        work.captures.see_pictures(app.pk, first, [b"1"], DAY)
+    for table in ("capture_devices", "capture_pictures"):
+        age(database_url, table, "last_seen", "2 hours")
+    with database.admin() as work:
+        second, _ = see(work.captures, app, b"b")
+        assert work.captures.see_pictures(app.pk, second, [b"1"], DAY).elsewhere
+    age(database_url, "capture_devices", "last_seen", "23 hours")  # the first was seen 25 hours ago, the picture now
+    with database.admin() as work:
+        assert work.captures.purge(window=HOUR, history=DAY, limit=10) == 0
+        third, _ = see(work.captures, app, b"c")
+        assert work.captures.see_pictures(app.pk, third, [b"1"], DAY).elsewhere
+    age(database_url, "capture_pictures", "last_seen", "2 days")
+    with database.admin() as work:
+        assert work.captures.purge(window=HOUR, history=DAY, limit=10) == 2  # the picture, then the first device
 
 
 def test_everything_goes_with_its_app(database: Database, database_url: str, app: App) -> None:

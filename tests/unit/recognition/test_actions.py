@@ -98,6 +98,20 @@ def test_actions_count_in_the_order_in_which_they_were_asked_for() -> None:
     assert performed(both, [Action.BLINK, Action.LOWER_HEAD, Action.BLINK]) == (Action.BLINK, Action.LOWER_HEAD)
 
 
+@pytest.mark.parametrize(
+    ("action", "once", "twice"),
+    [
+        (Action.OPEN_MOUTH, bump(1.0, 0.2, 0.4), bump(2.0, 0.2, 0.4)),
+        (Action.RAISE_HEAD, bump(1.0, 0.2, -16), bump(2.0, 0.2, -16)),
+    ],
+)
+def test_what_is_done_once_counts_once(action: Action, once: Series, twice: Series) -> None:
+    """However short it is: a server may be told to ask for one kind of action alone."""
+    done = "mouth" if action is Action.OPEN_MOUTH else "pitch"
+    assert performed(track(**{done: once}), [action] * 3) == (action,)
+    assert performed(track(**{done: once + twice}), [action] * 3) == (action, action)
+
+
 def test_openings_of_a_speaking_mouth_are_counted() -> None:
     assert spoken_openings(track(mouth=bump(0.5, 0.4, 0.2) + bump(1.2, 0.4, 0.2) + bump(2.0, 0.4, 0.2))) == 3
     assert spoken_openings(track()) == spoken_openings(Track.of([])) == 0
