@@ -86,7 +86,7 @@ def _read_jpeg(data: bytes) -> Header:
 def _scans(data: bytes) -> int:
     """How many scans there are at most: compressed data never holds their marker.
 
-    What stands behind the picture counts too (by chance once in 65,536 bytes): decoders find ends elsewhere than others.
+    What stands behind the picture counts too, once in 65,536 bytes by chance: where it ends decoders disagree.
     ``bytes.count`` takes longer, and lets no other thread run meanwhile.
     """
     codes = np.frombuffer(data, np.uint8)

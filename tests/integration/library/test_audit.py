@@ -37,6 +37,7 @@ HEAD_BACK = """
     WHERE chain = %d
 """
 REWRITTEN = "UPDATE audit SET outcome = '0', hash = '\\x%s' WHERE seq = %d AND chain = %d"
+ODD = "UPDATE audit SET call = '%s', detail = '%s' WHERE seq = %d AND chain = %d"
 FORGED = "UPDATE audit_heads SET seal = '\\x00' WHERE chain = %d"
 CUT_OFF = [
     "INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = 3 AND chain = %d",
@@ -268,12 +269,11 @@ def test_processes_that_do_not_know_the_new_key_yet_leave_nothing_suspicious(
 
 @pytest.mark.parametrize("detail", ["{}", '{"end": 3, "hash": "zz", "seal": 5}', "[1]", "null"])
 def test_what_somebody_wrote_around_the_guard_does_not_silence_the_report(
-    database: Database, trail: AuditTrail, app: App, database_url: str, detail: str
+    trail: AuditTrail, app: App, database_url: str, detail: str
 ) -> None:
     last = report(trail, app).last
     for call in ("audit.foreign_end", "audit.reseal"):
-        written = f"UPDATE audit SET call = '{call}', detail = '{detail}' WHERE seq = %d AND chain = %d"
-        tampered(database_url, written % (last, app.pk))
+        tampered(database_url, ODD % (call, detail, last, app.pk))
         assert f"entry {last} was altered, or the one before it" in problems(trail, app)
         trail.reseal()
 
