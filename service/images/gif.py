@@ -14,12 +14,15 @@ import cv2
 import numpy as np
 
 from service.errors import PictureUnreadable
+from service.images import ffmpeg
 from service.images.headers import HeaderError
 
 _MAGIC = (b"GIF87a", b"GIF89a")
 _SCREEN_END = 13
 _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
 _HAS_TABLE, _TABLE_SIZE = 0x80, 0x07
+
+ffmpeg.restrain()
 
 
 def is_gif(data: bytes) -> bool:
@@ -41,7 +44,8 @@ def screen_size(data: bytes) -> tuple[int, int]:
 def first_picture(data: bytes) -> bytes:
     """The first picture of a GIF on its canvas, as a PNG file, with transparency where nothing was drawn.
 
-    The caller has looked at :func:`screen_size`. Raises :class:`PictureUnreadable` for damage.
+    The caller has looked at :func:`screen_size`. Raises :class:`PictureUnreadable` for damage, and for more pixels than
+    ``ffmpeg.MOST_BYTES_AT_ONCE`` holds.
     """
     try:
         single = _cut(data)

@@ -1,7 +1,8 @@
 """Bytes of a video file to frames and loudness: the one place where untrusted bytes meet a demuxer.
 
 The container is told by its first bytes and its demuxer is named to FFmpeg, so that nothing that opens other files or
-addresses (playlists, concatenations) can be reached; FFmpeg reads from memory and may open nothing else.
+addresses (playlists, concatenations) can be reached; FFmpeg reads from memory and may open nothing else. Opening
+decodes nothing, and a packet is counted before it is decoded, since nothing stops a decoder within one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.error
-import av.logging
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import VideoDamaged, VideoTooLarge, VideoUnreadable
+from service.images import ffmpeg
+from service.images.pieces import too_many_pieces
 from service.values import Image
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ _SOUND_CODECS = ("aac", "opus", "libopus", "vorbis", "mp3", "pcm_", "amrnb", "am
 
 _QUARTERS = 4
 
-av.logging.set_level(None)
+ffmpeg.restrain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class Video:
         options = {
             "max_pixels": str(self._limits.pixels),
             "max_streams": str(_MOST_STREAMS),
+            # Or it decodes the beginnings of all streams, whatever their codecs, before anybody can look at them.
+            "codec_whitelist": "none",
             "protocol_whitelist": "none",
             "threads": "1",
             **({"enable_drefs": "0"} if self._demuxer == "mov" else {}),
@@ -166,26 +170,31 @@ class Video:
         """
         audio = next((each for each in container.streams.audio if _is_sound(each)), None)
         packets = container.demux(*([stream] if audio is None else [stream, audio]))
+        listening = True
         while True:
             packet: Packet[Any] | None = None
             try:
                 packet = self._timed(next, packets, None)
                 if packet is None:
                     return
+                if packet.stream is not stream and not listening:
+                    continue
+                if packet.stream is stream and too_many_pieces(stream.codec_context.name, memoryview(packet)):
+                    raise VideoDamaged("a packet is in too many pieces")
                 frames: list[Any] = self._timed(packet.decode)
+                if packet.stream is not stream:
+                    for frame in frames:
+                        self._timed(self._loudness.hear, frame)
+                    continue
             except av.error.EOFError:
                 return
             except (av.error.FFmpegError, ValueError, OverflowError, MemoryError):
-                if packet is not None and packet.stream is audio:
-                    audio = None
+                if packet is not None and packet.stream is not stream:
+                    listening = False
                     continue
                 self._broken = True
                 return
-            if packet.stream is stream:
-                yield from frames
-            elif audio is not None:
-                for frame in frames:
-                    self._timed(self._loudness.hear, frame)
+            yield from frames
 
     def _timed(self, work: Any, *arguments: Any) -> Any:
         """Do a piece of the decoding's own work; whoever takes the frames may take longer."""
@@ -242,7 +251,7 @@ class _Loudness:
         if self._left <= 0:
             return
         for part in self._resampler.resample(frame):
-            samples = part.to_ndarray().ravel().astype(np.float32) / np.float32(32768)
+            samples = part.to_ndarray().ravel()[: self._left].astype(np.float32) / np.float32(32768)
             self._left -= len(samples)
             samples = np.concatenate([self._rest, samples])
             whole = len(samples) // SOUND_WINDOW * SOUND_WINDOW

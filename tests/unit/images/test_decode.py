@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -307,3 +308,19 @@ def test_headers_of_noise_never_raise_anything_else(magic: bytes, noise: bytes) 
     assert header.width > 0
     assert header.height > 0
     assert 1 <= header.orientation <= 8
+
+
+@pytest.mark.parametrize(("depth", "bytes_a_pixel"), [(np.uint8, 10), (np.uint16, 14)])
+def test_what_transparency_costs_is_a_copy_and_not_many(depth: type[np.generic], bytes_a_pixel: int) -> None:
+    stored = np.zeros((1000, 1000, 4), depth)
+    done, png = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert done
+    data = png.tobytes()
+    tracemalloc.start()
+    try:
+        decode_picture(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # At most two of these at a time: the pixels as stored, eight bits of each, what is laid on white.
+    assert peak < bytes_a_pixel * 1_000_000

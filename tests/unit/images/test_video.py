@@ -95,7 +95,7 @@ def changing_sizes() -> bytes:
     """Two recordings of different sizes, one after the other, as a raw stream in one AVI would hold them."""
     small, large = (encode(images(12, *size), container="avi", codec="mjpeg") for size in ((96, 64), (160, 120)))
     pictures = [jpeg for data in (small, large) for jpeg in _jpegs(data)]
-    return _avi(pictures)
+    return avi(pictures)
 
 
 def _jpegs(data: bytes) -> list[bytes]:
@@ -103,7 +103,7 @@ def _jpegs(data: bytes) -> list[bytes]:
     return [data[start : data.index(b"\xff\xd9", start) + 2] for start in starts]
 
 
-def _avi(pictures: list[bytes]) -> bytes:
+def avi(pictures: list[bytes]) -> bytes:
     """The first recording's headers with these pictures as frames; the index is left out."""
     header = encode(images(12), container="avi", codec="mjpeg")
     head = header[: header.index(b"movi") + 4]
