@@ -66,12 +66,17 @@ _MARKER, _NONE, _START, _END, _SCAN, _APP1 = 0xFF, 0x00, 0xD8, 0xD9, 0xDA, 0xE1
 # Progressive files have some ten scans. Each may be a few bytes long and costs a walk over all pixels.
 _MOST_SCANS = 100
 
+# A large picture has fewer, but always so many: 100 scans of 64 million pixels took 9 s.
+_MOST_SCANNED_PIXELS = 2_000_000_000
+_SCANS_OF_ANY = 20
+
 # Cameras write some twenty before the first scan, and a large profile takes 255. Each costs some microseconds.
 _MOST_SEGMENTS = 2_000
 
 
 def _read_jpeg(data: bytes) -> Header:
-    if _scans(data) > _MOST_SCANS:
+    scans = _scans(data)
+    if scans > _MOST_SCANS:
         raise HeaderError("the JPEG has too many scans")
     orientation = UPRIGHT
     for marker, start, end in _jpeg_segments(data):
@@ -79,6 +84,8 @@ def _read_jpeg(data: bytes) -> Header:
             orientation = _exif_orientation(data[start + 6 : end])
         elif marker in _FRAMES:
             height, width, components = struct.unpack_from(">HHB", data, start + 1)
+            if scans > _SCANS_OF_ANY and scans * height * width > _MOST_SCANNED_PIXELS:
+                raise HeaderError("the JPEG has too many scans for its size")
             return Header(Format.JPEG, width, height, orientation, components)
     raise HeaderError("the JPEG has no frame")
 

@@ -237,6 +237,17 @@ def test_jpeg_of_endless_scans_is_refused() -> None:
             decode_picture(whole[:-2] + between + whole[-2:])
 
 
+@pytest.mark.parametrize(("side", "scans", "read"), [(8000, 20, True), (8000, 40, False), (2000, 90, True)])
+def test_a_large_jpeg_has_fewer_scans(side: int, scans: int, read: bool) -> None:
+    head, frame = b"\xff\xd8\xff\xc2\0\x11\x08", struct.pack(">HHB", side, side, 3) + bytes(9)
+    picture = head + frame + bytes.fromhex("ffda 0008 01 0100 003f00") * scans + b"\xff\xd9"
+    if read:
+        assert read_header(picture).width == side
+    else:
+        with pytest.raises(HeaderError, match="too many scans for its size"):
+            read_header(picture)
+
+
 def test_a_jpeg_of_endless_segments_is_refused() -> None:
     whole = saved(PHOTO, "JPEG")
     for empty in (b"\xff\xe0\0\2", b"\xff\0"):
