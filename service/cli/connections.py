@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import weakref
 from asyncio.events import TimerHandle
 from collections.abc import Iterable
@@ -19,6 +20,9 @@ HEADER_BYTES = 65_536
 
 PROGRESS_BYTES = 65_536
 """Of an answer that waits to be read; who takes less in the time of an idle connection is hung up on."""
+
+_UPGRADE_SIGN = b"pgrade:"
+_UPGRADE = re.compile(rb"\r\nUpgrade:[^\r\n]*", re.IGNORECASE)
 
 LATE_SECONDS = 1.0
 """A machine that moved or slept, or a process that was stopped, lets every timer run late by more than this."""
@@ -156,6 +160,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.between_requests() and self.deadline is None:
             self.await_within(self.patience.header_seconds)
         self.head_bytes += len(data)
+        if not self.in_body and _UPGRADE_SIGN in data:
+            data = _without_upgrade(data)
         super().data_received(data)  # a request that becomes whole here sets it back
         if self.head_bytes > HEADER_BYTES and not self.in_body:
             if self.between_requests():
@@ -242,6 +248,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(answer)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The beginning of a request, without the wish for another protocol, which nobody has to grant.
+
+    The parser takes it for granted and leaves the body unread. Java's ``java.net.http`` wishes for HTTP/2 so, by
+    default, with every request over plain HTTP.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"", head) + end + body
 
 
 def _late(loop: asyncio.AbstractEventLoop, timer: TimerHandle | None) -> bool:

@@ -150,6 +150,15 @@ def test_a_head_that_is_too_large_is_told_so_when_nothing_is_being_answered(loop
         assert line.client.recv(4096).startswith(b"HTTP/1.1 431 ")
 
 
+def test_a_wish_for_another_protocol_takes_no_body(loop: Loop) -> None:
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+    body = b"\r\nUpgrade: stays\r\n"
+    with connected(loop, Patience(LONG, LONG), LONG) as line:
+        for _ in range(2):
+            line.client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n" + wish + b"\r\n" + body)
+            assert line.client.recv(2**16).endswith(b"\r\n\r\n18")
+
+
 def test_bodies_count_to_no_head(loop: Loop) -> None:
     body = bytes(3 * HEADER_BYTES)
     with connected(loop, Patience(LONG, LONG), LONG) as line:
