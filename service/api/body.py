@@ -19,7 +19,7 @@ from service.errors import ParameterMalformed, ParameterTooLong
 from service.inference.admission import UNREAD_BODY
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
-"""What a body holds: one set of parameters, or several (``match``, ``faceverify``)."""
+"""What a body holds: one set of parameters, or several (``match``, ``faceverify``), at least one."""
 
 BODY = "body"
 """The name under which a body that cannot be read is reported."""
@@ -115,6 +115,8 @@ async def _drop(request: Request, limit: int) -> None:
 def decode(received: Received) -> Parameters:
     """Take JSON, JSON in a JSON string, a form or multipart apart. An empty body has no parameters.
 
+    Nor has an empty list: PHP has one kind of array for lists and objects, and writes an empty one as ``[]``.
+
     Raises ``ParameterTooLong`` naming ``image`` for a body that was too large, for only pictures make bodies large,
     and ``ParameterMalformed`` naming ``body`` for one that cannot be read.
     """
@@ -132,6 +134,8 @@ def decode(received: Received) -> Parameters:
         content = _json(content)
     if isinstance(content, dict):
         return content
+    if content == []:
+        return {}
     if isinstance(content, list) and all(isinstance(entry, dict) for entry in content):
         return content
     raise ParameterMalformed(BODY, "neither an object nor a list of objects")

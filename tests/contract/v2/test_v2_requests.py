@@ -114,10 +114,16 @@ def test_parameters(forms: Forms, name: str, form: dict[str, str], expected: tup
     assert forms.failure(name, form) == expected
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"uid=%FF", b"[]"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"uid=%FF", b"[{}]"])
 def test_bodies_that_cannot_be_read(forms: Forms, content: bytes) -> None:
     answer = forms.checked(forms.response(PATHS["getUser"], content))
     assert (answer["error_code"], answer["error_msg"]) == INVALID
+
+
+def test_an_empty_list_is_no_parameters(forms: Forms) -> None:
+    """As PHP's JSON has an empty array."""
+    assert forms.checked(forms.response(PATHS["getGroupList"], b"[]"))["result"] == []
+    assert forms.checked(forms.response(PATHS["getUser"], b"[]"))["error_code"] == MISSING[0]
 
 
 def test_json_is_taken_too(forms: Forms) -> None:
