@@ -6,7 +6,8 @@ stacks encode JSON twice. The first non-blank bytes decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
@@ -32,6 +33,15 @@ _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
 """How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
 connection closes sees a broken pipe and never reads the answer."""
+
+
+class Form(dict[str, object]):
+    """Fields of a form by name; of one that came several times, the last counts, and ``repeated`` names it."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        super().__init__(pairs)
+        seen = Counter(name for name, _ in pairs)
+        self.repeated = frozenset(name for name, times in seen.items() if times > 1)
 
 
 _PIECE = 2**16
@@ -160,11 +170,11 @@ def _multipart(text: bytes) -> dict[str, object]:
         raise ParameterMalformed(BODY, "a part is not UTF-8") from None
 
 
-def _form(text: bytes) -> dict[str, object]:
+def _form(text: bytes) -> Form:
     try:
         pairs = parse_qsl(
             text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS
         )
     except ValueError as error:  # too many fields, or not UTF-8
         raise ParameterMalformed(BODY, str(error)) from None
-    return dict(pairs)
+    return Form(pairs)
