@@ -25,9 +25,11 @@ Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
 BODY = "body"
 """The name under which a body that cannot be read is reported."""
 
+JSON_BEGINNINGS = (b"{", b"[", b'"')
+"""What tells JSON, also JSON in a JSON string, from a form."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
-_BEGINNINGS = (b"{", b"[", b'"')
 _DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
@@ -132,12 +134,10 @@ def decode(received: Received) -> Parameters:
     """
     if received.too_large:
         raise ParameterTooLong("image", "the body is too large")
-    text = received.content
-    if text[:1] not in _BEGINNINGS:  # else there is nothing to take away, and no copy to make
-        text = text.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+    text = unmarked(received.content)
     if text.startswith(_DASHES):
         return _multipart(text)
-    if not text.startswith(_BEGINNINGS):
+    if not text.startswith(JSON_BEGINNINGS):
         return _form(text)
     content = _json(text)
     if isinstance(content, str):
@@ -149,6 +149,13 @@ def decode(received: Received) -> Parameters:
     if isinstance(content, list) and all(isinstance(entry, dict) for entry in content):
         return content
     raise ParameterMalformed(BODY, "neither an object nor a list of objects")
+
+
+def unmarked(text: bytes) -> bytes:
+    """Without the byte order mark and the blanks that some clients send ahead."""
+    if text[:1] in JSON_BEGINNINGS:  # there is nothing to take away, and no copy to make
+        return text
+    return text.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
 
 
 def _json(text: bytes | str) -> object:
