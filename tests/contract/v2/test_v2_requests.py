@@ -68,6 +68,7 @@ def test_groups_of_v3_are_groups_of_v2(forms: Forms) -> None:
     assert forms.result("getGroupList") == {"result_num": 3, "result": ["g0", "g1", "g2"]}
     assert forms.result("getGroupList", {"start": "1", "num": "1"}) == {"result_num": 1, "result": ["g1"]}
     assert forms.result("getGroupList", {"start": "2", "num": "100000"}) == {"result_num": 1, "result": ["g2"]}
+    assert forms.result("getGroupList", {"start": "1", "end": "1"}) == {"result_num": 1, "result": ["g1"]}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,7 @@ def test_groups_of_v3_are_groups_of_v2(forms: Forms) -> None:
         ("deleteUser", {"uid": "u1", "group_id": "g/1"}, INVALID),
         ("getGroupList", {"start": "-1"}, INVALID),
         ("getGroupList", {"num": "0"}, INVALID),
+        ("getGroupList", {"num": "", "end": "0"}, INVALID),
         ("getGroupUsers", {}, MISSING),
         ("addGroupUser", USER, MISSING),
         ("deleteGroupUser", {"uid": "u1"}, MISSING),
