@@ -6,7 +6,8 @@ stacks encode JSON twice. The first non-blank bytes decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
@@ -19,19 +20,30 @@ from service.errors import ParameterMalformed, ParameterTooLong
 from service.inference.admission import UNREAD_BODY
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
-"""What a body holds: one set of parameters, or several (``match``, ``faceverify``)."""
+"""What a body holds: one set of parameters, or several (``match``, ``faceverify``), at least one."""
 
 BODY = "body"
 """The name under which a body that cannot be read is reported."""
 
+JSON_BEGINNINGS = (b"{", b"[", b'"')
+"""What tells JSON, also JSON in a JSON string, from a form."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
-_BEGINNINGS = (b"{", b"[", b'"')
 _DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
 """How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
 connection closes sees a broken pipe and never reads the answer."""
+
+
+class Form(dict[str, object]):
+    """Fields of a form by name; of one that came several times, the last counts, and ``repeated`` names it."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        super().__init__(pairs)
+        seen = Counter(name for name, _ in pairs)
+        self.repeated = frozenset(name for name, times in seen.items() if times > 1)
 
 
 _PIECE = 2**16
@@ -115,26 +127,35 @@ async def _drop(request: Request, limit: int) -> None:
 def decode(received: Received) -> Parameters:
     """Take JSON, JSON in a JSON string, a form or multipart apart. An empty body has no parameters.
 
+    Nor has an empty list: PHP has one kind of array for lists and objects, and writes an empty one as ``[]``.
+
     Raises ``ParameterTooLong`` naming ``image`` for a body that was too large, for only pictures make bodies large,
     and ``ParameterMalformed`` naming ``body`` for one that cannot be read.
     """
     if received.too_large:
         raise ParameterTooLong("image", "the body is too large")
-    text = received.content
-    if text[:1] not in _BEGINNINGS:  # else there is nothing to take away, and no copy to make
-        text = text.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
+    text = unmarked(received.content)
     if text.startswith(_DASHES):
         return _multipart(text)
-    if not text.startswith(_BEGINNINGS):
+    if not text.startswith(JSON_BEGINNINGS):
         return _form(text)
     content = _json(text)
     if isinstance(content, str):
         content = _json(content)
     if isinstance(content, dict):
         return content
+    if content == []:
+        return {}
     if isinstance(content, list) and all(isinstance(entry, dict) for entry in content):
         return content
     raise ParameterMalformed(BODY, "neither an object nor a list of objects")
+
+
+def unmarked(text: bytes) -> bytes:
+    """Without the byte order mark and the blanks that some clients send ahead."""
+    if text[:1] in JSON_BEGINNINGS:  # there is nothing to take away, and no copy to make
+        return text
+    return text.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS)
 
 
 def _json(text: bytes | str) -> object:
@@ -156,11 +177,11 @@ def _multipart(text: bytes) -> dict[str, object]:
         raise ParameterMalformed(BODY, "a part is not UTF-8") from None
 
 
-def _form(text: bytes) -> dict[str, object]:
+def _form(text: bytes) -> Form:
     try:
         pairs = parse_qsl(
             text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS
         )
     except ValueError as error:  # too many fields, or not UTF-8
         raise ParameterMalformed(BODY, str(error)) from None
-    return dict(pairs)
+    return Form(pairs)

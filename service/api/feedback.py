@@ -7,6 +7,7 @@ The cloud takes a list of items, each naming the call (``api_url``) and the pict
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import orjson
 from fastapi import APIRouter
 
 from service.api import calls
-from service.api.body import Parameters
+from service.api.body import Form, Parameters
 from service.api.calls import Call, Dialect, Dispatcher
 from service.api.envelope import dump
 from service.api.ports import UseCases
@@ -35,6 +36,14 @@ _LIST = "feedback"
 _PICTURE = "image"
 _HASH = "image_md5"
 _PICTURE_NAMES = (_PICTURE, _HASH, "log_id", "image_logid")
+_NAMES = (*_PICTURE_NAMES, "api_url", "correct", "text")
+"""Of what an item holds."""
+
+_NAMED = re.compile(rf"{_LIST}(?:\[([0-9]+)\])?\[([^][]+)\](.*)", re.DOTALL)
+"""A part of an item as PHP writes arrays into a form: ``feedback[0][log_id]``; without a number for one item."""
+
+_LOST: Item = {}
+"""An item whose values did not arrive: nothing can be kept."""
 
 _ACCEPTED = {"error_code": 0, "error_msg": ""}
 _REFUSED = {"error_code": 282004, "error_msg": "params error"}
@@ -48,11 +57,12 @@ class Report:
 
 
 def report(parameters: Parameters) -> Report:
-    """A list of items, or one item, as JSON; in a form, as JSON in text. Other text is an item of its own.
+    """A list of items, or one item, as JSON; in a form, as JSON in text, or as PHP writes arrays there.
 
+    Other text is an item of its own, unless it is what Python makes of items in a form: their names, without values.
     Raises ``ParameterMissing`` for none, ``ParameterTooLong`` for more than ``MAX_ITEMS``.
     """
-    value = parameters.get(_LIST) if isinstance(parameters, Mapping) else parameters
+    value = _sent(parameters) if isinstance(parameters, Mapping) else parameters
     if isinstance(value, str) and value.strip():
         value = _unpacked(value)
     items = value if isinstance(value, list) else [value] if isinstance(value, Mapping) else []
@@ -63,7 +73,24 @@ def report(parameters: Parameters) -> Report:
     return Report(tuple(_kept(item) for item in items))
 
 
+def _sent(parameters: Mapping[str, object]) -> object:
+    if isinstance(parameters, Form) and _LIST in parameters.repeated:
+        return _LOST
+    return parameters[_LIST] if _LIST in parameters else _gathered(parameters)
+
+
+def _gathered(parameters: Mapping[str, object]) -> list[Item]:
+    """Items out of fields that name one part each."""
+    items: dict[str | None, dict[str, object]] = {}
+    for field, value in parameters.items():
+        if named := _NAMED.fullmatch(field):
+            items.setdefault(named[1], {})[named[2] + named[3]] = value
+    return list(items.values())
+
+
 def _unpacked(text: str) -> object:
+    if text.strip() in _NAMES:
+        return _LOST
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

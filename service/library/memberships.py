@@ -11,8 +11,7 @@ from service.errors import FaceExists, LastGroupOfUser, UserAlreadyInGroup, User
 from service.intake.controls import Controls
 from service.intake.intake import Intake
 from service.intake.seen import SeenFace
-from service.library.faces import user_in_group
-from service.library.groups import Published, made_in_scene
+from service.library.groups import Published, group_in_scene, made_in_scene
 from service.library.users import EnrolAction, Users, copy_user
 from service.storage.engine import Database, Reader, UnitOfWork
 from service.values import App, ImageSource, UserEntry
@@ -104,11 +103,14 @@ class Memberships:
     def copy(self, app: App, user_id: str, source_group_id: str, group_ids: Sequence[str]) -> None:
         """Copy a user with faces and info into groups, which come into being when they are missing.
 
-        Raises ``GroupNotFound`` (the source, or a group of a scene), ``UserNotFound``, and ``UserAlreadyInGroup`` when
-        each of the groups has the user already; one of several that has is passed over.
+        Raises ``GroupNotFound`` (the source is missing, or any of them is a scene's: who was enrolled for one kind of
+        camera stays there), ``UserNotFound``, and ``UserAlreadyInGroup`` when each of the groups has the user already;
+        one of several that has is passed over.
         """
         with self._database.write(app.pk) as work:
-            user = user_in_group(work, app, source_group_id, user_id)
+            user = work.users.pk(group_in_scene(work, app, source_group_id, None), user_id)
+            if user is None:
+                raise UserNotFound
             groups = [made_in_scene(work, group_id, None) for group_id in group_ids]
             missing = [group for group in groups if work.users.pk(group, user_id) is None]
             if not missing:

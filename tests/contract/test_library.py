@@ -101,6 +101,11 @@ def test_bodies_without_parameters(wire: Wire, content: bytes) -> None:
     assert (answer["error_code"], answer["error_msg"]) == (222001, "param[] is null")
 
 
+def test_an_empty_list_is_no_parameters(wire: Wire) -> None:
+    """As PHP's JSON has an empty array."""
+    assert wire.result("getGroupList", []) == {"group_id_list": []}
+
+
 # --- parameters are checked before pictures are looked at -----------------------------------------------------------
 
 PICTURE = {"image": "bm8gcGljdHVyZQ==", "image_type": "BASE64"}

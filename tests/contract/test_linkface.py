@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import logging
 import re
 from pathlib import Path
@@ -161,6 +162,13 @@ def test_who_is_asking(client: Client, service: Service, http: httpx.Client) -> 
     answer = Client(disabled).post(401)
     assert answer["status"] == "KEY_EXPIRED"
     assert answer["reason"]
+
+
+def test_a_body_that_is_no_object_is_told_before_the_keys(client: Client) -> None:
+    refused = client.post(400, data=None, json=[client.keys])
+    assert (refused["status"], refused["reason"]) == ("INVALID_ARGUMENT", "body: not an object")
+    marked = client.post(400, data=b"\xef\xbb\xbf" + json.dumps(client.keys).encode())
+    assert "selfie_file" in marked["reason"]
 
 
 def test_other_paths_and_methods(http: httpx.Client) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+import requests
 
 from service.api import editing, feedback
 from service.api.application import build_api
@@ -86,10 +87,35 @@ def test_forms_of_feedback(service: Service, wire: Wire, content: bytes, kept: o
     assert [stored.content for stored in service.feedback.latest(app_of(service, wire), 10)] == [kept]
 
 
+def test_feedback_in_a_form_of_php(service: Service, wire: Wire) -> None:
+    """``http_build_query`` of a list of items, of one item, and of more than may be."""
+    picture = base64.b64encode(b"a picture").decode()
+    parts = {"[0][log_id]": "1", "[0][correct]": "0", "[1][correct]": "1", "[2][image]": picture, "[2][more][a]": "x"}
+    answer = report(wire, urlencode({f"feedback{name}": value for name, value in parts.items()}).encode())
+    assert answer["result"] == [DONE, REFUSED, DONE]
+    assert report(wire, b"feedback[0]=text&feedback[a][log_id]=1")["result"] == [REFUSED]
+    assert report(wire, urlencode({"feedback[log_id]": "2"}).encode())["result"] == [DONE]
+    kept = [stored.content for stored in service.feedback.latest(app_of(service, wire), 10)]
+    digest = hashlib.md5(b"a picture", usedforsecurity=False).hexdigest()
+    assert kept == [{"log_id": "2"}, {"more[a]": "x", "image_md5": digest}, {"log_id": "1", "correct": "0"}]
+    many = {f"feedback[{number}][log_id]": "1" for number in range(feedback.MAX_ITEMS + 1)}
+    assert report(wire, urlencode(many).encode())["error_code"] == 216103
+
+
+@pytest.mark.parametrize("items", [[{"api_url": "x", "log_id": 1, "remark": "y"}], [{"log_id": 1}], {"image_logid": 1}])
+def test_feedback_whose_values_stayed_in_python_is_refused(service: Service, wire: Wire, items: object) -> None:
+    """``requests`` makes a form of a list of items by their names."""
+    content = requests.Request("POST", "http://localhost", data={"feedback": items}).prepare().body
+    assert isinstance(content, str)
+    assert report(wire, content.encode())["result"] == [REFUSED]
+    assert service.feedback.latest(app_of(service, wire), 10) == []
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         (b"{}", 216101),
+        (b"feedback[]=x&feedback=", 216101),
         (b'{"feedback":[]}', 216101),
         (b'{"feedback":""}', 216101),
         (b'{"feedback":1}', 216101),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from service.api.v3.scene import CALLS
+from tests.contract.v2.forms import Forms
 from tests.contract.wire import Answer, Wire
 from tests.fixtures.pictures import Pictures
 
@@ -65,6 +66,24 @@ def test_a_scene_is_closed_to_the_ordinary_calls(wire: Wire, obama: Photo, again
     assert wire.code("userCopy", copy) == 223111
     assert code(wire, "faceSceneFacesetGroupAdd", {"group_id": "g3", **SCENE}) == 0
     assert wire.result("userCopy", {**copy, "dst_group_id": "g3"}) is None
+
+
+def test_a_scene_is_closed_to_the_ordinary_calls_of_v2(wire: Wire, obama: Photo, again: Photo) -> None:
+    enrol(wire, obama)
+    forms, picture = Forms(wire), {"image": str(again["image"])}
+    user = {"uid": "u1", "group_id": "g1"}
+    no_group, no_user = (216618, "no user in group"), (216612, "user not exist")
+    assert forms.failure("identify", {**picture, "group_id": "g1"}) == no_group
+    assert forms.failure("multiIdentify", {**picture, "group_id": "g1"}) == no_group
+    assert forms.failure("verify", {**picture, **user}) == no_user
+    assert forms.failure("addUser", {**picture, **user, "user_info": "x"}) == no_group
+    assert forms.failure("updateUser", {**picture, **user, "user_info": "x"}) == no_user
+    assert forms.failure("updateUser", {**picture, "uid": "u1", "user_info": "x"}) == no_user
+    copy = {"uid": "u1", "src_group_id": "g1", "group_id": "g2"}
+    assert forms.failure("addGroupUser", copy) == no_group
+    assert wire.result("getGroupList") == {"group_id_list": ["g1"]}
+    wire.result("addUser", {**obama, "group_id": "g2", "user_id": "u1"})
+    assert forms.failure("addGroupUser", {**copy, "src_group_id": "g2", "group_id": "g1"}) == no_group
 
 
 def test_an_ordinary_group_is_closed_to_scenes(wire: Wire, obama: Photo, again: Photo) -> None:

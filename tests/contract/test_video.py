@@ -122,6 +122,7 @@ def test_a_session_asks_for_actions_that_clients_know(wire: Wire) -> None:
 def test_a_session_can_be_had_without_a_body(wire: Wire) -> None:
     response = wire.http.get(SESSION, params={"access_token": wire.token, "type": "1"})
     assert response.json()["result"]["code"].isdecimal()
+    assert wire.response(SESSION, b"[]").json()["result"]["code"].isdecimal()  # PHP's empty array
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from service.api import multipart
-from service.api.body import Received
+from service.api.body import BODY, JSON_BEGINNINGS, Received, unmarked
 from service.api.linkface.codes import Refusal
 from service.errors import ParameterMalformed
 from service.images.inline import decode_base64
@@ -114,9 +114,14 @@ def _body(content_type: str, content: bytes) -> Mapping[str, str | bytes]:
     boundary = multipart.boundary_of(content_type)
     if boundary is not None:
         return multipart.parse(content, boundary)
-    if not content.lstrip().startswith(b"{"):
-        return _form(content.strip())
-    decoded = orjson.loads(content.decode())
+    sent = unmarked(content)
+    if not sent.startswith(JSON_BEGINNINGS):
+        return _form(sent.rstrip())
+    decoded = orjson.loads(sent.decode())
+    if isinstance(decoded, str):
+        decoded = orjson.loads(decoded)
+    if not isinstance(decoded, dict):
+        raise ParameterMalformed(BODY, "not an object")
     return {name: _word(name, value) for name, value in decoded.items()}
 
 

@@ -146,7 +146,8 @@ _LIBRARY = (
     Code(
         216618,
         "no user in group",
-        "none of the groups exists, or nobody is in them; also a group that belongs to a scene",
+        "identify, multi-identify: none of the groups exists, or nobody is in them; group/adduser: no such source; "
+        "in these and where users are enrolled: the group belongs to a scene",
         (errors.GroupNotFound, errors.DestinationGroupNotFound, errors.NoMatch),
     ),
     Code(

@@ -331,7 +331,9 @@ def _count(fields: Fields, name: str, *, default: int, most: int, least: int = 1
 
 
 def _page(fields: Fields) -> PageRequest:
+    """The length is ``num`` in the documents and ``end`` in the SDKs for Java, Node and C++, which mean the same."""
+    length = "end" if fields.optional_text("num") is None else "num"
     return PageRequest(
         start=_count(fields, "start", default=0, least=0, most=MAX_NUMBER),
-        length=_count(fields, "num", default=DEFAULT_PAGE, most=MAX_PAGE),
+        length=_count(fields, length, default=DEFAULT_PAGE, most=MAX_PAGE),
     )

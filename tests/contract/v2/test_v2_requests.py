@@ -68,6 +68,7 @@ def test_groups_of_v3_are_groups_of_v2(forms: Forms) -> None:
     assert forms.result("getGroupList") == {"result_num": 3, "result": ["g0", "g1", "g2"]}
     assert forms.result("getGroupList", {"start": "1", "num": "1"}) == {"result_num": 1, "result": ["g1"]}
     assert forms.result("getGroupList", {"start": "2", "num": "100000"}) == {"result_num": 1, "result": ["g2"]}
+    assert forms.result("getGroupList", {"start": "1", "end": "1"}) == {"result_num": 1, "result": ["g1"]}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,7 @@ def test_groups_of_v3_are_groups_of_v2(forms: Forms) -> None:
         ("deleteUser", {"uid": "u1", "group_id": "g/1"}, INVALID),
         ("getGroupList", {"start": "-1"}, INVALID),
         ("getGroupList", {"num": "0"}, INVALID),
+        ("getGroupList", {"num": "", "end": "0"}, INVALID),
         ("getGroupUsers", {}, MISSING),
         ("addGroupUser", USER, MISSING),
         ("deleteGroupUser", {"uid": "u1"}, MISSING),
@@ -114,10 +116,16 @@ def test_parameters(forms: Forms, name: str, form: dict[str, str], expected: tup
     assert forms.failure(name, form) == expected
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"uid=%FF", b"[]"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"uid=%FF", b"[{}]"])
 def test_bodies_that_cannot_be_read(forms: Forms, content: bytes) -> None:
     answer = forms.checked(forms.response(PATHS["getUser"], content))
     assert (answer["error_code"], answer["error_msg"]) == INVALID
+
+
+def test_an_empty_list_is_no_parameters(forms: Forms) -> None:
+    """As PHP's JSON has an empty array."""
+    assert forms.checked(forms.response(PATHS["getGroupList"], b"[]"))["result"] == []
+    assert forms.checked(forms.response(PATHS["getUser"], b"[]"))["error_code"] == MISSING[0]
 
 
 def test_json_is_taken_too(forms: Forms) -> None:

@@ -134,7 +134,7 @@ def test_multipart() -> None:
     assert decode(Received(b"\r\n" + multipart(parts))) == parts
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("content", [b"", b"  \n", b"\xef\xbb\xbf", b"[]", b" [ ]", b'"[]"'])
 def test_an_empty_body_has_no_parameters(content: bytes) -> None:
     assert decode(Received(content)) == {}
 

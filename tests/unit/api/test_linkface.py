@@ -166,12 +166,38 @@ def test_broken_multipart_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b'{"api_id": "k"}',
+        b'\xef\xbb\xbf{"api_id": "k"}',
+        b' \r\n{"api_id": "k"}',
+        b'"{\\"api_id\\": \\"k\\"}"',
+        b"\xef\xbb\xbfapi_id=k",
+        b" api_id=k\r\n",
+    ],
+)
+def test_bodies_are_read_by_what_they_are(content: bytes) -> None:
+    assert requests.values(b"", "text/plain", Received(content)) == {"api_id": "k"}
+
+
+def test_a_list_is_told_before_anybody_asks_for_keys() -> None:
+    with pytest.raises(Refusal) as refusal:
+        requests.values(b"", "application/json", Received(b'[{"api_id": "k"}]'))
+    assert refusal.value.reason == "body: not an object"
+
+
+@pytest.mark.parametrize(
     ("query", "content_type", "content", "status"),
     [
         (b"a=%ff", "", b"", "ENCODING_ERROR"),
         (b"", "application/json", b'{"a": "\xff"}', "ENCODING_ERROR"),
         (b"", "application/json", b'{"a": ', "INVALID_ARGUMENT"),
         (b"", "application/json", b'{"a": []}', "INVALID_ARGUMENT"),
+        (b"", "application/json", b'[{"a": "b"}]', "INVALID_ARGUMENT"),
+        (b"", "application/json", b"[]", "INVALID_ARGUMENT"),
+        (b"", "application/json", b'"a=b"', "INVALID_ARGUMENT"),
+        (b"", "application/json", b'"7"', "INVALID_ARGUMENT"),
+        (b"", "application/json", b'"\\"{}\\""', "INVALID_ARGUMENT"),
         (b"", "multipart/form-data", b"", "INVALID_ARGUMENT"),
     ],
 )

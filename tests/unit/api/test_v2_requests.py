@@ -111,6 +111,21 @@ def test_actions_of_update() -> None:
         requests.update_user({**PICTURE, **USER, "action_type": "append"})
 
 
+@pytest.mark.parametrize(
+    ("sent", "length"),
+    [
+        ({}, 100),
+        ({"end": "20"}, 20),
+        ({"num": "", "end": 20}, 20),
+        ({"num": "10", "end": "20"}, 10),
+        ({"end": "1001"}, 1000),
+    ],
+)
+def test_a_page_has_its_length_by_two_names(sent: dict[str, object], length: int) -> None:
+    assert requests.page(sent) == requests.PageRequest(0, length)
+    assert requests.group_users({"group_id": "g1", **sent}).page == requests.PageRequest(0, length)
+
+
 def test_an_empty_info_is_none() -> None:
     assert requests.add_user({**PICTURE, **USER, "user_info": ""}).user_info is None
     assert requests.add_user({**PICTURE, **USER, "user_info": "人" * 85}).user_info == "人" * 85
