@@ -349,7 +349,7 @@ class _TomlSource(PydanticBaseSettingsSource):
         try:
             path = expanded(Path(named or Path(home) / CONFIG_NAME))
         except ValueError as error:
-            raise SettingsError(f"the configuration file's place is not known: {error}") from None
+            raise SettingsError(f"{CONFIG_VARIABLE if named else PREFIX + 'HOME'}: {error}") from None
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -114,7 +114,7 @@ def test_a_home_below_the_users_is_found(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize("name", ["HOME", "CONFIG"])
 def test_a_place_below_nobodys_home_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"AIPFACE_{name}", "~nosuch/x")
-    with pytest.raises(SettingsError, match="~nosuch.*write it in full"):
+    with pytest.raises(SettingsError, match=rf"AIPFACE_{name}.*~nosuch.*write it in full"):
         load_settings()
 
 

@@ -114,8 +114,9 @@ def test_data_outlive_the_server(home: Path) -> None:
     server.stop()
 
 
-def test_a_long_path_gets_its_socket_elsewhere(new_home: Path) -> None:
-    server = EmbeddedPostgres(new_home / ("long" * 30))
+@pytest.mark.parametrize("name", ["long" * 30, "com,ma"])
+def test_a_long_path_and_one_that_reads_as_two_get_their_socket_elsewhere(new_home: Path, name: str) -> None:
+    server = EmbeddedPostgres(new_home / name)
     url = server.start()
     try:
         with psycopg.connect(driver_address(url)) as connection:
@@ -265,6 +266,15 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="shared_buffers"):
         server.start()
     assert not server.running()
+
+
+@pytest.mark.parametrize("name", ["$HOME", "`touch x`", 'a "b"', "two\nlines", "two\\\\backslashes"])
+def test_a_path_that_the_servers_shell_would_act_on_is_refused_before_anything_is_made(
+    new_home: Path, name: str
+) -> None:
+    with pytest.raises(DatabaseUnavailable, match="cannot work in"):
+        EmbeddedPostgres(new_home / name).start()
+    assert not (new_home / name / "postgres").exists()
 
 
 def test_data_of_an_unknown_release(new_home: Path) -> None:
