@@ -217,6 +217,23 @@ def test_the_lock_file_of_a_dead_server_does_not_fool_us(home: Path) -> None:
     server.stop()
 
 
+def test_a_program_is_waited_for_when_a_signal_ends_us(tmp_path: Path) -> None:
+    """``pg_ctl`` above all: the server that it has begun to start would be found by nobody."""
+
+    def unwind(*_: object) -> None:
+        raise SystemExit
+
+    done = tmp_path / "done"
+    script = f"sleep 0.5; kill -USR1 {os.getpid()}; sleep 0.5; touch {done}"
+    before = signal.signal(signal.SIGUSR1, unwind)
+    try:
+        with pytest.raises(SystemExit):
+            postmaster.run(["/bin/sh", "-c", script], None, PATIENCE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert done.exists()
+
+
 def test_a_folder_with_other_files_is_refused(new_home: Path) -> None:
     (new_home / "postgres").mkdir()
     (new_home / "postgres" / "letter.txt").touch()
