@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from service.access import keys
-from service.access.keys import Keyring
+from service.access.keys import Keyring, KeyringError
 from service.bulk.journal import NAME as JOURNAL_FOLDER
 from service.bulk.journal import ImportJournals
+from service.errors import DatabaseUnavailable
 from service.face_keys import face_sealing, register
 from service.identity.register import Register
 from service.library.apps import Apps
@@ -75,10 +76,11 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
     Raises ``KeyringError`` and ``DatabaseUnavailable`` with a sentence for the operator.
     """
     with contextlib.ExitStack() as stack:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        keyring = open_keyring(settings)
+        make_home(settings)
+        keyring = open_keyring(settings) if has_key(settings) else None
         url, embedded = stack.enter_context(open_database(settings))
         migrations.upgrade(url)
+        keyring = keyring or _first_keyring(settings, url)
         sealing = keyring.derive("audit")
         faces = face_sealing(keyring, Mode(settings.encrypt_faces))
         database = Database(url, pool_size=settings.database_pool_size, audit_keys=sealing, sealing=faces)
@@ -115,6 +117,36 @@ def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | 
 
 def _days(number: int) -> timedelta | None:
     return timedelta(days=number) if number else None
+
+
+def make_home(settings: Settings) -> None:
+    """The folder of all state, if it is not there. Raises ``DatabaseUnavailable`` with a sentence for the operator."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable(f"The folder {settings.home} cannot be written: {error.strerror}.") from None
+
+
+def has_key(settings: Settings) -> bool:
+    """Whether there is a master key, sound or not; also where nobody lets us look."""
+    try:
+        return settings.secret_key is not None or settings.secret_key_file.exists()
+    except OSError:
+        return True
+
+
+def _first_keyring(settings: Settings, url: str) -> Keyring:
+    """A new master key, unless something was sealed under another: then that one is lost, and ``KeyringError`` raised.
+
+    A new one in its place would be taken for it by whoever looks next.
+    """
+    with contextlib.closing(Database(url, pool_size=1)) as database, database.read() as reader:
+        if reader.apps.all() or reader.identities.any():
+            raise KeyringError(
+                f"the master key {settings.secret_key_file} is missing, and the database holds what was sealed under it"
+                ": put its backup back; aipface doctor tells what else can be done"
+            )
+    return open_keyring(settings)
 
 
 def open_keyring(settings: Settings) -> Keyring:

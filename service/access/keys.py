@@ -134,7 +134,9 @@ def load_or_create(path: Path) -> Keyring:
     if mode & 0o077:
         raise KeyringError(f"the key file {path} can be read by others; run: chmod 600 {path}")
     if not lines:
-        raise KeyringError(f"the key file {path} is empty; put its backup back, or delete it and rotate every app")
+        raise KeyringError(
+            f"the key file {path} is empty; put its backup back; aipface doctor tells what else can be done"
+        )
     return Keyring(*(decode_key(line) for line in lines))
 
 
@@ -154,10 +156,10 @@ def decode_key(text: str) -> bytes:
 
 def _create_unless_there(path: Path) -> None:
     """Write a fresh key beside the path and link it there: of two processes that start at once, one wins."""
-    if path.exists():
-        return
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
+        if path.exists():
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -67,6 +67,7 @@ def restore(
     ] = False,
 ) -> None:
     """Put a backup into an empty database. Servers of that database must not run."""
+    from service.administration import make_home, open_keyring
     from service.library import backup as backups
 
     settings = effective_settings()
@@ -82,11 +83,13 @@ def restore(
         if check:
             _tell("sound", backups.check(file, head, secret))
             return
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_home(settings)
         if not any_key:
             _check_key(settings, head)
         with database_address(settings) as address:
             contents = backups.restore(file, head, secret, address, lambda name, data: _keep(settings, name, data))
+            if any_key:
+                open_keyring(settings)  # which makes one where there is none: nothing that is sealed opens anyway
             _note(settings, head)
     _tell("restored", contents)
 

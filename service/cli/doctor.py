@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from service.cli.common import database_address, effective_settings, print_json
 from service.cli.failures import FAILED, exit_status, sentence
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from models.manifest import PackManifest
+    from service.access.keys import Keyring
     from service.settings import Settings
     from service.storage.engine import Database
     from service.storage.models import ModelReader
@@ -97,24 +101,92 @@ def _runtime(settings: Settings) -> Check:
     return Check("runtime", ok=True, found="; ".join(part for part in parts if part))
 
 
-def _secret_key(settings: Settings) -> Check:
-    from service.access.keys import KeyringError, decode_key, load_or_create
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What lies sealed in the database: the apps' secrets by their ids, and whether there is more."""
 
-    path = settings.secret_key_file
-    mend = f"put its backup back; without one, delete {path} and rotate every app: aipface app rotate APP_ID"
+    secrets: dict[str, bytes]
+    more: bool
+
+
+def _secret_key(settings: Settings) -> Check:
+    """Whether the master key is there and opens what was sealed. It is never to be deleted: it may be the only one."""
+    from service.access.keys import KeyringError
+    from service.administration import has_key, open_keyring
+
+    path, sealed = settings.secret_key_file, _sealed(settings)
+    rotate = "aipface app rotate APP_ID for each app"
+    if sealed is None or sealed.more:
+        rotate += "; encrypted faces (aipface key forget gives them up) and the register of people are lost then"
+    if not has_key(settings):
+        return _missing_key(path, sealed, rotate)
+    found, mend = "given by AIPFACE_SECRET_KEY or the configuration file", f"give it as it was; without it: {rotate}"
+    if settings.secret_key is None:
+        if (unreadable := _unreadable(path)) is not None:
+            return unreadable
+        found = f"{path}, readable by its owner alone"
+        mend = f"put its backup back; without one: move it away, aipface key add, and {rotate}"
     try:
-        if settings.secret_key is not None:
-            for key in settings.secret_key.get_secret_value().split():
-                decode_key(key)
-            return Check("secret key", ok=True, found="given by AIPFACE_SECRET_KEY or the configuration file")
-        if not path.exists():
-            return Check("secret key", ok=True, found=f"not made yet; the first start makes {path}")
+        keyring = open_keyring(settings)
+    except KeyringError as error:
+        return Check("secret key", ok=False, found=f"{found}: {sentence(error)}", mend=mend)
+    secrets = {} if sealed is None else sealed.secrets
+    strange = [app_id for app_id, secret in secrets.items() if not _opens(keyring, app_id, secret)]
+    if strange:
+        found += f"; it does not open the secrets of the apps {', '.join(strange)}"
+        mend = f"put the key that sealed them in its place, or behind it; without that: {rotate} of these"
+    return Check("secret key", not strange, found, mend)
+
+
+def _missing_key(path: Path, sealed: Sealed | None, rotate: str) -> Check:
+    if sealed is None:
+        return Check("secret key", ok=True, found=f"{path} is not there; the database cannot be asked whether it must")
+    if not (sealed.secrets or sealed.more):
+        return Check("secret key", ok=True, found=f"not made yet; the first start makes {path}")
+    found = f"{path} is missing, and the database holds what was sealed under it"
+    return Check("secret key", False, found, f"put its backup back; without one: aipface key add, and {rotate}")
+
+
+def _unreadable(path: Path) -> Check | None:
+    """What keeps us, or should keep others, from reading a key that may well be sound."""
+    try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             return Check("secret key", ok=False, found=f"{path} can be read by others", mend=f"chmod 600 {path}")
-        load_or_create(path)
-    except (KeyringError, OSError) as error:
-        return Check("secret key", ok=False, found=sentence(error), mend=mend)
-    return Check("secret key", ok=True, found=f"{path}, readable by its owner alone")
+        path.read_bytes()
+    except OSError as error:
+        mend = f"run this as the user of the server; if you are: give {path} back to that user (chown), mode 600"
+        return Check("secret key", ok=False, found=f"{path} cannot be read: {error.strerror}", mend=mend)
+    return None
+
+
+def _opens(keyring: Keyring, app_id: str, secret: bytes) -> bool:
+    from service.access.keys import KeyringError
+    from service.library.apps import secret_context
+
+    try:
+        keyring.open(secret, secret_context(app_id))
+    except KeyringError:
+        return False
+    return True
+
+
+def _sealed(settings: Settings) -> Sealed | None:
+    """``None`` where the database cannot be asked, which another check tells."""
+    from service.storage import migrations
+    from service.storage.engine import Database
+
+    try:
+        with database_address(settings) as address:
+            revision = migrations.current(address)
+            if revision != migrations.head():
+                return Sealed({}, more=False) if revision is None else None
+            with contextlib.closing(Database(address, pool_size=1)) as database, database.read() as reader:
+                secrets = {app.app_id: reader.apps.sealed_secret(app.pk) for app in reader.apps.all()}
+                return Sealed(secrets, more=reader.identities.any() or bool(reader.face_keys.registered()))
+    except Exception as error:
+        if exit_status(error) is None:
+            raise
+        return None
 
 
 def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:

@@ -40,7 +40,10 @@ def rotate() -> None:
     """Make a new key and seal everything under it, for a machine alone; restart its server after it."""
     from service.access import key_file
 
-    key_file.add(_file())
+    path = _file()
+    if not path.exists():
+        raise Failure(f"there is no master key {path} to change; aipface doctor tells what can be done")
+    key_file.add(path)
     with administration() as admin:
         _reseal(admin)
     typer.echo("restart the server; tokens and names of faces stay good while the old key is in the file", err=True)

@@ -55,6 +55,10 @@ class IdentityReader:
         """The rows with one of these hashes, in no particular order."""
         return self._rows(sa.select(identities).where(identities.c.lookup.in_(lookups)))
 
+    def any(self) -> bool:
+        """Whether anybody is there, in whichever register."""
+        return self._execution.run(sa.select(identities.c.pk).limit(1)).scalar_one_or_none() is not None
+
     def fingerprint(self, lookups: Sequence[bytes]) -> bytes | None:
         """Of the last row with one of these hashes."""
         query = sa.select(identities.c.fingerprint).where(identities.c.lookup.in_(lookups))
