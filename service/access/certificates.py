@@ -80,7 +80,10 @@ def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
             raise CertificateError("a certificate needs at least one name")
         key = ec.generate_private_key(ec.SECP256R1())
         authority = _authority(key, wanted)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise CertificateError(f"the folder {folder} cannot be made: {error.strerror}") from None
         _write(folder / AUTHORITY_KEY, _pem(key))
         _write(folder / AUTHORITY_CERTIFICATE, authority.public_bytes(serialization.Encoding.PEM))
     own = ec.generate_private_key(ec.SECP256R1())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -17,7 +19,7 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] 
     """Bring the schema up to date; the server does it by itself at each start."""
     from service.storage import migrations
 
-    with database_address(effective_settings()) as address:
+    with database_address(effective_settings()) as address, _revision_failures():
         migrations.upgrade(address, revision)
         typer.echo(f"the schema is at {migrations.current(address)}", err=True)
 
@@ -33,7 +35,7 @@ def downgrade(
 
     if not yes and not typer.confirm(f"Go back to {revision}? Data that it has no place for are lost", err=True):
         raise Failure("nothing was changed", MISUSED)
-    with database_address(effective_settings()) as address:
+    with database_address(effective_settings()) as address, _revision_failures():
         migrations.downgrade(address, revision)
         typer.echo(f"the schema is at {migrations.current(address) or 'base: no tables'}", err=True)
 
@@ -46,3 +48,14 @@ def current() -> None:
     with database_address(effective_settings()) as address:
         found, newest = migrations.current(address), migrations.head()
     typer.echo(f"{found or 'none'}{' (newest)' if found == newest else f' (newest: {newest})'}")
+
+
+@contextlib.contextmanager
+def _revision_failures() -> Iterator[None]:
+    """A revision that there is none of was asked for wrongly."""
+    from service.storage.migrations import UnknownRevision
+
+    try:
+        yield
+    except UnknownRevision as error:
+        raise Failure(str(error), MISUSED) from None

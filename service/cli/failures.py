@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +29,22 @@ def one_sentence() -> Iterator[None]:
         status = exit_status(error)
         if status is None:
             raise
-        sys.stdout.flush()
+        _flush_output()
         print(f"aipface: {sentence(error)}", file=sys.stderr)  # noqa: T201 (this is what a CLI is for)
         raise SystemExit(status) from None
+
+
+def _flush_output() -> None:
+    """Write what was printed before a failure is told; what a full disk does not take is given up.
+
+    Left in the buffer it would fail again when the interpreter ends.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def exit_status(error: Exception) -> int | None:

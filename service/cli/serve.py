@@ -167,13 +167,22 @@ def _address_failures(host: str, port: int) -> Iterator[None]:
 
 
 def _introduce_first_app(running: Service, settings: Settings) -> None:
-    """Create an app where there is none, and show its keys: the one moment they can be shown."""
+    """Create an app where there is none, and show its keys: the one moment they can be shown.
+
+    Raises ``Failure`` where standard output takes nothing: by the next start the app is no first one any more.
+    """
     if not settings.create_first_app or running.apps.list():
         return
     credentials = running.apps.create("first app")
-    typer.echo("A first app was created. Keep its keys: the secret key is not shown again.\n")
-    show_credentials(credentials, as_json=False)
-    typer.echo()
+    try:
+        typer.echo("A first app was created. Keep its keys: the secret key is not shown again.\n")
+        show_credentials(credentials, as_json=False)
+        typer.echo()
+    except OSError as error:
+        raise Failure(
+            f"a first app was created, and its keys cannot be shown ({error.strerror}): "
+            f"aipface app rotate {credentials.app_id} shows new ones"
+        ) from None
 
 
 def _certificate(settings: Settings) -> tuple[Path, Path] | None:

@@ -14,12 +14,18 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
+from service.errors import DatabaseUnavailable
 from service.storage.failures import translated
 from service.storage.urls import normalised
 
 LOCK = 0x61697066
 """Key of the advisory lock: the letters "aipf"."""
+
+
+class UnknownRevision(DatabaseUnavailable):
+    """The wanted revision, or the one that the database is at, is none of ours; the text is for the operator."""
 
 
 def scripts() -> Path:
@@ -46,14 +52,14 @@ def current(url: str) -> str | None:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring a database up to ``revision``. Raises :class:`DatabaseUnavailable`."""
-    with _connection(url) as connection, _alone(connection):
+    """Bring a database up to ``revision``. Raises :class:`DatabaseUnavailable`, :class:`UnknownRevision`."""
+    with _connection(url) as connection, _alone(connection), _known_alone():
         command.upgrade(_config(connection), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Bring a database down to ``revision``; ``base`` empties it. Raises :class:`DatabaseUnavailable`."""
-    with _connection(url) as connection, _alone(connection):
+    """Bring a database down to ``revision``; ``base`` empties it. Raises as ``upgrade`` does."""
+    with _connection(url) as connection, _alone(connection), _known_alone():
         command.downgrade(_config(connection), revision)
 
 
@@ -82,3 +88,14 @@ def _alone(connection: sa.Connection) -> Iterator[None]:
         connection.rollback()
         connection.execute(sa.select(sa.func.pg_advisory_unlock(LOCK)))
         connection.commit()
+
+
+@contextlib.contextmanager
+def _known_alone() -> Iterator[None]:
+    """Raise :class:`UnknownRevision` for what Alembic finds no script for."""
+    try:
+        yield
+    except CommandError as error:
+        raise UnknownRevision(
+            f"{error}: this program knows the schemas up to {head()}, a newer one needs a newer program"
+        ) from None

@@ -1,0 +1,80 @@
+"""What an operator can mend is one sentence, wherever it comes up: a home, a revision, a full standard output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from service.cli.failures import FAILED, MISUSED
+from service.storage.urls import driver_address
+from tests.fixtures.places import environment
+from tests.fixtures.server import Home
+
+FULL = os.makedev(1, 7)
+"""The device that every write fails on, in a file of our own: ``/dev/full`` is everybody's."""
+
+FIRST_START = """
+import sys
+from types import SimpleNamespace
+from service.administration import open_admin
+from service.cli.failures import one_sentence
+from service.cli.serve import _introduce_first_app
+from service.settings import load_settings
+settings = load_settings()
+with one_sentence(), open_admin(settings) as admin:
+    _introduce_first_app(SimpleNamespace(apps=admin.apps), settings)
+"""
+
+
+def sentence(done: subprocess.CompletedProcess[str], status: int) -> str:
+    assert (done.returncode, len(done.stderr.splitlines())) == (status, 1), done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", [("app", "list"), ("tls", "init"), ("restore", "--any-key", "backup")])
+def test_a_home_that_cannot_be_made(tmp_path: Path, database_url: str, command: tuple[str, ...]) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "home")  # of a disk that is not there
+    place = Home(tmp_path, {"DATABASE_URL": database_url})
+    assert place.run("backup", str(tmp_path / "backup")).returncode == 0
+    nowhere = {"AIPFACE_HOME": str(tmp_path / "link")}
+    arguments = [str(tmp_path / word) if word == "backup" else word for word in command]
+    assert "File exists" in sentence(place.run(*arguments, variables=nowhere), FAILED)
+
+
+def test_a_revision_that_there_is_none_of(tmp_path: Path, database_url: str) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    for command in (("upgrade", "9999"), ("downgrade", "9999", "--yes")):
+        assert "9999" in sentence(home.run("db", *command), MISUSED)
+
+
+def test_a_database_of_a_newer_release(tmp_path: Path, database_url: str) -> None:
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    done = Home(tmp_path, {"DATABASE_URL": database_url}).run("app", "list")
+    assert "a newer one needs a newer program" in sentence(done, FAILED)
+
+
+def test_the_keys_of_a_first_app_that_cannot_be_shown(tmp_path: Path, database_url: str) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    full = tmp_path / "full"
+    try:
+        os.mknod(full, 0o20600, FULL)
+        output = full.open("w")
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+    with output:
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST_START],
+            env=environment(home.folder, **home.settings),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    words = sentence(done, FAILED).split()
+    assert home.run("app", "rotate", words[words.index("rotate") + 1]).returncode == 0
