@@ -116,7 +116,7 @@ def test_at_the_end_everything_is_done_and_nothing_left() -> None:
     assert held.threads[1] == threading.get_ident()
 
 
-def test_what_is_deleted_is_not_remembered_as_long_as_something_new(database: Database, database_url: str, app: App) -> None:
+def test_what_is_deleted_is_not_remembered_for_long(database: Database, database_url: str, app: App) -> None:
     enrol(database, app, "group", "user", "a", random_embedding(1))
     held = Held()
 

@@ -82,9 +82,7 @@ def test_requests_that_see_the_same_faces_do_not_block_each_other(database: Data
             future.result()
 
 
-def test_what_is_remembered_ends_soon_after_the_enrolled_face(
-    database: Database, database_url: str, app: App
-) -> None:
+def test_what_is_remembered_ends_soon_after_the_enrolled_face(database: Database, database_url: str, app: App) -> None:
     other, tokens = new_app(database), ("by-face", "by-user", "of-user", "by-group", "kept")
     for owner in (app, other):
         _put(database, owner, HOUR, *(RememberedFace(stored_face(token), None) for token in tokens))
