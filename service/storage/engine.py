@@ -180,8 +180,8 @@ class Database:
     def write(self, app_pk: int) -> Iterator[UnitOfWork]:
         """Change an app's library: committed at the end of the block, undone when it raises.
 
-        Begins after what answered requests of the app have left ``behind``: whatever it deletes stays deleted. Raises
-        :class:`AppUnavailable` when the app has been deleted.
+        Begins after what answered requests of the app have left ``behind``: what they told of a face that is deleted
+        here ends with it. Raises :class:`AppUnavailable` when the app has been deleted.
         """
         self.behind.settle(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions)) as execution:

@@ -44,7 +44,10 @@ class EraseWriter:
         self._execution = execution
 
     def faces(self, app_pk: int, user_pks: Sequence[int]) -> dict[str, int]:
-        """How many faces, crops and remembered faces go with some users."""
+        """How many faces and crops go with some users; what is remembered of these is forgotten now, and counted.
+
+        The users' own deletion, which comes after it, would leave that for a while.
+        """
         return self._faces(app_pk, faces.c.user_pk == sa.any_(sa.bindparam("pks", list(user_pks), _NUMBERS)))
 
     def faces_of_group(self, app_pk: int, group_pk: int) -> dict[str, int]:
@@ -101,8 +104,15 @@ class EraseWriter:
         ours = condition & (faces.c.app_pk == app_pk)
         query = sa.select(sa.func.count().label("faces"), sa.func.count(faces.c.portrait).label("crops")).where(ours)
         found = self._execution.run(query.select_from(faces)).one()
-        tokens = face_tokens.c.token.in_(sa.select(faces.c.token).where(ours)) & (face_tokens.c.app_pk == app_pk)
-        return {"faces": found.faces, "crops": found.crops, "face_tokens": self._count(face_tokens, tokens)}
+        return {"faces": found.faces, "crops": found.crops, "face_tokens": self._forgotten(app_pk, ours)}
+
+    def _forgotten(self, app_pk: int, ours: sa.ColumnElement[bool]) -> int:
+        """Forget what is remembered of some faces; returns how many were."""
+        of_app, token = face_tokens.c.app_pk == app_pk, face_tokens.c.token
+        known = sa.select(token).where(of_app, token.in_(sa.select(faces.c.token).where(ours)))
+        # In the order in which they are written, see ``ENDING_SOON``.
+        locked = known.order_by(token.collate("C")).with_for_update().cte("known")
+        return self._execution.run(face_tokens.delete().where(of_app, token.in_(sa.select(locked.c.token)))).rowcount
 
     def _count(self, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
         return int(self._execution.run(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one())

@@ -17,6 +17,7 @@ from service.storage.recording import Recording
 from service.storage.rows import RememberedFace, face_columns, stored_face
 from service.storage.sealing import Place, Sealing
 from service.storage.tables import face_embeddings, faces, groups, users
+from service.storage.tokens import ENDING_SOON
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
 # NULL in the column means "not known"; without this it would be the JSON value null.
@@ -137,15 +138,13 @@ class FaceReader:
         return RememberedFace(stored_face(row, portrait), embedding)
 
 
-# What is remembered of a face under its token goes with it.
-_DELETE = """
+# What is remembered of a face under its token ends soon after it.
+_DELETE = f"""
     WITH gone AS (
-        DELETE FROM faces WHERE {condition} AND app_pk = :app_pk RETURNING pk, token, user_pk, group_pk
-    ), gone_tokens AS (
-        DELETE FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone)
-    )
+        DELETE FROM faces WHERE {{condition}} AND app_pk = :app_pk RETURNING pk, token, user_pk, group_pk
+    ), {ENDING_SOON}
     SELECT pk, user_pk, group_pk FROM gone ORDER BY pk
-"""
+"""  # noqa: S608 (constants)
 _DELETE_ONE = sa.text(_DELETE.format(condition="pk = :pk"))
 _DELETE_OF_USER = sa.text(_DELETE.format(condition="user_pk = :pk"))
 
