@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import httptools
 
-Field = tuple[bytes, bytes]
+Field: TypeAlias = tuple[bytes, bytes]
+"""Name and value."""
 
 NOWHERE = cast("list[Field]", deque[Field](maxlen=0))
 """Where the fields go that stand behind a body: nobody here needs them, and whoever took them for fields of the head

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from service.cli.connections import HEADER_BYTES, BoundedProtocol, Patience, bounded_protocol
+from service.inference.admission import UNREAD_BODY
 
 WISH = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nEmpty:\r\nHTTP2-Settings: AAE\r\n"
 """As Java's ``java.net.http`` has it, in other letters and with an empty value."""
@@ -87,6 +88,7 @@ class Line:
             body = await request.body()
         except ClientDisconnect:
             body = None
+            scope["extensions"][UNREAD_BODY]()
         self.heard.append(Heard(request.url.path, tuple(name for name, _ in scope["headers"]), body))
         await PlainTextResponse("heard")(scope, receive, send)
 
@@ -218,10 +220,19 @@ def test_what_is_around_a_body_has_a_limit(body: bytes, begins: bytes, piece: by
             taken += len(piece)
             assert taken <= HEADER_BYTES + len(piece)
         assert line.wire.sent.startswith(b"HTTP/1.1 4")
+        await line.feed(b"\r\n\r\n", PLAIN)  # as it may come over TLS
         await line.hang_up()
         assert line.heard in ([], [Heard("/1", (b"host", b"transfer-encoding"), None)])
 
     asyncio.run(told())
+
+
+def test_a_large_head_takes_its_body_none_of_that() -> None:
+    head = LINE % 1 + b"Transfer-Encoding: chunked\r\nX: "
+    head += b"y" * (HEADER_BYTES - len(head) - 4) + b"\r\n\r\n"
+    requests, _, ended = heard(head[:-1], head[-1:], b"1;" + b"y" * 4096 + b"\r\n", b"a\r\n0\r\n\r\n")
+    assert requests == [Heard("/1", (b"host", b"transfer-encoding", b"x"), b"a")]
+    assert ended == ""
 
 
 def test_honest_chunks_may_be_small() -> None:
