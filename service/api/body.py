@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
-from urllib.parse import parse_qsl
 
 import anyio
 import orjson
 from starlette.requests import Request
 
-from service.api import json_text, multipart
+from service.api import forms, json_text, multipart
 from service.errors import ParameterMalformed, ParameterTooLong
 from service.inference.admission import UNREAD_BODY
 
@@ -170,7 +169,7 @@ def _json(text: bytes | str) -> object:
 
 def _multipart(text: bytes) -> dict[str, object]:
     """Parts are parameters, with or without a file's name; the first line tells the boundary."""
-    boundary = text[: multipart.LONGEST_BOUNDARY + 4].partition(b"\r\n")[0].removeprefix(_DASHES)
+    boundary = text[: multipart.LONGEST_BOUNDARY + 4].partition(b"\r\n")[0].removeprefix(_DASHES).rstrip(b" \t")
     try:
         return {name: value.decode() for name, value in multipart.parse(text, boundary).items()}
     except UnicodeDecodeError:
@@ -179,9 +178,6 @@ def _multipart(text: bytes) -> dict[str, object]:
 
 def _form(text: bytes) -> Form:
     try:
-        pairs = parse_qsl(
-            text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS
-        )
+        return Form(forms.pairs(text, _MAX_FORM_FIELDS))
     except ValueError as error:  # too many fields, or not UTF-8
         raise ParameterMalformed(BODY, str(error)) from None
-    return Form(pairs)

@@ -134,6 +134,14 @@ def test_multipart() -> None:
     assert decode(Received(b"\r\n" + multipart(parts))) == parts
 
 
+@pytest.mark.parametrize("blanks", [b" ", b"\t ", b" " * 300])
+def test_blanks_behind_a_boundary_are_no_part_of_it(blanks: bytes) -> None:
+    """RFC 2046, 5.1.1: padding that transports add."""
+    content = b"--b%s\r\n%s\r\nx\r\n--b%s\r\n%s\r\ny\r\n--b--%s\r\n"
+    names = [b'Content-Disposition: form-data; name="%s"\r\n' % name for name in (b"one", b"two")]
+    assert decode(Received(content % (blanks, names[0], blanks, names[1], blanks))) == {"one": "x", "two": "y"}
+
+
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\xef\xbb\xbf", b"[]", b" [ ]", b'"[]"'])
 def test_an_empty_body_has_no_parameters(content: bytes) -> None:
     assert decode(Received(content)) == {}
