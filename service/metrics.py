@@ -65,9 +65,9 @@ RECALL_PROBES = Counter(
 PROBED = {result: RECALL_PROBES.labels(result) for result in ("found", "missed")}
 ADMISSION_REFUSED = Counter(
     "aipface_admission_refused",
-    "Requests told that the server is busy, by where they were: `arrival` (a picture that came to a full queue: nobody "
-    "looked whose it was, so no app's usage and no audit knows of it), `thread` (as many waited for a thread as may), "
-    "`queue` (as many waited for a permit to compute as may).",
+    "Requests told that the server is busy, by where they were: `arrival` (a picture that came to a full queue, or a "
+    "body for which there was no room: no app's usage and no audit knows of it), `thread` (as many waited for a thread "
+    "as may), `queue` (as many waited for a permit to compute as may).",
     ("where",),
     registry=REGISTRY,
 )

@@ -75,7 +75,7 @@ def authenticate(service: UseCases, head: Head, received: Received) -> App:
     ``TooManyFailures``.
     """
     if head.token is not None:
-        return service.tokens.verify(head.token, service.apps.by_app_id)
+        return by_token(service, head.token)
     if head.authorization is not None and signatures.is_signed(head.authorization):
         return _by_signature(service, head.authorization, head, received)
     raise TokenMissing
@@ -93,7 +93,12 @@ def authenticate_by_body(service: UseCases, received: Received) -> tuple[App, Pa
     token = parameters.get(TOKEN) if isinstance(parameters, Mapping) else None
     if not isinstance(token, str):
         raise TokenMissing
-    return service.tokens.verify(token, service.apps.by_app_id), parameters
+    return by_token(service, token), parameters
+
+
+def by_token(service: UseCases, token: str) -> App:
+    """The app with a token. Raises as ``authenticate`` does."""
+    return service.tokens.verify(token, service.apps.by_app_id)
 
 
 def _by_signature(service: UseCases, header: str, head: Head, received: Received) -> App:

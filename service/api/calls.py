@@ -27,7 +27,7 @@ from starlette.responses import Response
 from service import auditing, deadline, metrics, tracing
 from service.access import permissions
 from service.api import body, caller, openapi, subject
-from service.api.body import Parameters, Received
+from service.api.body import Hold, Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
 from service.api.ports import UseCases
@@ -45,6 +45,15 @@ LOG_ID_HEADER = "X-Log-Id"
 
 REQUEST_SECONDS = 120.0
 """After so long a request is given up, where nothing else was set."""
+
+EARLY_BYTES = 65_536
+"""A larger body is not waited for before its sender's token is looked at."""
+
+MOST_HELD_BYTES = 512 * 2**20
+"""Of all bodies together that are coming or not answered yet: fifty of the largest, or hundreds of what clients send.
+
+A constant: ``queue_limit`` is what an operator sets. This keeps strangers, who may send as slowly as they like, from
+the rest of the memory."""
 
 LEAST_PICTURE_BYTES = 8192
 """Bodies from this size on hold a picture, so that answering them takes a permit to compute."""
@@ -127,6 +136,7 @@ class Dispatcher:
         """Requests that have a thread or wait for one. The limiter would tell those that wait only after a while."""
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
+        self.room = body.Room(MOST_HELD_BYTES)
         self._slow_seconds = slow_seconds
         self._request_seconds = request_seconds
         self._left_behind = LeftBehind()
@@ -156,15 +166,17 @@ class Dispatcher:
         operation = Operation("", call.name, log_id=stamp.log_id)
         try:
             most = max(self._max_body_bytes, call.max_body_bytes)
-            if self._is_too_much(request):
-                # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
-                await body.discard(request, most, self._request_seconds)
-                self._refuse()
-            with self.limited():
-                received = await self._receive(request, most)
+            with self.limited(), contextlib.ExitStack() as held:
+                head = Head.of(request)
+                try:
+                    known = await self._check_early(request, head, identify)
+                except ServiceError:
+                    await body.discard(request, most, self._request_seconds)
+                    raise
+                hold = held.enter_context(self.room.share(most, known=known))
+                received = await self._receive(request, most, hold)
                 if self._is_too_much(request):  # others were quicker to send theirs
                     self._refuse()
-                head = Head.of(request)
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
                 in_thread = self._on_picture if received.size >= LEAST_PICTURE_BYTES else self.in_thread
                 content = await in_thread(partial(_unless_left, hung_up(request), work))
@@ -189,10 +201,22 @@ class Dispatcher:
         headers = {LOG_ID_HEADER: str(stamp.log_id), **closing(error)}
         return Response(content, media_type=JSON, headers=headers)
 
+    async def _check_early(self, request: Request, head: Head, identify: Identify) -> bool:
+        """Whether it is known who sends a large body, before it is read: nothing is kept of one that would be refused.
+
+        Raises what it would be refused with.
+        """
+        if self._is_too_much(request):
+            self._refuse()
+        large = body.announced_bytes(request) >= EARLY_BYTES or "transfer-encoding" in request.headers
+        if not large or head.token is None or identify is not caller.identify:
+            return False
+        await self.in_thread(partial(caller.by_token, self._service, head.token))
+        return True
+
     def _is_too_much(self, request: Request) -> bool:
         """Whether a request that brings a picture would find the queue full."""
-        crowded = self._service.admission.crowded
-        return crowded and request.method != "GET" and body.announced_bytes(request) >= LEAST_PICTURE_BYTES
+        return self._service.admission.crowded and body.announced_bytes(request) >= LEAST_PICTURE_BYTES
 
     @staticmethod
     def _refuse() -> NoReturn:
@@ -227,10 +251,12 @@ class Dispatcher:
         finally:
             self._inside -= 1
 
-    async def _receive(self, request: Request, max_body_bytes: int) -> Received:
-        received = await body.receive(request, max_body_bytes)
-        if request.method == "GET" and not received.too_large and _says_nothing(received):
-            return Received(request.scope["query_string"])
+    async def _receive(self, request: Request, max_body_bytes: int, hold: Hold) -> Received:
+        received = await body.receive(request, max_body_bytes, hold)
+        if request.method == "GET" and not received.too_large:
+            if _says_nothing(received):
+                return Received(query=request.scope["query_string"])
+            received.query = request.scope["query_string"]
         left = _left(request)
         # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
         if left() if left is not None else await request.is_disconnected():

@@ -86,8 +86,8 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         outcome = codes.OK
         operation = Operation("", CALL)
         try:
-            with dispatcher.limited():
-                received = await body.receive(request, max_body_bytes)
+            with dispatcher.limited(), dispatcher.room.share(max_body_bytes) as hold:
+                received = await body.receive(request, max_body_bytes, hold)
                 content_type = request.headers.get("content-type", "")
                 query, address = request.scope["query_string"], address_of(request)
                 work = partial(_verify, service, query, content_type, received, address, operation)

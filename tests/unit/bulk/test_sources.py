@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
+import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from service.bulk.archive import ArchiveSource
+from service.bulk.archive import ArchiveSource, name_of
 from service.bulk.folder import FolderSource, read_below
 from service.bulk.pictures import Layout, Refusal, Source, SourceError
 from service.bulk.table import TableSource
@@ -164,6 +167,23 @@ def test_damage_and_foreign_names_in_an_archive(tmp_path: Path) -> None:
     assert "g/张/1.jpg" in told(ArchiveSource(old, Layout(), LIMIT))
     with pytest.raises(SourceError):
         ArchiveSource(write(tmp_path / "c.zip", b"no archive"), Layout(), LIMIT)
+
+
+@pytest.mark.parametrize("name", ["g/张/1.jpg", "g/é\u0301a/1.jpg", "g/éa/1.jpg"])
+def test_a_name_that_python_has_from_the_field_for_unicode_is_that_name(tmp_path: Path, name: str) -> None:
+    """Info-ZIP writes one beside bytes of the machine's own; Python knows the field since 3.12."""
+    read = zipfile.ZipInfo("g/1.jpg")
+    read.filename = name
+    assert name_of(read) == name
+
+    def build(made: zipfile.ZipFile) -> None:
+        member = zipfile.ZipInfo("g/_/1.jpg")
+        content = struct.pack("<BL", 1, zlib.crc32(b"g/_/1.jpg")) + name.encode()
+        member.extra = struct.pack("<HH", 0x7075, len(content)) + content
+        made.writestr(member, b"pixels")
+
+    source = ArchiveSource(archive(tmp_path / "a.zip", build), Layout(), LIMIT)
+    assert list(told(source)) == [name if sys.version_info >= (3, 12) else "g/_/1.jpg"]
 
 
 def test_a_table_names_paths_and_addresses(tmp_path: Path) -> None:
