@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -158,12 +159,14 @@ class AuditTrail:
         if self._retention is None:
             return 0
         now = datetime.now(timezone.utc)
+        due = []
         with self._database.read() as reader:
-            chains = [state.head.chain for state in reader.audit.chains() if state.last]
-            due = [chain for chain in chains if self._overdue(reader.audit.page(chain, 0, 1), now)]
+            for chain in [state.head.chain for state in reader.audit.chains() if state.last]:
+                with _apart(chain):
+                    due += [chain] if self._overdue(reader.audit.page(chain, 0, 1), now) else []
         dropped = 0
         for chain in due:
-            with self._database.admin() as work:
+            with _apart(chain), self._database.admin() as work:
                 dropped += work.audit.purge(chain, now - self._retention)
         return dropped
 
@@ -226,24 +229,42 @@ class AuditTrail:
         foreign: dict[int, ChainEnd] = {}  # by the entry that says so
         seq, digest = (0, BEGINNING) if anchor is None else (anchor.seq, anchor.hash)
         first, met = seq + 1, expected is None or expected == (seq, digest.hex())
-        for entry in self.entries(head.chain, 0):
-            if entry.seq > max(head.seq, state.last):
-                break  # written since
-            problems += _broken(entry, seq, digest)
-            foreign = {at: end for at, end in foreign.items() if not entry.vouches_for(end)}
-            if (end := entry.foreign_end) is not None and not end.sealed_by(self._keys):
-                foreign[entry.seq] = end
-            unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
-            seq, digest = entry.seq, entry.hash
-            met = met or expected == (seq, digest.hex())
-        if (seq, digest) != (head.seq, head.hash):
+        read = True
+        try:
+            for entry in self.entries(head.chain, 0):
+                if entry.seq > max(head.seq, state.last):
+                    break  # written since
+                problems += _broken(entry, seq, digest)
+                foreign = {at: end for at, end in foreign.items() if not entry.vouches_for(end)}
+                if (end := entry.foreign_end) is not None and not end.sealed_by(self._keys):
+                    foreign[entry.seq] = end
+                unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
+                seq, digest = entry.seq, entry.hash
+                met = met or expected == (seq, digest.hex())
+        except ServiceUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 (whoever writes past the guard writes what he likes)
+            problems.append(f"the entries cannot be read at or after entry {seq + 1}: {type(error).__name__}")
+            read = False
+        if read and (seq, digest) != (head.seq, head.hash):
             problems.append(f"the chain ends with entry {seq}, its head says {head.seq}")
-        if not met:
+        if read and not met:
             problems.append("the expected entry is not in the chain")
         was = "the seal of entry {} was not ours when entry {} was written"
         problems += [was.format(end.seq, at) for at, end in foreign.items()]
         problems = [*(f"the seal of entry {end.seq} is not ours" for end in unknown), *problems]
         return ChainReport(head.chain, head.app_id, seq - first + 1, first, head.seq, head.hash.hex(), tuple(problems))
+
+
+@contextlib.contextmanager
+def _apart(chain: int) -> Iterator[None]:
+    """What somebody wrote into one chain past the guard is no reason to keep what is old in the others."""
+    try:
+        yield
+    except ServiceUnavailable:
+        raise
+    except Exception:
+        logger.exception("audit: old entries of chain %d cannot be dropped", chain)
 
 
 def _ends(state: ChainState) -> list[ChainEnd]:

@@ -20,6 +20,8 @@ class AppIndex:
     position: int = NEVER
     mark: ChangeMark | None = None
     """The change at ``position``; ``None`` when the log did not have it."""
+    left_out: int = 0
+    """Faces of the database that were left out when everything was read, because they cannot be read."""
     begun: int = 0
     """How many replays to the end of the log have begun and did not fail."""
     _moved: threading.Condition = field(default_factory=threading.Condition)

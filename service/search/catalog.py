@@ -9,13 +9,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.app_index import AppIndex
 from service.search.flat import FlatIndex
-from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
+from service.search.protocol import NEVER, Block, Blocks, ChangeSource, GroupIndex, IndexFactory, IndexSize
 from service.search.replay import Groups, apply_changes, continued, fill
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
@@ -206,7 +206,7 @@ class Catalog:
             if library.position == NEVER or library.mark is None:
                 return None
             groups = {pk: index.state() for pk, index in library.groups.items() if isinstance(index, TieredIndex)}
-            return self.snapshots.contents(app_pk, library.mark, groups)
+            return self.snapshots.contents(app_pk, library.mark, groups, library.left_out)
 
     def coded_faces(self, app_pk: int) -> CodedFaces:
         """How far the reorganisation of an app's indexes has come."""
@@ -236,7 +236,7 @@ class Catalog:
             found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)
             if found is None:
                 return False
-            library.groups = dict(found.groups)
+            library.groups, library.left_out = dict(found.groups), found.left_out
             library.move(found.mark.seq, found.mark)
             _end_load(library.groups)
         if self._has_every_face(app_pk, library):
@@ -249,13 +249,15 @@ class Catalog:
     def _has_every_face(self, app_pk: int, library: AppIndex) -> bool:
         """Whether index and database agree in number: whoever changes faces past the log (a change of models) is seen.
 
+        So is whoever removes or mends a face that was left out; that brings the number of those up to date.
+
         Takes the word of the log while other processes write so much that the two are never at one position.
         """
         for _ in range(CONFIRMATIONS):
             seq, count = self._source.count(app_pk)
             self.catch_up(app_pk, seq)
             if library.position == seq:
-                return sum(len(index) for index in library.groups.values()) == count
+                return sum(len(index) for index in library.groups.values()) + library.left_out == count
         return True
 
     def _knows(self, app_pk: int, library: AppIndex) -> bool:
@@ -317,13 +319,19 @@ class Catalog:
             with self._lock:
                 self._libraries.pop(app_pk, None)
 
-    def _fill(self, library: AppIndex, head: LogHead, blocks: Iterable[Block]) -> None:
+    def _fill(self, library: AppIndex, head: LogHead, blocks: Blocks) -> None:
         groups: dict[int, GroupIndex] = {}
-        for block in blocks:
+        left_out = 0
+
+        def readable() -> Iterator[Block]:
+            nonlocal left_out
+            left_out = yield from blocks
+
+        for block in readable():
             fill(groups, block, self._new_loading_index)
         _end_load(groups)
         if head.seq > library.position:
-            library.groups = groups
+            library.groups, library.left_out = groups, left_out
             library.move(head.seq, head.mark)
 
     def _new_index(self, expected: int) -> GroupIndex:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,9 @@ Keys = NDArray[np.int64]
 
 Block = tuple[Keys, Keys, Keys, Embeddings]
 """Face, user and group numbers, each ``(n,)``, and embeddings ``(n, dimension)``."""
+
+Blocks = Generator[Block, None, int]
+"""Returns how many faces it left out, because they cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class ChangeSource(Protocol):
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         """``(app_pk, head, blocks)`` for every app but some, or for one, as of one moment; the log ends at ``head``.
 
         The blocks of an app have to be used up before the next app is asked for.
@@ -114,7 +117,7 @@ class ChangeSource(Protocol):
         """The row of one change; ``None`` when the log does not have it, any more or yet."""
 
     def count(self, app_pk: int) -> tuple[int, int]:
-        """The log's head and how many faces there are, as of one moment."""
+        """The log's head and how many faces there are, those too that cannot be read, as of one moment."""
 
 
 class FaceSearch(Protocol):

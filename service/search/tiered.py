@@ -215,10 +215,11 @@ class TieredIndex:
     def search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         if limit < 1:
             return []
-        begun = self._removals
+        begun, tail = self._removals, self._parts.tail
         found = self._search(probe, limit, min_similarity)
-        if begun % 2 or begun != self._removals:
-            # A user may have been removed from some parts and not yet from others when they were searched.
+        if begun % 2 or begun != self._removals or tail is not self._parts.tail:
+            # A user may have been removed from some parts and not yet from others when they were searched; or what
+            # replaces a face came to a new tail, that of the search being frozen.
             with self._lock:
                 found = self._search(probe, limit, min_similarity)
         return found

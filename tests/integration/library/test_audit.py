@@ -240,12 +240,48 @@ def test_what_is_written_behind_a_forged_end_does_not_make_it_ours(
     tampered(database_url, FORGED % app.pk)
     assert problems(trail, app) == (f"the seal of entry {last} is not ours",)
     with database.admin() as work:
-        assert work.audit.purge(app.pk, datetime.now(timezone.utc)) == 0
         assert [entry.draft.call for entry in work.audit.append(app.pk, [AuditDraft("app:1", "search")])] == ["search"]
         work.audit.append(app.pk, [AuditDraft("app:1", "search")])
     expected = f"the seal of entry {last} was not ours when entry {last + 1} was written"
     assert problems(trail, app) == (expected,)
     assert report(trail, app).last == last + 3
+
+
+def test_the_retention_reaches_a_chain_in_which_nothing_happens_any_more_behind_an_end_that_is_not_ours(
+    database: Database, app: App, database_url: str
+) -> None:
+    """As under a key that was dropped before chains were carried over; an entry says so, and it stays."""
+    aged = "UPDATE audit SET time = time - interval '400 days' WHERE chain = %d"
+    last = report(AuditTrail(database, [KEY]), app).last
+    tampered(database_url, aged % app.pk)
+    later = Database(database_url, audit_keys=[NEXT])
+    trail = AuditTrail(later, [NEXT], retention=timedelta(days=30))
+    assert (trail.purge(), trail.purge()) == (last, 0)
+    expected = f"the seal of entry {last} was not ours when entry {last + 1} was written"
+    assert problems(trail, app) == (expected,)
+    later.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "UPDATE audit SET time = 'infinity' WHERE chain = %d AND seq >= %d",
+        "UPDATE audit SET detail = ('1' || repeat('0', 5000))::jsonb WHERE chain = %d AND seq >= %d",
+    ],
+)
+def test_what_no_entry_can_be_does_not_silence_the_report_and_the_retention_of_others(
+    database: Database, trail: AuditTrail, app: App, database_url: str, odd: str
+) -> None:
+    other, last = new_app(database), report(trail, app).last
+    with database.admin() as work:
+        work.audit.append(other.pk, [AuditDraft("app:2", "search", time=datetime(2020, 1, 1, tzinfo=timezone.utc))])
+    tampered(database_url, odd % (app.pk, last))
+    (told,) = problems(trail, app, {app.pk: (last, "00")})
+    assert told.startswith("the entries cannot be read at or after entry 1: ")
+    assert problems(trail, other) == ()
+    tampered(database_url, odd % (app.pk, 1))
+    assert AuditTrail(database, [KEY], retention=timedelta(days=30)).purge() == 1
+    assert report(trail, other).entries == 0
 
 
 def test_processes_that_do_not_know_the_new_key_yet_leave_nothing_suspicious(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,7 +13,7 @@ from service.errors import DatabaseUnavailable
 from service.search import catalog as catalog_module
 from service.search.catalog import Catalog, CatalogStats
 from service.search.flat import FlatIndex
-from service.search.protocol import NEVER, Block
+from service.search.protocol import NEVER, Blocks
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
@@ -35,7 +35,7 @@ class CountingSource(PostgresChangeSource):
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         self.snapshots += 1
         return super().snapshot(app_pk, without=without)
 

@@ -97,7 +97,9 @@ def test_names_that_are_no_ids(tmp_path: Path) -> None:
     made = told(FolderSource(tmp_path, Layout(make_ids=True), LIMIT))
     assert len({entry[1] for entry in made.values()}) == 3
     assert all(is_identifier(entry[1]) for entry in made.values())
-    assert {entry[2] for entry in made.values()} == {"Ada Lovelace", "张三", "caf\\xe9"}
+    assert {entry[2] for entry in made.values()} == {None}  # nobody has said it
+    names = {picture.default_info for picture in FolderSource(tmp_path, Layout(make_ids=True), LIMIT).pictures()}
+    assert names == {"Ada Lovelace", "张三", "caf\\xe9"}
     assert made["g/Ada Lovelace/1.jpg"][1].startswith("Ada_Lovelace_")
 
 
@@ -215,6 +217,7 @@ def test_a_table_names_paths_and_addresses(tmp_path: Path) -> None:
             *("bad_user_info", "bad_user_id", "no_picture"),
         ]
         assert told(source)["p/1.jpg"][:3] == ("g", "ada", "工程师张三女士")
+        assert told(source)["../x.jpg"][:3] == ("g", "ada", None)
     outside.unlink()
 
 
