@@ -72,6 +72,9 @@ class Call(Generic[A, R]):
     ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works. A call without a
     ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query, or in a body as V2's documents
     have it.
+
+    Each is a constant of its own, without ``Call[Any, Any]`` around it: else the types of its steps would not be
+    checked against each other.
     """
 
     path: str
