@@ -16,8 +16,8 @@ import orjson
 from starlette.requests import Request
 
 from service.api import json_text, multipart
+from service.api.extensions import UNREAD_BODY
 from service.errors import ParameterMalformed, ParameterTooLong
-from service.inference.admission import UNREAD_BODY
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
 """What a body holds: one set of parameters, or several (``match``, ``faceverify``), at least one."""

@@ -30,11 +30,12 @@ from service.api import body, caller, openapi, subject
 from service.api.body import Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
+from service.api.extensions import DISCONNECTED
 from service.api.ports import UseCases
 from service.api.threads import LeftBehind, Outcome
 from service.auditing import OK, Operation
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
-from service.inference.admission import DISCONNECTED, Abandoned, caller_left
+from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
 JSON = openapi.JSON

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.inference.admission import DISCONNECTED, UNREAD_BODY
+from service.api.extensions import DISCONNECTED, UNREAD_BODY
 
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
