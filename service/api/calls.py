@@ -18,7 +18,6 @@ from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import orjson
 from anyio.lowlevel import current_token
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
@@ -189,7 +188,7 @@ class Dispatcher:
         self._log(call, stamp, error, seconds)
         self._log_slow(call, stamp, seconds, spent)
         if operation.app_pk is not None:  # else nobody is known to have asked
-            self._service.audit.note(operation, _outcome(error, content))
+            self._service.audit.note(operation, OK if error is None else str(code))
         headers = {LOG_ID_HEADER: str(stamp.log_id), **closing(error)}
         return Response(content, media_type=JSON, headers=headers)
 
@@ -351,14 +350,6 @@ def router(
             openapi_extra=openapi.operation(method, caller.TOKEN, call.example, forms=tag == FORMS),
         )
     return routes
-
-
-def _outcome(error: ServiceError | None, content: bytes) -> str:
-    """The code of an answer, as the audit log has it."""
-    if error is None:
-        return OK
-    code = orjson.loads(content).get("error_code")
-    return type(error).__name__ if code is None else str(code)
 
 
 def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify) -> Endpoint:
