@@ -87,14 +87,13 @@ class DisclosureReader:
 
 def _held(sealing: Sealing, row: sa.Row[Any], place: Place) -> HeldFace:
     """A row of either table; what cannot be opened is missing."""
-    portrait = sealing.portrait(row.portrait, place)
-    embedding = sealing.embedding(row.embedding, place, row.model_id or "")
+    opened = sealing.face(row.embedding, row.portrait, place, row.model_id or "")
     return HeldFace(
-        stored_face(row, portrait),
+        stored_face(row, opened.portrait),
         row.model_id,
-        embedding,
+        opened.embedding,
         getattr(row, "quality", None),
         getattr(row, "created", None),
         getattr(row, "expires", None),
-        damaged=(portrait is None) != (row.portrait is None) or (embedding is None) != (row.embedding is None),
+        damaged=opened.damaged,
     )
