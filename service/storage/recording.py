@@ -31,7 +31,7 @@ _WRITE = sa.text("""
     ), moved AS (
         UPDATE change_heads SET seq = CAST(:seq AS bigint) + :count WHERE app_pk = :app_pk
     )
-    SELECT pg_notify('aipface_changes', :payload)
+    SELECT pg_notify(:channel, :payload)
 """)
 
 
@@ -93,6 +93,7 @@ class Recording:
                 "group_pks": group_pks,
                 "user_pks": user_pks,
                 "face_pks": face_pks,
+                "channel": CHANNEL,
                 "payload": f"{self.app_pk}:{self.seq + len(rows)}",
             },
         )
