@@ -251,11 +251,6 @@ class Database:
         pool = self._engine.pool
         return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
 
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        with translated(), contextlib.closing(Execution(self._engine)) as execution:
-            execution.run(sa.text("SELECT 1"))
-
     def close(self) -> None:
         """Do what was left behind, and close idle connections; those in use are closed when they are given back."""
         self.behind.stop()
