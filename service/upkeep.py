@@ -78,7 +78,10 @@ class Upkeep:
         retention: Retention | None = None,
         calendar: Calendar | None = None,
     ) -> None:
-        """``limits`` say how long captures are remembered; without a date nothing is deleted for its age of days."""
+        """``limits`` say how long captures are remembered.
+
+        When ``calendar`` says that the clock was set, nothing is deleted by age.
+        """
         self._retention = retention or Retention()
         self._database = database
         self._limits = limits

@@ -157,4 +157,4 @@ class FaceSearch(Protocol):
         """Where the index came from at the start, for people; empty where there is nothing to tell."""
 
     def size(self) -> IndexSize:
-        """The same, and what it takes."""
+        """Faces, groups and memory."""
