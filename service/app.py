@@ -185,7 +185,8 @@ class Service:
 def open_service(settings: Settings, *, progress: Progress | None = None) -> Iterator[Service]:
     """Everything, warmed up: weights fetched and loaded, database migrated, index loaded and kept current.
 
-    Raises what ``open_admin`` raises, ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
+    Raises what ``open_admin`` raises, and ``models.errors.ModelsError``, ``CalibrationError``, ``DeviceUnavailable``,
+    ``ServiceUnavailable`` (Milvus), ``SettingsError`` (a file that it names) and ``ProxyError``, each with a sentence.
     """
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))

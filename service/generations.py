@@ -79,6 +79,8 @@ class Generations:
         self._database = database
         self._make = make
         self._by_model: dict[str, Generation] = {}
+        """By the model's id. Changed by our thread alone (by ``begin`` before that starts); all others read it without
+        a lock, in single steps: who goes through it takes a copy first."""
         self._current: Generation | None = None
         self._failure = ""
         self._left_at: dict[str, float] = {}
@@ -99,7 +101,7 @@ class Generations:
         return self._current
 
     def of(self, model_id: str) -> Generation | None:
-        """The generation of a model, where it is loaded."""
+        """The generation of a model, where it is loaded; else ``None``, and what is in use is looked at anew."""
         found = self._by_model.get(model_id)
         if found is None:
             self.wake()

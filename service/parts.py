@@ -150,7 +150,7 @@ def open_workbench(
 ) -> Iterator[Workbench]:
     """Weights loaded (unless they are given) and database open. Running servers hear of writes by the change log.
 
-    Raises what ``open_service`` raises.
+    Raises what ``open_admin``, ``check_face_keys``, ``load_models`` and ``downloader_of`` raise.
     """
     with open_admin(settings) as admin:
         check_face_keys(admin.database)
@@ -162,7 +162,10 @@ def open_workbench(
 
 @contextlib.contextmanager
 def open_enrolment(settings: Settings, *, progress: Progress | None = None) -> Iterator[tuple[Admin, Enrolment]]:
-    """What entering people into the register needs: weights, database, keys; no index. Raises as ``open_service``."""
+    """What entering people into the register needs: weights, database, keys; no index.
+
+    Raises what ``open_admin``, ``load_models`` and ``downloader_of`` raise.
+    """
     with open_admin(settings) as admin:
         models = load_library_models(admin, progress=progress)
         admission = Admission(settings.inference_threads, settings.queue_limit)
@@ -347,7 +350,7 @@ def intake_of(admin: Admin, models: Models, admission: Admission, downloader: Pi
 
 
 def downloader_of(settings: Settings) -> PictureDownloader:
-    """What fetches pictures by their address."""
+    """What fetches pictures by their address. Raises ``ProxyError`` for a setting that names no proxy."""
     proxies = Proxies.from_setting(None if settings.url_proxy is None else settings.url_proxy.get_secret_value())
     return PictureDownloader(
         time_limit=settings.url_timeout,

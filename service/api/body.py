@@ -16,8 +16,8 @@ import orjson
 from starlette.requests import Request
 
 from service.api import forms, json_text, multipart
+from service.api.extensions import UNREAD_BODY
 from service.errors import Overloaded, ParameterMalformed, ParameterTooLong
-from service.inference.admission import UNREAD_BODY
 from service.metrics import REFUSED
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"

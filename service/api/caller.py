@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +58,13 @@ class Head:
 def address_of(request: Request) -> str:
     """The address that a request came from; "" over a socket of the file system."""
     return "" if request.client is None else request.client.host
+
+
+def same_secret(service: UseCases, app: App | None, given: str) -> bool:
+    """Whether ``given`` is the app's secret. Compared for none, too: the time taken tells no more than the answer."""
+    secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
+    same = hmac.compare_digest(secret.encode(), given.encode(errors="surrogatepass"))
+    return same and app is not None
 
 
 def identify(service: UseCases, head: Head, received: Received) -> tuple[App, Parameters | None]:

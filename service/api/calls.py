@@ -18,7 +18,6 @@ from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import orjson
 from anyio.lowlevel import current_token
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
@@ -30,11 +29,12 @@ from service.api import body, caller, openapi, subject
 from service.api.body import Hold, Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
+from service.api.extensions import DISCONNECTED
 from service.api.ports import UseCases
 from service.api.threads import LeftBehind, Outcome
 from service.auditing import OK, Operation
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
-from service.inference.admission import DISCONNECTED, Abandoned, caller_left
+from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
 JSON = openapi.JSON
@@ -81,6 +81,9 @@ class Call(Generic[A, R]):
     ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works. A call without a
     ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query, or in a body as V2's documents
     have it.
+
+    Each is a constant of its own, without ``Call[Any, Any]`` around it: else the types of its steps would not be
+    checked against each other.
     """
 
     path: str
@@ -197,7 +200,7 @@ class Dispatcher:
         self._log(call, stamp, error, seconds)
         self._log_slow(call, stamp, seconds, spent)
         if operation.app_pk is not None:  # else nobody is known to have asked
-            self._service.audit.note(operation, _outcome(error, content))
+            self._service.audit.note(operation, OK if error is None else str(code))
         headers = {LOG_ID_HEADER: str(stamp.log_id), **closing(error)}
         return Response(content, media_type=JSON, headers=headers)
 
@@ -373,14 +376,6 @@ def router(
             openapi_extra=openapi.operation(method, caller.TOKEN, call.example, forms=tag == FORMS),
         )
     return routes
-
-
-def _outcome(error: ServiceError | None, content: bytes) -> str:
-    """The code of an answer, as the audit log has it."""
-    if error is None:
-        return OK
-    code = orjson.loads(content).get("error_code")
-    return type(error).__name__ if code is None else str(code)
 
 
 def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify) -> Endpoint:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from service.images.endings import PICTURE_ENDINGS
 from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
-
-PICTURE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class Refusal(Exception):

@@ -15,6 +15,7 @@ import typer
 from service.cli.common import effective_settings, on_terminal, print_json
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
+from service.images.endings import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
     from service.calibration.fitting import ErrorRates, Floats
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.values import Embedding, Embeddings
 
-PICTURE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FACES_IN_SIGHT = 10
 
 

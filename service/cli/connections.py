@@ -13,8 +13,8 @@ from typing import Any, ClassVar, TypeAlias, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.api.extensions import DISCONNECTED, UNREAD_BODY
 from service.cli.heads import NOWHERE, Head, MalformedRequest, request_parser
-from service.inference.admission import DISCONNECTED, UNREAD_BODY
 
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""

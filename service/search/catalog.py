@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.app_index import AppIndex
 from service.search.flat import FlatIndex
-from service.search.protocol import NEVER, Block, Blocks, ChangeSource, GroupIndex, IndexFactory, IndexSize
+from service.search.protocol import NOT_LOADED, Block, Blocks, ChangeSource, GroupIndex, IndexFactory, IndexSize
 from service.search.replay import Groups, apply_changes, continued, fill
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
@@ -132,7 +132,7 @@ class Catalog:
     def position(self, app_pk: int) -> int:
         """Number of the app's last change that searches see; -1 when the app is not loaded."""
         library = self._libraries.get(app_pk)
-        return NEVER if library is None else library.position
+        return NOT_LOADED if library is None else library.position
 
     # --- searching ---
 
@@ -170,7 +170,7 @@ class Catalog:
         return {
             app_pk: sum(len(index) for index in list(library.groups.values()))
             for app_pk, library in list(self._libraries.items())
-            if library.position != NEVER
+            if library.position != NOT_LOADED
         }
 
     def origin(self) -> str:
@@ -203,7 +203,7 @@ class Catalog:
         if library is None or self.snapshots is None:
             return None
         with library.turn():
-            if library.position == NEVER or library.mark is None:
+            if library.position == NOT_LOADED or library.mark is None:
                 return None
             groups = {pk: index.state() for pk, index in library.groups.items() if isinstance(index, TieredIndex)}
             return self.snapshots.contents(app_pk, library.mark, groups, library.left_out)
@@ -224,7 +224,7 @@ class Catalog:
         restored = {}
         for app_pk, head in self._source.heads().items():
             library = self._library(app_pk)
-            if library.position == NEVER and self._restore_one(self.snapshots, app_pk, library, head):
+            if library.position == NOT_LOADED and self._restore_one(self.snapshots, app_pk, library, head):
                 restored[app_pk] = sum(len(index) for index in library.groups.values())
         return restored
 
@@ -243,7 +243,7 @@ class Catalog:
             return True
         snapshots.discard(app_pk, "the database has other faces than the log tells of")
         with library.turn():
-            library.position = NEVER
+            library.position = NOT_LOADED
         return False
 
     def _has_every_face(self, app_pk: int, library: AppIndex) -> bool:
@@ -293,7 +293,7 @@ class Catalog:
         was put back to an earlier state, lost its last changes when a standby took over, or the app is gone.
         """
         head = self._source.head(app_pk) if seq is None else seq
-        if library.position == NEVER or head is None or library.position > head:
+        if library.position == NOT_LOADED or head is None or library.position > head:
             self._reload(app_pk, library)
             return
         known = library.mark  # to be found again, once
@@ -310,11 +310,11 @@ class Catalog:
                 library.move(further[-1].seq, further[-1].mark)
 
     def _reload(self, app_pk: int, library: AppIndex) -> None:
-        library.position = NEVER
+        library.position = NOT_LOADED
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
                 self._fill(library, head, blocks)
-        if library.position == NEVER:
+        if library.position == NOT_LOADED:
             library.groups = {}
             with self._lock:
                 self._libraries.pop(app_pk, None)

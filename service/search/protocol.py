@@ -39,8 +39,16 @@ class IndexSize:
     nbytes: int | None
 
 
-NEVER = -1
+NOT_LOADED = -1
 """Position of an app that has not been loaded yet."""
+
+NOT_REMOVED: int = np.iinfo(np.int64).max
+"""The version from which on a row is gone that is not marked."""
+NOW = NOT_REMOVED - 1
+"""The version as of which all marks count."""
+
+ANY_SIMILARITY = -2.0
+"""Less than any cosine, however it was rounded: as the least similarity it leaves nobody out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ class FaceSearch(Protocol):
         """Catch up with every app, including those that have appeared or gone."""
 
     def position(self, app_pk: int) -> int:
-        """Number of the app's last change that searches are known to see; ``NEVER`` when there is none."""
+        """Number of the app's last change that searches are known to see; ``NOT_LOADED`` when there is none."""
 
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
@@ -152,4 +160,4 @@ class FaceSearch(Protocol):
         """Where the index came from at the start, for people; empty where there is nothing to tell."""
 
     def size(self) -> IndexSize:
-        """The same, and what it takes."""
+        """Faces, groups and memory."""

@@ -50,6 +50,7 @@ LARGEST_SEGMENT = 1_000_000
 MERGE_RATIO = 4.0
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
+"""A segment with a larger share of marked rows is rewritten without them."""
 RETRAIN_RATIO = 4
 """Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
 _PAUSE = 0.0005

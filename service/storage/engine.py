@@ -1,4 +1,4 @@
-"""Connections to the database, and the three ways to use one: reading, writing an app's library, the rest."""
+"""Connections to the database, and the ways to use one: reading, writing an app's library, and those around them."""
 
 from __future__ import annotations
 
@@ -103,9 +103,10 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries.
+    """One transaction that writes no change log, for no index has to hear of it.
 
-    There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
+    There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep; of
+    the faces in libraries, how they lie: forgetting crops, sealing anew, tidying up after a move to another model.
     """
 
     def __init__(self, execution: Execution, audit_keys: Sequence[bytes], sealing: FaceSealing) -> None:
@@ -131,8 +132,9 @@ class Database:
     """A pool of connections to one PostgreSQL. Connects when first used; safe to share between threads.
 
     All methods raise :class:`DatabaseUnavailable` when the database does not answer and :class:`StorageFull` when it
-    refuses to write. A failure while committing leaves open whether the work was done. Nothing is committed for a
-    request whose deadline has passed: :class:`DeadlineExceeded`.
+    refuses to write. A failure while committing leaves open whether the work was done. ``write`` and ``admin`` commit
+    nothing for a request whose deadline has passed: :class:`DeadlineExceeded`. The others do not look at it: what they
+    write is right for a request that was given up too, or is done by commands, which have no deadline.
     """
 
     def __init__(
@@ -248,11 +250,6 @@ class Database:
         """Connections of the pool in use now."""
         pool = self._engine.pool
         return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        with translated(), contextlib.closing(Execution(self._engine)) as execution:
-            execution.run(sa.text("SELECT 1"))
 
     def close(self) -> None:
         """Do what was left behind, and close idle connections; those in use are closed when they are given back."""

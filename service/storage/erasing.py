@@ -8,12 +8,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.feedback import naming
 from service.storage.tables import capture_devices, capture_people, face_tokens, faces, feedback, metadata, uploads
-
-_NAMING = sa.text("""
-    DELETE FROM feedback WHERE app_pk = :app_pk
-      AND jsonb_path_exists(content, '$.** ? (@ == $name)', jsonb_build_object('name', CAST(:name AS text)))
-""")
 
 _NAMING_MEMBERS = sa.text("""
     DELETE FROM feedback WHERE app_pk = :app_pk AND EXISTS (
@@ -69,7 +65,7 @@ class EraseWriter:
 
     def feedback_naming(self, app_pk: int, name: str) -> int:
         """Delete the feedback that has this very text anywhere; returns how many items."""
-        return self._execution.run(_NAMING, {"app_pk": app_pk, "name": name}).rowcount
+        return self._execution.run(feedback.delete().where(feedback.c.app_pk == app_pk, naming(name))).rowcount
 
     def feedback_naming_members(self, app_pk: int, group_pk: int) -> int:
         """The same for whoever is in this group and in no other of the app."""

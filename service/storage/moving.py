@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from service.storage import guard
 from service.storage.execution import Execution
-from service.storage.models import FaceEmbeddings, LibraryModel, ModelReader
+from service.storage.models import CHANNEL, FaceEmbeddings, LibraryModel, ModelReader
 from service.storage.recording import Recording
 from service.storage.sealing import Sealing
 from service.storage.tables import change_heads, face_embeddings, faces, library_models
@@ -18,7 +18,7 @@ from service.values import Embedding
 _TIDIED_AT_ONCE = 500
 """Embeddings of one step, during which the writers of their app wait."""
 
-_NOTIFY = sa.text("SELECT pg_notify('aipface_models', '')")
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 _SET = sa.text("""
     INSERT INTO library_models (role, pack, model_id) VALUES (:role, :pack, :model_id)

@@ -51,12 +51,8 @@ class TokenReader:
         row = self._execution.run(query).one_or_none()
         if row is None:
             return None
-        place = Place(app_pk, 0, token)
-        portrait = self._sealing.portrait(row.portrait, place)
-        embedding = self._sealing.embedding(row.usable, place, model_id)
-        if (portrait is None) != (row.portrait is None) or (embedding is None) != (row.usable is None):
-            return None
-        return RememberedFace(stored_face(row, portrait), embedding)
+        opened = self._sealing.face(row.usable, row.portrait, Place(app_pk, 0, token), model_id)
+        return None if opened.damaged else RememberedFace(stored_face(row, opened.portrait), opened.embedding)
 
     def size(self) -> tuple[int, int]:
         """Rows, as PostgreSQL's statistics estimate them, and bytes on disk: what counting would not be worth."""

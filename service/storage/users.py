@@ -35,11 +35,6 @@ class UserReader:
         query = sa.select(users.c.pk).where(users.c.group_pk.in_(group_pks), users.c.name == user_id)
         return list(self._execution.run(query.order_by(users.c.pk)).scalars())
 
-    def get(self, group_pk: int, user_id: str) -> UserEntry | None:
-        query = _ENTRY.where(users.c.group_pk == group_pk, users.c.name == user_id)
-        row = self._execution.run(query).one_or_none()
-        return None if row is None else _entry(row)
-
     def entries(self, app_pk: int, user_id: str) -> list[UserEntry]:
         """The user in every group of the app, in the order of enrolment."""
         query = _ENTRY.where(users.c.app_pk == app_pk, users.c.name == user_id).order_by(users.c.pk)

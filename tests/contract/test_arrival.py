@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Message
 
 from service.api import calls
 from service.api.application import build_api
+from service.api.extensions import UNREAD_BODY
 from service.api.linkface import routes as linkface
 from service.app import Service
-from service.inference.admission import UNREAD_BODY
 from tests.contract.wire import PATHS, Wire
 
 CHUNK = b" " * 20_000

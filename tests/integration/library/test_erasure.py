@@ -31,7 +31,6 @@ from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stor
 from tests.integration.library.conftest import KEY
 
 HOUR = timedelta(hours=1)
-AUDIT = {"audit", "audit_heads", "audit_anchors"}
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from service.api.extensions import UNREAD_BODY
 from service.cli.connections import HEADER_BYTES, BoundedProtocol, Patience, bounded_protocol
-from service.inference.admission import UNREAD_BODY
 
 WISH = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nEmpty:\r\nHTTP2-Settings: AAE\r\n"
 """As Java's ``java.net.http`` has it, in other letters and with an empty value."""
