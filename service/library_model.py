@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def library_model(database: Database, settings: Settings, *, serving: bool = False) -> LibraryModel:
-    """The model that the library is in; a library without faces is in that of the settings.
+    """The model that the library is in; while it has no faces, that of the settings.
 
-    The settings of whom? Of the server that starts (``serving``), and of a command while no server runs: one that is
-    started beside servers, perhaps without their settings, takes what they have.
+    Those of a server that starts (``serving``), or of a command while no server runs: one that is started beside
+    servers, perhaps without their settings, takes the model that they have.
 
     Raises ``models.errors.ModelsError`` for a setting that names no pack.
     """
@@ -50,8 +50,11 @@ def settle(database: Database, model: LibraryModel) -> LibraryModel:
 
     To be called before anything is enrolled, and once the model is loaded: other servers follow what is said here.
     """
-    with database.admin() as work:
-        said = work.models.settle(model)
+    with database.read() as reader:  # first: whoever has no room left to write can still start, and search
+        said = reader.models.in_use().active
+    if said is None:
+        with database.admin() as work:
+            said = work.models.settle(model)
     if said.model_id == model.model_id:
         return said
     with database.standstill() as still:

@@ -10,7 +10,7 @@ import pytest
 
 from models.manifest import load_pack
 from service.access.keys import Keyring
-from service.errors import ModelChanged
+from service.errors import ModelChanged, StorageFull
 from service.library import backup
 from service.library_model import library_model, settle
 from service.settings import Settings, load_settings
@@ -83,6 +83,22 @@ def test_a_library_without_faces_is_in_the_model_of_the_settings(database: Datab
     with pytest.raises(ModelChanged):  # of a server that has worked with core all the while
         enrol(database, app, CORE.model_id, "ada")
     enrol(database, app, LIGHT.model_id, "grace")
+
+
+def test_a_database_that_takes_no_writes_keeps_no_server_from_starting(database: Database, database_url: str) -> None:
+    settle(database, CORE)
+    with database.bulk() as connection:
+        connection.execute(
+            "DO $$ BEGIN EXECUTE "
+            "format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$"
+        )
+    read_only = Database(database_url)
+    try:
+        assert settle(read_only, CORE) == CORE
+        with pytest.raises(StorageFull):
+            settle(read_only, LIGHT)
+    finally:
+        read_only.close()
 
 
 def test_packs_that_differ_in_other_networks_alone_are_changed_by_the_setting(database: Database, app: App) -> None:
