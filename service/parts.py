@@ -41,6 +41,7 @@ from service.inference.session import DeviceUnavailable, Runtime
 from service.intake.intake import Intake
 from service.intake.memory import FaceMemory
 from service.intake.report import Reporter
+from service.library_model import library_model, settle
 from service.search.catalog import Catalog
 from service.search.folder import NAME as SNAPSHOT_FOLDER
 from service.search.folder import purge
@@ -83,27 +84,9 @@ class Workbench:
     downloader: PictureDownloader
 
 
-def library_model(admin: Admin) -> LibraryModel:
-    """The model that the library is in; of one that never moved, that of the pack that the settings name.
-
-    Raises ``models.errors.ModelsError`` for a setting that names no pack.
-    """
-    with admin.database.read() as reader:
-        active = reader.models.in_use().active
-    chosen = admin.settings.pack
-    if active is None:
-        return LibraryModel(chosen, load_pack(chosen).model_id)
-    if "pack" in admin.settings.model_fields_set and chosen != active.pack:
-        logger.warning(
-            "the library is in the pack %s, not in %s as AIPFACE_PACK says; moving it: aipface reembed --pack %s",
-            *(active.pack, chosen, chosen),
-        )
-    return active
-
-
 def load_library_models(admin: Admin, *, progress: Progress | None = None) -> Models:
     """The weights that the library is in. Raises as ``load_models``."""
-    return load_models(admin.settings, library_model(admin), progress=progress)
+    return load_models(admin.settings, library_model(admin.database, admin.settings), progress=progress)
 
 
 def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progress: Progress | None = None) -> Models:
@@ -155,6 +138,7 @@ def open_workbench(
     with open_admin(settings) as admin:
         check_face_keys(admin.database)
         models = models or load_library_models(admin, progress=progress)
+        settle(admin.database, LibraryModel(models.pack.name, models.engine.model_id))
         downloader = downloader_of(settings)
         admission = Admission(settings.inference_threads, settings.queue_limit)
         yield Workbench(admin, models, intake_of(admin, models, admission, downloader), downloader)
