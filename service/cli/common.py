@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.values import App
 
 LEAST_DECODED_PIXELS = 64_000_000
-"""What OpenCV decodes at least: commands without a limit of their own (``DEFAULT_PIXEL_LIMIT``) read such pictures."""
+"""What OpenCV decodes at least, however few pixels pictures may have: it reads the library's own crops, too."""
 
 
 def effective_settings(**overrides: object) -> Settings:
