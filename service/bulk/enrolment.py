@@ -146,7 +146,7 @@ class Enrolment:
         return _Seen(enrolled, key, ready, picture.user_info, picture.default_info)
 
     def _is_enrolled(self, picture: Picture, token: str) -> bool:
-        with self._database.read() as reader:
+        with self._database.read(self._app.pk) as reader:
             return reader.faces.is_enrolled(self._app.pk, picture.group_id, picture.user_id, token)
 
     def _written(self, batch: Sequence[_Seen]) -> list[Result]:
@@ -170,7 +170,7 @@ class Enrolment:
         outdated: list[ReadyUser] = []
         for group_id in {group_id for group_id, _ in infos}:
             told = {user_id: info for (group, user_id), info in infos.items() if group == group_id}
-            with self._database.read() as reader:
+            with self._database.read(self._app.pk) as reader:
                 known = reader.users.infos(self._app.pk, group_id, list(told))
             changed = [user_id for user_id, info in known.items() if info != told[user_id]]
             outdated += (ReadyUser(group_id, user_id, told[user_id], renewed=True) for user_id in changed)

@@ -56,6 +56,7 @@ class AuditTrail:
         self._retention = retention
         self._pending: deque[tuple[int, AuditDraft]] = deque()
         self._lost = 0
+        self._counting = threading.Lock()
         self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -67,7 +68,7 @@ class AuditTrail:
         if operation.app_pk is None or (outcome == OK and (operation.written or not self._reads)):
             return
         if len(self._pending) >= MOST_PENDING:
-            self._lost += 1
+            self._count_lost(1)
             return
         self._pending.append((operation.app_pk, AuditDraft.of(operation, outcome)))
 
@@ -111,7 +112,7 @@ class AuditTrail:
                 del chains[chain]
         if lost := self._lost:
             self._append(INSTALLATION, [AuditDraft(local_actor(), "audit.lost", detail={"entries": lost})])
-            self._lost -= lost
+            self._count_lost(-lost)
 
     def _append_what_can_be(self, chain: int, drafts: list[AuditDraft]) -> None:
         """Write notes, all at once or, when the database refuses them, one by one: what it refuses alone is lost.
@@ -132,9 +133,13 @@ class AuditTrail:
             except ServiceUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 (a traceback has been logged for all of them)
-                self._lost += 1
+                self._count_lost(1)
                 logger.warning("audit: a note of %r is lost: %s", drafts[0].call, type(error).__name__)
             del drafts[0]
+
+    def _count_lost(self, notes: int) -> None:
+        with self._counting:
+            self._lost += notes
 
     def _append(self, chain: int, drafts: Sequence[AuditDraft]) -> None:
         with self._database.admin() as work:
@@ -158,21 +163,17 @@ class AuditTrail:
         """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries."""
         if self._retention is None:
             return 0
-        now = datetime.now(timezone.utc)
+        end = datetime.now(timezone.utc) - self._retention
         due = []
         with self._database.read() as reader:
             for chain in [state.head.chain for state in reader.audit.chains() if state.last]:
                 with _apart(chain):
-                    due += [chain] if self._overdue(reader.audit.page(chain, 0, 1), now) else []
+                    due += [chain] if _overdue(reader.audit.page(chain, 0, 1), end) else []
         dropped = 0
         for chain in due:
             with _apart(chain), self._database.admin() as work:
-                dropped += work.audit.purge(chain, now - self._retention)
+                dropped += work.audit.purge(chain, end)
         return dropped
-
-    def _overdue(self, oldest: Sequence[AuditEntry], now: datetime) -> bool:
-        retention = self._retention or timedelta.max
-        return bool(oldest) and oldest[0].draft.time < now - retention - PURGE_SLACK
 
     def reseal(self) -> int:
         """Carry every chain that an older key sealed over to the current one; returns how many those were.
@@ -265,6 +266,10 @@ def _apart(chain: int) -> Iterator[None]:
         raise
     except Exception:
         logger.exception("audit: old entries of chain %d cannot be dropped", chain)
+
+
+def _overdue(oldest: Sequence[AuditEntry], end: datetime) -> bool:
+    return bool(oldest) and oldest[0].draft.time < end - PURGE_SLACK
 
 
 def _ends(state: ChainState) -> list[ChainEnd]:

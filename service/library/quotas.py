@@ -164,7 +164,7 @@ class Quotas:
 
     def usage(self, app: App) -> AppUsage:
         """What an app may ask and has asked, as far as processes have written it down."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             return AppUsage(app.limits, reader.quotas.standing(app.pk, self._zone), reader.quotas.usage(app.pk))
 
     def flush(self) -> None:

@@ -198,9 +198,12 @@ class Database:
             execution.commit()
 
     @contextlib.contextmanager
-    def admin(self) -> Iterator[Administration]:
-        """Change apps or face tokens: committed at the end of the block, undone when it raises."""
-        act = guard.all_apps_within_transaction
+    def admin(self, app_pk: int | None = None) -> Iterator[Administration]:
+        """Change what is no library: committed at the end of the block, undone when it raises.
+
+        Of one app, nothing else can be seen or changed, or (``None``) of all.
+        """
+        act = guard.all_apps_within_transaction if app_pk is None else guard.OneAppWithinTransaction(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
             yield Administration(execution, self._audit_keys, self.sealing)
             deadline.check()

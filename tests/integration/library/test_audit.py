@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from service import auditing
 from service.auditing import Operation
 from service.capture.rules import RiskLimits
 from service.errors import FaceExists
+from service.library import audit
 from service.library.audit import AuditTrail, ChainReport
 from service.storage.audit import INSTALLATION, AuditDraft, linked
 from service.storage.engine import Administration, Database
@@ -188,6 +190,7 @@ def test_the_retention_leaves_a_sealed_anchor(database: Database, app: App) -> N
     assert trail.purge() == 0
     assert problems(trail, app) == ()
     assert AuditTrail(database, [KEY]).purge() == 0
+    assert AuditTrail(database, [KEY], retention=timedelta(0)).purge() > 0
 
 
 def test_a_clock_that_was_set_deletes_no_entries(database: Database) -> None:
@@ -355,6 +358,24 @@ def test_a_note_that_the_database_refuses_is_lost_alone_and_counted(trail: Audit
     assert (newest.draft.call, newest.draft.detail) == ("audit.lost", {"entries": 2})
     trail.flush()
     assert trail.latest(1, chain=INSTALLATION) == [newest]
+
+
+class Interrupted(int):
+    """A number that lets other threads go first while it is added to."""
+
+    def __add__(self, other: int) -> Interrupted:
+        time.sleep(0.01)
+        return Interrupted(int(self) + other)
+
+
+def test_what_many_lose_at_once_is_counted(database: Database, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    trail = AuditTrail(database, [KEY])
+    trail._lost = Interrupted(0)
+    monkeypatch.setattr(audit, "MOST_PENDING", 0)
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(16):
+            threads.submit(trail.note, Operation("app:1", "search", app.pk), "222207")
+    assert trail._lost == 16
 
 
 def test_who_flushes_waits_for_what_the_background_is_writing(database: Database) -> None:
