@@ -24,6 +24,14 @@ def any_case(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def expanded(path: Path) -> Path:
+    """A path whose ``~`` is somebody's home. Raises ``ValueError`` where the system knows of none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"nobody knows which folder {path.parts[0]} is: write it in full") from None
+
+
 class AccessSettings(BaseModel):
     """Who may ask how much, and how often a log-in may fail."""
 
@@ -125,7 +133,7 @@ class SearchSettings(BaseModel):
         ),
     )
     snapshot_least_faces: int = Field(
-        default=10_000, ge=1, description="Faces of an app below which its index is not written."
+        default=10_000, ge=1, le=10**12, description="Faces of an app below which its index is not written."
     )
 
     @field_validator("search_backend", mode="before")
@@ -183,7 +191,10 @@ class VideoSettings(BaseModel):
     """Video liveness."""
 
     max_video_bytes: int = Field(
-        default=20 * 2**20, ge=1024, description="Largest video in bytes, before base64; a larger one is refused."
+        default=20 * 2**20,
+        ge=1024,
+        le=2**32,
+        description="Largest video in bytes, before base64; a larger one is refused.",
     )
     max_video_seconds: float = Field(
         default=20.0, ge=1, le=120, description="Longest video; every second takes a processor about a second."
@@ -304,3 +315,15 @@ class RetentionSettings(BaseModel):
         ),
     )
     feedback_days: int = Field(default=180, ge=1, le=36_600, description="Days that feedback on answers is kept.")
+    upload_ttl: int = Field(
+        default=86400,
+        ge=0,
+        le=366 * 86400,
+        description="Seconds that a file of a Linkface call can be named by its id in a later call; 0 keeps none.",
+    )
+    upload_bytes_per_app: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        le=2**50,
+        description="Most bytes of such files kept for one app; the oldest give way.",
+    )

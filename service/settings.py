@@ -29,6 +29,7 @@ from service.setting_groups import (
     VideoSettings,
     any_case,
     comma_separated,
+    expanded,
 )
 
 if sys.version_info >= (3, 11):
@@ -115,7 +116,10 @@ class Settings(
         json_schema_extra={SHOWN_DEFAULT: "`8000`, with TLS `443`"},
     )
     max_body_bytes: int = Field(
-        default=10 * 2**20, ge=1024, description="Largest body in bytes; up to 8 times that is read before the refusal."
+        default=10 * 2**20,
+        ge=1024,
+        le=2**32,
+        description="Largest body in bytes; up to 8 times that is read before the refusal.",
     )
     private_alias: bool = Field(
         default=False,
@@ -201,6 +205,7 @@ class Settings(
     request_threads: int = Field(
         default_factory=lambda known: known["inference_threads"] + known["queue_limit"] + 16,
         ge=1,
+        le=200_000,  # more than the default can be
         description=(
             "Threads that work on requests; fewer than may compute and wait together would let requests pile up unseen."
         ),
@@ -209,7 +214,10 @@ class Settings(
 
     # --- pictures ---
     max_picture_pixels: int = Field(
-        default=64_000_000, ge=10_000, description="Most pixels of a picture, checked before it is decoded."
+        default=64_000_000,
+        ge=10_000,
+        le=2**32,  # OpenCV, which is told too, ends the process over a number that no word of the processor holds
+        description="Most pixels of a picture, checked before it is decoded.",
     )
     url_timeout: float = Field(
         default=10.0, gt=0, le=300, description="Seconds that fetching a picture by address may take in all."
@@ -232,17 +240,6 @@ class Settings(
     keep_crops: bool = Field(
         default=True,
         description="Keep a small crop of each enrolled face, so that another model can be introduced later.",
-    )
-    upload_ttl: int = Field(
-        default=86400,
-        ge=0,
-        le=366 * 86400,
-        description="Seconds that a file of a Linkface call can be named by its id in a later call; 0 keeps none.",
-    )
-    upload_bytes_per_app: int = Field(
-        default=256 * 2**20,
-        ge=0,
-        description="Most bytes of such files kept for one app; the oldest give way.",
     )
 
     # --- data ---
@@ -295,7 +292,7 @@ class Settings(
     @field_validator("home", "model_dir", "model_sources", "tls_cert", "tls_key", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
+        return None if path is None else expanded(path).absolute()
 
     @field_validator("url_allow_hosts", mode="before")
     @classmethod
@@ -350,7 +347,10 @@ class _TomlSource(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         home = self.current_state.get("home") or Settings.model_fields["home"].default
         named = os.environ.get(CONFIG_VARIABLE)
-        path = Path(named or Path(home) / CONFIG_NAME).expanduser()
+        try:
+            path = expanded(Path(named or Path(home) / CONFIG_NAME))
+        except ValueError as error:
+            raise SettingsError(f"{CONFIG_VARIABLE if named else PREFIX + 'HOME'}: {error}") from None
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

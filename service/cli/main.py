@@ -23,7 +23,7 @@ from service.cli.inspect_picture import inspect_picture
 from service.cli.keys import keys
 from service.cli.packs import packs
 from service.cli.reembed import reembed
-from service.cli.serve import serve
+from service.cli.serve import ended_by_signals, serve
 from service.cli.show_settings import show_settings
 from service.cli.tls import tls
 from service.cli.users import users
@@ -68,5 +68,5 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line. What an operator can mend ends as one sentence on standard error, without a traceback."""
-    with one_sentence():
+    with ended_by_signals(), one_sentence():
         application()

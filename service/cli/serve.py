@@ -71,7 +71,7 @@ def serve(
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the block at any moment, its ``finally`` clauses included, as a normal ending.
+    """Let Ctrl-C, SIGTERM and a closed terminal end the block at any moment, ``finally`` clauses included, normally.
 
     The first signal unwinds; further ones are ignored, so that an impatient second Ctrl-C leaves no database behind.
     """
@@ -82,11 +82,43 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.raise_signal(signal.SIGTERM)  # which the web server listens to while it runs
+
     before = {number: signal.signal(number, unwind) for number in STOP_SIGNALS}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+        with contextlib.suppress(OSError):  # nobody can be told in a terminal that was closed
+            typer.echo("stopped", err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let the first signal unwind the block, its ``finally`` clauses included, and the program end with 128 + signal.
+
+    Without this SIGTERM and a closed terminal would leave the embedded PostgreSQL running, and drafts of files. What
+    was ignored before stays ignored. ``stopped_by_signals`` may stand within.
+    """
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        del frame
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt  # of which Typer makes 130, and a prompt its end
+        raise SystemExit(128 + number)
+
+    heard = [each for each in (*STOP_SIGNALS, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, unwind) for number in heard}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

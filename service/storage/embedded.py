@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -39,6 +40,8 @@ SUPERUSER = "postgres"
 DATABASE = "aipface"
 MAX_SOCKET_PATH = 100
 """Bytes of a Unix socket's path: Linux takes 107, macOS 103."""
+UNUSABLE = re.compile(r"""[`"\r\n]|\$(?!/)|\\\\""")
+"""What a path must not have for ``pg_ctl`` and ``initdb``: they write it in double quotes, and a shell acts on it."""
 FIRST_OID = 16_384
 """PostgreSQL's ``FirstNormalObjectId``: what is not made by ``initdb`` has a number from here on."""
 START_SECONDS = 120.0
@@ -162,6 +165,11 @@ class EmbeddedPostgres:
         return url.format(database=DATABASE).replace("postgresql://", "postgresql+psycopg://")
 
     def _start_server(self) -> None:
+        if UNUSABLE.search(str(self.data)):
+            raise DatabaseUnavailable(
+                f'The embedded PostgreSQL cannot work in {self.data}: a shell of its own acts on $, ` and " in it;'
+                " name another home, or set AIPFACE_DATABASE_URL to a PostgreSQL of your own."
+            )
         self._wipe_unfinished()
         account = postmaster.account(self.data)
         binaries = postmaster.binaries(self.data)
@@ -234,8 +242,11 @@ class EmbeddedPostgres:
         self._unfinished.unlink()
 
     def _socket_dir(self, account: postmaster.Account | None) -> Path:
-        """The data folder, or where its path is too long for a socket, a private folder under the temporary one."""
-        if len(os.fsencode(self.data / postmaster.SOCKET_FILE)) <= MAX_SOCKET_PATH:
+        """The data folder, or a private folder under the temporary one.
+
+        That is where the data folder's path is too long for a socket, or has a comma: server and client read lists.
+        """
+        if len(os.fsencode(self.data / postmaster.SOCKET_FILE)) <= MAX_SOCKET_PATH and "," not in str(self.data):
             return self.data
         owner = os.getuid() if account is None else account.uid
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]

@@ -122,16 +122,15 @@ def run(command: Sequence[str], user: Account | None, timeout: float, keep: int 
     """Run one of the server's programs, out of reach of the terminal's Ctrl-C; returns its exit status and output.
 
     It has the descriptor ``keep`` open until its end, and with it a lock of ours, also where we end first. Output
-    goes through a file: a pipe would stay open in the server that ``pg_ctl`` leaves behind.
+    goes through a file: a pipe would stay open in the server that ``pg_ctl`` leaves behind. When a signal ends us it is
+    waited for: the server of a ``pg_ctl`` that was killed comes up later, when nobody looks for it any more.
     """
     with tempfile.TemporaryFile() as output:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            timeout=timeout,
             start_new_session=True,
             pass_fds=() if keep is None else (keep,),
             cwd="/",
@@ -140,8 +139,18 @@ def run(command: Sequence[str], user: Account | None, timeout: float, keep: int 
             extra_groups=None if user is None else [],
             env={**environment(), "LC_ALL": "C"},
         )
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        except BaseException:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout)
+            raise
         output.seek(0)
-        return done.returncode, output.read().decode("utf-8", "replace").strip()
+        return status, output.read().decode("utf-8", "replace").strip()
 
 
 def environment() -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 from contextlib import closing
 
 import httpx
 
 from tests.fixtures.pictures import Pictures
-from tests.fixtures.server import Credentials, Home, Server
+from tests.fixtures.server import STOP_SECONDS, Credentials, Home, Server
 
 
 def call(server: Server, keys: Credentials, name: str, content: object) -> dict[str, object]:
@@ -34,6 +35,8 @@ def test_first_and_second_start(home: Home) -> None:
         assert "secret_key" not in second
         assert "fetch" not in second
         assert call(server, keys, "faceset/group/getlist", {})["error_code"] == 0
+        server.process.send_signal(signal.SIGHUP)  # the terminal is closed
+        assert server.process.wait(STOP_SECONDS) == 0
 
 
 def test_logs_hold_no_secrets(home: Home) -> None:

@@ -74,6 +74,11 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, content: str, complaint: str
         ("log_level", "loud"),
         ("pack", "../../etc"),
         ("request_threads", "1"),
+        ("request_threads", "1000000"),
+        ("max_picture_pixels", "999999999999999999999"),  # at which OpenCV would end the process
+        ("max_body_bytes", "999999999999999999999"),
+        ("upload_bytes_per_app", "999999999999999999999"),  # more than a BIGINT of PostgreSQL's holds
+        ("model_dir", "~nosuch/x"),
     ],
 )
 def test_malformed_values_are_told_without_the_value(
@@ -119,6 +124,20 @@ def test_settings_do_not_change_and_hide_their_secrets(tmp_path: Path) -> None:
 def test_a_home_below_the_users_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_settings(home="~/faces").home == tmp_path / "faces"
+
+
+@pytest.mark.parametrize("name", ["HOME", "CONFIG"])
+def test_a_place_below_nobodys_home_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"AIPFACE_{name}", "~nosuch/x")
+    with pytest.raises(SettingsError, match=rf"AIPFACE_{name}.*~nosuch.*write it in full"):
+        load_settings()
+
+
+def test_every_whole_number_has_a_bound() -> None:
+    bounds = {name: {type(each).__name__ for each in field.metadata} for name, field in Settings.model_fields.items()}
+    numbers = [name for name, field in Settings.model_fields.items() if field.annotation in {int, int | None}]
+    assert len(numbers) > 20
+    assert [name for name in numbers if not {"Ge", "Le"} <= bounds[name]] == []
 
 
 @pytest.mark.parametrize(

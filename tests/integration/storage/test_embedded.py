@@ -128,8 +128,9 @@ def test_data_outlive_the_server(home: Path) -> None:
     server.stop()
 
 
-def test_a_long_path_gets_its_socket_elsewhere(new_home: Path) -> None:
-    server = EmbeddedPostgres(new_home / ("long" * 30))
+@pytest.mark.parametrize("name", ["long" * 30, "com,ma"])
+def test_a_long_path_and_one_that_reads_as_two_get_their_socket_elsewhere(new_home: Path, name: str) -> None:
+    server = EmbeddedPostgres(new_home / name)
     url = server.start()
     try:
         with psycopg.connect(driver_address(url)) as connection:
@@ -230,6 +231,23 @@ def test_the_lock_file_of_a_dead_server_does_not_fool_us(home: Path) -> None:
     server.stop()
 
 
+def test_a_program_is_waited_for_when_a_signal_ends_us(tmp_path: Path) -> None:
+    """``pg_ctl`` above all: the server that it has begun to start would be found by nobody."""
+
+    def unwind(*_: object) -> None:
+        raise SystemExit
+
+    done = tmp_path / "done"
+    script = f"sleep 0.5; kill -USR1 {os.getpid()}; sleep 0.5; touch {done}"
+    before = signal.signal(signal.SIGUSR1, unwind)
+    try:
+        with pytest.raises(SystemExit):
+            postmaster.run(["/bin/sh", "-c", script], None, PATIENCE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert done.exists()
+
+
 def test_a_folder_with_other_files_is_refused(new_home: Path) -> None:
     (new_home / "postgres").mkdir()
     (new_home / "postgres" / "letter.txt").touch()
@@ -279,6 +297,15 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="shared_buffers"):
         server.start()
     assert not server.running()
+
+
+@pytest.mark.parametrize("name", ["$HOME", "`touch x`", 'a "b"', "two\nlines", "two\\\\backslashes"])
+def test_a_path_that_the_servers_shell_would_act_on_is_refused_before_anything_is_made(
+    new_home: Path, name: str
+) -> None:
+    with pytest.raises(DatabaseUnavailable, match="cannot work in"):
+        EmbeddedPostgres(new_home / name).start()
+    assert not (new_home / name / "postgres").exists()
 
 
 def test_data_of_an_unknown_release(new_home: Path) -> None:

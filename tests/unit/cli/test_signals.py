@@ -1,0 +1,61 @@
+"""What signals do to commands. That nothing stays behind is shown in tests/e2e/test_signals.py."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+
+import pytest
+
+from service.cli.serve import ended_by_signals, stopped_by_signals
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed() -> Iterator[None]:
+    """As in a terminal; a test run in the background inherits SIGINT ignored."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_command_ends_with_the_signal_as_its_status(number: signal.Signals, status: int) -> None:
+    cleaned = []
+
+    def clean_up() -> None:
+        for again in NUMBERS:
+            signal.raise_signal(again)  # which disturbs nothing any more
+        cleaned.append(number)
+
+    with ExitStack() as stack:
+        ended = stack.enter_context(pytest.raises(SystemExit))
+        stack.enter_context(ended_by_signals())
+        stack.callback(clean_up)
+        signal.raise_signal(number)
+    assert (ended.value.code, cleaned) == (status, [number])
+    assert [signal.getsignal(each) for each in NUMBERS] == [signal.SIG_DFL] * 3
+
+
+def test_ctrl_c_is_a_keyboard_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt), ended_by_signals():
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_server_stops_normally(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    with ended_by_signals(), stopped_by_signals():
+        signal.raise_signal(number)
+        pytest.fail("it goes on")
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("block", [ended_by_signals, stopped_by_signals])
+def test_nohup_is_heeded(block: Callable[[], AbstractContextManager[None]]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with block():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
