@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.harness import Report, parser, skip, weights
 from models.manifest import load_pack
 from models.train.fit_projection import embed_central_faces
-from service.bulk.clustering import b_cubed, people_of
+from service.bulk.clustering import Labels, people_of
 from service.calibration.scores import ScoreTable
 from service.values import Embeddings
 from tests.fixtures.places import SHARED
@@ -46,6 +46,20 @@ def made_faces(count: int, dimension: int, similarity: float) -> tuple[Embedding
     noise *= np.sqrt((1 - similarity) / similarity) / np.linalg.norm(noise, axis=1, keepdims=True)
     rows = centres[truth] + noise
     return rows / np.linalg.norm(rows, axis=1, keepdims=True), truth
+
+
+def b_cubed(truth: Labels, found: Labels) -> tuple[float, float, float]:
+    """Precision, recall and F of a sorting into people, averaged over faces.
+
+    After Amigó et al., "A comparison of extrinsic clustering evaluation metrics", 2009: of the faces that stand with
+    a face, how many show its person; of the faces of its person, how many stand with it.
+    """
+    pairs, back, both = np.unique(np.stack([truth, found]), axis=1, return_inverse=True, return_counts=True)
+    del pairs
+    together = both[np.ravel(back)]
+    precision = float(np.mean(together / np.bincount(found)[found]))
+    recall = float(np.mean(together / np.bincount(truth)[truth]))
+    return precision, recall, 2 * precision * recall / (precision + recall)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Report
 from service.search.catalog import Catalog
-from service.search.protocol import Block
+from service.search.protocol import Blocks
 from service.search.tiered import TieredIndex
 from service.values import Change, ChangeMark, Embedding, Embeddings, LogHead
 
@@ -40,7 +40,7 @@ class GroupSource:
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         del app_pk
         if APP not in without:
             yield APP, LogHead(0, None), self._blocks()
@@ -67,12 +67,13 @@ class GroupSource:
         """The person's number in a group."""
         return group * len(self.faces) + person
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Blocks:
         for group, size in enumerate(self.sizes):
             for start in range(0, size, BLOCK):
                 rows = np.arange(start, min(start + BLOCK, size))
                 numbers = self.user(group, 0)
                 yield rows + numbers, self.users[rows] + numbers, np.full(len(rows), group), self.faces[rows]
+        return 0
 
 
 def measure_groups(

@@ -130,7 +130,7 @@ def _run(
 ) -> None:
     """Run a package manager; progress is guessed from how the working folder grows."""
     total = source.size or 1
-    environment = {**os.environ, "TMPDIR": str(work), **(settings or {})}
+    environment = {**_environment(), "TMPDIR": str(work), **(settings or {})}
     log = work / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -153,6 +153,11 @@ def _run(
         said = log.read_text(encoding="utf-8", errors="replace")
         raise FetchError(f"{source.label} could not be fetched: {_reason(said)}; {way_out}")
     progress.update(source.label, total, total)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the service's settings, the master key among them: they are no business of a package manager."""
+    return {name: value for name, value in {**os.environ}.items() if not name.upper().startswith("AIPFACE_")}
 
 
 def _reason(said: str) -> str:

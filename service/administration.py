@@ -14,7 +14,7 @@ from service.access.keys import Keyring, KeyringError
 from service.bulk.journal import NAME as JOURNAL_FOLDER
 from service.bulk.journal import ImportJournals
 from service.errors import DatabaseUnavailable
-from service.face_keys import face_sealing, register
+from service.face_keys import face_sealing, note_current_key
 from service.identity.register import Register
 from service.library.apps import Apps
 from service.library.audit import AuditTrail
@@ -86,7 +86,7 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         database = Database(url, pool_size=settings.database_pool_size, audit_keys=sealing, sealing=faces)
         stack.callback(database.close)
         if faces.seals:
-            register(database)
+            note_current_key(database)
         limits = Limits(settings.quota_qps, settings.quota_daily, settings.quota_total, settings.quota_concurrent)
         apps = Apps(database, keyring, limits=limits)
         yield Admin(

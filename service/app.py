@@ -47,6 +47,7 @@ from service.library.memberships import Memberships
 from service.library.quotas import Quotas
 from service.library.uploads import Uploads
 from service.library.users import Users
+from service.library_model import library_model, settle
 from service.metrics import State
 from service.parts import (
     Models,
@@ -56,7 +57,6 @@ from service.parts import (
     follow,
     intake_of,
     keep_snapshots,
-    library_model,
     load_models,
     risk_limits,
 )
@@ -185,7 +185,8 @@ class Service:
 def open_service(settings: Settings, *, progress: Progress | None = None) -> Iterator[Service]:
     """Everything, warmed up: weights fetched and loaded, database migrated, index loaded and kept current.
 
-    Raises what ``open_admin`` raises, ``models.errors.ModelsError`` and ``CalibrationError``, each with a sentence.
+    Raises what ``open_admin`` raises, and ``models.errors.ModelsError``, ``CalibrationError``, ``DeviceUnavailable``,
+    ``ServiceUnavailable`` (Milvus), ``SettingsError`` (a file that it names) and ``ProxyError``, each with a sentence.
     """
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(open_admin(settings))
@@ -195,7 +196,9 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         composing = _Composing(shared)
         generations = composing.generations
         stack.callback(generations.stop)
-        generations.begin(composing.load(library_model(admin), progress))
+        model = library_model(admin.database, settings, serving=True)
+        generations.begin(composing.load(model, progress))
+        settle(admin.database, model)
         follow(stack, admin, generations)
         generations.start()
         stack.callback(admin.audit.stop)

@@ -37,7 +37,7 @@ def face_sealing(keyring: Keyring, mode: Mode) -> FaceSealing:
     )
 
 
-def register(database: Database) -> None:
+def note_current_key(database: Database) -> None:
     """Note that faces will be sealed under the current key; comes before the first of them."""
     with database.admin() as work:
         work.face_keys.register(database.sealing.enrolled.key_ids[0])

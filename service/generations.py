@@ -79,8 +79,10 @@ class Generations:
         self._database = database
         self._make = make
         self._by_model: dict[str, Generation] = {}
+        """By the model's id. Changed by our thread alone (by ``begin`` before that starts); all others read it without
+        a lock, in single steps: who goes through it takes a copy first."""
         self._current: Generation | None = None
-        self._failure = ""
+        self._failures: dict[str, str] = {}
         self._left_at: dict[str, float] = {}
         self._in_use = LibraryModels()
         self._woken = threading.Event()
@@ -99,7 +101,7 @@ class Generations:
         return self._current
 
     def of(self, model_id: str) -> Generation | None:
-        """The generation of a model, where it is loaded."""
+        """The generation of a model, where it is loaded; else ``None``, and what is in use is looked at anew."""
         found = self._by_model.get(model_id)
         if found is None:
             self.wake()
@@ -118,11 +120,13 @@ class Generations:
         own, named = self.current.engine.model_id, self._in_use
         if named.active is not None and named.active.model_id != own:
             detail = f"works with {own}, the library is in {named.active.model_id}"
-            return Check("model", ok=False, detail=f"{detail}: {self._failure}" if self._failure else detail)
+            failure = self._failures.get(named.active.model_id)
+            return Check("model", ok=False, detail=f"{detail}: {failure}" if failure else detail)
         if named.target is None:
             return Check("model", ok=True, detail=own)
-        state = "loaded" if named.target.model_id in self._by_model else self._failure or "being loaded"
-        return Check("model", ok=True, detail=f"{own}, moving to {named.target.model_id}: {state}")
+        target = named.target.model_id
+        state = "loaded" if target in self._by_model else self._failures.get(target, "being loaded")
+        return Check("model", ok=True, detail=f"{own}, moving to {target}: {state}")
 
     def start(self) -> None:
         """Begin to follow what the database says."""
@@ -181,8 +185,8 @@ class Generations:
         try:
             self._by_model[model.model_id] = self._make(model)
         except (ModelsError, CalibrationError, ServiceError) as error:
-            self._failure = " ".join(str(error).split())
-            logger.warning("the pack %s cannot be loaded: %s", model.pack, self._failure)
+            self._failures[model.model_id] = failure = " ".join(str(error).split())
+            logger.warning("the pack %s cannot be loaded: %s", model.pack, failure)
         else:
-            self._failure = ""
+            self._failures.pop(model.model_id, None)
             logger.info("a model is loaded", extra={"model": model.model_id, "pack": model.pack})

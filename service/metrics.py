@@ -27,16 +27,26 @@ ProcessCollector(registry=REGISTRY)
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
+LABELS: dict[str, tuple[str, ...]] = {
+    "aipface_requests": ("call", "code"),
+    "aipface_request_seconds": ("call",),
+    "aipface_stage_seconds": ("stage",),
+    "aipface_recall_probe_users": ("result",),
+    "aipface_admission_refused": ("where",),
+    "aipface_index_snapshots": ("outcome",),
+}
+"""Of the instruments that have any; they themselves do not tell them before they have counted something."""
+
 CALLS = Counter(
     "aipface_requests",
     "Answered requests, by call and by the code in the answer (0: success).",
-    ("call", "code"),
+    LABELS["aipface_requests"],
     registry=REGISTRY,
 )
 CALL_TIME = Histogram(
     "aipface_request_seconds",
     "Time from a request's first byte read to its answer, by call.",
-    ("call",),
+    LABELS["aipface_request_seconds"],
     buckets=CALL_SECONDS,
     registry=REGISTRY,
 )
@@ -45,7 +55,7 @@ STAGE_TIME = Histogram(
     "aipface_stage_seconds",
     "Time of one run of a stage: wait (for a permit to compute), download, decode, detect, embed, analyse (attributes, "
     "quality, liveness), search, database (one statement).",
-    ("stage",),
+    LABELS["aipface_stage_seconds"],
     buckets=STAGE_SECONDS,
     registry=REGISTRY,
 )
@@ -59,16 +69,16 @@ RECALL_PROBES = Counter(
     "aipface_recall_probe_users",
     "Best users of stored faces that were looked for in large groups, by whether the usual search `found` or `missed` "
     "them; an exact search says who they are.",
-    ("result",),
+    LABELS["aipface_recall_probe_users"],
     registry=REGISTRY,
 )
 PROBED = {result: RECALL_PROBES.labels(result) for result in ("found", "missed")}
 ADMISSION_REFUSED = Counter(
     "aipface_admission_refused",
-    "Requests told that the server is busy, by where they were: `arrival` (a picture that came to a full queue: nobody "
-    "looked whose it was, so no app's usage and no audit knows of it), `thread` (as many waited for a thread as may), "
-    "`queue` (as many waited for a permit to compute as may).",
-    ("where",),
+    "Requests told that the server is busy, by where they were: `arrival` (a picture that came to a full queue, or a "
+    "body for which there was no room: no app's usage and no audit knows of it), `thread` (as many waited for a thread "
+    "as may), `queue` (as many waited for a permit to compute as may).",
+    LABELS["aipface_admission_refused"],
     registry=REGISTRY,
 )
 REFUSED = {where: ADMISSION_REFUSED.labels(where) for where in ("arrival", "thread", "queue")}
@@ -90,7 +100,7 @@ INDEX_RESTORED = Gauge(
 SNAPSHOTS = Counter(
     "aipface_index_snapshots",
     "Snapshots of an app's index, by outcome: written, failed, discarded (broken, or of another history).",
-    ("outcome",),
+    LABELS["aipface_index_snapshots"],
     registry=REGISTRY,
 )
 

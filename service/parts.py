@@ -41,6 +41,7 @@ from service.inference.session import DeviceUnavailable, Runtime
 from service.intake.intake import Intake
 from service.intake.memory import FaceMemory
 from service.intake.report import Reporter
+from service.library_model import library_model, settle
 from service.search.catalog import Catalog
 from service.search.folder import NAME as SNAPSHOT_FOLDER
 from service.search.folder import purge
@@ -83,27 +84,9 @@ class Workbench:
     downloader: PictureDownloader
 
 
-def library_model(admin: Admin) -> LibraryModel:
-    """The model that the library is in; of one that never moved, that of the pack that the settings name.
-
-    Raises ``models.errors.ModelsError`` for a setting that names no pack.
-    """
-    with admin.database.read() as reader:
-        active = reader.models.in_use().active
-    chosen = admin.settings.pack
-    if active is None:
-        return LibraryModel(chosen, load_pack(chosen).model_id)
-    if "pack" in admin.settings.model_fields_set and chosen != active.pack:
-        logger.warning(
-            "the library is in the pack %s, not in %s as AIPFACE_PACK says; moving it: aipface reembed --pack %s",
-            *(active.pack, chosen, chosen),
-        )
-    return active
-
-
 def load_library_models(admin: Admin, *, progress: Progress | None = None) -> Models:
     """The weights that the library is in. Raises as ``load_models``."""
-    return load_models(admin.settings, library_model(admin), progress=progress)
+    return load_models(admin.settings, library_model(admin.database, admin.settings), progress=progress)
 
 
 def load_models(settings: Settings, wanted: LibraryModel | None = None, *, progress: Progress | None = None) -> Models:
@@ -150,11 +133,12 @@ def open_workbench(
 ) -> Iterator[Workbench]:
     """Weights loaded (unless they are given) and database open. Running servers hear of writes by the change log.
 
-    Raises what ``open_service`` raises.
+    Raises what ``open_admin``, ``check_face_keys``, ``load_models`` and ``downloader_of`` raise.
     """
     with open_admin(settings) as admin:
         check_face_keys(admin.database)
         models = models or load_library_models(admin, progress=progress)
+        settle(admin.database, LibraryModel(models.pack.name, models.engine.model_id))
         downloader = downloader_of(settings)
         admission = Admission(settings.inference_threads, settings.queue_limit)
         yield Workbench(admin, models, intake_of(admin, models, admission, downloader), downloader)
@@ -162,7 +146,10 @@ def open_workbench(
 
 @contextlib.contextmanager
 def open_enrolment(settings: Settings, *, progress: Progress | None = None) -> Iterator[tuple[Admin, Enrolment]]:
-    """What entering people into the register needs: weights, database, keys; no index. Raises as ``open_service``."""
+    """What entering people into the register needs: weights, database, keys; no index.
+
+    Raises what ``open_admin``, ``load_models`` and ``downloader_of`` raise.
+    """
     with open_admin(settings) as admin:
         models = load_library_models(admin, progress=progress)
         admission = Admission(settings.inference_threads, settings.queue_limit)
@@ -347,7 +334,7 @@ def intake_of(admin: Admin, models: Models, admission: Admission, downloader: Pi
 
 
 def downloader_of(settings: Settings) -> PictureDownloader:
-    """What fetches pictures by their address."""
+    """What fetches pictures by their address. Raises ``ProxyError`` for a setting that names no proxy."""
     proxies = Proxies.from_setting(None if settings.url_proxy is None else settings.url_proxy.get_secret_value())
     return PictureDownloader(
         time_limit=settings.url_timeout,

@@ -19,6 +19,11 @@ def comma_separated(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def any_case(value: object) -> object:
+    """A word of a few, as people write it: ``"FP32 "`` for ``"fp32"``."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def expanded(path: Path) -> Path:
     """A path whose ``~`` is somebody's home. Raises ``ValueError`` where the system knows of none."""
     try:
@@ -134,7 +139,7 @@ class SearchSettings(BaseModel):
     @field_validator("search_backend", mode="before")
     @classmethod
     def _any_case_of_backend(cls, value: object) -> object:
-        return value.strip().lower() if isinstance(value, str) else value
+        return any_case(value)
 
     @model_validator(mode="after")
     def _milvus_has_an_address(self) -> SearchSettings:

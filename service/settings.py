@@ -27,6 +27,7 @@ from service.setting_groups import (
     SearchSettings,
     TraceSettings,
     VideoSettings,
+    any_case,
     comma_separated,
     expanded,
 )
@@ -305,10 +306,10 @@ class Settings(
             raise ValueError("must begin with postgresql://")
         return value
 
-    @field_validator("log_level", "log_format", "device", "metrics_access", mode="before")
+    @field_validator("log_level", "log_format", "device", "precision", "metrics_access", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
-        return value.strip().lower() if isinstance(value, str) else value
+        return any_case(value)
 
     @model_validator(mode="after")
     def _threads_suffice(self) -> Settings:

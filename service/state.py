@@ -92,7 +92,7 @@ def _storage(database: Database, catalog: FaceSearch) -> Storage | None:
 
 
 def _behind(catalog: FaceSearch, heads: dict[int, int]) -> dict[int, int]:
-    """How many changes each app is ahead of the index, those that are not left out.
+    """By app, how many changes the index lacks; apps that lack none are left out.
 
     An app that has never written is not loaded before it is used; it has nothing to be behind with.
     """

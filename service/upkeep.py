@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 5.0
 TOKENS_PER_ROUND = 5_000
-FEEDBACK_PER_ROUND = 5_000
+FEEDBACK_AT_ONCE = 5_000
 CROPS_AT_ONCE = 5_000
 NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
@@ -78,7 +78,10 @@ class Upkeep:
         retention: Retention | None = None,
         calendar: Calendar | None = None,
     ) -> None:
-        """``limits`` say how long captures are remembered; without a date nothing is deleted for its age of days."""
+        """``limits`` say how long captures are remembered.
+
+        When ``calendar`` says that the clock was set, nothing is deleted by age.
+        """
         self._retention = retention or Retention()
         self._database = database
         self._limits = limits
@@ -163,8 +166,10 @@ class Upkeep:
                     return
 
     def _forget_feedback(self) -> None:
-        with self._database.admin() as work:
-            work.feedback.purge(self._retention.feedback, FEEDBACK_PER_ROUND)
+        deleted = FEEDBACK_AT_ONCE
+        while deleted == FEEDBACK_AT_ONCE and not self._stopping.is_set():
+            with self._database.admin() as work:
+                deleted = work.feedback.purge(self._retention.feedback, FEEDBACK_AT_ONCE)
 
     def _forget_crops(self) -> None:
         if self._retention.crops is None:

@@ -12,9 +12,10 @@ Units and conventions, everywhere below the API:
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -293,6 +294,42 @@ class Change:
     def mark(self) -> ChangeMark:
         """What tells it from a change with the same number in another history."""
         return ChangeMark(self.seq, int(self.kind), self.group_pk, self.user_pk, self.face_pk, self.created)
+
+
+class Numbered(Protocol):
+    """What a change is about, where it is written and where it is read."""
+
+    @property
+    def kind(self) -> ChangeKind: ...
+    @property
+    def group_pk(self) -> int: ...
+    @property
+    def user_pk(self) -> int: ...
+    @property
+    def face_pk(self) -> int: ...
+
+
+C = TypeVar("C", bound=Numbered)
+
+
+def lasting_additions(changes: Sequence[C]) -> list[C]:
+    """The additions whose face, user and group none of ``changes`` removes. No number is ever given twice."""
+    gone = {(change.kind, _removed(change)) for change in changes if change.kind is not ChangeKind.ADD_FACE}
+    return [
+        change
+        for change in changes
+        if change.kind is ChangeKind.ADD_FACE
+        and (ChangeKind.REMOVE_FACE, change.face_pk) not in gone
+        and (ChangeKind.REMOVE_USER, change.user_pk) not in gone
+        and (ChangeKind.REMOVE_GROUP, change.group_pk) not in gone
+    ]
+
+
+def _removed(change: Numbered) -> int:
+    """The number that a removal is about."""
+    if change.kind is ChangeKind.REMOVE_FACE:
+        return change.face_pk
+    return change.user_pk if change.kind is ChangeKind.REMOVE_USER else change.group_pk
 
 
 class ChangeMark(NamedTuple):

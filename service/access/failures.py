@@ -28,6 +28,14 @@ class Shared(Protocol):
         """Forget the failures of a name; nothing happens where it is away."""
         ...
 
+    def remember(self, name: bytes, seconds: float) -> None:
+        """Keep a name for so long; nothing happens where it is away."""
+        ...
+
+    def remembers(self, name: bytes) -> bool:
+        """Whether a name is kept; none is where it is away."""
+        ...
+
 
 @dataclass(slots=True)
 class _Window:
@@ -100,6 +108,20 @@ class Failures:
         """Whether a name has succeeded in this process."""
         with self._lock:
             return name in self._worked
+
+    def remember(self, name: bytes, seconds: float) -> None:
+        """Tell all processes for so long that a name has worked: for names that seldom do."""
+        if self._shared is not None:
+            self._shared.remember(self._worked_name(name), seconds)
+
+    def has_worked_anywhere(self, name: bytes) -> bool:
+        """Whether a name has succeeded in this process, or is remembered. May ask the database."""
+        if self.has_worked(name):
+            return True
+        return self._shared is not None and self._shared.remembers(self._worked_name(name))
+
+    def _worked_name(self, name: bytes) -> bytes:
+        return self.name("worked", name.hex())
 
     def _add(self, name: bytes, failures: int, seconds: float) -> None:
         """``failures`` are those of all processes, 0 where they are not known."""

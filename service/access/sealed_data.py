@@ -7,6 +7,8 @@ to be exchanged. It hides the data from whatever lies between device and server;
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Callable
 
@@ -53,7 +55,19 @@ class SealedData:
         registry.max_ciphertext_length = len(data)  # the request's own limit has been checked
         key = OctKey.import_key(derive_key(self._secret(app)))
         try:
+            _check_header(data)
             plaintext = jwe.decrypt_compact(data.strip(), key, registry=registry).plaintext
         except (JoseError, ValueError) as error:
             raise SealedDataError(f"the encrypted data cannot be opened: {type(error).__name__}") from None
         return plaintext or b""
+
+
+def _check_header(data: bytes) -> None:
+    """The library takes any JSON for granted where the standard has text. Raises ``ValueError``."""
+    letters = data.strip().partition(b".")[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(letters + b"=" * (-len(letters) % 4)))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(header, dict) or not all(isinstance(value, str) for value in header.values()):
+        raise ValueError("the header is no object of texts")

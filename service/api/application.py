@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from functools import partial
 
 import anyio.to_thread
@@ -34,7 +33,8 @@ from service.api.v4.codes import CODES as V4_CODES
 from service.errors import ServiceError, UnknownCall
 
 DEFAULT_THREADS = 64
-DEFAULT_BACKLOG = 256
+BACKLOG = 256
+"""Requests that may wait for a thread before the next is answered "busy"."""
 DEFAULT_MAX_BODY_BYTES = 10 * 2**20
 DEFAULT_MAX_VIDEO_BYTES = 20 * 2**20
 
@@ -84,22 +84,18 @@ def build_api(
     service: UseCases,
     *,
     threads: int = DEFAULT_THREADS,
-    backlog: int = DEFAULT_BACKLOG,
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES,
     private_alias: bool = False,
     slow_seconds: float = 0.0,
     request_seconds: float = REQUEST_SECONDS,
     metrics_access: metrics.Exposure = "loopback",
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """Put the routes in front of the use cases.
 
-    ``threads`` is how many requests are worked on at once, ``backlog`` how many more may wait for a thread before
-    the next is answered "busy"; ``private_alias`` adds the routes that ask for no token; calls longer than
-    ``slow_seconds`` are logged with their stages (0: none), those of more than ``request_seconds`` given up;
-    ``metrics_access`` says who may read ``/metrics``;
-    ``lifespan`` starts and stops what the composition root made.
+    ``threads`` is how many requests are worked on at once; ``private_alias`` adds the routes that ask for no token;
+    calls longer than ``slow_seconds`` are logged with their stages (0: none), those of more than ``request_seconds``
+    given up; ``metrics_access`` says who may read ``/metrics``.
     """
     api = FastAPIOffline(  # its scripts come from this server, not from a public network
         title="aipface-server",
@@ -109,12 +105,11 @@ def build_api(
         redirect_slashes=False,
         # The framework's own spans would hold tokens; service.tracing makes others.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        lifespan=lifespan,
     )
     dispatcher = Dispatcher(
         service,
         threads=threads,
-        backlog=backlog,
+        backlog=BACKLOG,
         max_body_bytes=max_body_bytes,
         slow_seconds=slow_seconds,
         request_seconds=request_seconds,

@@ -7,17 +7,18 @@ stacks encode JSON twice. The first non-blank bytes decide.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
-from urllib.parse import parse_qsl
 
 import anyio
 import orjson
 from starlette.requests import Request
 
-from service.api import json_text, multipart
-from service.errors import ParameterMalformed, ParameterTooLong
-from service.inference.admission import UNREAD_BODY
+from service.api import forms, json_text, multipart
+from service.api.extensions import UNREAD_BODY
+from service.errors import Overloaded, ParameterMalformed, ParameterTooLong
+from service.metrics import REFUSED
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
 """What a body holds: one set of parameters, or several (``match``, ``faceverify``), at least one."""
@@ -51,13 +52,21 @@ _PIECE = 2**16
 objects."""
 
 
+_OF_THE_LARGEST = 4
+"""So many bodies of a call find room, however large they may be."""
+
+
 class Received:
-    """A body as it arrived, in pieces; there are none when it was larger than allowed."""
+    """A body as it arrived, in pieces; there are none when it was larger than allowed.
 
-    __slots__ = ("pieces", "size", "too_large")
+    ``query`` holds parameters, too, where it is not empty; those of the body go before them.
+    """
 
-    def __init__(self, *pieces: bytes, too_large: bool = False) -> None:
+    __slots__ = ("pieces", "query", "size", "too_large")
+
+    def __init__(self, *pieces: bytes, query: bytes = b"", too_large: bool = False) -> None:
         self.pieces = pieces
+        self.query = query
         self.size = sum(map(len, pieces))
         self.too_large = too_large
 
@@ -73,22 +82,59 @@ class Received:
         return self.pieces[0]
 
 
+Hold: TypeAlias = Callable[[int], bool]
+"""Makes a body's share so many bytes in all; ``False`` where there is no room for them."""
+
+
+class Room:
+    """Memory that the bodies of all requests share. On the event loop only."""
+
+    def __init__(self, most: int) -> None:
+        """``most`` bytes, half of them for bodies of senders who are not known before the body is read."""
+        self._most = most
+        self._held = 0
+
+    @contextmanager
+    def share(self, largest: int, *, known: bool = False) -> Iterator[Hold]:
+        """What one body of up to ``largest`` bytes takes of it until the block ends. A small one always finds room."""
+        most = max(self._most if known else self._most // 2, _OF_THE_LARGEST * largest)
+        mine = 0
+
+        def hold(size: int) -> bool:
+            nonlocal mine
+            if size > max(mine, _PIECE) and self._held + size - mine > most:
+                return False
+            self._held += size - mine
+            mine = size
+            return True
+
+        try:
+            yield hold
+        finally:
+            hold(0)
+
+
 def announced_bytes(request: Request) -> int:
     """Bytes that the request's head promises; 0 where it does not say, as for a body sent in chunks."""
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-async def receive(request: Request, limit: int) -> Received:
-    """Read at most ``limit`` bytes; what comes after them is read and dropped."""
+async def receive(request: Request, limit: int, hold: Hold = lambda size: True) -> Received:
+    """Read at most ``limit`` bytes; what comes after them is read and dropped.
+
+    So is a body that finds no room. Raises ``Overloaded`` for that when it has come.
+    """
     pieces: list[bytes] = []  # of what has come: what is only promised may not take memory
     gathered = bytearray()
-    size = 0
+    size, wanted = 0, True
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limit:
+        wanted = wanted and size <= limit and hold(size)
+        if not wanted:
             pieces.clear()
             gathered.clear()
+            hold(0)
             if size > _MAX_DRAINED * limit:
                 break
         elif len(chunk) >= _PIECE and not gathered:
@@ -98,7 +144,12 @@ async def receive(request: Request, limit: int) -> Received:
             if len(gathered) >= _PIECE:
                 pieces.append(bytes(gathered))
                 gathered.clear()
-    return Received(too_large=True) if size > limit else Received(*pieces, bytes(gathered))
+    if size > limit:
+        return Received(too_large=True)
+    if not wanted:
+        REFUSED["arrival"].inc()
+        raise Overloaded
+    return Received(*pieces, bytes(gathered))
 
 
 async def discard(request: Request, limit: int, seconds: float) -> None:
@@ -134,7 +185,13 @@ def decode(received: Received) -> Parameters:
     """
     if received.too_large:
         raise ParameterTooLong("image", "the body is too large")
-    text = unmarked(received.content)
+    content = _taken_apart(unmarked(received.content))
+    if received.query and isinstance(content, dict):
+        return {**_form(received.query), **content}
+    return content
+
+
+def _taken_apart(text: bytes) -> Parameters:
     if text.startswith(_DASHES):
         return _multipart(text)
     if not text.startswith(JSON_BEGINNINGS):
@@ -170,7 +227,7 @@ def _json(text: bytes | str) -> object:
 
 def _multipart(text: bytes) -> dict[str, object]:
     """Parts are parameters, with or without a file's name; the first line tells the boundary."""
-    boundary = text[: multipart.LONGEST_BOUNDARY + 4].partition(b"\r\n")[0].removeprefix(_DASHES)
+    boundary = text[: multipart.LONGEST_BOUNDARY + 4].partition(b"\r\n")[0].removeprefix(_DASHES).rstrip(b" \t")
     try:
         return {name: value.decode() for name, value in multipart.parse(text, boundary).items()}
     except UnicodeDecodeError:
@@ -179,9 +236,6 @@ def _multipart(text: bytes) -> dict[str, object]:
 
 def _form(text: bytes) -> Form:
     try:
-        pairs = parse_qsl(
-            text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FORM_FIELDS
-        )
+        return Form(forms.pairs(text, _MAX_FORM_FIELDS))
     except ValueError as error:  # too many fields, or not UTF-8
         raise ParameterMalformed(BODY, str(error)) from None
-    return Form(pairs)

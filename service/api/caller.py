@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +60,13 @@ def address_of(request: Request) -> str:
     return "" if request.client is None else request.client.host
 
 
+def same_secret(service: UseCases, app: App | None, given: str) -> bool:
+    """Whether ``given`` is the app's secret. Compared for none, too: the time taken tells no more than the answer."""
+    secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
+    same = hmac.compare_digest(secret.encode(), given.encode(errors="surrogatepass"))
+    return same and app is not None
+
+
 def identify(service: UseCases, head: Head, received: Received) -> tuple[App, Parameters | None]:
     """The app that sent a request: by its token or signature, else by a token among the body's parameters.
 
@@ -75,7 +84,7 @@ def authenticate(service: UseCases, head: Head, received: Received) -> App:
     ``TooManyFailures``.
     """
     if head.token is not None:
-        return service.tokens.verify(head.token, service.apps.by_app_id)
+        return by_token(service, head.token)
     if head.authorization is not None and signatures.is_signed(head.authorization):
         return _by_signature(service, head.authorization, head, received)
     raise TokenMissing
@@ -93,7 +102,12 @@ def authenticate_by_body(service: UseCases, received: Received) -> tuple[App, Pa
     token = parameters.get(TOKEN) if isinstance(parameters, Mapping) else None
     if not isinstance(token, str):
         raise TokenMissing
-    return service.tokens.verify(token, service.apps.by_app_id), parameters
+    return by_token(service, token), parameters
+
+
+def by_token(service: UseCases, token: str) -> App:
+    """The app with a token. Raises as ``authenticate`` does."""
+    return service.tokens.verify(token, service.apps.by_app_id)
 
 
 def _by_signature(service: UseCases, header: str, head: Head, received: Received) -> App:

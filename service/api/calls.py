@@ -18,7 +18,6 @@ from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import orjson
 from anyio.lowlevel import current_token
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
@@ -27,14 +26,15 @@ from starlette.responses import Response
 from service import auditing, deadline, metrics, tracing
 from service.access import permissions
 from service.api import body, caller, openapi, subject
-from service.api.body import Parameters, Received
+from service.api.body import Hold, Parameters, Received
 from service.api.caller import Head
 from service.api.envelope import Stamp
+from service.api.extensions import DISCONNECTED
 from service.api.ports import UseCases
 from service.api.threads import LeftBehind, Outcome
 from service.auditing import OK, Operation
 from service.errors import DeadlineExceeded, Overloaded, ServiceError
-from service.inference.admission import DISCONNECTED, Abandoned, caller_left
+from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
 JSON = openapi.JSON
@@ -45,6 +45,15 @@ LOG_ID_HEADER = "X-Log-Id"
 
 REQUEST_SECONDS = 120.0
 """After so long a request is given up, where nothing else was set."""
+
+EARLY_BYTES = 65_536
+"""A larger body is not waited for before its sender's token is looked at."""
+
+MOST_HELD_BYTES = 512 * 2**20
+"""Of all bodies together that are coming or not answered yet: fifty of the largest, or hundreds of what clients send.
+
+A constant: ``queue_limit`` is what an operator sets. This keeps strangers, who may send as slowly as they like, from
+the rest of the memory."""
 
 LEAST_PICTURE_BYTES = 8192
 """Bodies from this size on hold a picture, so that answering them takes a permit to compute."""
@@ -72,6 +81,9 @@ class Call(Generic[A, R]):
     ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works. A call without a
     ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query, or in a body as V2's documents
     have it.
+
+    Each is a constant of its own, without ``Call[Any, Any]`` around it: else the types of its steps would not be
+    checked against each other.
     """
 
     path: str
@@ -127,6 +139,7 @@ class Dispatcher:
         """Requests that have a thread or wait for one. The limiter would tell those that wait only after a while."""
         self._backlog = backlog
         self._max_body_bytes = max_body_bytes
+        self.room = body.Room(MOST_HELD_BYTES)
         self._slow_seconds = slow_seconds
         self._request_seconds = request_seconds
         self._left_behind = LeftBehind()
@@ -156,15 +169,17 @@ class Dispatcher:
         operation = Operation("", call.name, log_id=stamp.log_id)
         try:
             most = max(self._max_body_bytes, call.max_body_bytes)
-            if self._is_too_much(request):
-                # Nothing is kept, decoded or handed to a thread for a request that would be refused after all that.
-                await body.discard(request, most, self._request_seconds)
-                self._refuse()
-            with self.limited():
-                received = await self._receive(request, most)
+            with self.limited(), contextlib.ExitStack() as held:
+                head = Head.of(request)
+                try:
+                    known = await self._check_early(request, head, identify)
+                except ServiceError:
+                    await body.discard(request, most, self._request_seconds)
+                    raise
+                hold = held.enter_context(self.room.share(most, known=known))
+                received = await self._receive(request, most, hold)
                 if self._is_too_much(request):  # others were quicker to send theirs
                     self._refuse()
-                head = Head.of(request)
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
                 in_thread = self._on_picture if received.size >= LEAST_PICTURE_BYTES else self.in_thread
                 content = await in_thread(partial(_unless_left, hung_up(request), work))
@@ -185,14 +200,26 @@ class Dispatcher:
         self._log(call, stamp, error, seconds)
         self._log_slow(call, stamp, seconds, spent)
         if operation.app_pk is not None:  # else nobody is known to have asked
-            self._service.audit.note(operation, _outcome(error, content))
+            self._service.audit.note(operation, OK if error is None else str(code))
         headers = {LOG_ID_HEADER: str(stamp.log_id), **closing(error)}
         return Response(content, media_type=JSON, headers=headers)
 
+    async def _check_early(self, request: Request, head: Head, identify: Identify) -> bool:
+        """Whether it is known who sends a large body, before it is read: nothing is kept of one that would be refused.
+
+        Raises what it would be refused with.
+        """
+        if self._is_too_much(request):
+            self._refuse()
+        large = body.announced_bytes(request) >= EARLY_BYTES or "transfer-encoding" in request.headers
+        if not large or head.token is None or identify is not caller.identify:
+            return False
+        await self.in_thread(partial(caller.by_token, self._service, head.token))
+        return True
+
     def _is_too_much(self, request: Request) -> bool:
         """Whether a request that brings a picture would find the queue full."""
-        crowded = self._service.admission.crowded
-        return crowded and request.method != "GET" and body.announced_bytes(request) >= LEAST_PICTURE_BYTES
+        return self._service.admission.crowded and body.announced_bytes(request) >= LEAST_PICTURE_BYTES
 
     @staticmethod
     def _refuse() -> NoReturn:
@@ -227,10 +254,12 @@ class Dispatcher:
         finally:
             self._inside -= 1
 
-    async def _receive(self, request: Request, max_body_bytes: int) -> Received:
-        received = await body.receive(request, max_body_bytes)
-        if request.method == "GET" and not received.too_large and _says_nothing(received):
-            return Received(request.scope["query_string"])
+    async def _receive(self, request: Request, max_body_bytes: int, hold: Hold) -> Received:
+        received = await body.receive(request, max_body_bytes, hold)
+        if request.method == "GET" and not received.too_large:
+            if _says_nothing(received):
+                return Received(query=request.scope["query_string"])
+            received.query = request.scope["query_string"]
         left = _left(request)
         # Where nobody tells, asking makes the server read on behind a large body; else it would notice no hanging up.
         if left() if left is not None else await request.is_disconnected():
@@ -347,14 +376,6 @@ def router(
             openapi_extra=openapi.operation(method, caller.TOKEN, call.example, forms=tag == FORMS),
         )
     return routes
-
-
-def _outcome(error: ServiceError | None, content: bytes) -> str:
-    """The code of an answer, as the audit log has it."""
-    if error is None:
-        return OK
-    code = orjson.loads(content).get("error_code")
-    return type(error).__name__ if code is None else str(code)
 
 
 def _endpoint(call: Call[Any, Any], dialect: Dialect, dispatcher: Dispatcher, identify: Identify) -> Endpoint:

@@ -6,8 +6,6 @@ devices is the app's business.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from service.api import calls
@@ -23,7 +21,7 @@ def _unread(_parameters: Parameters) -> None:
     """The access token says whose keys are meant."""
 
 
-CALL: Call[Any, Any] = Call(
+CALL = Call(
     path=PATH,
     name="captureEnvelopeKeys",
     summary="Get the public keys that capture envelopes for this app are sealed with.",

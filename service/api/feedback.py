@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from fastapi import APIRouter
@@ -128,7 +127,7 @@ def _answer(arguments: Report, _outcome: None) -> dict[str, Sequence[object]]:
     return {"result": [_REFUSED if item is None else _ACCEPTED for item in arguments.items]}
 
 
-CALL: Call[Any, Any] = Call(
+CALL = Call(
     path=PATH,
     name="report",
     summary="Tell that an answer was right or wrong.",

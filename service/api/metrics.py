@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.ports import UseCases
-from service.metrics import REGISTRY, State
+from service.metrics import LABELS, REGISTRY, State
 
 PATH = "/metrics"
 
@@ -120,22 +120,9 @@ def markdown() -> str:
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
     for family in REGISTRY.collect():
         if family.name.startswith("aipface_"):
+            labels = " ".join(f"`{label}`" for label in LABELS.get(family.name, ()))
             suffix = "_total" if family.type == "counter" else ""
-            rows.append(
-                f"| `{family.name}{suffix}` | {family.type} | {_labels(family.name)} | {family.documentation} |"
-            )
+            rows.append(f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |")
     rows.append(f"| `{_INFO[0]}_info` | info | `version` `pack` `model` `provider` `backend` | {_INFO[1]} |")
     rows += [f"| `{name}` | gauge | | {text} |" for name, text, _ in _GAUGES]
     return "\n".join(rows)
-
-
-def _labels(name: str) -> str:
-    known = {
-        "aipface_requests": "`call` `code`",
-        "aipface_request_seconds": "`call`",
-        "aipface_stage_seconds": "`stage`",
-        "aipface_recall_probe_users": "`result`",
-        "aipface_index_snapshots": "`outcome`",
-        "aipface_admission_refused": "`where`",
-    }
-    return known.get(name, "")

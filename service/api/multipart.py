@@ -13,6 +13,11 @@ LONGEST_CONTENT_TYPE = 1024
 
 MOST_HEADER_BYTES = 4096
 
+_WINDOW = 2**18
+"""Bytes in which a boundary is looked for at a time; other threads may run in between."""
+
+_BLANK_LINE = b"\r\n\r\n"
+
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]*)"|([^\s;"]+))', re.IGNORECASE)
 _NAME = re.compile(rb'(?:^|;)\s*name\s*=\s*(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
 _DISPOSITION = re.compile(rb"(?:^|\r\n)content-disposition\s*:\s*form-data\s*;?([^\r\n]*)", re.IGNORECASE)
@@ -36,18 +41,37 @@ def parse(content: bytes, boundary: bytes) -> dict[str, bytes]:
 
     Raises ``UnicodeDecodeError`` for a name that is not UTF-8.
     """
-    pieces = (b"\r\n" + content).split(b"\r\n--" + boundary, MOST_PARTS + 2)
-    if len(pieces) > MOST_PARTS + 2:
-        raise ParameterMalformed("body", f"more than {MOST_PARTS} parts")
+    pieces = _split(b"\r\n" + content, b"\r\n--" + boundary)
     if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
         raise ParameterMalformed("body", "the last boundary is missing")
     return dict(_part(piece) for piece in pieces[1:-1])
 
 
+def _split(content: bytes, mark: bytes) -> list[bytes]:
+    """What stands before, between and behind the marks, which are looked for window by window.
+
+    Looking for one that is made to resemble what it stands in takes a tenth of a second for ten megabytes, and no other
+    thread runs meanwhile.
+    """
+    pieces: list[bytes] = []
+    begin = start = 0
+    while start < len(content):
+        end = start + _WINDOW + len(mark) - 1  # what begins in this window
+        found = content.find(mark, start, end)
+        if found < 0:
+            start += _WINDOW
+            continue
+        pieces.append(content[begin:found])
+        begin = start = found + len(mark)
+        if len(pieces) > MOST_PARTS + 1:
+            raise ParameterMalformed("body", f"more than {MOST_PARTS} parts")
+    return [*pieces, content[begin:]]
+
+
 def _part(piece: bytes) -> tuple[str, bytes]:
-    header, blank, content = piece.partition(b"\r\n\r\n")
-    disposition = _DISPOSITION.search(header) if blank and len(header) <= MOST_HEADER_BYTES else None
+    end = piece.find(_BLANK_LINE, 0, MOST_HEADER_BYTES + len(_BLANK_LINE))
+    disposition = _DISPOSITION.search(piece[:end]) if end >= 0 else None
     name = _NAME.search(disposition[1]) if disposition else None
     if name is None:
         raise ParameterMalformed("body", "a part has no name")
-    return (name[1] or name[2] or b"").decode(), content
+    return (name[1] or name[2] or b"").decode(), piece[end + len(_BLANK_LINE) :]

@@ -15,6 +15,9 @@ NUMBER, NAME = "id_card_number", "name"
 MAX_NUMBER_BYTES = 64
 MAX_NAME_BYTES = 4 * claims.MOST_NAME_CHARACTERS
 
+_CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Not all of C: names have characters of private use (Co), and some that this Python's Unicode does not know (Cn)."""
+
 
 def claim(fields: Fields) -> Claim:
     """Of ``id_card_number`` and ``name``.
@@ -36,5 +39,5 @@ def validity(fields: Fields) -> Validity:
 
 
 def _is_line(text: str) -> bool:
-    """Whether there is something, and no control character in it."""
-    return bool(text) and not any(unicodedata.category(letter).startswith("C") for letter in text)
+    """Whether there is something, and nothing in it that controls how text is shown or ends its line."""
+    return bool(text) and not any(unicodedata.category(letter) in _CONTROLS for letter in text)

@@ -13,7 +13,7 @@ _ELSEWHERE = "reserved: a parameter of no call of this server"
 _BUSY = 'reserved: one of the cloud\'s internal services; here too much load answers 18, "qps request limit"'
 _HIDDEN = "quality control: something hides this part"
 
-_GATEWAY = (
+GATEWAY = (
     Code(1, "Unknown error", "anything unexpected; the log has it under the log id", (errors.ServiceError,)),
     Code(
         2,
@@ -316,7 +316,7 @@ _AUTHORITY = (
 )
 
 VENDORS_TABLE: tuple[Code, ...] = (
-    *_GATEWAY,
+    *GATEWAY,
     *_PARAMETERS,
     *_PICTURES,
     *_LIBRARY,

@@ -67,7 +67,8 @@ class ArchiveSource:
 def name_of(info: zipfile.ZipInfo) -> str:
     """The member's name; bytes without a declared encoding are taken for UTF-8, else GB 18030, else code page 437."""
     name = info.orig_filename if "\0" in info.orig_filename else info.filename
-    if info.flag_bits & _UTF8_FLAG:
+    # Python takes the name from Info-ZIP's field for Unicode since 3.12, whatever the member's own bytes are.
+    if info.flag_bits & _UTF8_FLAG or name != info.orig_filename:
         return name
     raw = name.encode("cp437")
     for encoding in _GUESSES:

@@ -158,17 +158,3 @@ def _confidence(embeddings: Embeddings, labels: Labels, scores: ScoreTable) -> N
     several = others > 0
     found[several] = [scores.score(float(mean)) for mean in np.clip(cosines[several] / others[several], -1, 1)]
     return found
-
-
-def b_cubed(truth: Labels, found: Labels) -> tuple[float, float, float]:
-    """Precision, recall and F of a sorting into people, averaged over faces.
-
-    After Amigó et al., "A comparison of extrinsic clustering evaluation metrics", 2009: of the faces that stand with
-    a face, how many show its person; of the faces of its person, how many stand with it.
-    """
-    pairs, back, both = np.unique(np.stack([truth, found]), axis=1, return_inverse=True, return_counts=True)
-    del pairs
-    together = both[np.ravel(back)]
-    precision = float(np.mean(together / np.bincount(found)[found]))
-    recall = float(np.mean(together / np.bincount(truth)[truth]))
-    return precision, recall, 2 * precision * recall / (precision + recall)

@@ -82,11 +82,11 @@ class DoubleSearch:
             found += [replace(pair, score=self._scores.score(pair.score)) for pair in told]
         same = sorted((pair for pair in found if pair.suspicion is Suspicion.SAME_PERSON), key=lambda p: -p.score)
         other = sorted((pair for pair in found if pair.suspicion is Suspicion.TWO_PEOPLE), key=lambda p: p.score)
-        return self._named([*same[:MOST_PAIRS], *other[:MOST_PAIRS]])
+        return self._named(app_pk, [*same[:MOST_PAIRS], *other[:MOST_PAIRS]])
 
     def count(self, app_pk: int) -> int:
         """Faces of the app."""
-        with self._database.read() as reader:
+        with self._database.read(app_pk) as reader:
             return reader.faces.count_of_app(app_pk)
 
     def _groups(self, app_pk: int) -> Iterator[tuple[Keys, Keys, Embeddings]]:
@@ -100,8 +100,8 @@ class DoubleSearch:
             chosen = groups == group
             yield faces[chosen], users[chosen], vectors[chosen]
 
-    def _named(self, pairs: list[Pair]) -> list[NamedPair]:
-        with self._database.read() as reader:
+    def _named(self, app_pk: int, pairs: list[Pair]) -> list[NamedPair]:
+        with self._database.read(app_pk) as reader:
             users = reader.users.entries_by_pk(list({pk for pair in pairs for pk in pair.user_pks}))
             known = reader.searching.found(list({pk for pair in pairs for pk in pair.face_pks}))
         return [

@@ -37,13 +37,15 @@ _UNSETTLED = reason_of(PictureUnreadable())
 class _Seen:
     """What a look at a picture gave: a face to write, or only a result.
 
-    ``key`` is set where the journal should know of it; ``user_info`` where a table tells one of whom it is a face.
+    ``key`` is set where the journal should know of it; ``user_info`` where a table tells one of whom it is a face,
+    ``default_info`` where a user who is made for the face gets one anyway.
     """
 
     result: Result
     key: bytes | None = None
     face: ReadyFace | None = None
     user_info: str | None = None
+    default_info: str | None = None
 
 
 class Enrolment:
@@ -141,10 +143,10 @@ class Enrolment:
         stored = face.stored if self._keep_crops else replace(face.stored, portrait=None)
         enrolled = replace(result, outcome=Outcome.ENROLLED, token=face.token)
         ready = ReadyFace(enrolled, picture.user_info, stored, face.embedding)
-        return _Seen(enrolled, key, ready, picture.user_info)
+        return _Seen(enrolled, key, ready, picture.user_info, picture.default_info)
 
     def _is_enrolled(self, picture: Picture, token: str) -> bool:
-        with self._database.read() as reader:
+        with self._database.read(self._app.pk) as reader:
             return reader.faces.is_enrolled(self._app.pk, picture.group_id, picture.user_id, token)
 
     def _written(self, batch: Sequence[_Seen]) -> list[Result]:
@@ -154,7 +156,8 @@ class Enrolment:
         faces = [
             replace(seen.face, user_info=infos.get(_whose(seen.result))) for seen in batch if seen.face is not None
         ]
-        results = iter(self._writer.write(faces, self._outdated(infos)))
+        users = [ReadyUser(*_whose(seen.result), seen.default_info) for seen in batch if seen.default_info is not None]
+        results = iter(self._writer.write(faces, [*users, *self._outdated(infos)]))
         self._journal.add(
             (seen.key, seen.result.token, None) if seen.face is not None else (seen.key, None, seen.result.reason)
             for seen in batch
@@ -167,7 +170,7 @@ class Enrolment:
         outdated: list[ReadyUser] = []
         for group_id in {group_id for group_id, _ in infos}:
             told = {user_id: info for (group, user_id), info in infos.items() if group == group_id}
-            with self._database.read() as reader:
+            with self._database.read(self._app.pk) as reader:
                 known = reader.users.infos(self._app.pk, group_id, list(told))
             changed = [user_id for user_id, info in known.items() if info != told[user_id]]
             outdated += (ReadyUser(group_id, user_id, told[user_id], renewed=True) for user_id in changed)

@@ -5,11 +5,13 @@ Light: commands that erase use it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from service.access.keys import Keyring
@@ -19,6 +21,7 @@ NAME = "imports"
 """Of the folder in the home folder."""
 
 KEY_BYTES = 16
+_LOCK = "lock"
 _REFUSED = "!"
 _ASKED_AT_ONCE = 10_000
 
@@ -72,14 +75,15 @@ class Journal:
             return
         self._known.update(fresh)
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "a", encoding="ascii") as file:
-            if self._torn:
-                file.write("\n")
-                self._torn = False
-            file.writelines(f"{key.hex()} {text}\n" for key, text in fresh.items())
-            file.flush()
-            os.fsync(file.fileno())
+        with _alone(self._path.parent):  # else an erasure might put a file without them in its place
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "a", encoding="ascii") as file:
+                if self._torn:
+                    file.write("\n")
+                    self._torn = False
+                file.writelines(f"{key.hex()} {text}\n" for key, text in fresh.items())
+                file.flush()
+                os.fsync(file.fileno())
 
 
 class ImportJournals:
@@ -91,10 +95,26 @@ class ImportJournals:
     def forget(self, app_id: str, enrolled: Callable[[Sequence[str]], Collection[str]]) -> int:
         """Delete the lines of an app that are not of an enrolled face; returns how many those were.
 
-        Of a picture that was refused nobody can tell whose it is: these lines go too. An import that is under way
-        goes on; what it writes down meanwhile may be lost, and is looked at once more by the next one.
+        Of a picture that was refused nobody can tell whose it is: these lines go too. One at a time: other erasures,
+        and imports that want to write down something, wait.
         """
-        return sum(_forget(path, enrolled) for path in self._folder.glob(f"{app_id}-*"))
+        if not self._folder.is_dir():
+            return 0
+        with _alone(self._folder):
+            for draft in self._folder.glob(f"{app_id}-*.txt.*"):  # of an erasure that did not come to its end
+                draft.unlink()
+            return sum(_forget(path, enrolled) for path in self._folder.glob(f"{app_id}-*.txt"))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else changes journals of this folder meanwhile; waits its turn."""
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _forget(path: Path, enrolled: Callable[[Sequence[str]], Collection[str]]) -> int:

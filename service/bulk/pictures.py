@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from service.images.endings import PICTURE_ENDINGS
 from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
-
-PICTURE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class Refusal(Exception):
@@ -30,7 +29,8 @@ class SourceError(Exception):
 class Picture:
     """One row of the report. ``place``: where it lies, as text that can be printed; ``read`` raises ``Refusal``.
 
-    ``user_info`` is ``None`` where nothing is said of it.
+    ``user_info`` is ``None`` where nothing is said of it: then a user who is made gets ``default_info``, and one who is
+    there keeps what there is.
     """
 
     place: str
@@ -38,6 +38,7 @@ class Picture:
     user_id: str
     read: Callable[[], bytes]
     user_info: str | None = None
+    default_info: str | None = None
     remote: bool = False
     """Whether reading waits for a network rather than for a disk."""
 
@@ -92,13 +93,12 @@ class Layout:
     ) -> Picture:
         """A picture of a user by name; refuses ids that the API could not name."""
         group_id, user_id = (self._id(name) for name in (group, user))
-        if self.make_ids and user_info is None and user_id != user:
-            user_info = printable(user)
+        default_info = printable(user) if self.make_ids and user_id != user else None
         for what, name in (("group_id", group_id), ("user_id", user_id)):
             if not is_identifier(name):
                 detail = f"an id has 1 to {MAX_IDENTIFIER_LENGTH} letters, digits and underscores; see --make-ids"
                 return Picture(place, printable(group), printable(user), refusing(f"bad_{what}", detail))
-        return Picture(place, group_id, user_id, read, user_info, remote)
+        return Picture(place, group_id, user_id, read, user_info, default_info, remote)
 
     def _id(self, name: str) -> str:
         if not self.make_ids or not name or is_identifier(name):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from service.bulk.pictures import SourceError
 
@@ -24,8 +24,8 @@ TIMEOUT_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
 """How long one call is tried again when the other side is busy or out of reach."""
 
-_BUSY = frozenset({2, 4, 18, 222301, 222302})
-"""Service unavailable for now, call rate exceeded, and the like: worth another try."""
+_BUSY = frozenset({2, 4, 18, 222301, 222302, 222361, *range(222901, 222917)})
+"""Service unavailable for now, call rate exceeded, "system busy" of one service or another: worth another try."""
 _TOKEN_REFUSED = frozenset({110, 111})
 
 
@@ -89,7 +89,7 @@ class RemoteLibrary:
     def _call(self, name: str, **parameters: object) -> dict[str, Any]:
         retrying = Retrying(
             retry=retry_if_exception_type(_Again),
-            wait=wait_exponential_jitter(initial=0.3, max=8),
+            wait=wait_random_exponential(max=8),
             stop=stop_after_delay(PATIENCE_SECONDS),
             sleep=time.sleep,
             reraise=True,

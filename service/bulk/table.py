@@ -59,14 +59,15 @@ class TableSource:
             cells = {name: (row.get(name) or "").strip() for name in ("group_id", "user_id", self._picture_column)}
             named = cells[self._picture_column]
             place = printable(named) or f"row {number}"
-            read, info = self._reader(named), row.get("user_info")
+            read, info = self._reader(named), row.get("user_info") or ""
             owner = (row.get("app_id") or "").strip()
             if owner and self._app_id not in (None, owner):  # else people of one app would be found in another
                 read = refusing("another_app", f"the row is of app {printable(owner)}")
-            elif info is not None and len(info.encode()) > MAX_USER_INFO_BYTES:
+            elif len(info.encode()) > MAX_USER_INFO_BYTES:
                 read = refusing("bad_user_info", f"user_info is longer than {MAX_USER_INFO_BYTES} bytes")
             group = cells["group_id"] or self._layout.group or ""
-            yield self._layout.named(group, cells["user_id"], place, read, info, remote="://" in named)
+            told = info if info.strip() else None  # else one filled cell of a person's rows would not do
+            yield self._layout.named(group, cells["user_id"], place, read, told, remote="://" in named)
 
     def _reader(self, named: str) -> Callable[[], bytes]:
         if not named:

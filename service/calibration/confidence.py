@@ -7,11 +7,10 @@ in the exponent and lie a constant apart.
 
 from __future__ import annotations
 
+from service.calibration.scores import IDENTITY_SCORE
+
 _KNEE_SCORE, _KNEE_CONFIDENCE = 50.0, 0.4
 _PER_POINT = 0.01
-
-IDENTITY_SCORE = 100.0
-"""The score of the same face of the same picture, which no rate belongs to."""
 
 
 def confidence(score: float) -> float:

@@ -17,8 +17,11 @@ from service.calibration.errors import CalibrationError
 
 FORMAT = 1
 
+IDENTITY_SCORE = 100.0
+"""Given to the same face of the same picture, known by other means, and to nothing else: callers test for it."""
+
 HIGHEST_SCORE = 99.99
-"""What similarity alone can earn. 100 is for the same face of the same picture, which is known by other means."""
+"""What similarity alone can earn."""
 
 LOWEST_SIMILARITY = -1.0
 """Of the cosine; rounding may go a little below, which counts as this."""

@@ -74,7 +74,7 @@ class OpenEnvelopes:
 
     def _use_up(self, app: App, nonce: str) -> None:
         lifetime = 2 * self._max_age + _SLACK  # usable from max_age before its time to max_age after it
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             fresh = work.envelopes.claim_nonce(app.pk, hashlib.sha256(nonce.encode()).digest(), lifetime)
         if not fresh:
             raise EnvelopeReplayed("its nonce has been used")

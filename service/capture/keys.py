@@ -40,7 +40,7 @@ class EnvelopeKeys:
             known = reader.envelopes.current_keys(app.pk)
         if len(known) < len(jose.ALGORITHMS):
             made = self._made(app, set(jose.ALGORITHMS) - {key.algorithm for key in known})
-            with self._database.admin() as work:
+            with self._database.admin(app.pk) as work:
                 work.envelopes.add_keys(app.pk, made)
             with self._database.read(app.pk) as reader:  # another process may have been quicker
                 known = reader.envelopes.current_keys(app.pk)
@@ -49,7 +49,7 @@ class EnvelopeKeys:
     def rotate(self, app: App, *, at_once: bool = False) -> list[Mapping[str, Any]]:
         """Replace the app's keys; the old ones open envelopes for the time of grace, or with ``at_once`` no more."""
         made = self._made(app, set(jose.ALGORITHMS))
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             work.envelopes.retire_keys(app.pk, timedelta(0) if at_once else self._grace)
             work.envelopes.add_keys(app.pk, made)
         return self.published(app)

@@ -50,7 +50,7 @@ class JudgeRisk:
         embedding = None if face is None else self._intake.embedding(face)
         pictures = {self._hashed(app, "picture", hashlib.sha256(image).digest()) for image in capture.images}
         limits = self._limits
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             notes = work.captures
             name = self._hashed(app, "device", capture.device_id.encode())
             device = notes.see_device(app.pk, name, passed=passed, history=limits.history)

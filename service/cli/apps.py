@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import administration, print_json
+from service.cli.common import administration, known_app, print_json
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
-    from service.administration import Admin
     from service.values import App, AppCredentials
 
 apps = typer.Typer(help="Apps: who may call the API.", no_args_is_help=True)
@@ -64,7 +63,7 @@ def list_apps(*, as_json: AsJson = False) -> None:
 def rotate(app_id: AppId, *, as_json: AsJson = False) -> None:
     """Give an app a new secret key and revoke all its tokens."""
     with administration() as admin:
-        _known(admin, app_id)
+        known_app(admin, app_id)
         show_credentials(admin.apps.rotate(app_id), as_json=as_json)
 
 
@@ -94,7 +93,7 @@ def quota(
     asked = {"qps": qps, "daily": daily, "total": total, "concurrent": concurrent}
     changes = {name: _limit(name, text) for name, text in asked.items() if text is not None}
     with administration() as admin:
-        app = _known(admin, app_id)
+        app = known_app(admin, app_id)
         limits = dataclasses.replace(app.limits, **changes)
         if changes:
             admin.quotas.set_limits(app, limits)
@@ -105,7 +104,7 @@ def quota(
 def usage(app_id: AppId, *, as_json: AsJson = False) -> None:
     """Tell what an app asked: requests, errors among their answers, and requests refused, by day and call."""
     with administration() as admin:
-        found = admin.quotas.usage(_known(admin, app_id))
+        found = admin.quotas.usage(known_app(admin, app_id))
     limits, standing = dataclasses.asdict(found.limits), found.standing
     if as_json:
         calls = [{**dataclasses.asdict(each), "day": each.day.isoformat()} for each in found.calls]
@@ -122,7 +121,7 @@ def usage(app_id: AppId, *, as_json: AsJson = False) -> None:
 def show_envelope_keys(app_id: AppId) -> None:
     """Print the app's public keys as a JWK set; makes them when there are none yet."""
     with administration() as admin:
-        print_json({"keys": admin.envelope_keys.published(_known(admin, app_id))})
+        print_json({"keys": admin.envelope_keys.published(known_app(admin, app_id))})
 
 
 @envelope_keys.command("rotate")
@@ -133,7 +132,7 @@ def rotate_envelope_keys(
 ) -> None:
     """Give an app new keys and print the public ones; the old ones are accepted for `envelope_key_grace` seconds."""
     with administration() as admin:
-        print_json({"keys": admin.envelope_keys.rotate(_known(admin, app_id), at_once=at_once)})
+        print_json({"keys": admin.envelope_keys.rotate(known_app(admin, app_id), at_once=at_once)})
 
 
 def show_credentials(credentials: AppCredentials, *, as_json: bool) -> None:
@@ -171,16 +170,9 @@ def _show_limits(limits: Mapping[str, int | None], *, as_json: bool) -> None:
 
 def _set_enabled(app_id: str, *, enabled: bool) -> None:
     with administration() as admin:
-        _known(admin, app_id)
+        known_app(admin, app_id)
         admin.apps.set_enabled(app_id, enabled=enabled)
     typer.echo(f"app {app_id} is {'enabled' if enabled else 'disabled'}", err=True)
-
-
-def _known(admin: Admin, app_id: str) -> App:
-    for app in admin.apps.list():
-        if app.app_id == app_id:
-            return app
-    raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
 
 
 def _permissions(text: str | None) -> frozenset[str] | None:

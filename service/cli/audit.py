@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import administration, known_app, print_json
+from service.cli.common import administration, known_app, print_json, written_privately
 from service.cli.failures import FAILED, MISUSED, Failure
 
 if TYPE_CHECKING:
@@ -84,11 +83,8 @@ def export(
         chains = [state.head.chain for state in admin.audit.states()]
         entries = (entry for chain in chains if chosen in (None, chain) for entry in admin.audit.entries(chain))
         lines = (json.dumps(as_dict(entry), ensure_ascii=False) + "\n" for entry in entries)
-        if str(out) == "-":
-            sys.stdout.writelines(lines)
-            return
-        with out.open("w", encoding="utf-8") as file:
-            file.writelines(lines)
+        with written_privately(out) as file:
+            file.writelines(line.encode() for line in lines)
 
 
 def as_dict(entry: AuditEntry) -> dict[str, object]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import administration, commanded, database_address, effective_settings
+from service.cli.common import administration, commanded, database_address, effective_settings, written_privately
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
@@ -47,7 +43,7 @@ def backup(
         sealed = sealed_stream.key_parameters() if kind == "key" else sealed_stream.passphrase_parameters()
     if with_key and sealed is None:
         raise Failure("the master key goes into an encrypted backup only: --encrypt, or name a file", MISUSED)
-    with administration() as admin, _written(out) as file:
+    with administration() as admin, written_privately(out) as file:
         files = _files(admin, with_key=with_key)
         contents = backups.write(admin.database, admin.keyring, file, files=files, sealed=sealed, secret=secret)
     _tell("written", contents)
@@ -167,27 +163,6 @@ def _keep(settings: Settings, name: str, content: bytes) -> None:
         path = settings.home / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-
-
-@contextlib.contextmanager
-def _written(out: Path) -> Iterator[IO[bytes]]:
-    """A file for its owner alone that gets its name when it is whole; or standard output."""
-    if str(out) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        with tempfile.NamedTemporaryFile(dir=out.absolute().parent, prefix=f".{out.name}.", delete=False) as draft:
-            path = Path(draft.name)
-            try:
-                yield draft
-                draft.flush()
-                os.fsync(draft.fileno())
-                path.replace(out)
-            finally:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise Failure(f"{out} cannot be written: {error.strerror}") from None
 
 
 def _tell(done: str, contents: Contents) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.bulk_export import INTERRUPTED
-from service.cli.common import administration
+from service.cli.common import administration, known_app, written_privately
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.serve import stopped_by_signals
@@ -53,18 +54,19 @@ def copy(
 
     users = None
     with stopped_by_signals(), administration() as admin:
-        app = admin.apps.by_app_id(app_id)
-        if app is None:
-            raise Failure(f"there is no app {app_id}; aipface app list shows those there are", MISUSED)
-        with RemoteLibrary(source, api_key.strip(), secret_key.strip(), verify=_trust(ca)) as remote:
-            users = _copy(remote, admin, app, output)
+        app = known_app(admin, app_id)
+        with (
+            RemoteLibrary(source, api_key.strip(), secret_key.strip(), verify=_trust(ca)) as remote,
+            written_privately(output) as file,
+        ):
+            users = _copy(remote, admin, app, file)
     if users is None:
         raise typer.Exit(INTERRUPTED)
     typer.echo(f"{users} users; the API gives no pictures: fill the column picture of {output}, then")
     typer.echo(f"  aipface import {output} --app {app_id}")
 
 
-def _copy(remote: RemoteLibrary, admin: Admin, app: App, output: Path) -> int:
+def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> int:
     from service.bulk.writing import ReadyUser, Writer
 
     writer = Writer(admin.database, app.pk, model_id="")  # writes no faces
@@ -72,8 +74,8 @@ def _copy(remote: RemoteLibrary, admin: Admin, app: App, output: Path) -> int:
     writer.write([], [ReadyUser(group) for group in groups])
     total = sum(len(users) for users in groups.values())
     batch: list[ReadyUser] = []
-    with output.open("w", encoding="utf-8-sig", newline="") as file, counted("users", total) as advance:
-        table = csv.writer(file)
+    with counted("users", total) as advance:
+        table = csv.writer(codecs.getwriter("utf-8-sig")(file))
         table.writerow(["group_id", "user_id", "picture", "user_info", "faces_there"])
         for user in _each(remote, groups):
             table.writerow([user.group_id, user.user_id, "", user.user_info, user.faces])

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import administration, print_json
+from service.cli.common import administration, known_app, print_json
 from service.cli.counting import counted
-from service.cli.failures import MISUSED, Failure
 from service.cli.serve import stopped_by_signals
 
 INTERRUPTED = 130
@@ -30,10 +29,8 @@ def export(
 
     manifest = None
     with stopped_by_signals(), administration() as admin:
-        app = admin.apps.by_app_id(app_id)
-        if app is None:
-            raise Failure(f"there is no app {app_id}; aipface app list shows those there are", MISUSED)
-        with admin.database.read() as reader:
+        app = known_app(admin, app_id)
+        with admin.database.read(app.pk) as reader:
             faces = reader.faces.count_of_app(app.pk)
         with counted("faces", faces) as advance:
             manifest = export_library(admin.database, app.pk, output, lambda: advance(""))

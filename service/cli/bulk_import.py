@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import effective_settings, print_json
+from service.cli.common import effective_settings, known_app, print_json
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
@@ -108,7 +108,7 @@ def import_pictures(
     configure_logging("warning", settings.log_format)
     finished = False
     with stopped_by_signals(), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
-        app = known_app(bench, app_id)
+        app = known_app(bench.admin, app_id)
         if Export.lies_at(source):
             work = _restoring(bench, settings, app, source)
         else:
@@ -125,14 +125,6 @@ def import_pictures(
     _tell(report, pairs, output, as_json=as_json)
     if report.reasons:
         raise typer.Exit(SOME_REFUSED)
-
-
-def known_app(bench: Workbench, app_id: str) -> App:
-    """The app of this id. Raises ``Failure``."""
-    app = bench.admin.apps.by_app_id(app_id)
-    if app is None:
-        raise Failure(f"there is no app {app_id}; aipface app list shows those there are", MISUSED)
-    return app
 
 
 def private_folder(output: Path) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from service.cli.bulk_import import INTERRUPTED, LARGEST_FILE, REPORT, SOME_REFUSED, known_app, private_folder
-from service.cli.common import effective_settings, print_json
+from service.cli.bulk_import import INTERRUPTED, LARGEST_FILE, REPORT, SOME_REFUSED, private_folder
+from service.cli.common import effective_settings, known_app, print_json
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
@@ -46,7 +46,7 @@ def sort_pictures(folder: Path, app_id: str, group: str, output: Path, threads: 
     finished = False
     with stopped_by_signals(), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
         source = FolderSource(folder, Layout(group, make_ids=True), LARGEST_FILE)
-        app = known_app(bench, app_id)
+        app = known_app(bench.admin, app_id)
         sorting = Sorting(app, bench.intake, bench.models.scores, threads=settings.inference_threads)
         private_folder(output)
         with csv_report(output / REPORT) as report, counted("pictures", source.count()) as advance:

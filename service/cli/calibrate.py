@@ -15,6 +15,7 @@ import typer
 from service.cli.common import effective_settings, on_terminal, print_json
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
+from service.images.endings import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
     from service.calibration.fitting import ErrorRates, Floats
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.values import Embedding, Embeddings
 
-PICTURE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FACES_IN_SIGHT = 10
 
 
@@ -58,7 +58,7 @@ def calibrate(
 
     with shown_progress() as progress:
         models = load_models(settings, progress=progress)
-    people = embed_people(models, folder, settings.inference_threads)
+    people = embed_people(models, folder, settings.inference_threads, settings.max_picture_pixels)
     for path, reason in people.refused:
         typer.echo(f"left out {path.relative_to(folder)}: {reason}", err=True)
     outcome = _judge(models, people, folder.name)
@@ -125,7 +125,7 @@ def _judge(models: Models, people: People, data: str) -> _Outcome:
     return _Outcome(table, error_rates(models.scores, genuine, impostor), error_rates(fitted, genuine, impostor))
 
 
-def embed_people(models: Models, folder: Path, threads: int) -> People:
+def embed_people(models: Models, folder: Path, threads: int, most_pixels: int) -> People:
     """Embed the main face of every picture in the folders of ``folder``, with ``threads`` at once.
 
     Raises ``Failure`` when no picture has a face.
@@ -141,7 +141,8 @@ def embed_people(models: Models, folder: Path, threads: int) -> People:
     ]
     rows, names, refused = [], [], []
     with ThreadPoolExecutor(threads) as pool, _counted(len(places)) as advance:
-        for (name, path), found in zip(places, pool.map(lambda place: _embed(models, place[1]), places), strict=True):
+        looks = pool.map(lambda place: _embed(models, place[1], most_pixels), places)
+        for (name, path), found in zip(places, looks, strict=True):
             advance()
             if isinstance(found, str):
                 refused.append((path, found))
@@ -153,14 +154,14 @@ def embed_people(models: Models, folder: Path, threads: int) -> People:
     return People(np.stack(rows), names, refused)
 
 
-def _embed(models: Models, path: Path) -> Embedding | str:
+def _embed(models: Models, path: Path, most_pixels: int) -> Embedding | str:
     """The embedding, or why there is none."""
     from service.errors import PictureUnreadable
     from service.images.decode import decode_picture
     from service.intake.order import nearest_first
 
     try:
-        image = decode_picture(path.read_bytes())
+        image = decode_picture(path.read_bytes(), most_pixels)
     except (OSError, PictureUnreadable) as error:
         return str(error)
     faces = nearest_first(models.engine.detect(image, FACES_IN_SIGHT), image)

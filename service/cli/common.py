@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import typer
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from service.values import App
 
 LEAST_DECODED_PIXELS = 64_000_000
-"""What OpenCV decodes at least: commands without a limit of their own (``DEFAULT_PIXEL_LIMIT``) read such pictures."""
+"""What OpenCV decodes at least, however few pixels pictures may have: it reads the library's own crops, too."""
 
 
 def effective_settings(**overrides: object) -> Settings:
@@ -78,6 +80,34 @@ def database_address(settings: Settings) -> Iterator[str]:
 
     with open_database(settings) as (address, _):
         yield address
+
+
+@contextmanager
+def written_privately(out: Path) -> Iterator[IO[bytes]]:
+    """A file for its owner alone that gets its name when it is whole; or standard output (``-``), or a device.
+
+    Raises ``Failure`` where it cannot be written.
+    """
+    if str(out) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        if out.exists() and not out.is_file():  # not to be replaced
+            with out.open("wb") as device:
+                yield device
+            return
+        with tempfile.NamedTemporaryFile(dir=out.absolute().parent, prefix=f".{out.name}.", delete=False) as draft:
+            path = Path(draft.name)
+            try:
+                yield draft
+                draft.flush()
+                os.fsync(draft.fileno())
+                path.replace(out)
+            finally:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure(f"{out} cannot be written: {error.strerror}") from None
 
 
 def print_json(content: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import weakref
 from asyncio.events import TimerHandle
 from collections.abc import Iterable
@@ -11,24 +10,30 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeAlias, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.inference.admission import DISCONNECTED, UNREAD_BODY
+from service.api.extensions import DISCONNECTED, UNREAD_BODY
+from service.cli.heads import NOWHERE, Head, MalformedRequest, request_parser
 
 HEADER_BYTES = 65_536
 """Most bytes of a request's line and header fields; the parser itself keeps whatever comes."""
 
+WRAPPING = 16
+"""Bytes around a body that each of its own makes up for: a chunk of a single byte has five around it."""
+
 PROGRESS_BYTES = 65_536
 """Of an answer that waits to be read; who takes less in the time of an idle connection is hung up on."""
-
-_UPGRADE_SIGN = b"pgrade:"
-_UPGRADE = re.compile(rb"\r\nUpgrade:[^\r\n]*", re.IGNORECASE)
 
 LATE_SECONDS = 1.0
 """A machine that moved or slept, or a process that was stopped, lets every timer run late by more than this."""
 Known: TypeAlias = "weakref.ref[RequestResponseCycle]"
 """A request, for those who must not keep it."""
 
+_MALFORMED = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 30\r\n"
+    b"Connection: close\r\n\r\nInvalid HTTP request received."
+)
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -48,7 +53,8 @@ class OneWrite:
 
     Written one after the other, each would be a packet that wakes the client, from within Python's lock. A client that
     does not read has ``seconds`` for each :data:`PROGRESS_BYTES` of what an answer, or the end of the connection, waits
-    for.
+    for. Progress is seen over plain HTTP alone: under TLS, what the TCP connection was handed counts as read, and who
+    reads none of it is left to the loop, which ends such a connection 30 s after it was closed.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -131,9 +137,11 @@ class BoundedProtocol(HttpToolsProtocol):
     patience: ClassVar[Patience]
     transport: OneWrite  # type: ignore[assignment]
     deadline: TimerHandle | None = None
-    head_bytes = 0
-    """What came since the last request was whole; of no meaning within a body."""
+    frame_bytes = 0
+    """What came of a head; behind it, what came around the body and the body does not make up for."""
     in_body = False
+    wish: Head | None = None
+    """A head that wished for another protocol, which nobody has to grant; it is read again without that."""
     unread: RequestResponseCycle | None = None
     """The request whose body nobody wants."""
 
@@ -146,6 +154,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.stop_waiting()
         self.transport.lost()
         super().connection_lost(exc)
+        # The request and its connection know each other: both would stay, and what was sent, until the collector comes.
+        self.pipeline.clear()
+        self.unread = self.cycle = self.scope = None  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -157,17 +168,49 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.stop_waiting()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():  # what comes then is no request of ours; over TLS it does come
+            return
         if self.between_requests() and self.deadline is None:
             self.await_within(self.patience.header_seconds)
-        self.head_bytes += len(data)
-        if not self.in_body and _UPGRADE_SIGN in data:
-            data = _without_upgrade(data)
-        super().data_received(data)  # a request that becomes whole here sets it back
-        if self.head_bytes > HEADER_BYTES and not self.in_body:
-            if self.between_requests():
+        self.frame_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parse(data)  # a head or request that becomes whole here sets it back
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.logger.warning("Invalid HTTP request received.")
+            self.end(_MALFORMED)
+            return
+        if self.frame_bytes > HEADER_BYTES:
+            if self.in_body or self.between_requests():
                 self.end(_TOO_LARGE)
             else:  # an earlier request is being answered
                 self.transport.abort()
+
+    def parse(self, data: bytes) -> None:
+        """Raises ``httptools.HttpParserError``: nothing that comes from then on is to be believed.
+
+        At a head that wishes for another protocol the parser takes it for granted: it stops right behind the head, and
+        would take the body for the next request. Java's ``java.net.http`` wishes for HTTP/2 so, by default, with every
+        request over plain HTTP. Another parser then gets the head without that wish, and what comes behind it.
+        """
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as stop:
+                rest = rest[stop.args[0] :]
+                self.parse_again()
+            else:
+                return
+
+    def parse_again(self) -> None:
+        """Read a head without its wish. Raises ``httptools.HttpParserError``."""
+        if self.wish is None:
+            raise httptools.HttpParserError("another protocol that no head wished for")
+        self.parser = request_parser(self)
+        self.parser.feed_data(self.wish.encoded())
+        if self.wish is not None:
+            raise httptools.HttpParserError("a head that is not whole when it is read again")
 
     def between_requests(self) -> bool:
         cycle = self.latest()
@@ -178,7 +221,17 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle
 
     def on_headers_complete(self) -> None:
+        """Raises ``MalformedRequest``; the parser tells it as an error of its own."""
+        head = Head(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        wish, self.wish = self.wish, None
+        if wish is not None and (wish != head or self.parser.should_upgrade()):
+            raise MalformedRequest("read again, a head is another one")
+        if self.parser.should_upgrade():
+            self.wish = head.without_upgrade()
+            return
+        head.check_framing()
         super().on_headers_complete()
+        self.headers = NOWHERE
         cycle = self.latest()
         if cycle is not None:
             if self.patience.draining:
@@ -188,24 +241,30 @@ class BoundedProtocol(HttpToolsProtocol):
             told = {DISCONNECTED: partial(_disconnected, known), UNREAD_BODY: partial(self.leave_unread, known)}
             cycle.scope["extensions"] = told  # type: ignore[typeddict-item]
         self.in_body = True
+        self.frame_bytes = 0
         self.await_within(self.patience.body_seconds)
 
     def on_body(self, body: bytes) -> None:
+        self.frame_bytes = max(0, self.frame_bytes - (1 + WRAPPING) * len(body))
         if self.unread is None or self.unread is not self.latest():
             super().on_body(body)
 
     def leave_unread(self, known: Known) -> None:
         """Drop what has come of this request's body, and what will."""
-        self.unread = cycle = known()
+        cycle = known()
         if cycle is not None:
             cycle.body.clear()
+            if cycle is self.latest():
+                self.unread = cycle
 
     def on_message_complete(self) -> None:
+        if self.wish is not None:  # so it says of the head alone
+            return
         super().on_message_complete()
         if not self.pipeline:
             self.flow.resume_reading()  # behind a large body too, else nobody would notice that the client hangs up
         self.in_body = False
-        self.head_bytes = 0
+        self.frame_bytes = 0
         self.stop_waiting()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -248,16 +307,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(answer)
         self.transport.close()
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """The beginning of a request, without the wish for another protocol, which nobody has to grant.
-
-    The parser takes it for granted and leaves the body unread. Java's ``java.net.http`` wishes for HTTP/2 so, by
-    default, with every request over plain HTTP.
-    """
-    head, end, body = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"", head) + end + body
 
 
 def _late(loop: asyncio.AbstractEventLoop, timer: TimerHandle | None) -> bool:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from service.access.keys import Keyring
     from service.settings import Settings
     from service.storage.engine import Database
-    from service.storage.models import ModelReader
 
 LEAST_FREE_BYTES = 2**30
 """Free space below which PostgreSQL's own files may soon not fit."""
@@ -60,13 +59,12 @@ def examine(settings: Settings) -> Iterator[Check]:
     try:
         pack = load_pack(settings.pack)
         yield _weights(settings, pack)
-        model_id = pack.model_id
     except ModelsError as error:
         yield Check("weights", ok=False, found=sentence(error), mend="choose a pack: aipface models list")
-        model_id = None
+        pack = None
     yield _secret_key(settings)
-    yield from _database(settings, model_id)
-    if model_id is not None:
+    yield from _database(settings, known_pack=pack is not None)
+    if pack is not None:
         yield _snapshots(settings)
     yield _disk(settings)
 
@@ -189,7 +187,7 @@ def _sealed(settings: Settings) -> Sealed | None:
         return None
 
 
-def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:
+def _database(settings: Settings, *, known_pack: bool) -> Iterator[Check]:
     """Database, its schema, and what the index would hold; stops at the first that cannot be asked."""
     from service.storage import migrations
     from service.storage.engine import Database
@@ -206,11 +204,10 @@ def _database(settings: Settings, model_id: str | None) -> Iterator[Check]:
                 f"{revision or 'not made yet'}, newest {newest}",
                 "aipface db upgrade",
             )
-            if revision == newest and model_id is not None:
+            if revision == newest and known_pack:
                 database = Database(address, pool_size=1)
                 try:
-                    with database.read() as reader:
-                        yield _index(reader.models, model_id)
+                    yield _index(database, settings)
                     yield _face_keys(settings, database)
                 finally:
                     database.close()
@@ -244,12 +241,14 @@ def _face_keys(settings: Settings, database: Database) -> Check:
     return Check(name, not (settings.encrypt_faces == "only" and plain), found, "aipface key seal-faces")
 
 
-def _index(models: ModelReader, set_to: str) -> Check:
-    """What can be searched with the library's model, which is that of the settings until it is moved."""
-    in_use = models.in_use()
-    model_id = set_to if in_use.active is None else in_use.active.model_id
-    coverage = models.coverage(model_id)
-    found = f"{coverage.embedded} faces of {model_id}"
+def _index(database: Database, settings: Settings) -> Check:
+    """What can be searched with the library's model."""
+    from service.library_model import library_model
+
+    model = library_model(database, settings)
+    with database.read() as reader:
+        in_use, coverage = reader.models.in_use(), reader.models.coverage(model.model_id)
+    found = f"{coverage.embedded} faces of {model.model_id}"
     if in_use.target is not None:
         found += f"; moving to {in_use.target.model_id}"
     if in_use.previous is not None:
@@ -257,7 +256,8 @@ def _index(models: ModelReader, set_to: str) -> Check:
     strangers = coverage.missing + coverage.without_crop
     if strangers:
         found += f"; not searchable with this model: {strangers}"
-    return Check("index", not strangers, found, "aipface reembed, with the pack that it shall be, or enrol them again")
+    mend = f"aipface reembed --pack {model.pack}; it lists those without a crop, to be enrolled again"
+    return Check("index", not strangers, found, mend)
 
 
 def _snapshots(settings: Settings) -> Check:

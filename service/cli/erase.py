@@ -55,6 +55,7 @@ def erase_user(
         _show(receipt, admin.settings, beside=(remembered, uploads, captures), registered=any(found))
     if not receipt.counts["users"]:
         typer.echo(f"nobody is enrolled as {user_id} there", err=True)
+    _finished(receipt)
     if identity and not any(found):
         raise Failure("there is nobody with that number in the register; the rest was erased, as the receipt says")
 
@@ -76,6 +77,7 @@ def erase_group(
     with administration() as admin:
         receipt = admin.erasure.group(known_app(admin, app_id), group_id, Beside(remembered, uploads, captures))
         _show(receipt, admin.settings, beside=(remembered, uploads, captures))
+    _finished(receipt)
 
 
 @erase.command("app")
@@ -91,10 +93,17 @@ def _sure(what: str, *, yes: bool) -> None:
         raise Failure("nothing was erased", MISUSED)
 
 
+def _finished(receipt: Receipt) -> None:
+    if receipt.unfinished:
+        raise Failure(f"{receipt.unfinished}; the rest was erased, as the receipt says: give the same command again")
+
+
 def _show(
     receipt: Receipt, settings: Settings, *, beside: tuple[bool, bool, bool], registered: bool | None = None
 ) -> None:
-    content = {**asdict(receipt), "when": receipt.when.isoformat(), "remains": _remaining(settings, beside)}
+    content = {**asdict(receipt), "when": receipt.when.isoformat()}
+    unfinished = content.pop("unfinished")
+    content["remains"] = [*([unfinished] if unfinished else []), *_remaining(settings, beside)]
     if registered is not None:
         content["identity"] = registered
     typer.echo(json.dumps(content, ensure_ascii=False, indent=2))

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import administration, print_json
-from service.cli.failures import Failure
+from service.cli.common import administration, known_app, print_json
 
 feedback = typer.Typer(help="What callers said about the answers they got.", no_args_is_help=True)
 
@@ -24,9 +23,7 @@ def list_feedback(
 ) -> None:
     """Show an app's feedback, newest first. Pictures are not kept, only their MD5."""
     with administration() as admin:
-        app = admin.apps.by_app_id(app_id)
-        if app is None:
-            raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
+        app = known_app(admin, app_id)
         items = admin.feedback.latest(app, limit)
     if as_json:
         print_json([{"created": item.created.isoformat(), "content": item.content} for item in items])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.card_numbers import asked, checked
-from service.cli.common import administration, commanded, effective_settings, on_terminal, print_json
+from service.cli.common import (
+    administration,
+    commanded,
+    effective_settings,
+    known_app,
+    on_terminal,
+    print_json,
+    written_privately,
+)
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
@@ -188,19 +197,14 @@ def _report(refused: list[Result], path: Path) -> None:
     if not refused:
         path.unlink(missing_ok=True)
         return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+    with written_privately(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8")(file))
         writer.writerow(("line", "id_card_number", "reason"))
         writer.writerows((result.line, result.number, result.reason) for result in refused)
 
 
 def _owner(admin: Admin, app_id: str | None) -> App | None:
-    if app_id is None:
-        return None
-    app = next((app for app in admin.apps.list() if app.app_id == app_id), None)
-    if app is None:
-        raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
-    return app
+    return None if app_id is None else known_app(admin, app_id)
 
 
 def _claim(number: str, name: str) -> Claim:

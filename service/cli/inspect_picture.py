@@ -28,6 +28,7 @@ def inspect_picture(
 
     Needs no database and keeps nothing.
     """
+    settings = effective_settings(pack=pack)
     import cv2
 
     from service.cli.contact_sheet import contact_sheet
@@ -37,11 +38,11 @@ def inspect_picture(
     if output.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise Failure(f"{output} ends neither in .png nor in .jpg", MISUSED)
     try:
-        image = decode_picture(picture.read_bytes())
+        image = decode_picture(picture.read_bytes(), settings.max_picture_pixels)
     except OSError as error:
         raise Failure(f"{picture} cannot be read: {error.strerror}", MISUSED) from None
     with shown_progress() as progress:
-        models = load_models(effective_settings(pack=pack), progress=progress)
+        models = load_models(settings, progress=progress)
     found = read_faces(models, image, faces)
     if not found:
         raise Failure(f"no face was found in {picture}")

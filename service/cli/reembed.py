@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.manifest import PackManifest
     from service.administration import Admin
     from service.bulk.reembedding import Embed, Reembedding
+    from service.settings import Settings
     from service.storage.models import LibraryModel, NeedsPicture
 
 POLL_SECONDS = 0.5
@@ -53,7 +54,8 @@ def reembed(
 ) -> None:
     """Embed every face anew with another pack, then let all servers change over at one moment.
 
-    Servers search and enrol meanwhile, with the pack they have. Run it again after an interruption: it goes on.
+    Servers search and enrol meanwhile, with the pack they have. Run it again after an interruption: it goes on. With
+    the library's own pack it embeds what others have left, which is not found otherwise.
     """
     if sum((pack is not None, rollback, finish)) != 1:
         raise Failure("one of --pack, --rollback and --finish is needed", MISUSED)
@@ -69,7 +71,9 @@ def reembed(
             else:
                 active, target = _models(admin, pack)
                 outcome = _planned(admin, active, target, output)
-                if not dry_run:
+                if target.model_id == active.model_id:
+                    outcome |= _completed(admin, target, outcome, threads or 1, dry_run=dry_run)
+                elif not dry_run:
                     _refuse(outcome, output, leave_behind=leave_behind)
                     moving = _Move(admin, active, target, wait=wait, threads=threads or 1)
                     outcome |= moving.run(leave_behind=leave_behind)
@@ -83,33 +87,26 @@ def reembed(
 def _models(admin: Admin, pack: str | None) -> tuple[LibraryModel, LibraryModel]:
     """What the library is in, and what it shall be in (``None``: what it was in before). Raises ``Failure``."""
     from models.manifest import load_pack
-    from service.parts import library_model
     from service.storage.models import LibraryModel
 
     with admin.database.read() as reader:
-        in_use, counts = reader.models.in_use(), reader.faces.count_by_model()
-    active = library_model(admin)
-    if in_use.active is None and counts and active.model_id not in counts:
-        active = _known_model(max(counts, key=lambda model: counts[model])) or active
+        previous = reader.models.in_use().previous
     if pack is not None:
         target = LibraryModel(pack, load_pack(pack).model_id)
-    elif in_use.previous is None:
+    elif previous is None:
         raise Failure("there is nothing to go back to: the library has not been moved, or that was finished")
     else:
-        target = in_use.previous
-    if target.model_id == active.model_id:
-        raise Failure(f"the library is in the pack {target.pack} already ({target.model_id})")
-    return active, target
+        target = previous
+    return _active(admin), target
 
 
-def _known_model(model_id: str) -> LibraryModel | None:
-    """The pack that makes embeddings of this id."""
-    from models.manifest import available_packs, load_pack
-    from service.storage.models import LibraryModel
+def _active(admin: Admin) -> LibraryModel:
+    """What the database says that the library is in, whatever the settings are, or would say."""
+    from service.library_model import library_model
 
-    found = (name for name in available_packs() if load_pack(name).model_id == model_id)
-    name = next(found, None)
-    return None if name is None else LibraryModel(name, model_id)
+    with admin.database.read() as reader:
+        active = reader.models.in_use().active
+    return active or library_model(admin.database, admin.settings)
 
 
 def _planned(admin: Admin, active: LibraryModel, target: LibraryModel, output: Path) -> dict[str, object]:
@@ -150,6 +147,48 @@ def _refuse(plan: dict[str, object], output: Path, *, leave_behind: bool) -> Non
         )
 
 
+def _completed(
+    admin: Admin, active: LibraryModel, plan: dict[str, object], threads: int, *, dry_run: bool
+) -> dict[str, object]:
+    """Embed by the library's own model the faces that only others have embedded. Raises ``Failure`` without any."""
+    from service.bulk.reembedding import Reembedding
+    from service.library_model import pack_of, settle
+
+    if not plan["missing"] and not plan["without_crop"]:
+        raise Failure(f"the library is in the pack {active.pack} already ({active.model_id})")
+    if dry_run:
+        return {}
+    with admin.database.read() as reader:
+        others = reader.faces.count_by_model().keys() - {active.model_id}
+    embed = _embedder(admin.settings, active, map(pack_of, others))
+    settle(admin.database, active)
+    with admin.database.admin() as work:
+        work.audit.record("reembed.complete", {"model": active.model_id})
+    completing = Reembedding(admin.database, active, embed, threads=threads)
+    with counted("faces", completing.coverage().missing) as advance:
+        _caught_up(completing, advance)
+    return asdict(completing.coverage())
+
+
+def _caught_up(moving: Reembedding, advance: Callable[[str], None] | None) -> None:
+    for count in moving.catch_up():
+        for _ in range(count if advance is not None else 0):
+            advance("")  # type: ignore[misc]  # it is one, or there are no rounds
+
+
+def _embedder(settings: Settings, target: LibraryModel, sources: Iterable[str | None]) -> Embed:
+    """What embeds crops by the target's pack; ``sources``: the packs that the faces are from, ``None`` for unknown."""
+    from models.manifest import load_pack
+    from service.bulk.reembedding import from_known_points, from_new_points
+    from service.parts import load_models
+
+    with shown_progress() as progress:
+        models = load_models(settings, target, progress=progress)
+    points = _points_of(models.pack)
+    same = all(pack is not None and _points_of(load_pack(pack)) == points for pack in sources)
+    return (from_known_points if same else from_new_points)(models.engine)
+
+
 class _Move:
     """One move, from beginning to end."""
 
@@ -164,16 +203,16 @@ class _Move:
         """Embed, wait for the servers, switch. Raises ``Failure``."""
         from service.bulk.reembedding import Reembedding
 
-        embed = self._embedder()
+        embed = _embedder(self._admin.settings, self._target, [self._active.pack])
         with self._admin.database.admin() as work:
             work.models.begin(self._active, self._target)
             work.audit.record("reembed.begin", {"from": self._active.model_id, "to": self._target.model_id})
         moving = Reembedding(self._admin.database, self._target, embed, threads=self._threads)
         with counted("faces", moving.coverage().missing) as advance:
-            self._caught_up(moving, advance)
+            _caught_up(moving, advance)
         self._wait_for_servers()
         for _ in range(MOST_ROUNDS):
-            self._caught_up(moving, None)
+            _caught_up(moving, None)
             left = moving.coverage().without_crop
             if left and not leave_behind:  # enrolled without a crop meanwhile, or damaged
                 raise Failure(f"{left} faces have no crop, or a damaged one; --leave-behind moves without them")
@@ -184,22 +223,6 @@ class _Move:
         with self._admin.database.admin() as work:
             work.audit.record("reembed.switch", {"from": self._active.model_id, "to": self._target.model_id})
         return {**asdict(moving.coverage()), "moved": True}
-
-    def _embedder(self) -> Embed:
-        from models.manifest import load_pack
-        from service.bulk.reembedding import from_known_points, from_new_points
-        from service.parts import load_models
-
-        with shown_progress() as progress:
-            models = load_models(self._admin.settings, self._target, progress=progress)
-        same = _points_of(load_pack(self._active.pack)) == _points_of(models.pack)
-        return (from_known_points if same else from_new_points)(models.engine)
-
-    @staticmethod
-    def _caught_up(moving: Reembedding, advance: Callable[[str], None] | None) -> None:
-        for count in moving.catch_up():
-            for _ in range(count if advance is not None else 0):
-                advance("")  # type: ignore[misc]  # it is one, or there are no rounds
 
     def _wait_for_servers(self) -> None:
         """Until every server has loaded the pack, so that none has to refuse anything after the switch."""
@@ -229,9 +252,8 @@ def _points_of(pack: PackManifest) -> tuple[object, ...]:
 
 def _finished(admin: Admin) -> dict[str, object]:
     from service.bulk.reembedding import tidied
-    from service.parts import library_model
 
-    active = library_model(admin)
+    active = _active(admin)
     with admin.database.admin() as work:
         beside = work.models.embeddings_beside()
         work.audit.record("reembed.finish", {"model": active.model_id})
@@ -239,7 +261,10 @@ def _finished(admin: Admin) -> dict[str, object]:
         for count in tidied(admin.database, active.model_id):
             for _ in range(count):
                 advance("")
-    return {"model": active.model_id, "finished": True}
+    with admin.database.read() as reader:
+        coverage = reader.models.coverage(active.model_id)
+    left = coverage.missing + coverage.without_crop
+    return {"model": active.model_id, "pack": active.pack, "others": left, "finished": True}
 
 
 def _tell(outcome: dict[str, object], *, as_json: bool) -> None:
@@ -247,10 +272,17 @@ def _tell(outcome: dict[str, object], *, as_json: bool) -> None:
         print_json(outcome)
         return
     if "finished" in outcome:
-        typer.echo(f"the library has embeddings of {outcome['model']} alone")
+        if outcome["others"]:
+            typer.echo(
+                f"the library is in {outcome['model']}; {outcome['others']} faces are embedded by other packs alone "
+                f"and not found: aipface reembed --pack {outcome['pack']}"
+            )
+        else:
+            typer.echo(f"the library has embeddings of {outcome['model']} alone")
         return
+    models = dict.fromkeys((outcome["from"], outcome["to"]))
     typer.echo(
-        f"{outcome['from']} -> {outcome['to']}: {outcome['embedded']} faces embedded, {outcome['missing']} to embed, "
+        f"{' -> '.join(map(str, models))}: {outcome['embedded']} faces embedded, {outcome['missing']} to embed, "
         f"{outcome['without_crop']} without a crop"
     )
     if outcome["list"]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.card_numbers import asked, checked
-from service.cli.common import administration, known_app
+from service.cli.common import administration, known_app, written_privately
 from service.cli.failures import Failure
 
 if TYPE_CHECKING:
@@ -41,20 +40,8 @@ def export(
     with administration() as admin:
         app = known_app(admin, app_id)
         beside, pictures = ({}, {}) if number is None else _registered(admin, app, number)
-        try:
-            folder = target.absolute().parent
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as draft:
-                path = Path(draft.name)
-                try:
-                    counts = admin.disclosure.write(
-                        app, user_id, draft, embeddings=embeddings, beside=beside, pictures=pictures
-                    )
-                    draft.flush()
-                    path.replace(target)
-                finally:
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            raise Failure(f"{target} cannot be written: {error.strerror}") from None
+        with written_privately(target) as file:
+            counts = admin.disclosure.write(app, user_id, file, embeddings=embeddings, beside=beside, pictures=pictures)
     words = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     typer.echo(f"{target}: {words}", err=True)
 

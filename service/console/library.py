@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -13,13 +12,12 @@ from service import auditing
 from service.console.apps import known
 from service.console.site import Page, Site, Visit, redirect
 from service.errors import GroupExists, UserNotFound
+from service.library.names import is_identifier
 from service.library.users import ALL_GROUPS
 from service.values import App
 
 GROUPS_PER_PAGE = 100
 USERS_PER_PAGE = 24
-
-_GROUP = re.compile(r"[A-Za-z0-9_]{1,48}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,8 @@ def add_group(site: Site) -> Page:
 
     def page(visit: Visit, app: App) -> Response:
         name = visit.form.get("group", "").strip()
-        if not _GROUP.fullmatch(name):
-            return site.failed(visit, "A group's name has 1 to 48 letters, digits and underscores.", 400)
+        if not is_identifier(name):
+            return site.failed(visit, "A group's name has 1 to 128 letters, digits and underscores.", 400)
         try:
             site.service.groups.add(app, name)
         except GroupExists:

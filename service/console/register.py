@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from service.console.site import Page, Site, Visit
 from service.errors import ParameterError
 from service.identity.claims import Claim
-from service.identity.enrolment import COLUMNS, MOST_PICTURE_BYTES, PICTURE_ENDINGS, Row
+from service.identity.enrolment import COLUMNS, MOST_PICTURE_BYTES, Row
+from service.images.endings import PICTURE_ENDINGS
 from service.images.inline import decode_base64
 
 MOST_BYTES = MOST_PICTURE_BYTES * 4 // 3 + 65_536

@@ -26,6 +26,9 @@ LONGEST_SECONDS = 12 * 3600
 THROTTLE_SECONDS = 300.0
 """How long wrong passwords count."""
 
+KNOWN_SECONDS = 30 * 86400.0
+"""How long an address is known from which somebody has logged in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -113,18 +116,20 @@ class LoginThrottle:
     def wait(self, address: str) -> int:
         """Seconds that this address has to wait; 0 when it may try now."""
         own = self._name(address)
-        waits = [self._left(own, self._tries)]
-        if not self._wrong.has_worked(own):
-            waits.append(self._left(self._everybody, self._most))
-        return math.ceil(max(waits))
+        wait, of_all = self._left(own, self._tries), self._left(self._everybody, self._most)
+        if of_all > wait and not self._wrong.has_worked_anywhere(own):
+            wait = of_all
+        return math.ceil(wait)
 
     def failed(self, address: str) -> None:
         """Remember a wrong password."""
         self._wrong.add(self._name(address), self._everybody)
 
     def succeeded(self, address: str) -> None:
-        """Forget the wrong ones of an address."""
-        self._wrong.succeeded(self._name(address))
+        """Forget the wrong ones of an address, and know it, in all processes."""
+        own = self._name(address)
+        self._wrong.succeeded(own)
+        self._wrong.remember(own, KNOWN_SECONDS)
 
     def _left(self, name: bytes, limit: int) -> float:
         failures, seconds = self._wrong.state(name)

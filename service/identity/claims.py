@@ -28,6 +28,10 @@ _DOTS = str.maketrans(dict.fromkeys("•・‧∙.．｡。", "·"))
 
 _MARKS_WITHIN_NAMES = frozenset("· '-’")
 
+_IDEOGRAPHS = (range(0x20000, 0x2FFFE), range(0x30000, 0x3FFFE))
+"""Planes that Unicode gives to ideographs alone: the rare characters of names among them are younger than the tables of
+this Python, and had places of private use before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -85,13 +89,18 @@ def check_character(digits: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """A name as it is stored. Raises ``NameMalformed`` for what no name holds, such as digits."""
+    """A name as it is stored. Raises ``NameMalformed`` for what no name holds, such as digits.
+
+    The same in every Python: what its tables of Unicode do not know is no other character's other form.
+    """
     name = " ".join(unicodedata.normalize("NFKC", text).translate(_DOTS).split())
     if not 1 <= len(name) <= MOST_NAME_CHARACTERS:
         raise NameMalformed("too long, or nothing at all")
-    if not all(unicodedata.category(letter)[0] in "LM" or letter in _MARKS_WITHIN_NAMES for letter in name):
+    if not all(
+        _is_letter(each) or unicodedata.category(each)[0] == "M" or each in _MARKS_WITHIN_NAMES for each in name
+    ):
         raise NameMalformed("a character that no name has")
-    if unicodedata.category(name[0])[0] != "L":
+    if not _is_letter(name[0]):
         raise NameMalformed("a name begins with a letter")
     return name
 
@@ -109,6 +118,13 @@ def masked_name(name: str) -> str:
 def _compared(name: str) -> str:
     """Upper and lower case and blanks make no difference."""
     return "".join(name.casefold().split())
+
+
+def _is_letter(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category == "Cn":  # to the tables of this Python
+        return any(ord(character) in plane for plane in _IDEOGRAPHS)
+    return category[0] == "L" or category == "Co"
 
 
 def _is_birthday(digits: str) -> bool:

@@ -16,13 +16,11 @@ from service.identity.claims import Claim, Validity, masked_number, tidied
 from service.identity.portraits import Looker, describe
 from service.identity.register import Person, Register
 from service.identity.validity import validity_of
+from service.images.endings import PICTURE_ENDINGS
 from service.values import App
 
 COLUMNS = ("id_card_number", "name", "valid_from", "valid_to", "picture")
 """Of a list, in any order; the first two must be there."""
-
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""A list without the column ``picture`` means files named after the numbers, with one of these endings."""
 
 MOST_PICTURE_BYTES = 20 * 2**20
 

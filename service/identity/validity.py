@@ -32,9 +32,17 @@ def validity_of(start: str, end: str, names: tuple[str, str] = ("start_date", "e
     if end.strip() in FOR_GOOD:
         return Validity(first, None)
     last = _day(end, names[1])
-    if (last.year - LEAST_YEARS, last.month, last.day) < (first.year, first.month, first.day):
+    if last < _anniversary(first, LEAST_YEARS):
         raise ParameterMalformed(names[1], f"less than {LEAST_YEARS} years later")
     return Validity(first, last)
+
+
+def _anniversary(first: date, years: int) -> date:
+    """The same day ``years`` later; of 29 February, where that year has none, the day before: cards end then too."""
+    try:
+        return first.replace(year=first.year + years)
+    except ValueError:
+        return first.replace(year=first.year + years, day=28)
 
 
 def _day(text: str, name: str) -> date:

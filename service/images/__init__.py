@@ -1,1 +1,4 @@
-"""Pictures coming in: base64 text, addresses to fetch, bytes to decode. Every guard against hostile input is here."""
+"""Pictures and videos coming in: base64 text, addresses to fetch, bytes to decode.
+
+Every guard against hostile input is here.
+"""

@@ -15,8 +15,6 @@ from service.metrics import measured
 from service.once import once
 from service.values import Image
 
-DEFAULT_PIXEL_LIMIT = 50_000_000
-
 LEAST_SKETCH = 1280
 """Pixels of a sketch's longer side: a face of an eighth of it is still as large as any network looks at."""
 
@@ -40,7 +38,7 @@ _REDUCED = {
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def decode_picture(data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Image:
+def decode_picture(data: bytes, pixel_limit: int) -> Image:
     """The upright picture in ``data``, ``(height, width, 3)`` uint8 BGR.
 
     Formats, told by their first bytes: JPEG (also CMYK, progressive), PNG, BMP, WebP, TIFF (first page). 16-bit samples
@@ -62,7 +60,7 @@ class Sketch:
 class Picture:
     """A picture file of which only as much is decoded as is asked for. Raises what ``decode_picture`` raises."""
 
-    def __init__(self, data: bytes, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> None:
+    def __init__(self, data: bytes, pixel_limit: int) -> None:
         """Reads the header alone."""
         try:
             self._header = header = read_header(data)

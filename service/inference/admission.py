@@ -17,16 +17,7 @@ from service.metrics import REFUSED, observe_stage
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
 """Tells, in the context of a request, whether whoever asked has hung up; asked after a wait and at no other time."""
 
-
-DISCONNECTED = "aipface.disconnected"
-"""Among the extensions of an ASGI scope: a function of no arguments, cheap and callable in any thread, that tells
-whether the client of that request has hung up. Our server's protocol puts it there; other servers need not."""
-
-UNREAD_BODY = "aipface.unread_body"
-"""Among the same extensions: a function of no arguments after which what comes of that request's body is thrown away
-as it comes. To be called on the event loop."""
-
-_coming: ContextVar[object | None] = ContextVar("aipface_coming", default=None)
+_this_request: ContextVar[object | None] = ContextVar("aipface_this_request", default=None)
 """What stands for the request at hand, among those that are on their way to a permit and later."""
 
 
@@ -47,6 +38,8 @@ class Admission:
         self._borrowed = 0
         self._queue: list[threading.Event] = []
         self._coming: set[object] = set()
+        """What stands for the requests on their way. Needs no lock: to add one or take one away is a single step, each
+        does so with its own alone, and who asks whether there are any, or how many, may be told a moment late."""
         self._alone: object | None = None
         """What stands for the request that got its first permit when nobody had any, until somebody else comes."""
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
@@ -67,7 +60,7 @@ class Admission:
     def undisturbed(self) -> bool:
         """Whether nobody else has been inside or on the way since the request at hand got its first permit."""
         with self._lock:
-            return not self._coming and self._alone is not None and self._alone is _coming.get()
+            return not self._coming and self._alone is not None and self._alone is _this_request.get()
 
     @property
     def crowded(self) -> bool:
@@ -78,13 +71,13 @@ class Admission:
     def coming(self) -> Iterator[None]:
         """Within the block a request is on its way to a permit, until it asks for its first one."""
         place = object()
-        token = _coming.set(place)
+        token = _this_request.set(place)
         self._coming.add(place)
         try:
             yield
         finally:
             self._coming.discard(place)
-            _coming.reset(token)
+            _this_request.reset(token)
 
     @contextmanager
     def permit(self) -> Iterator[None]:
@@ -143,7 +136,7 @@ class Admission:
 
     def _enter(self) -> None:
         with self._lock:
-            place = _coming.get()
+            place = _this_request.get()
             self._coming.discard(place)
             if self._inside == self._borrowed:
                 self._alone = place

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference import geometry
 from service.inference.attributes import MODEL_FILES, AttributeModels, FaceReader
 from service.inference.liveness import RECIPES, LivenessMeter
 from service.inference.occlusion import OcclusionMeter
@@ -47,7 +48,7 @@ class Analyst:
 
     def liveness(self, image: Image, face: Face, parts: Sequence[str]) -> NDArray[np.float64]:
         """``(parts,)``: what each of the named measures says of one face of ``image`` (BGR)."""
-        return self._liveness.measures(image, face.box, parts)
+        return self._liveness.measures(image, face.box, parts, geometry.eye_line_roll(face.points))
 
     def warm_up(self, image: Image, face: Face) -> None:
         """Run everything once on a picture with a face at a known place."""

@@ -1,7 +1,8 @@
 """What can be read off a face beyond who it is. Every value is computed when asked for, shared work once per face.
 
-Recipes (crop, size, colour order) are those the cards in ``models/cards`` were measured with. ``k`` is the side of an
-upright square crop about the mesh's tight box, in multiples of the box's longer side.
+Recipes (crop, size, colour order) are those the cards in ``models/cards`` were measured with. ``k`` is the side of a
+square crop about the mesh's tight box, in multiples of the box's longer side; it is upright, or turned with a face that
+is not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from service.inference.face_shape import SHAPES, shape_measures
 from service.inference.heads import Heads, load_heads, softmax
 from service.inference.landmark_map import landmarks_4, landmarks_150, refined_points
 from service.inference.lenses import lens_measures
-from service.inference.mesh import LEFT_EYE, RIGHT_EYE, Floats, Mesh, MeshModel, Network, load_canonical, square
+from service.inference.mesh import LEFT_EYE, RIGHT_EYE, Floats, Mesh, MeshModel, Network, around, load_canonical, square
 from service.inference.session import Runtime, load_session
 from service.once import once
 from service.values import Angles, Face, Image, Points
@@ -44,6 +45,10 @@ _FACERES_SIDE = 224
 _FACERES_K = 1.2
 _SYNTHETIC_K = 1.6
 _EYE_SIDE, _EYE_K = 24, 1.6
+
+# Degrees of the eye line up to which a crop stays upright, as the networks were measured. They do not know lying faces:
+# of 40 turned by a quarter 36 wore a mask and 39 were drawn for them.
+_UPRIGHT = 10.0
 
 # A laugh shows the inside of the mouth: gap between the inner lips over the mouth's width at which a smile is as likely
 # a laugh, and how fast that turns; read off 430 smiling LFW faces in order of the gap.
@@ -147,9 +152,15 @@ class FaceReader:
         return probabilities
 
     def crop(self, k: float, side: int) -> Image:
-        """The upright square about the face, ``k`` times its box, as ``(side, side, 3)`` BGR; black outside."""
-        x, y, width, height = self.mesh.box
-        cut = square((x + width / 2, y + height / 2), k * max(width, height), 0.0, side)
+        """The square about the face, ``k`` times its box, as ``(side, side, 3)`` BGR; black outside.
+
+        Upright where the face nearly is, turned with its eye line otherwise.
+        """
+        if abs(self.mesh.eye_line) > _UPRIGHT:
+            cut = around(self.mesh.flat, k, self.mesh.eye_line, side)
+        else:
+            x, y, width, height = self.mesh.box
+            cut = square((x + width / 2, y + height / 2), k * max(width, height), 0.0, side)
         return geometry.warp(self._image, cut, (side, side))
 
     def embedding(self, k: float, gray: bool = False) -> Floats:

@@ -2,7 +2,7 @@
 
 The picture is looked at from small to large. A face belongs to the smallest size at which it is big enough to be told
 with confidence; there it is located, and larger sizes only add faces. So what is found of one face does not depend on
-how many faces were asked for, and a picture with one large face costs a single pass.
+how many faces were asked for, and a picture with one large face costs a single pass, and a glance at lying ones.
 """
 
 from __future__ import annotations
@@ -43,8 +43,13 @@ _MOST_CANDIDATES = 128
 
 # A closer look may show a face larger than its candidate, by up to _LEAST_STEP (95 % of 176 doubtful LFW faces turned
 # at random). Where there are faces enough beyond doubt, a candidate below this confidence is not given that benefit:
-# most are none, and each costs more than a recognition. A turned face that is larger or alone is found all the same.
+# most are none, and each costs more than a recognition. A lying face that is larger or alone is found all the same.
 _DOUBTFUL = 0.5
+
+# Side of the largest upright face, in pixels of the glance at the picture turned that shows lying faces which are
+# larger; the glance's sides are rounded up to a step, so that few sizes occur.
+_LYING_SIDE = 20.0
+_LYING_STEP = 32
 
 # Of so many doubtful candidates of one look every orientation is tried: ten to twenty small detector passes each.
 _TURNS = 24
@@ -59,6 +64,8 @@ class Plan:
     looks: Callable[[Image], list[float]]
     desperate: bool = False
     """The more is tried, the more often something looks like a face: what is found then must be beyond doubt."""
+    glances_turned: bool = False
+    """Whether a larger face may lie beside the first ones that are found: upright looks show it late or never."""
 
 
 def looks_at(image: Image) -> list[float]:
@@ -90,7 +97,7 @@ def moderate_looks(image: Image) -> list[float]:
 # enlarged. A face that stands on its head needs no turned view: detectors answer to it, and the leveller sets it right.
 _TURNED = (View(1), View(3))
 _PLANS = (
-    Plan((View(),), looks_at),
+    Plan((View(),), looks_at, glances_turned=True),
     Plan((View(border=0.5),), first_look),
     Plan(_TURNED, moderate_looks, desperate=True),
     Plan(tuple(View(view.quarters, border=0.5) for view in _TURNED), first_look, desperate=True),
@@ -107,7 +114,10 @@ class FaceFinder:
         self._leveller = leveller
 
     def find(self, image: Image, limit: int) -> list[LevelFace]:
-        """Faces of ``image``, the ``limit`` largest among them, in no order; each is the same whatever the limit."""
+        """Faces of ``image``, the ``limit`` largest among them, in no order; each is the same whatever the limit.
+
+        A face that lies is told among others where it is the largest; smaller ones may be missed beside upright ones.
+        """
         pyramid = Pyramid(image)
         for plan in _PLANS:
             faces = self._climb(image, pyramid, limit, plan)
@@ -156,6 +166,7 @@ class FaceFinder:
         vague: list[LevelFace],
     ) -> None:
         """Take look number ``index`` of a plan, and add what it shows to ``clear`` and ``vague``."""
+        none_before = not clear
         looks = plan.looks(image)
         effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
         least = _ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE
@@ -166,6 +177,21 @@ class FaceFinder:
             face = self._leveller.level(image, candidate, effort)
             if face is not None and not _shown(face, clear):
                 (clear if self._leveller.beyond_doubt(face) else vague).append(face)
+        if none_before and clear and plan.glances_turned:
+            self._glance_turned(image, pyramid, clear)
+
+    def _glance_turned(self, image: Image, pyramid: Pyramid, clear: list[LevelFace]) -> None:
+        """Add lying faces that are larger than all of ``clear``. The larger those are, the less it costs."""
+        largest = max(face.side for face in clear)
+        needed = _LYING_SIDE * max(image.shape[:2]) / max(largest, 1.0)
+        look = min(math.ceil(needed / _LYING_STEP) * _LYING_STEP, first_look(image)[0])
+        effort = Effort(_TURNS_IF_DESPERATE, strict=True)
+        for candidate in self._candidates(pyramid, look, _TURNED):
+            if candidate.confidence < _DOUBTFUL or candidate.side < largest or _shown(candidate, clear):
+                continue
+            face = self._leveller.level(image, candidate, effort)
+            if face is not None and self._leveller.beyond_doubt(face) and not _shown(face, clear):
+                clear.append(face)
 
     def _candidates(self, pyramid: Pyramid, look: float, views: Sequence[View]) -> list[Detection]:
         """What the detector answers to every view, in pixels of the picture, most confident first."""
@@ -210,6 +236,6 @@ def _outgrown(found: Detection | LevelFace, clear: Sequence[LevelFace], limit: i
 def _settled(clear: Sequence[LevelFace], vague: Sequence[LevelFace], limit: int) -> bool:
     """Whether no larger look can change which ``limit`` faces are the largest.
 
-    Larger looks add smaller faces only, but they decide about the vague ones.
+    Larger looks add smaller faces only (and, seldom, a larger one askew), but they decide about the vague ones.
     """
     return len(clear) >= limit and all(_outgrown(face, clear, limit) or _shown(face, clear) for face in vague)

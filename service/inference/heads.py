@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-EMBEDDING = 1024
-"""Length of the ``faceres`` embedding that the attribute heads read."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearHead:

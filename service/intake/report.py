@@ -95,10 +95,13 @@ class Reporter:
                 check_spoofing(controls.spoofing, reader.spoofing)
         except FaceRejected as rejection:
             return FaceReport(quality=quality, liveness=liveness, rejection=rejection)
+        told = _read(reader, fields)
         return replace(
-            _read(reader, fields),
+            told,
             quality=quality if FaceField.QUALITY in fields else None,
             liveness=liveness if FaceField.LIVENESS in fields else None,
+            # The mesh measures other angles; where a control decided, the answer has those that it decided by.
+            angles=told.angles if controls.quality is Control.NONE else None,
         )
 
     def _alive(self, look: Look) -> float:

@@ -101,8 +101,6 @@ class Apps:
         if secret is None:
             with self._database.read() as reader:
                 sealed = reader.apps.sealed_secret(app.pk)
-            if sealed is None:
-                raise AppUnavailable(app.app_id)
             secret = self._keyring.open(sealed, secret_context(app.app_id)).decode()
             with self._lock:
                 self._secrets[key] = secret

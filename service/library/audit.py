@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -55,6 +56,7 @@ class AuditTrail:
         self._retention = retention
         self._pending: deque[tuple[int, AuditDraft]] = deque()
         self._lost = 0
+        self._counting = threading.Lock()
         self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
@@ -66,7 +68,7 @@ class AuditTrail:
         if operation.app_pk is None or (outcome == OK and (operation.written or not self._reads)):
             return
         if len(self._pending) >= MOST_PENDING:
-            self._lost += 1
+            self._count_lost(1)
             return
         self._pending.append((operation.app_pk, AuditDraft.of(operation, outcome)))
 
@@ -110,7 +112,7 @@ class AuditTrail:
                 del chains[chain]
         if lost := self._lost:
             self._append(INSTALLATION, [AuditDraft(local_actor(), "audit.lost", detail={"entries": lost})])
-            self._lost -= lost
+            self._count_lost(-lost)
 
     def _append_what_can_be(self, chain: int, drafts: list[AuditDraft]) -> None:
         """Write notes, all at once or, when the database refuses them, one by one: what it refuses alone is lost.
@@ -131,9 +133,13 @@ class AuditTrail:
             except ServiceUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 (a traceback has been logged for all of them)
-                self._lost += 1
+                self._count_lost(1)
                 logger.warning("audit: a note of %r is lost: %s", drafts[0].call, type(error).__name__)
             del drafts[0]
+
+    def _count_lost(self, notes: int) -> None:
+        with self._counting:
+            self._lost += notes
 
     def _append(self, chain: int, drafts: Sequence[AuditDraft]) -> None:
         with self._database.admin() as work:
@@ -157,19 +163,17 @@ class AuditTrail:
         """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries."""
         if self._retention is None:
             return 0
-        now = datetime.now(timezone.utc)
+        end = datetime.now(timezone.utc) - self._retention
+        due = []
         with self._database.read() as reader:
-            chains = [state.head.chain for state in reader.audit.chains() if state.last]
-            due = [chain for chain in chains if self._overdue(reader.audit.page(chain, 0, 1), now)]
+            for chain in [state.head.chain for state in reader.audit.chains() if state.last]:
+                with _apart(chain):
+                    due += [chain] if _overdue(reader.audit.page(chain, 0, 1), end) else []
         dropped = 0
         for chain in due:
-            with self._database.admin() as work:
-                dropped += work.audit.purge(chain, now - self._retention)
+            with _apart(chain), self._database.admin() as work:
+                dropped += work.audit.purge(chain, end)
         return dropped
-
-    def _overdue(self, oldest: Sequence[AuditEntry], now: datetime) -> bool:
-        retention = self._retention or timedelta.max
-        return bool(oldest) and oldest[0].draft.time < now - retention - PURGE_SLACK
 
     def reseal(self) -> int:
         """Carry every chain that an older key sealed over to the current one; returns how many those were.
@@ -226,24 +230,46 @@ class AuditTrail:
         foreign: dict[int, ChainEnd] = {}  # by the entry that says so
         seq, digest = (0, BEGINNING) if anchor is None else (anchor.seq, anchor.hash)
         first, met = seq + 1, expected is None or expected == (seq, digest.hex())
-        for entry in self.entries(head.chain, 0):
-            if entry.seq > max(head.seq, state.last):
-                break  # written since
-            problems += _broken(entry, seq, digest)
-            foreign = {at: end for at, end in foreign.items() if not entry.vouches_for(end)}
-            if (end := entry.foreign_end) is not None and not end.sealed_by(self._keys):
-                foreign[entry.seq] = end
-            unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
-            seq, digest = entry.seq, entry.hash
-            met = met or expected == (seq, digest.hex())
-        if (seq, digest) != (head.seq, head.hash):
+        read = True
+        try:
+            for entry in self.entries(head.chain, 0):
+                if entry.seq > max(head.seq, state.last):
+                    break  # written since
+                problems += _broken(entry, seq, digest)
+                foreign = {at: end for at, end in foreign.items() if not entry.vouches_for(end)}
+                if (end := entry.foreign_end) is not None and not end.sealed_by(self._keys):
+                    foreign[entry.seq] = end
+                unknown = [end for end in unknown if end is head or not entry.vouches_for(end)]
+                seq, digest = entry.seq, entry.hash
+                met = met or expected == (seq, digest.hex())
+        except ServiceUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 (whoever writes past the guard writes what he likes)
+            problems.append(f"the entries cannot be read at or after entry {seq + 1}: {type(error).__name__}")
+            read = False
+        if read and (seq, digest) != (head.seq, head.hash):
             problems.append(f"the chain ends with entry {seq}, its head says {head.seq}")
-        if not met:
+        if read and not met:
             problems.append("the expected entry is not in the chain")
         was = "the seal of entry {} was not ours when entry {} was written"
         problems += [was.format(end.seq, at) for at, end in foreign.items()]
         problems = [*(f"the seal of entry {end.seq} is not ours" for end in unknown), *problems]
         return ChainReport(head.chain, head.app_id, seq - first + 1, first, head.seq, head.hash.hex(), tuple(problems))
+
+
+@contextlib.contextmanager
+def _apart(chain: int) -> Iterator[None]:
+    """What somebody wrote into one chain past the guard is no reason to keep what is old in the others."""
+    try:
+        yield
+    except ServiceUnavailable:
+        raise
+    except Exception:
+        logger.exception("audit: old entries of chain %d cannot be dropped", chain)
+
+
+def _overdue(oldest: Sequence[AuditEntry], end: datetime) -> bool:
+    return bool(oldest) and oldest[0].draft.time < end - PURGE_SLACK
 
 
 def _ends(state: ChainState) -> list[ChainEnd]:

@@ -43,7 +43,7 @@ class Disclosure:
         ``beside`` and ``pictures`` are what other rooms hold about the person. Raises ``UserNotFound`` for a user of
         no group whom nothing else is known of either.
         """
-        with zipfile.ZipFile(out, "w") as archive, self._database.read() as reader:
+        with zipfile.ZipFile(out, "w") as archive, self._database.read(app.pk) as reader:
             content = self._content(reader, app, user_id, archive, embeddings=embeddings)
             if not (content["groups"] or content["audit"] or content["feedback"] or beside):
                 raise UserNotFound(f"nothing is known of a user {user_id} in app {app.app_id}")
@@ -55,7 +55,7 @@ class Disclosure:
         counts = {name: len(content[name]) for name in ("groups", "remembered_faces", "feedback", "audit")}
         counts["faces"] = sum(len(group["faces"]) for group in content["groups"])
         naming = Operation(current().actor, "user.export", app.pk, users=(user_id,))
-        with operation(naming), self._database.admin() as work:
+        with operation(naming), self._database.admin(app.pk) as work:
             work.audit.record(None, counts, chain=app.pk)
         return counts
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
 
 from service import auditing
 from service.auditing import Operation
-from service.errors import AppUnavailable, GroupNotFound, UserNotFound
+from service.errors import AppUnavailable, GroupNotFound, ServiceUnavailable, UserNotFound
 from service.storage.audit import AuditEntry
 from service.storage.engine import Database, UnitOfWork
 from service.values import App
@@ -40,7 +40,8 @@ class Journals(Protocol):
 class Receipt:
     """What was erased, when and by whom, and where the audit log says so; ``hash`` is that entry's.
 
-    ``position`` is ``chain:seq``, empty where no audit log is written.
+    ``position`` is ``chain:seq``, empty where no audit log is written. ``unfinished`` says what could not be done any
+    more once the transaction had ended; who erases the same again makes up for it.
     """
 
     what: str
@@ -49,6 +50,7 @@ class Receipt:
     counts: Mapping[str, int]
     position: str
     hash: str
+    unfinished: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Erasure:
         Raises ``UserNotFound`` where nothing of the user's own is left, before anything else goes that was asked for,
         unless the user is known to be ``gone``.
         """
-        with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]):
+        with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]), self._made_up(app):
             with self._database.write(app.pk) as work:
                 known = work.users.entries(app.pk, user_id)
                 entries = [entry for entry in known if group_id in (None, entry.group_id)]
@@ -98,12 +100,12 @@ class Erasure:
                     raise UserNotFound(f"nothing is known of a user {user_id} in {where}")
                 self._asked(work, app, counts, beside)
                 self._finish(work, app, counts)
-            self._afterwards(app, counts)
-            return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited)
+            unfinished = self._afterwards(app, counts)
+            return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited, unfinished)
 
     def group(self, app: App, group_id: str, beside: Beside | None = None) -> Receipt:
         """A group with its users. Raises ``GroupNotFound``."""
-        with self._named("erase.group", app, [group_id], []):
+        with self._named("erase.group", app, [group_id], []), self._made_up(app):
             with self._database.write(app.pk) as work:
                 group = work.groups.pk(app.pk, group_id)
                 if group is None:
@@ -113,8 +115,8 @@ class Erasure:
                 work.groups.delete(group)
                 self._asked(work, app, counts, beside)
                 self._finish(work, app, counts)
-            self._afterwards(app, counts)
-            return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited)
+            unfinished = self._afterwards(app, counts)
+            return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited, unfinished)
 
     def app(self, app: App) -> Receipt:
         """An app with everything that is its own; its number and its tokens never live again.
@@ -151,10 +153,29 @@ class Erasure:
         counts.update(self._elsewhere(app))
         work.detail = dict(counts)
 
-    def _afterwards(self, app: App, counts: dict[str, int]) -> None:
-        """The rest, while nobody waits any more for what was erased from the database; the receipt alone counts it."""
+    def _afterwards(self, app: App, counts: dict[str, int]) -> str:
+        """The rest, while nobody waits any more for what was erased from the database; the receipt alone counts it.
+
+        Returns what could not be done: what is erased needs its receipt all the same.
+        """
         self._elsewhere(app)
-        counts.update(self._noted(app, lambda tokens: self._enrolled(app, tokens)))
+        try:
+            counts.update(self._unenrolled(app))
+        except (OSError, ServiceUnavailable) as error:
+            return f"notes of imports could not be looked through ({error})"
+        return ""
+
+    @contextlib.contextmanager
+    def _made_up(self, app: App) -> Iterator[None]:
+        """Who is not there may be gone since an erasure that did not come to the notes of imports."""
+        try:
+            yield
+        except (UserNotFound, GroupNotFound):
+            self._unenrolled(app)
+            raise
+
+    def _unenrolled(self, app: App) -> dict[str, int]:
+        return self._noted(app, lambda tokens: self._enrolled(app, tokens))
 
     def _enrolled(self, app: App, tokens: Sequence[str]) -> Collection[str]:
         with self._database.read(app.pk) as reader:
@@ -174,8 +195,8 @@ class Erasure:
         return auditing.operation(Operation(actor, call, app.pk, tuple(groups), tuple(users)))
 
     @staticmethod
-    def _receipt(what: str, counts: Mapping[str, int], entry: AuditEntry | None) -> Receipt:
+    def _receipt(what: str, counts: Mapping[str, int], entry: AuditEntry | None, unfinished: str = "") -> Receipt:
         if entry is None:
-            return Receipt(what, datetime.now(timezone.utc), auditing.current().actor, counts, "", "")
-        draft = entry.draft
-        return Receipt(what, draft.time, draft.actor, counts, f"{entry.chain}:{entry.seq}", entry.hash.hex())
+            return Receipt(what, datetime.now(timezone.utc), auditing.current().actor, counts, "", "", unfinished)
+        draft, position = entry.draft, f"{entry.chain}:{entry.seq}"
+        return Receipt(what, draft.time, draft.actor, counts, position, entry.hash.hex(), unfinished)

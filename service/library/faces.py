@@ -27,7 +27,7 @@ class Faces:
 
         Raises ``GroupNotFound``, ``UserNotFound``, ``EnrolledFaceNotFound``.
         """
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             face = reader.faces.pk_by_token(user_in_group(reader, app, group_id, user_id), face_token)
             if face is None:
                 raise EnrolledFaceNotFound

@@ -20,7 +20,7 @@ class Feedback:
 
     def store(self, app: App, items: Sequence[Mapping[str, object]]) -> None:
         """Keep items; what can be written as JSON."""
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             work.feedback.insert(app.pk, items, ITEMS_KEPT)
 
     def latest(self, app: App, limit: int) -> list[StoredFeedback]:

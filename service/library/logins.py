@@ -34,3 +34,20 @@ class SharedFailures:
                 writer.forget(name)
         except ServiceUnavailable as error:
             logger.warning("failed log-ins are forgotten by this process alone: %s", error)
+
+    def remember(self, name: bytes, seconds: float) -> None:
+        """Keep a name for so long."""
+        try:
+            with self._database.attempts() as writer:
+                writer.remember(name, timedelta(seconds=seconds))
+        except ServiceUnavailable as error:
+            logger.warning("who has logged in is remembered by this process alone: %s", error)
+
+    def remembers(self, name: bytes) -> bool:
+        """Whether a name is kept."""
+        try:
+            with self._database.attempts() as writer:
+                return writer.remembers(name)
+        except ServiceUnavailable as error:
+            logger.warning("who has logged in elsewhere cannot be told: %s", error)
+            return False

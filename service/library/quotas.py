@@ -146,7 +146,11 @@ class Quotas:
             self._counts.add(app.pk, call, requests=1, errors=errors)
 
     def set_limits(self, app: App, limits: Limits) -> None:
-        """Change what an app may ask. The first quota of a day, or a whole one, counts what was asked before it."""
+        """Change what an app may ask.
+
+        A daily or total quota that is set where there was none counts today's, or all, earlier requests. Raises
+        ``AppUnavailable``.
+        """
         with self._database.admin() as work:
             before = work.apps.by_app_id(app.app_id)
             if before is None:
@@ -160,7 +164,7 @@ class Quotas:
 
     def usage(self, app: App) -> AppUsage:
         """What an app may ask and has asked, as far as processes have written it down."""
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             return AppUsage(app.limits, reader.quotas.standing(app.pk, self._zone), reader.quotas.usage(app.pk))
 
     def flush(self) -> None:

@@ -41,7 +41,7 @@ class Uploads:
         sealed = self._keyring.seal(content, _context(app, kind, upload_id))
         if len(sealed) > self._most_bytes:
             return None
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             work.uploads.put(app.pk, SealedUpload(upload_id, kind, sealed), self._lifetime, self._most_bytes)
         return upload_id
 
@@ -49,7 +49,7 @@ class Uploads:
         """A file that the app sent before; ``None`` when there is none of this kind under this id, or not any more."""
         if not _ID.fullmatch(upload_id):
             return None
-        with self._database.read() as reader:
+        with self._database.read(app.pk) as reader:
             sealed = reader.uploads.content(app.pk, kind, upload_id)
         if sealed is None:
             return None

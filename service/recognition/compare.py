@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from service.calibration.scores import ScoreTable
+from service.calibration.scores import IDENTITY_SCORE, ScoreTable
 from service.errors import WrongPictureCount
 from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake
@@ -18,9 +18,6 @@ from service.intake.seen import SeenFace
 from service.values import App, FaceField, ImageSource
 
 PICTURES_COMPARED = 2
-
-IDENTITY_SCORE = 100.0
-"""Given to the same face of the same picture and to nothing else: callers test for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from service.calibration.scores import ScoreTable
+from service.calibration.scores import IDENTITY_SCORE, ScoreTable
 from service.errors import GroupNotFound, NoMatch, UserNotFound
 from service.intake.controls import NO_CONTROLS, Controls
 from service.intake.intake import Intake, nowhere
 from service.intake.seen import SeenFace
-from service.recognition.compare import IDENTITY_SCORE
 from service.search.protocol import FaceSearch
 from service.storage.engine import Database
 from service.storage.searching import FoundFace

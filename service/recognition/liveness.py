@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from service.errors import WrongPictureCount
+from service.errors import ServiceUnavailable, WrongPictureCount
 from service.intake.intake import Intake
 from service.intake.seen import SeenFace
 from service.values import App, FaceField, ImageSource
@@ -30,11 +30,23 @@ class VerifyLiveness:
         self._intake = intake
 
     def __call__(self, app: App, sources: Sequence[ImageSource], fields: frozenset[FaceField]) -> LivenessVerdict:
-        """Raises ``WrongPictureCount`` before any work, and what ``Intake.faces`` raises for any of the pictures."""
+        """Raises ``WrongPictureCount`` before any work, and what ``Intake.faces`` raises for any of the pictures.
+
+        Raises ``ServiceUnavailable`` with a pack that brings no networks for liveness.
+        """
         if not 1 <= len(sources) <= MOST_PICTURES:
             raise WrongPictureCount
         asked = fields | {FaceField.LIVENESS}
         looks = [partial(self._intake.faces, app, source, fields=asked) for source in sources]
         faces = tuple(found[0] for found in self._intake.side_by_side(looks))
+        score = max(liveness_of(face) for face in faces)
         self._intake.remember(app, faces)
-        return LivenessVerdict(max(face.report.liveness or 0.0 for face in faces), faces)
+        return LivenessVerdict(score, faces)
+
+
+def liveness_of(face: SeenFace) -> float:
+    """Served score 0..1 of a face that was asked for it. Raises ``ServiceUnavailable`` where the pack tells none."""
+    score = face.report.liveness
+    if score is None:
+        raise ServiceUnavailable("this pack brings nothing to tell liveness with")
+    return score

@@ -58,7 +58,7 @@ class LivenessSessions:
         for _ in range(shortest + secrets.randbelow(longest - shortest + 1)):
             code.append(secrets.choice([sign for sign in alphabet if [sign] != code[-1:]] or list(alphabet)))
         session = Session(f"S{secrets.token_hex(16)}", kind, "".join(code))
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             work.liveness_sessions.put(
                 app.pk, session.session_id, StoredSession(kind.value, session.code), self._lifetime
             )
@@ -66,7 +66,7 @@ class LivenessSessions:
 
     def take(self, app: App, session_id: str) -> Session:
         """The session, which is used up by this. Raises ``SessionUnusable``: unknown to the app, used, too old."""
-        with self._database.admin() as work:
+        with self._database.admin(app.pk) as work:
             stored = work.liveness_sessions.take(app.pk, session_id)
         if stored is None:
             raise SessionUnusable

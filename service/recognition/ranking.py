@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.calibration.scores import ScoreTable
+from service.calibration.scores import IDENTITY_SCORE, ScoreTable
 from service.errors import UserNotFound
 from service.intake.intake import Intake, nowhere
 from service.intake.seen import SeenFace
-from service.recognition.compare import IDENTITY_SCORE
 from service.recognition.identify import Identification, IdentifyFaces, Match, SearchOptions
 from service.storage.engine import Database
 from service.values import App, FaceField, ImageSource

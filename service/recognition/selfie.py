@@ -9,12 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
-from service.errors import FaceNotFound, ServiceUnavailable, VideoTooLarge
+from service.errors import FaceNotFound, VideoTooLarge
 from service.images import gif
 from service.images.video import Video, VideoLimits
 from service.intake.intake import Admission, Intake
 from service.intake.seen import encode_jpeg
 from service.recognition.compare import CompareFaces, Probe
+from service.recognition.liveness import liveness_of
 from service.values import App, FaceField, ImageKind, ImageSource
 
 FRAMES_OF_A_VIDEO = 8
@@ -108,9 +109,7 @@ class VerifySelfie:
                 face = self._intake.faces(app, _source(frame), fields=frozenset({FaceField.LIVENESS}))[0]
             except FaceNotFound:
                 continue
-            score = face.report.liveness
-            if score is None:
-                raise ServiceUnavailable("this pack brings nothing to tell liveness with")
+            score = liveness_of(face)
             if best is None or score > best.score:
                 best = LiveFrame(frame, score)
         if best is None:

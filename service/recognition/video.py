@@ -7,20 +7,14 @@ import statistics
 from dataclasses import dataclass
 
 from service.calibration.scores import ScoreTable
-from service.errors import (
-    FaceNotFound,
-    FaceRejected,
-    PersonChanged,
-    ServiceUnavailable,
-    SessionOfAnotherKind,
-    SoundMissing,
-)
+from service.errors import FaceNotFound, FaceRejected, PersonChanged, SessionOfAnotherKind, SoundMissing
 from service.images.video import Video
 from service.intake.controls import Controls
 from service.intake.intake import Intake
 from service.intake.seen import SeenFace, encode_jpeg
 from service.intake.watch import Observation, Still, Watch
 from service.recognition.actions import Action, greatest_jump, longest_absence, performed, spoken_openings
+from service.recognition.liveness import liveness_of
 from service.recognition.liveness_sessions import LivenessSessions, Session, SessionKind
 from service.values import App, Control, FaceField, ImageKind, ImageSource
 
@@ -111,7 +105,7 @@ class VerifyVideo:
         told = tuple(picture for _, picture in pictures)
         self._intake.remember(app, [picture.face for picture in told])
         return VideoVerdict(
-            score=statistics.median_low(_liveness(picture.face) for picture in told),
+            score=statistics.median_low(liveness_of(picture.face) for picture in told),
             pictures=told,
             best=best,
             session=session,
@@ -153,10 +147,3 @@ class VerifyVideo:
         if not passed:
             raise max(failures, key=lambda failed: failed[0])[1]
         return passed
-
-
-def _liveness(face: SeenFace) -> float:
-    score = face.report.liveness
-    if score is None:
-        raise ServiceUnavailable("this pack brings nothing to tell liveness with")
-    return score

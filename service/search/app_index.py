@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from service.search.protocol import NEVER
+from service.search.protocol import NOT_LOADED
 from service.search.replay import Groups
 from service.values import ChangeMark
 
@@ -17,9 +17,11 @@ class AppIndex:
     """Changed by one thread at a time, whose :meth:`turn` it is; searches wait for nobody."""
 
     groups: Groups = field(default_factory=dict)
-    position: int = NEVER
+    position: int = NOT_LOADED
     mark: ChangeMark | None = None
     """The change at ``position``; ``None`` when the log did not have it."""
+    left_out: int = 0
+    """Faces of the database that were left out when everything was read, because they cannot be read."""
     begun: int = 0
     """How many replays to the end of the log have begun and did not fail."""
     _moved: threading.Condition = field(default_factory=threading.Condition)

@@ -9,13 +9,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.app_index import AppIndex
 from service.search.flat import FlatIndex
-from service.search.protocol import NEVER, Block, ChangeSource, GroupIndex, IndexFactory, IndexSize
+from service.search.protocol import NOT_LOADED, Block, Blocks, ChangeSource, GroupIndex, IndexFactory, IndexSize
 from service.search.replay import Groups, apply_changes, continued, fill
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
@@ -132,7 +132,7 @@ class Catalog:
     def position(self, app_pk: int) -> int:
         """Number of the app's last change that searches see; -1 when the app is not loaded."""
         library = self._libraries.get(app_pk)
-        return NEVER if library is None else library.position
+        return NOT_LOADED if library is None else library.position
 
     # --- searching ---
 
@@ -170,7 +170,7 @@ class Catalog:
         return {
             app_pk: sum(len(index) for index in list(library.groups.values()))
             for app_pk, library in list(self._libraries.items())
-            if library.position != NEVER
+            if library.position != NOT_LOADED
         }
 
     def origin(self) -> str:
@@ -203,10 +203,10 @@ class Catalog:
         if library is None or self.snapshots is None:
             return None
         with library.turn():
-            if library.position == NEVER or library.mark is None:
+            if library.position == NOT_LOADED or library.mark is None:
                 return None
             groups = {pk: index.state() for pk, index in library.groups.items() if isinstance(index, TieredIndex)}
-            return self.snapshots.contents(app_pk, library.mark, groups)
+            return self.snapshots.contents(app_pk, library.mark, groups, library.left_out)
 
     def coded_faces(self, app_pk: int) -> CodedFaces:
         """How far the reorganisation of an app's indexes has come."""
@@ -224,7 +224,7 @@ class Catalog:
         restored = {}
         for app_pk, head in self._source.heads().items():
             library = self._library(app_pk)
-            if library.position == NEVER and self._restore_one(self.snapshots, app_pk, library, head):
+            if library.position == NOT_LOADED and self._restore_one(self.snapshots, app_pk, library, head):
                 restored[app_pk] = sum(len(index) for index in library.groups.values())
         return restored
 
@@ -236,18 +236,20 @@ class Catalog:
             found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)
             if found is None:
                 return False
-            library.groups = dict(found.groups)
+            library.groups, library.left_out = dict(found.groups), found.left_out
             library.move(found.mark.seq, found.mark)
             _end_load(library.groups)
         if self._has_every_face(app_pk, library):
             return True
         snapshots.discard(app_pk, "the database has other faces than the log tells of")
         with library.turn():
-            library.position = NEVER
+            library.position = NOT_LOADED
         return False
 
     def _has_every_face(self, app_pk: int, library: AppIndex) -> bool:
         """Whether index and database agree in number: whoever changes faces past the log (a change of models) is seen.
+
+        So is whoever removes or mends a face that was left out; that brings the number of those up to date.
 
         Takes the word of the log while other processes write so much that the two are never at one position.
         """
@@ -255,7 +257,7 @@ class Catalog:
             seq, count = self._source.count(app_pk)
             self.catch_up(app_pk, seq)
             if library.position == seq:
-                return sum(len(index) for index in library.groups.values()) == count
+                return sum(len(index) for index in library.groups.values()) + library.left_out == count
         return True
 
     def _knows(self, app_pk: int, library: AppIndex) -> bool:
@@ -291,7 +293,7 @@ class Catalog:
         was put back to an earlier state, lost its last changes when a standby took over, or the app is gone.
         """
         head = self._source.head(app_pk) if seq is None else seq
-        if library.position == NEVER or head is None or library.position > head:
+        if library.position == NOT_LOADED or head is None or library.position > head:
             self._reload(app_pk, library)
             return
         known = library.mark  # to be found again, once
@@ -308,22 +310,28 @@ class Catalog:
                 library.move(further[-1].seq, further[-1].mark)
 
     def _reload(self, app_pk: int, library: AppIndex) -> None:
-        library.position = NEVER
+        library.position = NOT_LOADED
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
                 self._fill(library, head, blocks)
-        if library.position == NEVER:
+        if library.position == NOT_LOADED:
             library.groups = {}
             with self._lock:
                 self._libraries.pop(app_pk, None)
 
-    def _fill(self, library: AppIndex, head: LogHead, blocks: Iterable[Block]) -> None:
+    def _fill(self, library: AppIndex, head: LogHead, blocks: Blocks) -> None:
         groups: dict[int, GroupIndex] = {}
-        for block in blocks:
+        left_out = 0
+
+        def readable() -> Iterator[Block]:
+            nonlocal left_out
+            left_out = yield from blocks
+
+        for block in readable():
             fill(groups, block, self._new_loading_index)
         _end_load(groups)
         if head.seq > library.position:
-            library.groups = groups
+            library.groups, library.left_out = groups, left_out
             library.move(head.seq, head.mark)
 
     def _new_index(self, expected: int) -> GroupIndex:

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from service.search.protocol import Candidate, Keys
+from service.search.protocol import ANY_SIMILARITY, Candidate, Keys
 from service.search.similarity import best_of_users, exact, rounded
 from service.values import Embedding, Embeddings
 
@@ -48,7 +48,7 @@ class ExactIndex:
         return best_of_users(face_pks, user_pks, exact(embeddings, probe), limit, min_similarity)
 
     def search_user(self, probe: Embedding, user_pk: int) -> Candidate | None:
-        everybody = self.search(probe, len(self), -2.0)
+        everybody = self.search(probe, len(self), ANY_SIMILARITY)
         return next((candidate for candidate in everybody if candidate.user_pk == user_pk), None)
 
     def nbytes(self) -> int:

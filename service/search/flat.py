@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from service.search.protocol import Candidate, Faces, Keys
+from service.search.protocol import NOT_REMOVED, Candidate, Faces, Keys
 from service.search.similarity import SLACK, best_of_users, exact, rounded
 from service.values import Embedding, Embeddings
 
@@ -34,7 +34,6 @@ FACES_PER_USER = 4
 """How many rows to ask FAISS for per wanted user, at first."""
 FEW = 1024
 """Up to so many rows whoever reaches the threshold is picked out of all similarities, where those are not many."""
-NEVER = np.iinfo(np.int64).max
 
 
 class _Arrays:
@@ -45,7 +44,7 @@ class _Arrays:
     def __init__(self, dimension: int, capacity: int) -> None:
         self.face_pks = np.empty(capacity, dtype=np.int64)
         self.user_pks = np.empty(capacity, dtype=np.int64)
-        self.removed = np.full(capacity, NEVER, dtype=np.int64)
+        self.removed = np.full(capacity, NOT_REMOVED, dtype=np.int64)
         self.embeddings = np.empty((capacity, dimension), dtype=np.float32)
 
     def write(self, start: int, face_pks: Keys, user_pks: Keys, embeddings: Embeddings) -> None:

@@ -22,7 +22,7 @@ from pymilvus import DataType, MilvusClient, MilvusException
 
 from service.errors import ServiceUnavailable
 from service.metrics import measured
-from service.search.protocol import NEVER, Block, ChangeSource, IndexSize, Keys
+from service.search.protocol import ANY_SIMILARITY, NOT_LOADED, Block, ChangeSource, IndexSize, Keys
 from service.search.replay import continued, surviving_additions
 from service.search.similarity import best_of_users, exact, rounded
 from service.values import Change, ChangeKind, ChangeMark, Embedding, Embeddings, Hit
@@ -143,7 +143,7 @@ class MilvusCatalog:
     def position(self, app_pk: int) -> int:
         """Number of the app's last change that is known to be in Milvus; -1 when nothing is."""
         known = self._known.get(app_pk)
-        return NEVER if known is None else known.seq
+        return NOT_LOADED if known is None else known.seq
 
     # --- searching ---
 
@@ -181,7 +181,7 @@ class MilvusCatalog:
         if not group_pks:
             return []
         scope = f"app_pk == {app_pk} and group_pk in {_listed(group_pks)} and user_pk in"
-        return self._settled(scope, list(dict.fromkeys(user_pks)), probe, len(user_pks), -2.0)
+        return self._settled(scope, list(dict.fromkeys(user_pks)), probe, len(user_pks), ANY_SIMILARITY)
 
     def faces(self) -> int:
         """How many faces are searchable."""
@@ -249,7 +249,7 @@ class MilvusCatalog:
     def _replay(self, app_pk: int, head: int | None) -> None:
         """Apply the log to its end, which is at ``head`` or later by now; as ``Catalog`` does."""
         position = self._known[app_pk]
-        if position.seq == NEVER or head is None or position.seq > head:
+        if position.seq == NOT_LOADED or head is None or position.seq > head:
             self._reload(app_pk)
             return
         known = position.mark  # to be found again, once
@@ -341,7 +341,7 @@ class MilvusCatalog:
         rows = self._client.query(
             self._positions, filter=f"app_pk == {app_pk}", output_fields=_POSITION_FIELDS, consistency_level=_STRONG
         )
-        return _Position.of(rows[0]) if rows else _Position(NEVER)
+        return _Position.of(rows[0]) if rows else _Position(NOT_LOADED)
 
     def _store_position(self, app_pk: int, seq: int, mark: ChangeMark | None) -> None:
         numbers = ",".join(map(str, mark or ()))

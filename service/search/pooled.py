@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from service.beside import together
 from service.search.codes import Rows
 from service.search.precision import singles
-from service.search.protocol import Candidate, Keys
-from service.search.segment import LONGEST_LIST, NOW, USERS_LIMIT, WIDEN, Segment
+from service.search.protocol import NOW, Candidate, Keys
+from service.search.segment import LONGEST_LIST, USERS_LIMIT, WIDEN, Segment
 from service.search.similarity import SLACK, best_of_users, exact, nearest_of_users
 from service.search.tuning import short_list
 from service.values import Embedding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,9 @@ Keys = NDArray[np.int64]
 
 Block = tuple[Keys, Keys, Keys, Embeddings]
 """Face, user and group numbers, each ``(n,)``, and embeddings ``(n, dimension)``."""
+
+Blocks = Generator[Block, None, int]
+"""Returns how many faces it left out, because they cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,16 @@ class IndexSize:
     nbytes: int | None
 
 
-NEVER = -1
+NOT_LOADED = -1
 """Position of an app that has not been loaded yet."""
+
+NOT_REMOVED: int = np.iinfo(np.int64).max
+"""The version from which on a row is gone that is not marked."""
+NOW = NOT_REMOVED - 1
+"""The version as of which all marks count."""
+
+ANY_SIMILARITY = -2.0
+"""Less than any cosine, however it was rounded: as the least similarity it leaves nobody out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,7 @@ class ChangeSource(Protocol):
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         """``(app_pk, head, blocks)`` for every app but some, or for one, as of one moment; the log ends at ``head``.
 
         The blocks of an app have to be used up before the next app is asked for.
@@ -114,7 +125,7 @@ class ChangeSource(Protocol):
         """The row of one change; ``None`` when the log does not have it, any more or yet."""
 
     def count(self, app_pk: int) -> tuple[int, int]:
-        """The log's head and how many faces there are, as of one moment."""
+        """The log's head and how many faces there are, those too that cannot be read, as of one moment."""
 
 
 class FaceSearch(Protocol):
@@ -130,7 +141,7 @@ class FaceSearch(Protocol):
         """Catch up with every app, including those that have appeared or gone."""
 
     def position(self, app_pk: int) -> int:
-        """Number of the app's last change that searches are known to see; ``NEVER`` when there is none."""
+        """Number of the app's last change that searches are known to see; ``NOT_LOADED`` when there is none."""
 
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
@@ -149,4 +160,4 @@ class FaceSearch(Protocol):
         """Where the index came from at the start, for people; empty where there is nothing to tell."""
 
     def size(self) -> IndexSize:
-        """The same, and what it takes."""
+        """Faces, groups and memory."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from service.search.protocol import Block, GroupIndex
-from service.values import Change, ChangeKind, ChangeMark
+from service.values import Change, ChangeKind, ChangeMark, lasting_additions
 
 Groups = dict[int, GroupIndex]
 NewIndex = Callable[[int], GroupIndex]
@@ -62,24 +62,8 @@ def continued(
 
 
 def surviving_additions(changes: Sequence[Change]) -> list[Change]:
-    """The additions whose face, user and group no row of ``changes`` removes."""
-    gone = {(change.kind, _subject(change)) for change in changes if change.kind is not ChangeKind.ADD_FACE}
-    return [
-        change
-        for change in changes
-        if change.kind is ChangeKind.ADD_FACE
-        and change.embedding is not None
-        and (ChangeKind.REMOVE_FACE, change.face_pk) not in gone
-        and (ChangeKind.REMOVE_USER, change.user_pk) not in gone
-        and (ChangeKind.REMOVE_GROUP, change.group_pk) not in gone
-    ]
-
-
-def _subject(change: Change) -> int:
-    """The number that a removal is about."""
-    if change.kind is ChangeKind.REMOVE_FACE:
-        return change.face_pk
-    return change.user_pk if change.kind is ChangeKind.REMOVE_USER else change.group_pk
+    """The additions that ``changes`` do not take back, less those without an embedding."""
+    return [change for change in lasting_additions(changes) if change.embedding is not None]
 
 
 def _remove(groups: Groups, change: Change) -> None:

@@ -21,7 +21,7 @@ from service.search.codec import Codec
 from service.search.codes import Codes, Rows
 from service.search.pages import prefer_huge
 from service.search.precision import singles
-from service.search.protocol import Candidate, Faces, Keys
+from service.search.protocol import NOT_REMOVED, NOW, Candidate, Faces, Keys
 from service.search.similarity import SLACK, best_of_users, exact
 from service.values import Embedding, Embeddings
 
@@ -34,14 +34,12 @@ WORTH_CODING = 8
 USERS_LIMIT = 50
 """Short lists are measured for so many wanted users, and lengthened in proportion for more."""
 ROWS_PER_USER = 8
+"""Where everything is compared: how many rows FAISS is asked for per wanted user, at first."""
 FEW_USERS = 4096
+"""The rows of more users are counted before they are listed: :data:`_BEHIND` takes as many numbers for each of them."""
 _BEHIND = np.arange(21)
 """Rows in which a user's faces are sought: the API lets a user have twenty; counting them first is slower."""
 BLOCK = 16_384
-NEVER = np.iinfo(np.int64).max
-"""The version from which on a row is gone that is not marked."""
-NOW = NEVER - 1
-"""The version as of which all marks count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Segment:
         order = np.lexsort((faces.face_pks, faces.user_pks))
         self.face_pks: Keys = faces.face_pks[order]
         self.user_pks: Keys = faces.user_pks[order]
-        self._gone = np.full(len(order), NEVER, dtype=np.int64)
+        self._gone = np.full(len(order), NOT_REMOVED, dtype=np.int64)
         self.removals = 0
         self._by_face = np.argsort(self.face_pks).astype(np.int32)
         self._store, self.embeddings = _half_precision(len(order), faces.embeddings.shape[1])
@@ -87,7 +85,7 @@ class Segment:
     @property
     def removed(self) -> NDArray[np.bool_]:
         """Which rows are marked ``(n,)``, a copy."""
-        removed: NDArray[np.bool_] = self._gone != NEVER
+        removed: NDArray[np.bool_] = self._gone != NOT_REMOVED
         return removed
 
     def there(self, rows: Rows, version: int = NOW) -> NDArray[np.bool_]:

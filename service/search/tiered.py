@@ -50,6 +50,7 @@ LARGEST_SEGMENT = 1_000_000
 MERGE_RATIO = 4.0
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
+"""A segment with a larger share of marked rows is rewritten without them."""
 RETRAIN_RATIO = 4
 """Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
 _PAUSE = 0.0005
@@ -215,10 +216,11 @@ class TieredIndex:
     def search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
         if limit < 1:
             return []
-        begun = self._removals
+        begun, tail = self._removals, self._parts.tail
         found = self._search(probe, limit, min_similarity)
-        if begun % 2 or begun != self._removals:
-            # A user may have been removed from some parts and not yet from others when they were searched.
+        if begun % 2 or begun != self._removals or tail is not self._parts.tail:
+            # A user may have been removed from some parts and not yet from others when they were searched; or what
+            # replaces a face came to a new tail, that of the search being frozen.
             with self._lock:
                 found = self._search(probe, limit, min_similarity)
         return found

@@ -15,6 +15,7 @@ PROBES = 48
 FACES_EACH = 256
 """Most similar faces of a probe among which the best users are sought."""
 SHORTEST = 256
+"""No list is made shorter, however little the probes needed: there are few of them."""
 SHARE = 0.99
 """So many of the best users have to be in a list of the measured length; it is then lengthened by :data:`MARGIN`."""
 MARGIN = 1.6

@@ -27,11 +27,9 @@ class AppReader:
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
 
-    def by_api_key(self, api_key: str) -> App | None:
-        return self._one(apps.c.api_key == api_key)
-
     def by_app_id(self, app_id: str) -> App | None:
-        return self._one(apps.c.app_id == app_id)
+        row = self._execution.run(sa.select(*_COLUMNS).where(apps.c.app_id == app_id)).one_or_none()
+        return None if row is None else _app(row)
 
     def all(self) -> list[App]:
         """Every app, oldest first."""
@@ -43,10 +41,6 @@ class AppReader:
         if secret is None:
             raise AppUnavailable(f"app {pk} does not exist")
         return bytes(secret)
-
-    def _one(self, condition: sa.ColumnElement[bool]) -> App | None:
-        row = self._execution.run(sa.select(*_COLUMNS).where(condition)).one_or_none()
-        return None if row is None else _app(row)
 
 
 class AppWriter(AppReader):

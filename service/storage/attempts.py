@@ -31,6 +31,11 @@ _COUNT = sa.text(f"""
     sa.bindparam("names", type_=sa.ARRAY(BYTEA)), sa.bindparam("window", type_=sa.Interval)
 )
 
+_REMEMBER = sa.text("""
+    INSERT INTO login_failures (name, failures, ends) VALUES (:name, 0, now() + CAST(:lasts AS interval))
+    ON CONFLICT (name) DO UPDATE SET ends = excluded.ends
+""").bindparams(sa.bindparam("name", type_=BYTEA), sa.bindparam("lasts", type_=sa.Interval))
+
 # Those that end last were begun last.
 _PURGE = sa.text("""
     DELETE FROM login_failures
@@ -52,6 +57,17 @@ class AttemptWriter:
     def forget(self, name: bytes) -> None:
         """Forget the failures of a name."""
         self._execution.run(login_failures.delete().where(login_failures.c.name == name))
+
+    def remember(self, name: bytes, lasts: timedelta) -> None:
+        """Keep a name of which no failures are counted."""
+        self._execution.run(_REMEMBER, {"name": name, "lasts": lasts})
+
+    def remembers(self, name: bytes) -> bool:
+        """Whether a name is kept."""
+        kept = sa.select(login_failures.c.name).where(
+            login_failures.c.name == name, login_failures.c.ends > sa.func.now()
+        )
+        return self._execution.run(kept).first() is not None
 
     def purge(self, capacity: int) -> int:
         """Delete what is over, and the oldest of what is more than ``capacity`` names; returns how many."""

@@ -243,27 +243,19 @@ class AuditWriter(AuditReader):
         """
         if not self._keys or not drafts:
             return []
-        end = self._locked(chain)
-        seq, digest, entries = end.seq, end.hash, []
-        foreign = [] if end.sealed_by(self._keys) else [AuditDraft("", FOREIGN, detail=_as_found(end))]
-        if foreign:
-            logger.warning("the audit log has an end that no key here sealed", extra={"chain": chain, "entry": seq})
-        for draft in (*foreign, *drafts):
-            seq += 1
-            digest = linked(digest, chain, seq, draft)
-            entries.append(AuditEntry(chain, seq, draft, digest))
-        if len(entries) > 1:
-            self._execution.run(audit.insert(), [_row(entry) for entry in entries[:-1]])
-        self._execution.run(_APPEND, {**_row(entries[-1]), "seal": seal(self._keys[0], chain, seq, digest)})
-        return entries[len(foreign) :]
+        return self._appended(self._locked(chain), drafts)
 
     def purge(self, chain: int, before: datetime) -> int:
         """Drop the entries that are older, leaving a sealed anchor in their place; returns how many.
 
-        The database refuses to delete any entry that no anchor covers. Nothing of a chain goes whose end is not ours.
+        The database refuses to delete any entry that no anchor covers. Nothing of a chain whose end is not ours goes
+        before an entry says so, as behind any such end: a chain in which nothing happens any more gets none otherwise.
         """
-        if not self._keys or not self._locked(chain).sealed_by(self._keys):
+        if not self._keys:
             return 0
+        end = self._locked(chain)
+        if not end.sealed_by(self._keys):
+            self._appended(end, [])
         upto = self._execution.run(_OLD, {"chain": chain, "before": before}).scalar_one_or_none()
         if upto is None:
             return 0
@@ -297,6 +289,21 @@ class AuditWriter(AuditReader):
             detail["ends"] = named
         self.record(RESEALED, detail, chain=chain)
         return True
+
+    def _appended(self, end: ChainEnd, drafts: Sequence[AuditDraft]) -> list[AuditEntry]:
+        """What :meth:`append` returns, behind an end that is locked; where that is not ours, drafts may be missing."""
+        chain, seq, digest, entries = end.chain, end.seq, end.hash, []
+        foreign = [] if end.sealed_by(self._keys) else [AuditDraft("", FOREIGN, detail=_as_found(end))]
+        if foreign:
+            logger.warning("the audit log has an end that no key here sealed", extra={"chain": chain, "entry": seq})
+        for draft in (*foreign, *drafts):
+            seq += 1
+            digest = linked(digest, chain, seq, draft)
+            entries.append(AuditEntry(chain, seq, draft, digest))
+        if len(entries) > 1:
+            self._execution.run(audit.insert(), [_row(entry) for entry in entries[:-1]])
+        self._execution.run(_APPEND, {**_row(entries[-1]), "seal": seal(self._keys[0], chain, seq, digest)})
+        return entries[len(foreign) :]
 
     def _found_foreign(self, chain: int) -> list[ChainEnd]:
         """Ends of a chain that their successors' writers did not know; may read the whole chain."""

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from service.storage import migrations
 from service.storage.engine import Database
-from service.storage.tables import face_keys, metadata
+from service.storage.tables import face_keys, library_models, metadata
 
 
 class BackupError(Exception):
@@ -128,12 +128,13 @@ def _told() -> Iterator[None]:
 
 
 def _check_empty(database: Database) -> None:
-    """Raise :class:`BackupError` unless every table is empty, but for the keys that no face lies under.
+    """Raise :class:`BackupError` unless every table is empty, but for what is noted before there is a face.
 
-    The first command that runs with encrypted faces notes its key.
+    The first command that runs with encrypted faces notes its key; the first server, which model it works with.
     """
+    noted = {face_keys.name, library_models.name}
     with database.bulk() as connection:
-        for name in (name for name in metadata.tables if name != face_keys.name):
+        for name in (name for name in metadata.tables if name not in noted):
             if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
                 continue
             query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(name))

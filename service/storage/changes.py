@@ -44,11 +44,6 @@ class ChangeReader:
         query = sa.select(change_heads.c.app_pk, change_heads.c.seq)
         return {row.app_pk: row.seq for row in self._execution.run(query)}
 
-    def floor(self, app_pk: int) -> int | None:
-        """Changes up to this number were pruned and cannot be read any more."""
-        query = sa.select(change_heads.c.floor).where(change_heads.c.app_pk == app_pk)
-        return self._execution.run(query).scalar_one_or_none()
-
     def since(self, app_pk: int, seq: int, limit: int, model_id: str) -> list[Change]:
         """The ``limit`` changes after ``seq``, as far as the log has them, with the embeddings of this model.
 

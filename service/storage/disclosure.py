@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.feedback import naming
 from service.storage.models import further_embeddings
 from service.storage.rows import stored_face
 from service.storage.sealing import FaceSealing, Place, Sealing
@@ -80,23 +81,19 @@ class DisclosureReader:
 
     def feedback(self, app_pk: int, user_id: str) -> list[tuple[datetime, Mapping[str, Any]]]:
         """Feedback that has the user's id anywhere as a text of its own."""
-        naming = sa.func.jsonb_path_exists(
-            feedback.c.content, sa.text("'$.** ? (@ == $name)'"), sa.func.jsonb_build_object("name", user_id)
-        )
-        query = sa.select(feedback.c.created, feedback.c.content).where(feedback.c.app_pk == app_pk, naming)
+        query = sa.select(feedback.c.created, feedback.c.content).where(feedback.c.app_pk == app_pk, naming(user_id))
         return [(row.created, row.content) for row in self._execution.run(query.order_by(feedback.c.pk))]
 
 
 def _held(sealing: Sealing, row: sa.Row[Any], place: Place) -> HeldFace:
     """A row of either table; what cannot be opened is missing."""
-    portrait = sealing.portrait(row.portrait, place)
-    embedding = sealing.embedding(row.embedding, place, row.model_id or "")
+    opened = sealing.face(row.embedding, row.portrait, place, row.model_id or "")
     return HeldFace(
-        stored_face(row, portrait),
+        stored_face(row, opened.portrait),
         row.model_id,
-        embedding,
+        opened.embedding,
         getattr(row, "quality", None),
         getattr(row, "created", None),
         getattr(row, "expires", None),
-        damaged=(portrait is None) != (row.portrait is None) or (embedding is None) != (row.embedding is None),
+        damaged=opened.damaged,
     )

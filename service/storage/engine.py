@@ -1,4 +1,4 @@
-"""Connections to the database, and the three ways to use one: reading, writing an app's library, the rest."""
+"""Connections to the database, and the ways to use one: reading, writing an app's library, and those around them."""
 
 from __future__ import annotations
 
@@ -103,9 +103,10 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction outside the apps' libraries.
+    """One transaction that writes no change log, for no index has to hear of it.
 
-    There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep.
+    There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep; of
+    the faces in libraries, how they lie: forgetting crops, sealing anew, tidying up after a move to another model.
     """
 
     def __init__(self, execution: Execution, audit_keys: Sequence[bytes], sealing: FaceSealing) -> None:
@@ -131,8 +132,9 @@ class Database:
     """A pool of connections to one PostgreSQL. Connects when first used; safe to share between threads.
 
     All methods raise :class:`DatabaseUnavailable` when the database does not answer and :class:`StorageFull` when it
-    refuses to write. A failure while committing leaves open whether the work was done. Nothing is committed for a
-    request whose deadline has passed: :class:`DeadlineExceeded`.
+    refuses to write. A failure while committing leaves open whether the work was done. ``write`` and ``admin`` commit
+    nothing for a request whose deadline has passed: :class:`DeadlineExceeded`. The others do not look at it: what they
+    write is right for a request that was given up too, or is done by commands, which have no deadline.
     """
 
     def __init__(
@@ -180,8 +182,8 @@ class Database:
     def write(self, app_pk: int) -> Iterator[UnitOfWork]:
         """Change an app's library: committed at the end of the block, undone when it raises.
 
-        Begins after what answered requests of the app have left ``behind``: whatever it deletes stays deleted. Raises
-        :class:`AppUnavailable` when the app has been deleted.
+        Begins after what answered requests of the app have left ``behind``: what they told of a face that is deleted
+        here ends with it. Raises :class:`AppUnavailable` when the app has been deleted.
         """
         self.behind.settle(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions)) as execution:
@@ -196,9 +198,12 @@ class Database:
             execution.commit()
 
     @contextlib.contextmanager
-    def admin(self) -> Iterator[Administration]:
-        """Change apps or face tokens: committed at the end of the block, undone when it raises."""
-        act = guard.all_apps_within_transaction
+    def admin(self, app_pk: int | None = None) -> Iterator[Administration]:
+        """Change what is no library: committed at the end of the block, undone when it raises.
+
+        Of one app, nothing else can be seen or changed, or (``None``) of all.
+        """
+        act = guard.all_apps_within_transaction if app_pk is None else guard.OneAppWithinTransaction(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
             yield Administration(execution, self._audit_keys, self.sealing)
             deadline.check()
@@ -248,11 +253,6 @@ class Database:
         """Connections of the pool in use now."""
         pool = self._engine.pool
         return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        with translated(), contextlib.closing(Execution(self._engine)) as execution:
-            execution.run(sa.text("SELECT 1"))
 
     def close(self) -> None:
         """Do what was left behind, and close idle connections; those in use are closed when they are given back."""

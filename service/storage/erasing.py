@@ -8,12 +8,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from service.storage.execution import Execution
+from service.storage.feedback import naming
 from service.storage.tables import capture_devices, capture_people, face_tokens, faces, feedback, metadata, uploads
-
-_NAMING = sa.text("""
-    DELETE FROM feedback WHERE app_pk = :app_pk
-      AND jsonb_path_exists(content, '$.** ? (@ == $name)', jsonb_build_object('name', CAST(:name AS text)))
-""")
 
 _NAMING_MEMBERS = sa.text("""
     DELETE FROM feedback WHERE app_pk = :app_pk AND EXISTS (
@@ -44,7 +40,10 @@ class EraseWriter:
         self._execution = execution
 
     def faces(self, app_pk: int, user_pks: Sequence[int]) -> dict[str, int]:
-        """How many faces, crops and remembered faces go with some users."""
+        """How many faces and crops go with some users; what is remembered of these is forgotten now, and counted.
+
+        The users' own deletion, which comes after it, would leave that for a while.
+        """
         return self._faces(app_pk, faces.c.user_pk == sa.any_(sa.bindparam("pks", list(user_pks), _NUMBERS)))
 
     def faces_of_group(self, app_pk: int, group_pk: int) -> dict[str, int]:
@@ -66,7 +65,7 @@ class EraseWriter:
 
     def feedback_naming(self, app_pk: int, name: str) -> int:
         """Delete the feedback that has this very text anywhere; returns how many items."""
-        return self._execution.run(_NAMING, {"app_pk": app_pk, "name": name}).rowcount
+        return self._execution.run(feedback.delete().where(feedback.c.app_pk == app_pk, naming(name))).rowcount
 
     def feedback_naming_members(self, app_pk: int, group_pk: int) -> int:
         """The same for whoever is in this group and in no other of the app."""
@@ -101,8 +100,15 @@ class EraseWriter:
         ours = condition & (faces.c.app_pk == app_pk)
         query = sa.select(sa.func.count().label("faces"), sa.func.count(faces.c.portrait).label("crops")).where(ours)
         found = self._execution.run(query.select_from(faces)).one()
-        tokens = face_tokens.c.token.in_(sa.select(faces.c.token).where(ours)) & (face_tokens.c.app_pk == app_pk)
-        return {"faces": found.faces, "crops": found.crops, "face_tokens": self._count(face_tokens, tokens)}
+        return {"faces": found.faces, "crops": found.crops, "face_tokens": self._forgotten(app_pk, ours)}
+
+    def _forgotten(self, app_pk: int, ours: sa.ColumnElement[bool]) -> int:
+        """Forget what is remembered of some faces; returns how many were."""
+        of_app, token = face_tokens.c.app_pk == app_pk, face_tokens.c.token
+        known = sa.select(token).where(of_app, token.in_(sa.select(faces.c.token).where(ours)))
+        # In the order in which they are written, see ``ENDING_SOON``.
+        locked = known.order_by(token.collate("C")).with_for_update().cte("known")
+        return self._execution.run(face_tokens.delete().where(of_app, token.in_(sa.select(locked.c.token)))).rowcount
 
     def _count(self, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
         return int(self._execution.run(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one())

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from service.storage.execution import Execution
-from service.storage.sealing import FaceSealing, Place, Sealing, sealed_under
+from service.storage.sealing import FaceSealing, OpenedFace, Place, Sealing, sealed_under
 from service.storage.tables import apps, face_embeddings, face_keys, face_tokens, faces, groups, users
 
 ROWS_AT_ONCE = 200
@@ -117,7 +117,7 @@ class FaceKeyReader:
         sealing = self._sealing.enrolled
         for kind in (KINDS["faces"], KINDS[FURTHER]):
             for row in self._all(kind):
-                if _opened(sealing, row, Place(row.app_pk, row.user_pk, row.token)) is None:
+                if _opened(sealing, row).damaged:
                     yield BrokenFace(row.app_id, row.group_id, row.user_id, row.token)
 
     def _all(self, kind: _Kind) -> Iterator[sa.Row[Any]]:
@@ -197,22 +197,20 @@ def _column_unlike(column: sa.Column[bytes], wish: Wish, key_id: bytes) -> sa.Co
     return under.is_not(None) if wish is Wish.PLAIN else under != key_id
 
 
-def _opened(sealing: Sealing, row: sa.Row[Any], place: Place) -> tuple[Any, bytes | None] | None:
-    """Embedding and crop of a row; ``None`` where either cannot be opened."""
-    embedding = sealing.embedding(row.embedding, place, row.model_id or "")
-    column = getattr(row, "portrait", None)
-    portrait = sealing.portrait(column, place)
-    if (embedding is None) != (row.embedding is None) or (portrait is None) != (column is None):
-        return None
-    return embedding, portrait
+def _opened(sealing: Sealing, row: sa.Row[Any]) -> OpenedFace:
+    """Embedding and crop of a row; embeddings of further models have no crop beside them."""
+    return sealing.face(row.embedding, getattr(row, "portrait", None), _place(row), row.model_id or "")
+
+
+def _place(row: sa.Row[Any]) -> Place:
+    return Place(row.app_pk, row.user_pk, row.token)
 
 
 def _anew(sealing: Sealing, row: sa.Row[Any], kind: _Kind) -> dict[str, Any] | None:
-    place = Place(row.app_pk, row.user_pk, row.token)
-    opened = _opened(sealing, row, place)
-    if opened is None:
+    embedding, portrait, damaged = _opened(sealing, row)
+    if damaged:
         return None
-    embedding, portrait = opened
+    place = _place(row)
     new = {
         "embedding": None if embedding is None else sealing.seal_embedding(embedding, place, row.model_id or ""),
         "portrait": sealing.seal_portrait(portrait, place),

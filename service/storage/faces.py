@@ -17,6 +17,7 @@ from service.storage.recording import Recording
 from service.storage.rows import RememberedFace, face_columns, stored_face
 from service.storage.sealing import Place, Sealing
 from service.storage.tables import face_embeddings, faces, groups, users
+from service.storage.tokens import ENDING_SOON
 from service.values import ChangeKind, Embedding, FaceEntry, StoredFace
 
 # NULL in the column means "not known"; without this it would be the JSON value null.
@@ -130,22 +131,17 @@ class FaceReader:
         row = self._execution.run(query.order_by(usable.is_(None), faces.c.pk.desc()).limit(1)).one_or_none()
         if row is None:
             return None
-        portrait = self._sealing.portrait(row.portrait, _place(row))
-        embedding = self._sealing.embedding(row.usable, _place(row), model_id)
-        if (portrait is None) != (row.portrait is None) or (embedding is None) != (row.usable is None):
-            return None
-        return RememberedFace(stored_face(row, portrait), embedding)
+        opened = self._sealing.face(row.usable, row.portrait, _place(row), model_id)
+        return None if opened.damaged else RememberedFace(stored_face(row, opened.portrait), opened.embedding)
 
 
-# What is remembered of a face under its token goes with it.
-_DELETE = """
+# What is remembered of a face under its token ends soon after it.
+_DELETE = f"""
     WITH gone AS (
-        DELETE FROM faces WHERE {condition} AND app_pk = :app_pk RETURNING pk, token, user_pk, group_pk
-    ), gone_tokens AS (
-        DELETE FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone)
-    )
+        DELETE FROM faces WHERE {{condition}} AND app_pk = :app_pk RETURNING pk, token, user_pk, group_pk
+    ), {ENDING_SOON}
     SELECT pk, user_pk, group_pk FROM gone ORDER BY pk
-"""
+"""  # noqa: S608 (constants)
 _DELETE_ONE = sa.text(_DELETE.format(condition="pk = :pk"))
 _DELETE_OF_USER = sa.text(_DELETE.format(condition="user_pk = :pk"))
 
@@ -221,15 +217,14 @@ class FaceWriter(FaceReader):
 
     def _copied(self, row: sa.Row[Any], user_pk: int) -> list[int]:
         """The face that came of giving one to another user, if one did."""
-        embedding = self._sealing.embedding(row.embedding, _place(row), row.model_id)
-        portrait = self._sealing.portrait(row.portrait, _place(row))
-        if embedding is None or (portrait is None) != (row.portrait is None):
+        opened = self._sealing.face(row.embedding, row.portrait, _place(row), row.model_id)
+        if opened.embedding is None or opened.damaged:
             return []
         place = Place(row.app_pk, user_pk, row.token)
         new = {
             "model_id": row.model_id,  # together with what it made, and not as it may be by now
-            "embedding": self._sealing.seal_embedding(embedding, place, row.model_id),
-            "portrait": self._sealing.seal_portrait(portrait, place),
+            "embedding": self._sealing.seal_embedding(opened.embedding, place, row.model_id),
+            "portrait": self._sealing.seal_portrait(opened.portrait, place),
         }
         columns = (sa.literal(new[name], _TYPES[name]) if name in new else faces.c[name] for name in _COPIED)
         query = _owned(user_pk, row.app_pk, *columns).join_from(users, faces, faces.c.pk == row.pk)

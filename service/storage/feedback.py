@@ -21,6 +21,12 @@ class StoredFeedback:
     created: datetime
 
 
+def naming(name: str) -> sa.ColumnElement[bool]:
+    """Of feedback: that it has this very text anywhere as a text of its own."""
+    given = sa.func.jsonb_build_object("name", name)
+    return sa.func.jsonb_path_exists(feedback.c.content, sa.text("'$.** ? (@ == $name)'"), given)
+
+
 class FeedbackReader:
     """Reading feedback."""
 

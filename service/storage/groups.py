@@ -11,6 +11,7 @@ from service.errors import GroupExists, GroupNotFound
 from service.storage.execution import Execution
 from service.storage.recording import Recording
 from service.storage.tables import groups, users
+from service.storage.tokens import ENDING_SOON
 from service.values import ANY_SCENE, ChangeKind
 
 
@@ -48,15 +49,13 @@ class GroupReader:
         return list(self._execution.run(query.offset(start).limit(length)).scalars())
 
 
-# Everything a group holds, in one statement: the portraits of remembered faces of the same token go too.
-_DELETE = sa.text("""
-    WITH gone_faces AS (
+# The faces of a group, in one statement: what is remembered under their tokens ends soon after them.
+_DELETE = sa.text(f"""
+    WITH gone AS (
         DELETE FROM faces WHERE group_pk = (SELECT pk FROM groups WHERE pk = :pk AND app_pk = :app_pk) RETURNING token
-    ), gone_tokens AS (
-        DELETE FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone_faces)
-    )
-    SELECT count(*) FROM gone_faces
-""")
+    ), {ENDING_SOON}
+    SELECT count(*) FROM gone
+""")  # noqa: S608 (constants)
 
 
 class GroupWriter(GroupReader):

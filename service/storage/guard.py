@@ -28,6 +28,10 @@ _FOR_APP = sa.text(
 _FOR_ALL = sa.text("SELECT set_config('aipface.app', '', false), set_config('role', 'none', false)")
 _FOR_ALL_WITHIN_TRANSACTION = sa.text("SELECT set_config('aipface.app', '', true), set_config('role', 'none', true)")
 
+_FOR_APP_WITHIN_TRANSACTION = sa.text(
+    "SELECT set_config('aipface.app', :app, true), set_config('role', current_setting('aipface.role'), true)"
+)
+
 _ACTING_FOR = "aipface.app"
 """Where a pooled connection notes which app it acts for; nothing there says all of them."""
 
@@ -44,6 +48,17 @@ class OneApp:
         connection.info[_ACTING_FOR] = None  # neither this nor that, should the statement fail
         connection.execute(_FOR_APP, {"app": str(self._app_pk)})
         connection.info[_ACTING_FOR] = self._app_pk
+
+
+class OneAppWithinTransaction:
+    """Readies a transaction for one app's rows; the connection goes back to whom it acted for with the end of it."""
+
+    def __init__(self, app_pk: int) -> None:
+        self._app_pk = app_pk
+
+    def __call__(self, connection: sa.Connection) -> None:
+        if connection.info.get(_ACTING_FOR) != self._app_pk:
+            connection.execute(_FOR_APP_WITHIN_TRANSACTION, {"app": str(self._app_pk)})
 
 
 def all_apps(connection: sa.Connection) -> None:

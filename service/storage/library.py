@@ -86,9 +86,8 @@ def read_library(database: Database, app_pk: int) -> Generator[LibraryRow, None,
             yield StoredUser(user.group_id, user.user_id, user.info)
         for row in _rows(connection, _FACES, app_pk):
             place = Place(app_pk, row.user_pk, row.token)
-            embedding = sealing.embedding(row.used_embedding, place, row.used_model_id)
-            portrait = sealing.portrait(row.portrait, place)
-            if embedding is None or (portrait is None) != (row.portrait is None):
+            embedding, portrait, damaged = sealing.face(row.used_embedding, row.portrait, place, row.used_model_id)
+            if embedding is None or damaged:
                 raise LibraryDamaged(
                     f"a face of user {row.user_id} of group {row.group_id} cannot be opened; `aipface key faces` tells"
                     " which, delete them or put the missing key back"

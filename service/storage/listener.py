@@ -55,7 +55,6 @@ class Listener:
         self._loaded = loaded
         self._told: set[int] = set()
         self._stopping = threading.Event()
-        self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
 
     def start(self) -> None:
@@ -67,10 +66,6 @@ class Listener:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def listening(self) -> bool:
-        """Whether the connection stands."""
-        return self._listening.is_set()
-
     def _run(self) -> None:
         backoff = FIRST_BACKOFF
         while not self._stopping.is_set():
@@ -80,7 +75,6 @@ class Listener:
                     connection.execute(f"LISTEN {apps.CHANNEL}")
                     connection.execute(f"LISTEN {models.CHANNEL}")
                     self._told = set()
-                    self._listening.set()
                     backoff = FIRST_BACKOFF
                     self._call(self._on_connect)
                     self._listen(connection)
@@ -91,8 +85,6 @@ class Listener:
                 backoff = min(2 * backoff, LAST_BACKOFF)
                 if self._on_lost is not None:
                     self._call(self._on_lost)
-            finally:
-                self._listening.clear()
 
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         silence = 0.0

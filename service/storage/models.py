@@ -44,7 +44,7 @@ class LibraryModel:
 class LibraryModels:
     """``active``: what is searched; ``target``: what the library is moving to; ``previous``: what it can go back to.
 
-    A library that never moved has none of them: it is in whichever model its servers were set to.
+    A library that no server and no import has been started on has none of them: see ``service.library_model``.
     """
 
     active: LibraryModel | None = None
@@ -114,8 +114,12 @@ class ModelReader:
         return LibraryModels(**{row.role: LibraryModel(row.pack, row.model_id) for row in rows})
 
     def active_id(self) -> str | None:
-        """The id of the model that the library is in; None where it never moved."""
+        """The id of the model that the library is in; None where nothing has said so yet."""
         return self._execution.run(_ACTIVE).scalar_one_or_none()
+
+    def empty(self) -> bool:
+        """Whether nobody is enrolled, in any app."""
+        return not self._execution.run(sa.select(sa.exists().select_from(faces))).scalar_one()
 
     def coverage(self, model_id: str) -> Coverage:
         """Over all apps."""

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from service.storage import guard
 from service.storage.execution import Execution
-from service.storage.models import FaceEmbeddings, LibraryModel, ModelReader
+from service.storage.faces import FaceReader
+from service.storage.models import CHANNEL, FaceEmbeddings, LibraryModel, ModelReader
 from service.storage.recording import Recording
 from service.storage.sealing import Sealing
 from service.storage.tables import change_heads, face_embeddings, faces, library_models
@@ -18,7 +19,7 @@ from service.values import Embedding
 _TIDIED_AT_ONCE = 500
 """Embeddings of one step, during which the writers of their app wait."""
 
-_NOTIFY = sa.text("SELECT pg_notify('aipface_models', '')")
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 _SET = sa.text("""
     INSERT INTO library_models (role, pack, model_id) VALUES (:role, :pack, :model_id)
@@ -59,6 +60,17 @@ class ModelWriter(ModelReader):
         self._execution.run(_SET_IF_UNSET, _row("active", active))
         self._execution.run(_SET, _row("target", target))
         self._execution.run(_NOTIFY)
+
+    def settle(self, model: LibraryModel) -> LibraryModel:
+        """The model that the library is in, which is this one where nothing has been said yet."""
+        if self._execution.run(_SET_IF_UNSET, _row("active", model)).rowcount:
+            self._execution.run(_NOTIFY)
+        return self.in_use().active or model
+
+    def counts(self) -> dict[str, int]:
+        """How many faces of all apps each model embedded, however long it takes to count them."""
+        self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
+        return FaceReader(self._execution, self._sealing).count_by_model()
 
     def end(self) -> None:
         """There is neither something to move to nor to go back to any more."""
@@ -109,6 +121,19 @@ class Standstill:
             FaceEmbeddings(self._execution, recording, self._sealing).add(model_id, own)
             recording.write()
             guard.all_apps_again(self._execution.run)
+
+    def settle(self, model: LibraryModel) -> LibraryModel:
+        """Let a library without faces be in this model; returns what it is in.
+
+        Nobody can enrol by another model meanwhile, nor afterwards: whoever waits for us looks at what we said.
+        """
+        active = self.models.in_use().active
+        if active is not None and (active.model_id == model.model_id or not self.models.empty()):
+            return active
+        self._execution.run(_SET, _row("active", model))
+        self._execution.run(library_models.delete().where(library_models.c.role != "active"))
+        self._execution.run(_NOTIFY)
+        return model
 
     def activate(self, model: LibraryModel) -> None:
         """With the end of the transaction the library is in this model; what it was in can be gone back to."""

@@ -29,6 +29,9 @@ SOCKET_FILE = ".s.PGSQL.5432"
 NOBODY = 2**31 - 2
 """A process number that no system gives."""
 
+_OUR_PREFIX = "AIPFACE_"
+"""What the variables of our settings begin with, in letters of any case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -134,7 +137,7 @@ def run(command: Sequence[str], user: Account | None, timeout: float, keep: int 
             user=None if user is None else user.uid,
             group=None if user is None else user.gid,
             extra_groups=None if user is None else [],
-            env={**os.environ, "LC_ALL": "C"},
+            env={**environment(), "LC_ALL": "C"},
         )
         try:
             status = process.wait(timeout)
@@ -148,6 +151,14 @@ def run(command: Sequence[str], user: Account | None, timeout: float, keep: int 
             raise
         output.seek(0)
         return status, output.read().decode("utf-8", "replace").strip()
+
+
+def environment() -> dict[str, str]:
+    """Ours, for a program of others: without our settings, the master key among them.
+
+    The server keeps what it was started with for as long as it runs, and whoever gets into it reads that.
+    """
+    return {name: value for name, value in {**os.environ}.items() if not name.upper().startswith(_OUR_PREFIX)}
 
 
 def account(data: Path) -> Account | None:
@@ -164,7 +175,7 @@ def account(data: Path) -> Account | None:
     ):
         if shutil.which(command[0]):
             # Another process may be making it at this moment: what counts is whether it is there afterwards.
-            subprocess.run(command, capture_output=True, check=False)
+            subprocess.run(command, capture_output=True, check=False, env=environment())
             with contextlib.suppress(KeyError):
                 return _named(ACCOUNT)
     raise DatabaseUnavailable(

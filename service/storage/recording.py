@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from service.errors import AppUnavailable
 from service.storage.execution import Execution
-from service.values import ChangeKind
+from service.values import ChangeKind, lasting_additions
 
 CHANNEL = "aipface_changes"
 """NOTIFY channel; the payload is ``<app_pk>:<seq>``."""
@@ -29,8 +31,17 @@ _WRITE = sa.text("""
     ), moved AS (
         UPDATE change_heads SET seq = CAST(:seq AS bigint) + :count WHERE app_pk = :app_pk
     )
-    SELECT pg_notify('aipface_changes', :payload)
+    SELECT pg_notify(:channel, :payload)
 """)
+
+
+class Row(NamedTuple):
+    """A change without its place in the log, which comes with writing."""
+
+    kind: ChangeKind
+    group_pk: int
+    user_pk: int
+    face_pk: int
 
 
 class Recording:
@@ -43,7 +54,7 @@ class Recording:
     def __init__(self, execution: Execution, app_pk: int) -> None:
         self.app_pk = app_pk
         self._execution = execution
-        self._rows: list[tuple[ChangeKind, int, int, int]] = []
+        self._rows: list[Row] = []
         self._embedded = 0
         row = execution.run(_LOCK_HEAD, {"app_pk": app_pk, "app": str(app_pk)}).one_or_none()
         if row is None:
@@ -52,7 +63,7 @@ class Recording:
 
     def record(self, kind: ChangeKind, group_pk: int, user_pk: int = 0, face_pk: int = 0) -> None:
         """Note a change that has been made in the tables."""
-        self._rows.append((kind, group_pk, user_pk, face_pk))
+        self._rows.append(Row(kind, group_pk, user_pk, face_pk))
 
     def embedded(self, group_pk: int, user_pk: int, face_pk: int) -> None:
         """Note that a further model has embedded a face: to its index an addition, to the others nothing new."""
@@ -61,7 +72,7 @@ class Recording:
 
     def counts(self) -> dict[str, int]:
         """How many changes of each kind were recorded, by the kind's name in lower case."""
-        counts = Counter(row[0].name.lower() for row in self._rows)
+        counts = Counter(row.kind.name.lower() for row in self._rows)
         if self._embedded:
             counts["add_face"] -= self._embedded
             counts["embed_face"] = self._embedded
@@ -82,28 +93,16 @@ class Recording:
                 "group_pks": group_pks,
                 "user_pks": user_pks,
                 "face_pks": face_pks,
+                "channel": CHANNEL,
                 "payload": f"{self.app_pk}:{self.seq + len(rows)}",
             },
         )
         self.seq += len(rows)
 
 
-def additions_first(rows: list[tuple[ChangeKind, int, int, int]]) -> list[tuple[ChangeKind, int, int, int]]:
+def additions_first(rows: Sequence[Row]) -> list[Row]:
     """The same changes with additions before removals, less the additions that were taken back.
 
     An index applies them one by one: a user whose faces are replaced must not be missing in between.
     """
-    removals = [row for row in rows if row[0] is not ChangeKind.ADD_FACE]
-    gone = {
-        (kind, {ChangeKind.REMOVE_FACE: face, ChangeKind.REMOVE_USER: user}.get(kind, group))
-        for kind, group, user, face in removals
-    }
-    additions = [
-        (kind, group, user, face)
-        for kind, group, user, face in rows
-        if kind is ChangeKind.ADD_FACE
-        and (ChangeKind.REMOVE_FACE, face) not in gone
-        and (ChangeKind.REMOVE_USER, user) not in gone
-        and (ChangeKind.REMOVE_GROUP, group) not in gone
-    ]
-    return additions + removals
+    return lasting_additions(rows) + [row for row in rows if row.kind is not ChangeKind.ADD_FACE]

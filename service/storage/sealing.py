@@ -15,7 +15,7 @@ import enum
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import sqlalchemy as sa
@@ -89,6 +89,15 @@ def is_sealed_portrait(column: bytes) -> bool:
     return column[:1] == FORMAT
 
 
+class OpenedFace(NamedTuple):
+    """What two columns hold of a face, where it could be opened."""
+
+    embedding: Embedding | None
+    portrait: bytes | None
+    damaged: bool
+    """Whether something is there and could not be opened."""
+
+
 class Sealing:
     """Seals and opens what one table holds of faces.
 
@@ -143,6 +152,12 @@ class Sealing:
         if plain is None:
             _tell("crop", place)
         return plain
+
+    def face(self, embedding: bytes | None, portrait: bytes | None, place: Place, model_id: str) -> OpenedFace:
+        """Both columns of a row, opened as ``embedding`` and ``portrait`` do."""
+        made, crop = self.embedding(embedding, place, model_id), self.portrait(portrait, place)
+        damaged = (made is None) != (embedding is None) or (crop is None) != (portrait is None)
+        return OpenedFace(made, crop, damaged)
 
     def embeddings(
         self, columns: Sequence[bytes], contexts: Iterable[bytes], dimension: int

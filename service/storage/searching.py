@@ -33,7 +33,7 @@ _FOUND = """
 class Scope:
     """Where the app's change log ends (0 for an app that is gone), and the numbers of the groups that exist by name.
 
-    ``model_id``: of the model that the library is in, ``None`` where it never moved.
+    ``model_id``: of the model that the library is in, ``None`` where nothing has said so yet.
     """
 
     head: int

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 Block = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Embeddings]
 """Face, user and group numbers ``(n,)`` int64, and embeddings ``(n, dimension)`` float32."""
 
+Blocks = Generator[Block, None, int]
+"""Returns how many faces it left out, because they cannot be read."""
+
 BLOCK_ROWS = 8192
 
 LOCK = int.from_bytes(b"aipi", "big")
@@ -54,7 +57,7 @@ class PostgresChangeSource:
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         """``(app_pk, head, blocks)`` for every app but some, or for one, as of one moment; the log ends at ``head``.
 
         The blocks of an app have to be used up before the next app is asked for. The snapshot ends with the iterator:
@@ -108,7 +111,7 @@ class PostgresChangeSource:
         logger.error("a stored embedding has another dimension than its model", extra={"face": change.face_pk})
         return replace(change, embedding=None)
 
-    def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int) -> Iterator[Block]:
+    def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int) -> Blocks:
         # A token is what a sealed embedding is bound to; the one of a plain face would be sent for nothing.
         query = sql.SQL(
             "COPY (SELECT pk, user_pk, group_pk, CASE WHEN octet_length(embedding) % 4 <> 0 THEN token END, embedding"
@@ -140,6 +143,7 @@ class PostgresChangeSource:
                 " embedded with another dimension than their model's"
             )
             logger.error(told, extra={"faces": lost, "app": app_pk})
+        return lost
 
     def _block(self, app_pk: int, run: Run) -> Block:
         """A run with its embeddings opened, without the faces that do not open or have another dimension."""

@@ -15,6 +15,25 @@ from service.storage.rows import RememberedFace, face_columns, stored_face
 from service.storage.sealing import Place, Sealing
 from service.storage.tables import face_tokens
 
+GRACE = timedelta(minutes=10)
+"""How long what was told of a face can be used after the face was deleted from the library: scripts detect, delete
+first, and then enrol by the token that they were told. No longer, for it is something of somebody who was deleted."""
+
+# In the order in which they are written: who deletes and who sees the same faces must not wait in a circle either.
+ENDING_SOON = f"""
+    known AS (
+        SELECT token FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone)
+        ORDER BY token COLLATE "C" FOR UPDATE
+    ), ending AS (
+        UPDATE face_tokens SET expires = least(expires, now() + interval '{GRACE.total_seconds()} seconds')
+        WHERE app_pk = :app_pk AND token IN (SELECT token FROM known)
+    )
+"""  # noqa: S608 (constants)
+"""Parts of a ``WITH`` behind its part ``gone``, which has tokens of deleted faces: what is remembered under them ends.
+
+It may have been told before the face was enrolled, or a moment ago: the same picture gives the same token.
+"""
+
 
 class TokenReader:
     """Finding remembered faces."""
@@ -32,12 +51,8 @@ class TokenReader:
         row = self._execution.run(query).one_or_none()
         if row is None:
             return None
-        place = Place(app_pk, 0, token)
-        portrait = self._sealing.portrait(row.portrait, place)
-        embedding = self._sealing.embedding(row.usable, place, model_id)
-        if (portrait is None) != (row.portrait is None) or (embedding is None) != (row.usable is None):
-            return None
-        return RememberedFace(stored_face(row, portrait), embedding)
+        opened = self._sealing.face(row.usable, row.portrait, Place(app_pk, 0, token), model_id)
+        return None if opened.damaged else RememberedFace(stored_face(row, opened.portrait), opened.embedding)
 
     def size(self) -> tuple[int, int]:
         """Rows, as PostgreSQL's statistics estimate them, and bytes on disk: what counting would not be worth."""

@@ -12,6 +12,7 @@ from service.errors import GroupNotFound, UserAlreadyInGroup, UserNotFound
 from service.storage.execution import Execution
 from service.storage.recording import Recording
 from service.storage.tables import groups, users
+from service.storage.tokens import ENDING_SOON
 from service.values import ChangeKind, UserEntry
 
 _ENTRY = sa.select(users.c.pk, groups.c.name.label("group_id"), users.c.name.label("user_id"), users.c.info).join(
@@ -33,11 +34,6 @@ class UserReader:
         """The user's entries in several groups, as far as they exist."""
         query = sa.select(users.c.pk).where(users.c.group_pk.in_(group_pks), users.c.name == user_id)
         return list(self._execution.run(query.order_by(users.c.pk)).scalars())
-
-    def get(self, group_pk: int, user_id: str) -> UserEntry | None:
-        query = _ENTRY.where(users.c.group_pk == group_pk, users.c.name == user_id)
-        row = self._execution.run(query).one_or_none()
-        return None if row is None else _entry(row)
 
     def entries(self, app_pk: int, user_id: str) -> list[UserEntry]:
         """The user in every group of the app, in the order of enrolment."""
@@ -61,15 +57,13 @@ class UserReader:
         return {row.pk: _entry(row) for row in self._execution.run(query)}
 
 
-# Faces and what is remembered of them go first, so that the token rows can still be told.
-_DELETE = sa.text("""
-    WITH gone_faces AS (
+# Faces go first, so that the rows of their tokens can still be told.
+_DELETE = sa.text(f"""
+    WITH gone AS (
         DELETE FROM faces WHERE user_pk = :pk AND app_pk = :app_pk RETURNING token
-    ), gone_tokens AS (
-        DELETE FROM face_tokens WHERE app_pk = :app_pk AND token IN (SELECT token FROM gone_faces)
-    )
+    ), {ENDING_SOON}
     DELETE FROM users WHERE pk = :pk AND app_pk = :app_pk RETURNING group_pk
-""")
+""")  # noqa: S608 (constants)
 
 _GIVEN = "unnest(CAST(:names AS text[]), CAST(:infos AS text[])) AS given (name, info)"
 _INSERT_MANY = sa.text(f"""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.app import Service
 from service.inference.landmark_names import NAMES_72, NAMES_150
 from tests.contract.test_recognition import Photos, by_token, enrol, photos
 from tests.contract.wire import Answer, Wire
@@ -195,3 +196,11 @@ def test_faceverify(wire: Wire, photos: Photos) -> None:
 @pytest.mark.parametrize("count", [0, 9])
 def test_faceverify_counts_pictures(wire: Wire, photos: Photos, count: int) -> None:
     assert wire.call("faceverify", [photos["obama"]] * count)["error_code"] == 222208
+
+
+def test_faceverify_makes_up_no_liveness(
+    service: Service, wire: Wire, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a pack that brings no networks for it, as ``buffalo_l``."""
+    monkeypatch.setattr(service.liveness._intake, "_reporter", None)
+    assert wire.call("faceverify", [photos["obama"]])["error_code"] == 2

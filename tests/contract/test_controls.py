@@ -284,3 +284,13 @@ def test_a_token_passes_and_fails_the_controls_as_its_picture_does(wire: Wire, g
         (seen,) = wire.result("detect", photo(image))["face_list"]
         sent = {"image": seen["face_token"], "image_type": "FACE_TOKEN", "group_id": GROUP, "user_id": "u"}
         assert wire.call("addUser", {**sent, "quality_control": "NORMAL"})["error_code"] == code
+
+
+def test_the_angles_that_decide_are_those_of_the_answer(wire: Wire, good: Portrait) -> None:
+    """Also where fields of the mesh are asked for, which measures others."""
+    sent = {**photo(good[0]), "face_field": "landmark72"}
+    controlled, free, plain = (
+        wire.result("detect", {**sent, **options})["face_list"][0]["angle"]
+        for options in ({"quality_control": "LOW"}, {}, {"face_field": ""})
+    )
+    assert controlled == plain != free

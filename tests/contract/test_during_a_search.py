@@ -76,14 +76,20 @@ def test_a_search_is_helped_while_permits_lie_idle(
     enrol(wire, obama, "anybody")
     search, threads = service.catalog.search, []
 
-    def piece() -> int:
-        time.sleep(0.2)
+    meeting = threading.Barrier(2, timeout=30)
+
+    def met() -> int:
+        meeting.wait()  # for whoever does the other piece
+        return threading.get_ident()
+
+    def alone() -> int:
+        time.sleep(0.2)  # enough for a helper who should not be there
         return threading.get_ident()
 
     def divided(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
-        threads.append(len(set(beside.together([piece, piece]))))
+        threads.append(len(set(beside.together([met, met]))))
         with somebody_computing(service.admission):
-            threads.append(len(set(beside.together([piece, piece]))))
+            threads.append(len(set(beside.together([alone, alone]))))
         return search(app_pk, group_pks, probe, limit, least)
 
     monkeypatch.setattr(service.admission, "permits", 2)

@@ -6,7 +6,11 @@ import re
 
 import httpx
 
+from models.errors import ModelsError
 from service.api.v3.routes import CALLS
+from service.app import Service
+from service.generations import Generation, Generations
+from service.storage.models import LibraryModel, LibraryModels
 from tests.contract.wire import Wire
 
 
@@ -25,6 +29,32 @@ def test_ready(http: httpx.Client, wire: Wire) -> None:
     assert readiness["checks"]
     assert all(set(check) == {"name", "ok", "detail"} and check["ok"] for check in readiness["checks"])
     assert http.head("/readyz").status_code == 200
+
+
+def test_each_model_that_cannot_be_loaded_is_told_of_with_its_own_reason(service: Service) -> None:
+    active, target = LibraryModel("sealed", "model-1"), LibraryModel("damaged", "model-2")
+    loadable: set[LibraryModel] = set()
+
+    def make(model: LibraryModel) -> Generation:
+        if model not in loadable:
+            raise ModelsError(f"{model.pack} weights")
+        return service.generations.current
+
+    generations = Generations(service.database, make)
+    generations.begin(service.generations.current)
+    for model in (active, target):
+        generations._load(model)
+    own = service.generations.current.engine.model_id
+    generations._in_use = LibraryModels(active, target)
+    assert generations.check().detail == f"works with {own}, the library is in model-1: sealed weights"
+    loadable.add(target)
+    generations._load(target)
+    assert generations.check().detail == f"works with {own}, the library is in model-1: sealed weights"
+    generations._in_use = LibraryModels(LibraryModel("core", own), active)
+    assert generations.check().detail == f"{own}, moving to model-1: sealed weights"
+    loadable.add(active)
+    generations._load(active)
+    assert generations.check().detail == f"{own}, moving to model-1: loaded"
 
 
 def test_documentation(http: httpx.Client) -> None:

@@ -59,7 +59,9 @@ def test_a_picture_is_refused_whoever_sends_it_and_counted(
         unknown = dataclasses.replace(guest, token="24.0.2592000.1-1")
         assert unknown.code("detect", picture) == 18
         assert guest.code("match", [picture, picture]) == 18
-    assert refused("arrival") == before + 3
+        path = f"/rest/2.0/face/v2/faceset/group/getusers?access_token={guest.token}"
+        assert guest.http.request("GET", path, data=picture).json()["error_code"] == 18
+    assert refused("arrival") == before + 4
     assert guest.result("detect", picture)["face_num"] == 1  # the connections are as good as before
     assert unknown.code("detect", picture) == 100
 

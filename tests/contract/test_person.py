@@ -76,6 +76,14 @@ def test_numbers_and_names_as_people_type_them(obama: Registered) -> None:
     assert obama.wire.post(person.CALLS[1].path, form)["error_code"] == 0
 
 
+@pytest.mark.parametrize("name", ["\U000323af小", "\ue863小", "\U0002ebf0"])
+def test_names_with_rare_characters(registered: Registered, name: str) -> None:
+    """Younger than the tables of this Python, or of private use."""
+    registered.enter(claim(1, name))
+    assert registered.answer("facePersonIdmatchV3", {**CARD, "name": name}) == (0, "SUCCESS")
+    assert registered.answer("facePersonIdmatchV3", {**CARD, "name": f"{name}\U000323b0"})[0] == 222351
+
+
 def test_a_face_token_is_a_picture(obama: Registered, photos: Photos) -> None:
     (face,) = obama.wire.result("detect", photos["obama2"])["face_list"]
     token = {"image": face["face_token"], "image_type": "FACE_TOKEN"}
@@ -172,8 +180,11 @@ def test_the_common_register_is_asked_by_every_app(service: Service, wire: Wire,
         ({"id_card_number": "1" * 100}, 222022),
         ({"name": {"x": 1}}, 222023),
         ({"name": "张\n三"}, 222023),
+        ({"name": "张\u2028三"}, 222023),
+        ({"name": "张\u200e三"}, 222023),
         ({"name": "三" * 100}, 222023),
         ({"name": "张3"}, 222352),
+        ({"name": "张\ufdd0"}, 222352),
         ({"name": "Robert'); DROP TABLE"}, 222352),
         ({"id_card_number": "110233112299822211"}, 222353),
         ({"id_card_number": number(1)[:-1] + ("1" if number(1)[-1] == "0" else "0")}, 222353),

@@ -77,13 +77,13 @@ def test_an_archive_and_what_cannot_be_read(server: LiveServer, pictures: Pictur
     done = server.home.run("import", str(path), *app)
     assert done.returncode == SOME_REFUSED
     assert "1 enrolled, 0 present, 1 refused" in done.stdout
-    for arguments, words in (
-        ([str(tmp_path / "absent"), *app], "there is nothing at"),
-        ([__file__, *app], "neither a folder"),
-        ([str(tmp_path), "--app", "1", "--output", str(tmp_path / "out")], "there is no app 1"),
+    for arguments, status, words in (
+        ([str(tmp_path / "absent"), *app], MISUSED, "there is nothing at"),
+        ([__file__, *app], MISUSED, "neither a folder"),
+        ([str(tmp_path), "--app", "1", "--output", str(tmp_path / "out")], FAILED, "there is no app 1"),
     ):
         done = server.home.run("import", *arguments)
-        assert done.returncode == MISUSED
+        assert done.returncode == status
         assert words in done.stderr
         assert "Traceback" not in done.stderr
 
@@ -137,6 +137,7 @@ def test_a_library_is_copied_through_the_api(server: LiveServer, pictures: Pictu
     assert copied.getGroupList()["result"]["group_id_list"] == ["empty", "crew"]
     assert copied.getGroupUsers("crew")["result"]["user_id_list"] == ["ada", "grace"]
     assert copied.getUser("ada", "crew")["result"]["user_list"][0]["user_info"] == "ada 女士"
+    assert table.stat().st_mode & 0o777 == 0o600
     needed = rows(table)
     assert [(row["user_id"], row["picture"], row["faces_there"]) for row in needed] == [
         ("ada", "", "1"),

@@ -15,6 +15,8 @@ from service.cli.failures import FAILED, MISUSED
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import Home
 
+FEW_PIXELS = {"AIPFACE_MAX_PICTURE_PIXELS": "40000"}
+
 pytestmark = pytest.mark.usefixtures("model_dir")
 
 
@@ -40,13 +42,16 @@ def test_inspect_says_what_is_wrong(home: Home) -> None:
     nothing = home.folder / "absent.png"
     broken = home.folder / "broken.jpg"
     broken.write_bytes(b"no picture")
+    large = home.folder / "large.png"
+    cv2.imwrite(str(large), np.full((201, 200, 3), 120, np.uint8))
     out = str(home.folder / "sheet.png")
     for picture, status, words in (
         (faceless, FAILED, "no face"),
         (nothing, MISUSED, "cannot be read"),
         (broken, FAILED, ""),
+        (large, FAILED, "200x201 pixels are more than 40000"),
     ):
-        done = home.run("inspect", str(picture), "-o", out)
+        done = home.run("inspect", str(picture), "-o", out, variables=FEW_PIXELS)
         assert done.returncode == status
         assert words in done.stderr
         assert "Traceback" not in done.stderr
@@ -60,10 +65,12 @@ def test_calibrate_needs_people(home: Home, pictures: Pictures) -> None:
         for name in names:
             shutil.copy(pictures.path(name), folder / person / name)
     (folder / "biden" / "broken.jpg").write_bytes(b"no picture")
-    done = home.run("calibrate", str(folder), "--write")
+    cv2.imwrite(str(folder / "biden" / "large.png"), np.zeros((2000, 2000), np.uint8))
+    done = home.run("calibrate", str(folder), "--write", variables={"AIPFACE_MAX_PICTURE_PIXELS": "3999999"})
     assert done.returncode == FAILED
     assert "too few" in done.stderr
     assert "left out biden/broken.jpg" in done.stderr
+    assert "left out biden/large.png: 2000x2000 pixels are more than 3999999" in done.stderr
     assert not (home.folder / "calibration").exists()
     assert home.run("calibrate", str(home.folder / "absent")).returncode == MISUSED
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,20 @@ else:
 
 MOST_LINES = 400
 SOURCES = sorted(path for folder in ("service", "models") for path in (ROOT / folder).rglob("*.py"))
+
+
+ROOMS_OF_ONE_APP = ("bulk", "capture", "intake", "library", "recognition")
+"""What they do is done for one app and acts for it (``service.storage.guard``), with these exceptions."""
+FOR_ALL_APPS = {
+    "bulk/reembedding.py": {"coverage", "_batch", "tidied"},  # the library of all apps moves
+    "intake/memory.py": {"_others_run"},  # whether other servers run
+    "library/apps.py": {"create", "list", "rotate", "set_enabled", "secret"},
+    "library/audit.py": {"record", "_append", "purge", "reseal", "latest", "states", "entries", "verify"},
+    "library/backup.py": {"write"},
+    "library/erasure.py": {"app"},  # deletes the app itself
+    "library/portions.py": {"_ask"},  # quotas are let through and counted for all
+    "library/quotas.py": {"set_limits"},  # changes the app itself
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +74,22 @@ def test_the_environment_is_read_by_the_settings_alone(path: Path) -> None:
     text = path.read_text(encoding="utf-8").replace("**os.environ", "").replace("os.environ.setdefault", "")
     assert "os.environ" not in text
     assert "os.getenv" not in text
+
+
+def acting_for_all(path: Path) -> Iterator[str]:
+    """Functions that read, or change, what belongs to all apps: ``read()`` or ``admin()`` names no app."""
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and not call.args and isinstance(call.func, ast.Attribute):
+                    holder = ast.unparse(call.func.value)
+                    if call.func.attr in ("read", "admin") and holder.endswith("database"):
+                        yield function.name
+
+
+@pytest.mark.parametrize("room", ROOMS_OF_ONE_APP)
+def test_work_for_one_app_names_it_to_the_database(room: str) -> None:
+    folder = ROOT / "service"
+    found = {path.relative_to(folder).as_posix(): set(acting_for_all(path)) for path in (folder / room).rglob("*.py")}
+    expected = {path: functions for path, functions in FOR_ALL_APPS.items() if path.startswith(f"{room}/")}
+    assert {path: functions for path, functions in found.items() if functions} == expected

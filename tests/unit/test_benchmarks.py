@@ -19,8 +19,8 @@ from benchmarks.accuracy import accuracy_by_fold, all_against_all, best_threshol
 from benchmarks.event_loop import padded, under
 from benchmarks.harness import Client, Report, measure
 from benchmarks.search import fill, make_task, measure_removal
-from service.images.decode import decode_picture
 from service.search.tiered import TieredIndex
+from tests.fixtures.formats import decode_picture
 from tests.fixtures.server import Credentials
 
 SCORES = np.array([90.0, 80.0, 30.0, 70.0, 20.0, 10.0])

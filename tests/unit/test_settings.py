@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -15,6 +16,13 @@ from service.settings import (
     available_cpus,
     load_settings,
 )
+
+CHOICES = {
+    name: get_args(field.annotation)
+    for name, field in Settings.model_fields.items()
+    if get_origin(field.annotation) is Literal
+}
+"""Settings that are one word of a few, and the words."""
 
 
 def test_defaults_need_nothing(tmp_path: Path) -> None:
@@ -80,6 +88,13 @@ def test_malformed_values_are_told_without_the_value(
     with pytest.raises(SettingsError, match=name) as caught:
         load_settings(home=tmp_path)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_word_of_a_few_may_be_written_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    word = CHOICES[name][0]
+    monkeypatch.setenv(f"AIPFACE_{name.upper()}", f" {word.upper()} ")
+    assert getattr(load_settings(home=tmp_path), name) == word
 
 
 def test_unknown_variables_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

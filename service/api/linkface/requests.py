@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 import orjson
 
-from service.api import multipart
+from service.api import forms, multipart
 from service.api.body import BODY, JSON_BEGINNINGS, Received, unmarked
 from service.api.linkface.codes import Refusal
 from service.errors import ParameterMalformed
@@ -134,5 +133,4 @@ def _word(name: str, value: object) -> str:
 
 
 def _form(content: bytes) -> dict[str, str]:
-    pairs = parse_qsl(content.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
-    return dict(pairs)
+    return dict(forms.pairs(content, _MOST_FIELDS))

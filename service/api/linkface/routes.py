@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
 import time
@@ -19,7 +18,7 @@ from service.access import permissions
 from service.access.sealed_data import SealedDataError
 from service.api import body, openapi
 from service.api.body import Received
-from service.api.caller import address_of
+from service.api.caller import address_of, same_secret
 from service.api.calls import JSON, Dispatcher, closing
 from service.api.envelope import dump, rounded
 from service.api.linkface import codes, liveness_data, requests
@@ -86,8 +85,8 @@ def router(service: UseCases, dispatcher: Dispatcher, max_body_bytes: int) -> AP
         outcome = codes.OK
         operation = Operation("", CALL)
         try:
-            with dispatcher.limited():
-                received = await body.receive(request, max_body_bytes)
+            with dispatcher.limited(), dispatcher.room.share(max_body_bytes) as hold:
+                received = await body.receive(request, max_body_bytes, hold)
                 content_type = request.headers.get("content-type", "")
                 query, address = request.scope["query_string"], address_of(request)
                 work = partial(_verify, service, query, content_type, received, address, operation)
@@ -141,9 +140,7 @@ def authenticate(service: UseCases, api_id: str, api_secret: str, address: str) 
     """The app with these keys, allowed to make the call. Raises an ``AccessError``."""
     with service.attempts.attempt(api_id, address):
         app = service.apps.by_api_key(api_id)
-        # Compared in any case, so that the time taken does not tell whether the key is known.
-        secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
-        same = hmac.compare_digest(secret.encode(), api_secret.encode())
+        same = same_secret(service, app, api_secret)
         if app is None or not same:
             raise AccessError("unknown api_id or wrong api_secret")
     for permission in PERMISSIONS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hmac
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +17,7 @@ from service import metrics
 from service.access.tokens import TokenGrant
 from service.api import body, openapi
 from service.api.body import Received
-from service.api.caller import address_of
+from service.api.caller import address_of, same_secret
 from service.api.calls import JSON, Dispatcher
 from service.api.envelope import dump
 from service.api.ports import UseCases
@@ -110,9 +108,7 @@ def authorize(service: UseCases, api_key: str, secret_key: str, address: str) ->
     with service.attempts.attempt(api_key, address):
         app = service.apps.by_api_key(api_key)
         known = app is not None and app.enabled
-        # Compared in any case, so that the time taken does not tell more than the answer.
-        secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
-        same = hmac.compare_digest(secret.encode(), secret_key.encode(errors="surrogatepass"))
+        same = same_secret(service, app, secret_key)
         if app is None or not known:
             raise UnknownClient
         if not same:

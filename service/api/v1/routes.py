@@ -14,7 +14,7 @@ from service.intake.controls import NO_CONTROLS
 
 PREFIX = "/rest/2.0/face/v1"
 
-VERIFY: Call[Any, Any] = Call(
+VERIFY = Call(
     path=f"{PREFIX}/faceliveness/verify",
     name="facelivenessVerifyV1",
     summary="Tell whether a video shows one living person who does what a session asked for.",
@@ -30,33 +30,32 @@ VERIFY: Call[Any, Any] = Call(
     },
 )
 
-VIDEO_CALLS: tuple[Call[Any, Any], ...] = (
-    Call(
-        path=f"{PREFIX}/faceliveness/sessioncode",
-        name="videoSessioncode",
-        summary="Open a session: digits to speak or actions to perform in one video.",
-        permission="v1/faceliveness/sessioncode",
-        parse=requests.session_code,
-        run=lambda service, app, r: service.liveness_sessions.open(app, r.kind, r.shortest, r.longest),
-        present=lambda _, opened: responses.session(opened),
-        example={"type": 1, "min_code_length": 1, "max_code_length": 3},
-        methods=("POST", "GET"),  # programs that ask for nothing in particular send no body either
-    ),
-    VERIFY,
+_SESSION_CODE = Call(
+    path=f"{PREFIX}/faceliveness/sessioncode",
+    name="videoSessioncode",
+    summary="Open a session: digits to speak or actions to perform in one video.",
+    permission="v1/faceliveness/sessioncode",
+    parse=requests.session_code,
+    run=lambda service, app, r: service.liveness_sessions.open(app, r.kind, r.shortest, r.longest),
+    present=lambda _, opened: responses.session(opened),
+    example={"type": 1, "min_code_length": 1, "max_code_length": 3},
+    methods=("POST", "GET"),  # programs that ask for nothing in particular send no body either
 )
 
-LANDMARK_CALLS: tuple[Call[Any, Any], ...] = (
-    Call(
-        path=f"{PREFIX}/landmark",
-        name="faceLandmarkV1",
-        summary="Find the named points of faces.",
-        permission="v1/landmark",
-        parse=requests.landmark,
-        run=lambda service, app, r: service.detect(app, r.source, r.max_faces, r.fields, NO_CONTROLS, r.order),
-        present=responses.landmarks,
-        example={"image": "https://example.org/picture.jpg", "image_type": "URL", "face_field": "landmark150"},
-    ),
+VIDEO_CALLS: tuple[Call[Any, Any], ...] = (_SESSION_CODE, VERIFY)
+
+_LANDMARK = Call(
+    path=f"{PREFIX}/landmark",
+    name="faceLandmarkV1",
+    summary="Find the named points of faces.",
+    permission="v1/landmark",
+    parse=requests.landmark,
+    run=lambda service, app, r: service.detect(app, r.source, r.max_faces, r.fields, NO_CONTROLS, r.order),
+    present=responses.landmarks,
+    example={"image": "https://example.org/picture.jpg", "image_type": "URL", "face_field": "landmark150"},
 )
+
+LANDMARK_CALLS: tuple[Call[Any, Any], ...] = (_LANDMARK,)
 
 CALLS = (*VIDEO_CALLS, *LANDMARK_CALLS)
 """Every call of V1 that this server answers, but for those that edit pictures."""

@@ -45,26 +45,27 @@ def _single(parameters: Parameters) -> Fields:
     return Fields(parameters)
 
 
-CALLS: tuple[Call[Any, Any], ...] = (
-    Call(
-        path=f"{PREFIX}/verify",
-        name="personVerify",
-        summary="Compare a face with the one that the authority knows by number and name.",
-        permission="person/verify",
-        parse=verify,
-        run=lambda service, app, r: service.person.face(app, r.claim, r.source, r.controls),
-        present=lambda _, score: {"score": rounded(score, SCORE_DIGITS)},
-        example={"image": "https://example.org/picture.jpg", "image_type": "URL", **_PERSON},
-    ),
-    Call(
-        path=f"{PREFIX}/idmatch",
-        name="facePersonIdmatchV3",
-        summary="Tell whether the number of an identity card and a name belong together.",
-        permission="person/idmatch",
-        parse=match,
-        run=lambda service, app, claim: service.person.identity(app, claim),
-        present=lambda _, __: None,
-        example=_PERSON,
-    ),
+_VERIFY = Call(
+    path=f"{PREFIX}/verify",
+    name="personVerify",
+    summary="Compare a face with the one that the authority knows by number and name.",
+    permission="person/verify",
+    parse=verify,
+    run=lambda service, app, r: service.person.face(app, r.claim, r.source, r.controls),
+    present=lambda _, score: {"score": rounded(score, SCORE_DIGITS)},
+    example={"image": "https://example.org/picture.jpg", "image_type": "URL", **_PERSON},
 )
+
+_MATCH = Call(
+    path=f"{PREFIX}/idmatch",
+    name="facePersonIdmatchV3",
+    summary="Tell whether the number of an identity card and a name belong together.",
+    permission="person/idmatch",
+    parse=match,
+    run=lambda service, app, claim: service.person.identity(app, claim),
+    present=lambda _, __: None,
+    example=_PERSON,
+)
+
+CALLS: tuple[Call[Any, Any], ...] = (_VERIFY, _MATCH)
 """Every call of V3 that asks the authority."""

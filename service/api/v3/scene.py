@@ -71,56 +71,64 @@ def _fields(parameters: Parameters) -> Fields:
     return Fields(parameters if isinstance(parameters, Mapping) else {})
 
 
+_ADD_USER = Call(
+    path=f"{PREFIX}/scene/faceset/user/add",
+    name="faceSceneFacesetUserAdd",
+    summary="Enrol a face of a user of a scene; user and group come into being when missing.",
+    permission="faceset/user/add",
+    parse=add_user,
+    run=lambda service, app, r: service.users.add(
+        app,
+        r.enrolment.source,
+        r.enrolment.group_id,
+        r.enrolment.user_id,
+        r.enrolment.user_info,
+        r.enrolment.action,
+        r.enrolment.controls,
+        r.scene,
+    ),
+    present=lambda _, face: responses.enrolled(face),
+    example={**_PICTURE, **_USER},
+)
+
+_UPDATE_USER = Call(
+    path=f"{PREFIX}/scene/faceset/user/update",
+    name="faceSceneFacesetUserUpdate",
+    summary="Replace the faces of a user of a scene; with REPLACE user and group come into being when missing.",
+    permission="faceset/user/update",
+    parse=update_user,
+    run=lambda service, app, r: updating.update_user(service, app, r.enrolment, r.scene),
+    present=lambda _, face: responses.enrolled(face),
+    example={**_PICTURE, **_USER},
+)
+
+_ADD_GROUP = Call(
+    path=f"{PREFIX}/scene/faceset/group/add",
+    name="faceSceneFacesetGroupAdd",
+    summary="Create a group of a scene.",
+    permission="faceset/group/add",
+    parse=group,
+    run=lambda service, app, r: service.groups.add(app, r.group_id, r.scene),
+    present=lambda _, __: None,
+    example={"group_id": "group1", "scene_type": "VIDEO"},
+)
+
+_CAPTURE_SEARCH = Call(
+    path=f"{PREFIX}/capture/search",
+    name="faceCaptureSearch",
+    summary="Find who is in a picture of a scene's camera (1:N).",
+    permission="search",
+    parse=search,
+    run=lambda service, app, r: service.identify.search(app, r.source, r.group_ids, r.options),
+    present=lambda _, found: responses.identified(found),
+    example={**_PICTURE, "group_id_list": "group1"},
+)
+
 CALLS: tuple[Call[Any, Any], ...] = (
-    Call(
-        path=f"{PREFIX}/scene/faceset/user/add",
-        name="faceSceneFacesetUserAdd",
-        summary="Enrol a face of a user of a scene; user and group come into being when missing.",
-        permission="faceset/user/add",
-        parse=add_user,
-        run=lambda service, app, r: service.users.add(
-            app,
-            r.enrolment.source,
-            r.enrolment.group_id,
-            r.enrolment.user_id,
-            r.enrolment.user_info,
-            r.enrolment.action,
-            r.enrolment.controls,
-            r.scene,
-        ),
-        present=lambda _, face: responses.enrolled(face),
-        example={**_PICTURE, **_USER},
-    ),
-    Call(
-        path=f"{PREFIX}/scene/faceset/user/update",
-        name="faceSceneFacesetUserUpdate",
-        summary="Replace the faces of a user of a scene; with REPLACE user and group come into being when missing.",
-        permission="faceset/user/update",
-        parse=update_user,
-        run=lambda service, app, r: updating.update_user(service, app, r.enrolment, r.scene),
-        present=lambda _, face: responses.enrolled(face),
-        example={**_PICTURE, **_USER},
-    ),
-    Call(
-        path=f"{PREFIX}/scene/faceset/group/add",
-        name="faceSceneFacesetGroupAdd",
-        summary="Create a group of a scene.",
-        permission="faceset/group/add",
-        parse=group,
-        run=lambda service, app, r: service.groups.add(app, r.group_id, r.scene),
-        present=lambda _, __: None,
-        example={"group_id": "group1", "scene_type": "VIDEO"},
-    ),
-    Call(
-        path=f"{PREFIX}/capture/search",
-        name="faceCaptureSearch",
-        summary="Find who is in a picture of a scene's camera (1:N).",
-        permission="search",
-        parse=search,
-        run=lambda service, app, r: service.identify.search(app, r.source, r.group_ids, r.options),
-        present=lambda _, found: responses.identified(found),
-        example={**_PICTURE, "group_id_list": "group1"},
-    ),
+    _ADD_USER,
+    _UPDATE_USER,
+    _ADD_GROUP,
+    _CAPTURE_SEARCH,
 )
 """Every call of scenes that the SDKs make."""
 

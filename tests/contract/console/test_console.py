@@ -270,6 +270,14 @@ def test_the_library_is_shown_and_emptied(operator: httpx.Client, wire: Wire, pi
     assert operator.get(f"{library}/@ALL").status_code == 404
 
 
+def test_a_group_may_be_called_what_the_api_calls_one(operator: httpx.Client, wire: Wire) -> None:
+    library = f"/library/{wire.credentials.app_id}"
+    assert send(operator, library, group="G_" * 64).status_code == 303
+    assert send(operator, library, group="g" * 129).status_code == 400
+    wire.result("groupDelete", {"group_id": "G_" * 64})
+    assert 'pattern="[A-Za-z0-9_]{1,128}"' in operator.get(library).text
+
+
 def test_users_and_groups_come_in_pages(service: Service, operator: httpx.Client, wire: Wire) -> None:
     app = service.apps.by_app_id(wire.credentials.app_id)
     assert app is not None

@@ -60,6 +60,10 @@ def test_a_get_may_have_its_parameters_in_the_body_as_in_the_documents(forms: Fo
     for content in (b"", b"{}", b" [] ", b"null"):
         answer = forms.wire.http.request("GET", f"{address}&group_id=g1", content=content)
         assert forms.checked(answer)["result"] == []
+    other = forms.wire.http.request("GET", f"{address}&group_id=g1", data={"foo": "bar"})
+    assert forms.checked(other)["result"] == []
+    other = forms.wire.http.request("GET", f"{address}&group_id=-", data={"group_id": "g1"})
+    assert forms.checked(other)["result"] == []
 
 
 def test_groups_of_v3_are_groups_of_v2(forms: Forms) -> None:

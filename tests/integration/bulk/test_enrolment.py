@@ -97,6 +97,7 @@ def test_everything_usable_is_enrolled_once(place: Place) -> None:
         group = reader.groups.pk(place.app.pk, "staff")
         assert group is not None
         assert reader.groups.users(group, 0, 10) == ["ada", "barack", "joe", "mixed", "twin"]
+        assert reader.models.active_id() == place.bench.models.engine.model_id  # for servers that are set otherwise
 
     again = place.run()
     assert {name: result.outcome for name, result in again.items()} == {
@@ -234,6 +235,41 @@ def test_user_info_of_a_table_is_kept_current(place: Place, monkeypatch: pytest.
     with place.bench.admin.database.write(place.app.pk) as work:
         work.faces.delete_of_user(work.users.entries(place.app.pk, "barack")[0].pk)
     assert run((first, "new"), (second, "newest"), (first, "end")) == ({"two"}, {"end"})
+
+
+def test_user_info_that_nobody_said_leaves_what_the_api_wrote(place: Place, tmp_path: Path) -> None:
+    """The name of a folder, and an empty cell of a table; also where nothing is left of the journal."""
+    (place.folder / "staff" / "ada").rename(place.folder / "staff" / "Ada L")
+    table = tmp_path / "people.csv"
+    rows = ("staff,barack,staff/barack/1.jpg,Barack O.", "staff,barack,staff/barack/2.jpg,", "staff,Joe J,joe.jpg, ")
+    table.write_text("\n".join(("group_id,user_id,picture,user_info", *rows)), encoding="utf-8")
+    shutil.copy(place.folder / "staff" / "joe" / "1.jpg", place.folder / "joe.jpg")
+
+    def run() -> dict[str, str]:
+        layout = Layout(make_ids=True)
+        list(place.enrolment().run(FolderSource(place.folder / "staff", replace(layout, group="staff"), 2**24)))
+        list(place.enrolment().run(open_source(table, place.folder, layout, place.bench, place.app)))
+        with place.bench.admin.database.read() as reader:
+            group = reader.groups.pk(place.app.pk, "staff") or 0
+            names = reader.groups.users(group, 0, 100)
+            return {name: reader.users.entries(place.app.pk, name)[0].user_info for name in names}
+
+    def written(info: str, user: str) -> None:
+        with place.bench.admin.database.write(place.app.pk) as work:
+            work.users.set_info(work.users.entries(place.app.pk, user)[0].pk, info)
+
+    made = run()
+    ada, joe = (next(user for user, info in made.items() if info == name) for name in ("Ada L", "Joe J"))
+    unnamed = dict.fromkeys(("joe", "mixed", "twin"), "")
+    assert made == {ada: "Ada L", joe: "Joe J", "barack": "Barack O.", **unnamed}
+    for user in made:
+        written(f"door of {user}", user)
+    kept = {user: f"door of {user}" for user in made} | {"barack": "Barack O."}  # whose row says so
+    assert run() == kept
+    place.journal.unlink()
+    with place.bench.admin.database.write(place.app.pk) as work:
+        work.faces.delete_of_user(work.users.entries(place.app.pk, ada)[0].pk)
+    assert run() == kept
 
 
 def test_a_refusal_that_a_setting_made_is_not_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

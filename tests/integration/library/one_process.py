@@ -100,7 +100,8 @@ def say(content: object) -> None:
 def main() -> None:
     _, url, work, subject, number = sys.argv
     database = Database(url)
-    database.ping()
+    with database.read() as reader:
+        reader.apps.all()
     say("ready")
     begin = float(sys.stdin.readline())
     time.sleep(max(0.0, begin - time.time()))

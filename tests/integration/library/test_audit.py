@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from service import auditing
 from service.auditing import Operation
 from service.capture.rules import RiskLimits
 from service.errors import FaceExists
+from service.library import audit
 from service.library.audit import AuditTrail, ChainReport
 from service.storage.audit import INSTALLATION, AuditDraft, linked
 from service.storage.engine import Administration, Database
@@ -188,6 +190,7 @@ def test_the_retention_leaves_a_sealed_anchor(database: Database, app: App) -> N
     assert trail.purge() == 0
     assert problems(trail, app) == ()
     assert AuditTrail(database, [KEY]).purge() == 0
+    assert AuditTrail(database, [KEY], retention=timedelta(0)).purge() > 0
 
 
 def test_a_clock_that_was_set_deletes_no_entries(database: Database) -> None:
@@ -240,12 +243,48 @@ def test_what_is_written_behind_a_forged_end_does_not_make_it_ours(
     tampered(database_url, FORGED % app.pk)
     assert problems(trail, app) == (f"the seal of entry {last} is not ours",)
     with database.admin() as work:
-        assert work.audit.purge(app.pk, datetime.now(timezone.utc)) == 0
         assert [entry.draft.call for entry in work.audit.append(app.pk, [AuditDraft("app:1", "search")])] == ["search"]
         work.audit.append(app.pk, [AuditDraft("app:1", "search")])
     expected = f"the seal of entry {last} was not ours when entry {last + 1} was written"
     assert problems(trail, app) == (expected,)
     assert report(trail, app).last == last + 3
+
+
+def test_the_retention_reaches_a_chain_in_which_nothing_happens_any_more_behind_an_end_that_is_not_ours(
+    database: Database, app: App, database_url: str
+) -> None:
+    """As under a key that was dropped before chains were carried over; an entry says so, and it stays."""
+    aged = "UPDATE audit SET time = time - interval '400 days' WHERE chain = %d"
+    last = report(AuditTrail(database, [KEY]), app).last
+    tampered(database_url, aged % app.pk)
+    later = Database(database_url, audit_keys=[NEXT])
+    trail = AuditTrail(later, [NEXT], retention=timedelta(days=30))
+    assert (trail.purge(), trail.purge()) == (last, 0)
+    expected = f"the seal of entry {last} was not ours when entry {last + 1} was written"
+    assert problems(trail, app) == (expected,)
+    later.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "UPDATE audit SET time = 'infinity' WHERE chain = %d AND seq >= %d",
+        "UPDATE audit SET detail = ('1' || repeat('0', 5000))::jsonb WHERE chain = %d AND seq >= %d",
+    ],
+)
+def test_what_no_entry_can_be_does_not_silence_the_report_and_the_retention_of_others(
+    database: Database, trail: AuditTrail, app: App, database_url: str, odd: str
+) -> None:
+    other, last = new_app(database), report(trail, app).last
+    with database.admin() as work:
+        work.audit.append(other.pk, [AuditDraft("app:2", "search", time=datetime(2020, 1, 1, tzinfo=timezone.utc))])
+    tampered(database_url, odd % (app.pk, last))
+    (told,) = problems(trail, app, {app.pk: (last, "00")})
+    assert told.startswith("the entries cannot be read at or after entry 1: ")
+    assert problems(trail, other) == ()
+    tampered(database_url, odd % (app.pk, 1))
+    assert AuditTrail(database, [KEY], retention=timedelta(days=30)).purge() == 1
+    assert report(trail, other).entries == 0
 
 
 def test_processes_that_do_not_know_the_new_key_yet_leave_nothing_suspicious(
@@ -319,6 +358,24 @@ def test_a_note_that_the_database_refuses_is_lost_alone_and_counted(trail: Audit
     assert (newest.draft.call, newest.draft.detail) == ("audit.lost", {"entries": 2})
     trail.flush()
     assert trail.latest(1, chain=INSTALLATION) == [newest]
+
+
+class Interrupted(int):
+    """A number that lets other threads go first while it is added to."""
+
+    def __add__(self, other: int) -> Interrupted:
+        time.sleep(0.01)
+        return Interrupted(int(self) + other)
+
+
+def test_what_many_lose_at_once_is_counted(database: Database, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    trail = AuditTrail(database, [KEY])
+    trail._lost = Interrupted(0)
+    monkeypatch.setattr(audit, "MOST_PENDING", 0)
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(16):
+            threads.submit(trail.note, Operation("app:1", "search", app.pk), "222207")
+    assert trail._lost == 16
 
 
 def test_who_flushes_waits_for_what_the_background_is_writing(database: Database) -> None:

@@ -111,4 +111,18 @@ def test_notes_of_imports_in_the_home_go_with_an_app(app: App, tmp_path: Path) -
         (folder / f"{owner}-model-none.txt").write_text(f"{'0' * 32} token\n")
     done = ran("erase", "app", app.app_id, "--yes")
     assert done.exit_code == 0, done.output
-    assert [path.name for path in folder.iterdir()] == [f"{app.app_id}1-model-none.txt"]
+    assert [path.name for path in folder.glob("*.txt")] == [f"{app.app_id}1-model-none.txt"]
+
+
+def test_notes_that_could_not_be_looked_through_are_told_with_the_receipt(
+    admin: Admin, app: App, tmp_path: Path
+) -> None:
+    notes = tmp_path / "home" / "imports" / f"{app.app_id}-model-none.txt"
+    notes.mkdir(parents=True)  # no file
+    done = ran("erase", "user", app.app_id, "ada", "--yes")
+    told, status = failure(done)
+    assert (told.startswith("notes of imports could not be looked through"), status) == (True, FAILED)
+    receipt = json.loads(done.stdout[done.stdout.index("{") :])
+    assert receipt["counts"]["users"] == 1
+    assert receipt["remains"][0].startswith("notes of imports could not be looked through")
+    assert users(admin, app) == []

@@ -112,6 +112,22 @@ def test_the_console_s_passwords_are_counted_with_the_others(database_url: str) 
         assert several[0].wait(ELSEWHERE) == 0
 
 
+def test_strangers_keep_the_operator_out_of_no_process(database_url: str, database: Database) -> None:
+    """Not of one that has just begun either; an address from which nobody logged in has to wait there as anywhere."""
+    with processes(database_url, 2) as counted:
+        one, another = (LoginThrottle(each, tries=3, most=6) for each in counted)
+        one.succeeded(HERE)
+        for stranger in range(7):
+            another.failed(f"192.0.2.{stranger}")
+        with database.admin() as work:
+            work.attempts.purge(100)
+        assert another.wait(ELSEWHERE) > 0
+        assert another.wait(HERE) == 0
+        for _ in range(3):
+            another.failed(HERE)
+        assert another.wait(HERE) > 0
+
+
 def test_a_window_ends_by_the_database_s_clock_and_one_of_a_clock_put_back_is_over(database_url: str) -> None:
     with (
         processes(database_url, 2) as (one, other),
@@ -156,4 +172,9 @@ def test_without_the_database_each_process_counts_for_itself() -> None:
     assert succeeds(attempts)
     assert sum(fails(attempts) for _ in range(MOST + 3)) == MOST
     assert not succeeds(attempts)
+    throttle = LoginThrottle(Failures(600, shared=SharedFailures(nowhere)), tries=3, most=1)
+    throttle.succeeded(HERE)
+    throttle.failed("192.0.2.1")
+    assert throttle.wait(HERE) == 0
+    assert throttle.wait(ELSEWHERE) > 0
     nowhere.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,7 +13,7 @@ from service.errors import DatabaseUnavailable
 from service.search import catalog as catalog_module
 from service.search.catalog import Catalog, CatalogStats
 from service.search.flat import FlatIndex
-from service.search.protocol import NEVER, Block
+from service.search.protocol import NOT_LOADED, Blocks
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
@@ -35,7 +35,7 @@ class CountingSource(PostgresChangeSource):
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         self.snapshots += 1
         return super().snapshot(app_pk, without=without)
 
@@ -71,7 +71,7 @@ def test_a_loaded_catalog_finds_everybody(database: Database, app: App, catalog:
         enrol(database, app, f"g{number % 3}", f"u{number}", "t", random_embedding(number))
     enrol(database, other, "g0", "stranger", "t", random_embedding(7))
     catalog.load()
-    assert (catalog.position(app.pk), catalog.position(other.pk), catalog.position(404)) == (30, 1, NEVER)
+    assert (catalog.position(app.pk), catalog.position(other.pk), catalog.position(404)) == (30, 1, NOT_LOADED)
     assert _users(database, catalog, app, random_embedding(7))[0] == "u7"
     assert len(_users(database, catalog, app, random_embedding(7))) == 30
     assert (
@@ -132,7 +132,7 @@ def test_apps_come_and_go(database: Database, app: App, catalog: Catalog) -> Non
     with database.admin() as admin:
         admin.apps.delete(other.pk)
     catalog.catch_up(other.pk)
-    assert catalog.position(other.pk) == NEVER
+    assert catalog.position(other.pk) == NOT_LOADED
     assert catalog.faces() == 0
     with database.admin() as admin:
         admin.apps.delete(app.pk)

@@ -10,16 +10,18 @@ import pytest
 from psycopg import sql
 
 from service.search.catalog import Catalog
+from service.search.keeper import SnapshotKeeper
 from service.search.milvus import MilvusCatalog
 from service.search.protocol import FaceSearch
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.storage.engine import Database
-from service.storage.source import Block, PostgresChangeSource
+from service.storage.source import Blocks, PostgresChangeSource
 from service.storage.urls import driver_address
 from service.upkeep import pruned
 from service.values import App, Embedding, LogHead
 from tests.fixtures.library import DIMENSION, MODEL, enrol, random_embedding
+from tests.fixtures.sealing import execute
 
 NAMES = ["first", "second"]
 LOST, NEW, LAST = random_embedding(10), random_embedding(11), random_embedding(12)
@@ -35,7 +37,7 @@ class Source(PostgresChangeSource):
 
     def snapshot(
         self, app_pk: int | None = None, *, without: Collection[int] = ()
-    ) -> Generator[tuple[int, LogHead, Iterator[Block]], None, None]:
+    ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         self.snapshots += 1
         if self.meanwhile is not None:
             self.meanwhile()
@@ -147,3 +149,27 @@ def test_nobody_is_missed_while_everything_is_filled_anew(
         one.catch_up_all()
         assert is_found(database, one, library, NEW)
         assert is_found(database, one, library, random_embedding(1))
+
+
+def test_a_face_that_cannot_be_read_does_not_make_snapshots_worthless(
+    source: Source, library: App, tmp_path: Path, database: Database
+) -> None:
+    snapshots = Snapshots(tmp_path, MODEL, DIMENSION)
+
+    def life() -> tuple[int, int, int]:
+        """Of a process from its start to its end: its faces, those that came from a snapshot, what it left out."""
+        catalog = Catalog(source, DIMENSION, TieredIndex, snapshots)
+        catalog.load()
+        restored = int(catalog.origin().partition(", ")[2].partition(" of ")[0])
+        SnapshotKeeper(catalog, snapshots, interval=1e9, least_faces=1).round(last=True)
+        snapshots.folder.release()
+        return catalog.faces(), restored, catalog._libraries[library.pk].left_out
+
+    execute(database.url, "UPDATE faces SET embedding = '\\x0000' WHERE pk = (SELECT min(pk) FROM faces)")
+    assert life() == (1, 0, 1)
+    assert life() == (1, 1, 1)
+    enrol(database, library, "group", "later", "t", LAST)
+    assert life() == (2, 2, 1)
+    execute(database.url, "DELETE FROM faces WHERE pk = (SELECT min(pk) FROM faces)")  # no change of the log says so
+    assert life() == (2, 0, 0)
+    assert life() == (2, 2, 0)

@@ -16,15 +16,13 @@ from tests.fixtures.library import MODEL, enrol, new_app, random_embedding
 from tests.fixtures.waiting import wait_for, waiting
 
 
-def test_an_app_is_found_by_both_of_its_names(database: Database) -> None:
+def test_an_app_is_found_by_its_id(database: Database) -> None:
     with database.admin() as admin:
         made = admin.apps.insert("30000500", "门禁", "api-key", b"\x00sealed", ["detect", "match"])
     with database.read() as reader:
-        assert reader.apps.by_api_key("api-key") == made
         assert reader.apps.by_app_id("30000500") == made
         assert reader.apps.all() == [made]
         assert reader.apps.sealed_secret(made.pk) == b"\x00sealed"
-        assert reader.apps.by_api_key("api-keY") is None
         assert reader.apps.by_app_id("3000050") is None
     assert made == App(made.pk, "30000500", "门禁", "api-key", 0, frozenset({"detect", "match"}), enabled=True)
 

@@ -96,6 +96,20 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="environments of others are read in /proc")
+def test_the_server_does_not_know_our_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master key would lie in its memory, and in the environment of whatever is started there."""
+    monkeypatch.setenv("AIPFACE_SECRET_KEY", "of the master")
+    monkeypatch.setenv("aipface_secret_key", "of the master")  # as good as the other
+    monkeypatch.setenv("FOR_EVERYBODY", "1")
+    server = EmbeddedPostgres(home)
+    server.start()
+    known = Path(f"/proc/{_pid(home)}/environ").read_bytes()
+    server.stop()
+    assert b"FOR_EVERYBODY=1" in known
+    assert b"of the master" not in known
+
+
 def test_data_outlive_the_server(home: Path) -> None:
     server = EmbeddedPostgres(home)
     with psycopg.connect(driver_address(server.start())) as connection:

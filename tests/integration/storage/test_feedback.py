@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import psycopg
+import pytest
 
+from service import upkeep
+from service.capture.rules import RiskLimits
 from service.storage.engine import Database
 from service.storage.urls import driver_address
 from tests.fixtures.library import new_app
@@ -36,6 +39,21 @@ def test_old_items_are_deleted(database: Database, database_url: str) -> None:
         assert work.feedback.purge(timedelta(days=1), limit=2) == 1
         assert work.feedback.purge(timedelta(days=1), limit=2) == 0
     assert contents(database, app.pk) == [{"number": 3}]
+
+
+def test_upkeep_deletes_all_that_is_old_and_not_only_so_many(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "FEEDBACK_AT_ONCE", 2)
+    app = new_app(database)
+    with database.admin() as work:
+        work.feedback.insert(app.pk, [{"number": number} for number in range(6)], keep=10)
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("UPDATE feedback SET created = now() - interval '2 days' WHERE content ->> 'number' < '5'")
+    hour = timedelta(hours=1)
+    limits = RiskLimits(people=5, failures=5, clock=hour, window=hour, history=hour)
+    upkeep.Upkeep(database, limits, retention=upkeep.Retention(feedback=timedelta(days=1))).purge_old()
+    assert contents(database, app.pk) == [{"number": 5}]
 
 
 def test_feedback_goes_with_its_app(database: Database) -> None:

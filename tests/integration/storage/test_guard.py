@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
@@ -12,11 +12,13 @@ import sqlalchemy.exc
 from sqlalchemy.engine import make_url
 
 from service.storage import migrations
-from service.storage.engine import Database, Reader, UnitOfWork
+from service.storage.engine import Administration, Database, Reader, UnitOfWork
 from service.storage.tables import metadata
 from service.storage.urls import driver_address
 from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
+
+Work: TypeAlias = "Reader | UnitOfWork | Administration"
 
 UNGUARDED = {"change_heads"}
 """The head of an app's log is what a unit of work begins with, before it can act for the app."""
@@ -42,12 +44,13 @@ def both(narrow: Database) -> tuple[App, App]:
     return pair
 
 
-def forgetful(work: Reader | UnitOfWork, statement: str) -> sa.CursorResult[Any]:
+def forgetful(work: Work, statement: str) -> sa.CursorResult[Any]:
     """A statement without a condition."""
-    return work.groups._execution.run(sa.text(statement))
+    holder = work.feedback if isinstance(work, Administration) else work.groups
+    return holder._execution.run(sa.text(statement))
 
 
-def owners(work: Reader | UnitOfWork, table: str) -> set[int]:
+def owners(work: Work, table: str) -> set[int]:
     """Whose rows a query finds that does not say whose it wants."""
     return set(forgetful(work, f"SELECT app_pk FROM {table}").scalars())  # noqa: S608 (a constant)
 
@@ -84,6 +87,23 @@ def test_writing_for_one_app_sees_one_app(narrow: Database, both: tuple[App, App
         assert len(admin.apps.all()) == 2
     with narrow.read() as reader:
         assert owners(reader, table) == {one.pk, other.pk}
+
+
+@pytest.mark.parametrize("table", sorted(WHOSE))
+def test_administrating_for_one_app_sees_one_app(narrow: Database, both: tuple[App, App], table: str) -> None:
+    one, other = both
+    for app in (one, other):
+        with narrow.admin(app.pk) as admin:
+            assert owners(admin, table) == {app.pk}
+    with narrow.read(one.pk):
+        pass
+    for app in (one, other):  # on a connection that acts for one of them
+        with narrow.admin(app.pk) as admin:
+            assert owners(admin, table) == {app.pk}
+        with narrow.read(one.pk) as reader:
+            assert owners(reader, table) == {one.pk}
+    with narrow.admin() as admin:
+        assert owners(admin, table) == {one.pk, other.pk}
 
 
 def test_a_connection_that_reads_for_one_app_writes_and_administrates_for_others(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import numpy as np
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
 
 from service.storage.engine import Database
 from service.storage.rows import RememberedFace
+from service.storage.tokens import GRACE
+from service.storage.urls import driver_address
 from service.values import App
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
 from tests.fixtures.sealing import execute
+from tests.fixtures.waiting import wait_for, waiting
 
 HOUR = timedelta(hours=1)
 PAST = timedelta(seconds=-1)
@@ -75,24 +82,70 @@ def test_requests_that_see_the_same_faces_do_not_block_each_other(database: Data
             future.result()
 
 
-def test_what_is_remembered_goes_with_the_enrolled_face(database: Database, app: App) -> None:
-    other = new_app(database)
-    tokens = ("by-face", "by-user", "of-user", "by-group", "kept")
+def test_what_is_remembered_ends_soon_after_the_enrolled_face(database: Database, database_url: str, app: App) -> None:
+    other, tokens = new_app(database), ("by-face", "by-user", "of-user", "by-group", "kept")
     for owner in (app, other):
         _put(database, owner, HOUR, *(RememberedFace(stored_face(token), None) for token in tokens))
     for token in tokens[:4]:
         enrol(database, app, "group", token, token, random_embedding(1))
+
+    def ending(owner: App) -> set[object]:
+        query = "SELECT token FROM face_tokens WHERE app_pk = %s AND expires <= now() + %s"
+        return {token for (token,) in execute(database_url, query, owner.pk, GRACE)}
+
     with database.write(app.pk) as work:
         group_pk = work.groups.get_or_create("group")
         users = {token: work.users.pk(group_pk, token) or 0 for token in tokens}
         work.faces.delete(work.faces.pk_by_token(users["by-face"], "by-face") or 0)
         work.users.delete(users["by-user"])
         work.faces.delete_of_user(users["of-user"])
-    assert [_get(database, app, token) is None for token in tokens] == [True, True, True, False, False]
+    assert ending(app) == set(tokens[:3])
     with database.write(app.pk) as work:
         work.groups.delete(group_pk)
-    assert [_get(database, app, token) is None for token in tokens] == [True, True, True, True, False]
-    assert all(_get(database, other, token) is not None for token in tokens)
+    assert (ending(app), ending(other)) == (set(tokens[:4]), set())
+    assert all(_get(database, owner, token) is not None for owner in (app, other) for token in tokens)
+    _put(database, app, HOUR, RememberedFace(stored_face("by-user"), None))
+    assert ending(app) == {"by-face", "of-user", "by-group"}  # told anew, it is as good as any
+
+
+def test_what_has_expired_stays_so_when_the_face_is_deleted(database: Database, app: App) -> None:
+    _put(database, app, PAST, RememberedFace(stored_face("a"), None))
+    enrol(database, app, "group", "user", "a", random_embedding(1))
+    with database.write(app.pk) as work:
+        work.groups.delete(work.groups.get_or_create("group"))
+    assert _get(database, app, "a") is None
+
+
+@pytest.mark.parametrize("erasing", [False, True])
+def test_who_deletes_waits_for_tokens_in_the_order_in_which_they_are_told(
+    database: Database, database_url: str, app: App, erasing: bool
+) -> None:
+    tokens = [f"t{number}" for number in range(9)]
+    for token in reversed(tokens):
+        _put(database, app, HOUR, RememberedFace(stored_face(token), None))
+        enrol(database, app, "group", "user", token, random_embedding(1))
+
+    # Otherwise read from its beginning: where the index is used, it may have the order by chance.
+    scanning = make_url(database_url).update_query_dict(
+        {"options": "-c enable_indexscan=off -c enable_indexonlyscan=off -c enable_bitmapscan=off"}
+    )
+
+    def delete() -> None:
+        address = scanning.render_as_string(hide_password=False)
+        with contextlib.closing(Database(address)) as deleting, deleting.write(app.pk) as work:
+            user = work.users.pk(work.groups.get_or_create("group"), "user") or 0
+            if erasing:
+                work.erasing.faces(app.pk, [user])
+            work.users.delete(user)
+
+    free = "SELECT token FROM face_tokens ORDER BY token FOR UPDATE SKIP LOCKED"
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(driver_address(database_url)) as telling:
+        telling.execute("SELECT FROM face_tokens WHERE token = 't3' FOR UPDATE")
+        deleted = pool.submit(delete)
+        wait_for(lambda: waiting(database) == 1)
+        assert execute(database_url, free) == [(token,) for token in tokens[4:]]
+        telling.commit()
+        deleted.result()
 
 
 def test_tokens_go_with_their_app_and_none_comes_after_it(database: Database, database_url: str, app: App) -> None:

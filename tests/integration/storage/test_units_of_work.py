@@ -161,8 +161,9 @@ def test_pruning(database: Database, app: App, monkeypatch: pytest.MonkeyPatch) 
     assert left == [(4, [5, 6, 7, 8, 9, 10]), (2, [7, 8, 9, 10]), (0, [7, 8, 9, 10])]
     assert list(pruned(database, app.pk, keep=4)) == [0]
     assert list(pruned(database, app.pk, keep=100)) == [0]
+    with psycopg.connect(driver_address(database.url)) as connection:
+        assert connection.execute("SELECT floor FROM change_heads WHERE app_pk = %s", (app.pk,)).fetchone() == (6,)
     with database.read() as reader:
-        assert reader.changes.floor(app.pk) == 6
         assert reader.changes.head(app.pk) == 10
         assert [change.seq for change in reader.changes.since(app.pk, 0, 100, MODEL)] == [7, 8, 9, 10]
 
@@ -218,8 +219,8 @@ def test_a_connection_that_dies_within_the_work(database: Database, app: App) ->
 
 def test_a_database_that_is_away() -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/nothing")
-    with pytest.raises(DatabaseUnavailable):
-        database.ping()
+    with pytest.raises(DatabaseUnavailable), database.read() as reader:
+        reader.apps.all()
     with pytest.raises(DatabaseUnavailable), database.write(1):
         pass
     with pytest.raises(DatabaseUnavailable), database.bulk():
@@ -231,9 +232,10 @@ def test_all_connections_in_use(database_url: str, app: App) -> None:
     database = Database(database_url, pool_size=1, checkout_seconds=0.1)
     with database.read() as reader:
         reader.groups.names(app.pk, 0, 1)
-        with pytest.raises(DatabaseUnavailable):
-            database.ping()
-    database.ping()
+        with pytest.raises(DatabaseUnavailable), database.read() as another:
+            another.apps.all()
+    with database.read() as reader:
+        assert reader.apps.all() == [app]
     database.close()
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
@@ -52,3 +57,39 @@ def test_another_form_is_refused_before_it_costs_anything(sealed_data: SealedDat
     """Compressed data could be a million times as large as what was sent."""
     with pytest.raises(SealedDataError):
         sealed_data.open(APP, _sealed(**header))
+
+
+ALGORITHMS = {"alg": "dir", "enc": "A256GCM"}
+DEEP = b'{"alg":' + b"[" * 740
+
+values: st.SearchStrategy[object] = st.one_of(
+    st.sampled_from(["dir", "A256GCM", "DEF", ["alg"], {"a": 1}, [[]], None, True, 1.5, -1, ""]), st.text(max_size=5)
+)
+headers = st.builds(
+    lambda base, more: {**base, **more},
+    st.sampled_from([{}, ALGORITHMS]),
+    st.dictionaries(
+        st.sampled_from(["alg", "enc", "zip", "crit", "typ", "cty", "kid", "jku", "jwk", "x5u", "x5c", "x5t", "a"]),
+        values,
+        max_size=3,
+    ),
+)
+
+
+def _with_header(header: bytes) -> bytes:
+    parts = seal(PLAIN, SECRET).encode().split(b".")
+    return b".".join([base64.urlsafe_b64encode(header).rstrip(b"="), *parts[1:]])
+
+
+@given(header=headers)
+def test_whatever_the_header_says_is_refused_as_data_are(header: dict[str, object]) -> None:
+    """It is under the seal: with another one, even one that says the same, nothing opens."""
+    data = _with_header(json.dumps(header, indent=1).encode())
+    with pytest.raises(SealedDataError):
+        SealedData(lambda app: SECRET).open(APP, data)
+
+
+@pytest.mark.parametrize("header", [b'{"alg":"dir","enc":{"a":1}}', b"[1]", b"{}", b'{"', b'{"\xff', DEEP])
+def test_a_header_of_another_kind(sealed_data: SealedData, header: bytes) -> None:
+    with pytest.raises(SealedDataError):
+        sealed_data.open(APP, _with_header(header))

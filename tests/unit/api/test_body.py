@@ -11,9 +11,9 @@ import requests
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.api.body import BODY, Received, decode, discard, receive
+from service.api.body import BODY, Hold, Received, Room, decode, discard, receive
 from service.api.json_text import LARGE
-from service.errors import ParameterMalformed
+from service.errors import Overloaded, ParameterMalformed
 
 PICTURE = {"image": "人脸+/=", "max_face_num": 2}
 
@@ -58,6 +58,55 @@ def test_the_rest_of_a_large_body_is_read_so_that_the_client_sees_the_answer() -
     chunks = iter([b"x" * 10] * 5)
     assert received(chunks, 15).too_large
     assert next(chunks, None) is None
+
+
+LARGE_BODY = 100_000
+
+
+def kept(hold: Hold, size: int, limit: int = 10**6) -> bool:
+    """Whether a body of ``size`` bytes is, which comes to its end in any case."""
+    chunks = iter([b"x" * 10_000] * (size // 10_000))
+    try:
+        return anyio.run(receive, request_of(chunks), limit, hold).size == size
+    except Overloaded:
+        return False
+    finally:
+        assert next(chunks, None) is None
+
+
+def test_bodies_share_the_room_and_give_it_back() -> None:
+    room = Room(3 * LARGE_BODY)
+    with room.share(1, known=True) as first, room.share(1, known=True) as second:
+        assert kept(first, 2 * LARGE_BODY)
+        assert not kept(second, 2 * LARGE_BODY)
+        assert kept(second, LARGE_BODY)
+        with room.share(1, known=True) as third:
+            assert not kept(third, LARGE_BODY)
+            assert kept(third, 60_000)
+    with room.share(1, known=True) as last:
+        assert kept(last, 3 * LARGE_BODY)
+
+
+def test_strangers_leave_half_of_the_room_to_those_who_are_known() -> None:
+    room = Room(2 * LARGE_BODY)
+    with room.share(1) as stranger, room.share(1) as another, room.share(1, known=True) as known:
+        assert kept(stranger, LARGE_BODY)
+        assert not kept(another, LARGE_BODY)
+        assert kept(known, LARGE_BODY)
+
+
+def test_there_is_room_for_some_of_the_largest() -> None:
+    room = Room(0)
+    with room.share(LARGE_BODY) as hold:
+        assert kept(hold, 4 * LARGE_BODY)
+        assert not kept(hold, 5 * LARGE_BODY)
+
+
+def test_a_body_that_is_too_large_takes_no_room() -> None:
+    room = Room(LARGE_BODY)
+    with room.share(1, known=True) as hold, room.share(1, known=True) as other:
+        assert not kept(hold, 2 * LARGE_BODY, LARGE_BODY)
+        assert kept(other, LARGE_BODY)
 
 
 def test_an_unwanted_body_that_stops_coming_is_waited_for_no_longer_than_allowed() -> None:
@@ -120,6 +169,13 @@ def test_forms() -> None:
     assert decode(Received(b"image=a+b&empty=&alone")) == {"image": "a b", "empty": "", "alone": ""}
 
 
+def test_parameters_of_the_query_lie_beneath_those_of_the_body() -> None:
+    assert decode(Received(b"a=1", query=b"a=2&b=3")) == {"a": "1", "b": "3"}
+    assert decode(Received(b'{"a": 1}', query=b"a=2&b=3")) == {"a": 1, "b": "3"}
+    assert decode(Received(query=b"a=2")) == {"a": "2"}
+    assert decode(Received(b'[{"a": 1}]', query=b"a=2")) == [{"a": 1}]
+
+
 def multipart(parts: Mapping[str, str | bytes]) -> bytes:
     """As curl makes it of an array of PHP's, and others of fields."""
     files = {name: (None, value) for name, value in parts.items()}
@@ -132,6 +188,14 @@ def test_multipart() -> None:
     parts = {"image": "人脸+/=\r\n--", "max_face_num": "2", "empty": ""}
     assert decode(Received(multipart(parts))) == parts
     assert decode(Received(b"\r\n" + multipart(parts))) == parts
+
+
+@pytest.mark.parametrize("blanks", [b" ", b"\t ", b" " * 300])
+def test_blanks_behind_a_boundary_are_no_part_of_it(blanks: bytes) -> None:
+    """RFC 2046, 5.1.1: padding that transports add."""
+    content = b"--b%s\r\n%s\r\nx\r\n--b%s\r\n%s\r\ny\r\n--b--%s\r\n"
+    names = [b'Content-Disposition: form-data; name="%s"\r\n' % name for name in (b"one", b"two")]
+    assert decode(Received(content % (blanks, names[0], blanks, names[1], blanks))) == {"one": "x", "two": "y"}
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\xef\xbb\xbf", b"[]", b" [ ]", b'"[]"'])

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from service.api.calls import hung_up
-from service.inference.admission import DISCONNECTED
+from service.api.extensions import DISCONNECTED
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from service.inference import geometry
 from service.inference.landmark_map import landmark_matrix
@@ -13,8 +12,6 @@ from service.inference.landmark_names import NAMES_72, NAMES_150, mirrored_name
 from service.inference.mesh import load_canonical
 from service.values import Image, Points
 from tests.unit.attributes.conftest import Read
-
-Offsets = NDArray[np.float32]
 
 # In eye distances, mean over the 150 points. The mesh itself differs by .02 to .03 between a face and its mirror image.
 MEAN_TOLERANCE = 0.04

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.clustering import b_cubed
 from models.manifest import load_pack
 from service.bulk import clustering
-from service.bulk.clustering import b_cubed, people_of
+from service.bulk.clustering import people_of
 from service.calibration.scores import ScoreTable
 from service.values import Embeddings
 

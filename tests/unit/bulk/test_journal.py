@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import stat
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.access.keys import Keyring
-from service.bulk.journal import Journal
+from service.bulk.journal import ImportJournals, Journal
 
 KEYRING = Keyring(bytes(32))
 
@@ -46,3 +48,60 @@ def test_a_torn_line_costs_one_picture(tmp_path: Path) -> None:
     assert mended.seen(keys[2]) == ("ef" * 16, None)
     path.write_bytes(b"\xff\x00 nonsense\nzz zz\n")
     assert Journal(path, KEYRING, "1").seen(keys[0]) == (None, None)
+
+
+def beside(work: Callable[[], object]) -> threading.Thread:
+    """Something that another process does: it has ended when this returns, unless it waits for us."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(0.3)
+    return thread
+
+
+def told(path: Path) -> list[str]:
+    return [line.split()[1] for line in path.read_text().splitlines()]
+
+
+def test_two_erasures_forget_what_either_erased(tmp_path: Path) -> None:
+    path = tmp_path / "1-model-none.txt"
+    path.write_text("".join(f"{number:032x} {token}\n" for number, token in enumerate("abc")))
+    journals, enrolled, second = ImportJournals(tmp_path), {"b", "c"}, []
+
+    def kept(tokens: Sequence[str]) -> list[str]:
+        return [token for token in tokens if token in enrolled]
+
+    def kept_while_another_is_erased(tokens: Sequence[str]) -> list[str]:
+        found = kept(tokens)
+        enrolled.discard("b")
+        second.append(beside(lambda: journals.forget("1", kept)))
+        return found
+
+    assert journals.forget("1", kept_while_another_is_erased) == 1
+    second[0].join()
+    assert told(path) == ["c"]
+
+
+def test_what_an_import_notes_while_an_erasure_looks_through_the_journal_stays(tmp_path: Path) -> None:
+    path = tmp_path / "1-model-none.txt"
+    journal = Journal(path, KEYRING, "1")
+    journal.add([(journal.key(bytes([number])), token, None) for number, token in enumerate("ab")])
+    noting = []
+
+    def kept(_tokens: Sequence[str]) -> list[str]:
+        noting.append(beside(lambda: journal.add([(journal.key(b"new"), "c", None)])))
+        return ["b"]
+
+    ImportJournals(tmp_path).forget("1", kept)
+    noting[0].join()
+    assert told(path) == ["b", "c"]
+
+
+def test_drafts_that_an_erasure_left_go_and_are_no_journals(tmp_path: Path) -> None:
+    journals = ImportJournals(tmp_path / "imports")
+    assert journals.forget("1", lambda _: ()) == 0
+    (tmp_path / "imports").mkdir()
+    for name in ("1-model-none.txt", "1-model-none.txt.0123456789abcdef", "12-model-none.txt.0123456789abcdef"):
+        (tmp_path / "imports" / name).write_text(f"{'0' * 32} token\n")
+    assert journals.forget("1", lambda tokens: tokens) == 0
+    left = {path.name for path in (tmp_path / "imports").glob("*.txt*")}
+    assert left == {"1-model-none.txt", "12-model-none.txt.0123456789abcdef"}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
+import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from service.bulk.archive import ArchiveSource
+from service.bulk.archive import ArchiveSource, name_of
 from service.bulk.folder import FolderSource, read_below
 from service.bulk.pictures import Layout, Refusal, Source, SourceError
 from service.bulk.table import TableSource
@@ -94,7 +97,9 @@ def test_names_that_are_no_ids(tmp_path: Path) -> None:
     made = told(FolderSource(tmp_path, Layout(make_ids=True), LIMIT))
     assert len({entry[1] for entry in made.values()}) == 3
     assert all(is_identifier(entry[1]) for entry in made.values())
-    assert {entry[2] for entry in made.values()} == {"Ada Lovelace", "张三", "caf\\xe9"}
+    assert {entry[2] for entry in made.values()} == {None}  # nobody has said it
+    names = {picture.default_info for picture in FolderSource(tmp_path, Layout(make_ids=True), LIMIT).pictures()}
+    assert names == {"Ada Lovelace", "张三", "caf\\xe9"}
     assert made["g/Ada Lovelace/1.jpg"][1].startswith("Ada_Lovelace_")
 
 
@@ -166,6 +171,23 @@ def test_damage_and_foreign_names_in_an_archive(tmp_path: Path) -> None:
         ArchiveSource(write(tmp_path / "c.zip", b"no archive"), Layout(), LIMIT)
 
 
+@pytest.mark.parametrize("name", ["g/张/1.jpg", "g/é\u0301a/1.jpg", "g/éa/1.jpg"])
+def test_a_name_that_python_has_from_the_field_for_unicode_is_that_name(tmp_path: Path, name: str) -> None:
+    """Info-ZIP writes one beside bytes of the machine's own; Python knows the field since 3.12."""
+    read = zipfile.ZipInfo("g/1.jpg")
+    read.filename = name
+    assert name_of(read) == name
+
+    def build(made: zipfile.ZipFile) -> None:
+        member = zipfile.ZipInfo("g/_/1.jpg")
+        content = struct.pack("<BL", 1, zlib.crc32(b"g/_/1.jpg")) + name.encode()
+        member.extra = struct.pack("<HH", 0x7075, len(content)) + content
+        made.writestr(member, b"pixels")
+
+    source = ArchiveSource(archive(tmp_path / "a.zip", build), Layout(), LIMIT)
+    assert list(told(source)) == [name if sys.version_info >= (3, 12) else "g/_/1.jpg"]
+
+
 def test_a_table_names_paths_and_addresses(tmp_path: Path) -> None:
     write(tmp_path / "p" / "1.jpg")
     outside = write(tmp_path.parent / f"{tmp_path.name}.jpg")
@@ -195,6 +217,7 @@ def test_a_table_names_paths_and_addresses(tmp_path: Path) -> None:
             *("bad_user_info", "bad_user_id", "no_picture"),
         ]
         assert told(source)["p/1.jpg"][:3] == ("g", "ada", "工程师张三女士")
+        assert told(source)["../x.jpg"][:3] == ("g", "ada", None)
     outside.unlink()
 
 

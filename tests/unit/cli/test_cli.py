@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.common import LEAST_DECODED_PIXELS
 from service.cli.failures import FAILED, MISUSED, Failure, exit_status, sentence
 from service.cli.progress import ProgressLines
 from service.cli.serve import public_address, reserved
 from service.errors import DatabaseUnavailable, NoMatch
-from service.images.decode import DEFAULT_PIXEL_LIMIT
 from service.settings import SettingsError
 from tests.fixtures.places import ROOT
 from tests.fixtures.server import Home
@@ -114,7 +112,6 @@ asked.start()
 
 def test_opencv_decodes_no_more_pixels_than_the_settings_allow() -> None:
     # Whatever a picture's header told: OpenCV's own limit is 2^30.
-    assert LEAST_DECODED_PIXELS >= DEFAULT_PIXEL_LIMIT
     probe = """
 import service.cli.main
 from service.cli.common import effective_settings

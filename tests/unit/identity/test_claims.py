@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date, timedelta
 
 import pytest
@@ -23,11 +24,21 @@ from service.identity.claims import (
 OF_THE_STANDARD = "11010519491231002X"
 """The example of GB 11643-1999 itself."""
 
+RARE = ("\U000323af小", "小\U000323af", "\ue863小", "\U0002ebf0", "\U0003fffd", "𠮷\U000e0100田")
+"""Characters that Unicode got in 2023 and later or not yet, of private use, with a variation selector."""
+
+NO_LETTERS = ("\ufdd0", "\U0002ffff小", "\U0003fffe", "\U00040000", "\U000e0100田")
+"""What Unicode gives to nothing, where ideographs have no place, and a selector without a letter."""
+
 birthdays = st.dates(date(1850, 1, 1), date(2025, 1, 1)).map(lambda day: day.strftime("%Y%m%d"))
 places = st.integers(100_000, 999_999).map(str)
 sequences = st.integers(0, 999).map(lambda number: f"{number:03}")
 beginnings = st.builds("".join, st.tuples(places, birthdays, sequences))
 numbers = beginnings.map(lambda digits: digits + check_character(digits))
+
+
+def name_changes(letter: str) -> bool:
+    return unicodedata.normalize("NFKC", letter).casefold() != letter
 
 
 def refused(text: str) -> str:
@@ -103,12 +114,16 @@ def test_who_is_born_tomorrow_has_no_number() -> None:
     assert "day of birth" in refused(digits + check_character(digits))
 
 
-@pytest.mark.parametrize("name", ["韦小宝", "买买提·艾力", "Anne-Marie O'Neill", "José Müller", "𠮷田", "Nguyễn Văn"])
+@pytest.mark.parametrize(
+    "name", ["韦小宝", "买买提·艾力", "Anne-Marie O'Neill", "José Müller", "𠮷田", "Nguyễn Văn", *RARE]
+)
 def test_names(name: str) -> None:
     assert name_of(name) == name
 
 
-@pytest.mark.parametrize("name", ["", " ", "张3", "张三!", "<b>", "·张", "张\u0000三", "a" * 65, "张\u202e三", "😀"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "张3", "张三!", "<b>", "·张", "张\u0000三", "a" * 65, "张\u202e三", "😀", *NO_LETTERS]
+)
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(NameMalformed) as failure:
         name_of(name)
@@ -127,6 +142,12 @@ def test_what_is_no_name(name: str) -> None:
 )
 def test_names_that_are_the_same(one: str, other: str) -> None:
     assert Claim.of(OF_THE_STANDARD, one).names(name_of(other))
+
+
+def test_no_ideograph_outside_the_old_ones_for_compatibility_is_another_s_form() -> None:
+    """So what a later Unicode adds there is stored and compared by every Python alike."""
+    forms = [code for code in range(0x20000, 0x40000) if name_changes(chr(code))]
+    assert 0x2F800 <= min(forms) < max(forms) < 0x2FA20
 
 
 @pytest.mark.parametrize(("one", "other"), [("张三", "张四"), ("张三", "张三丰"), ("张三", "張三")])

@@ -23,7 +23,11 @@ def test_a_term_without_an_end(end: str) -> None:
 
 def test_the_shortest_term() -> None:
     assert validity_of("20160304", "20210304").end == date(2021, 3, 4)
-    assert validity_of("20160229", "20210301").end == date(2021, 3, 1)
+
+
+@pytest.mark.parametrize("end", ["20210228", "20210301", "20280229"])
+def test_a_term_that_begins_on_29_february_may_end_the_day_before(end: str) -> None:
+    assert validity_of("20160229", end).end == date(int(end[:4]), int(end[4:6]), int(end[6:]))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,7 @@ def test_the_shortest_term() -> None:
         ("20160304", "", "end_date"),
         ("20160304", "20210303", "end_date"),
         ("20160304", "20100304", "end_date"),
+        ("20160229", "20210227", "end_date"),
         ("20160304", "20261304", "end_date"),
         ("２０１６０３０４", "20260304", "start_date"),
     ],

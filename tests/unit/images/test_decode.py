@@ -16,10 +16,18 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from service.errors import PictureUnreadable
-from service.images.decode import decode_picture
 from service.images.headers import HeaderError, read_header
 from service.values import Image
-from tests.fixtures.formats import ASTRONAUT, ORIENTATION, distance, png_chunk, png_file, png_header, saved
+from tests.fixtures.formats import (
+    ASTRONAUT,
+    ORIENTATION,
+    decode_picture,
+    distance,
+    png_chunk,
+    png_file,
+    png_header,
+    saved,
+)
 
 PHOTO = ASTRONAUT.resize((96, 64))
 EXPECTED: Image = np.asarray(PHOTO, dtype=np.uint8)[..., ::-1]

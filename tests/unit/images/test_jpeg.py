@@ -14,10 +14,9 @@ from PIL import Image as Pillow
 
 from service.errors import PictureUnreadable
 from service.images import decode
-from service.images.decode import Picture, decode_picture
 from service.images.headers import read_header
 from service.values import Image
-from tests.fixtures.formats import ASTRONAUT, ORIENTATION, distance, saved
+from tests.fixtures.formats import ASTRONAUT, ORIENTATION, Picture, decode_picture, distance, saved
 
 PHOTO = ASTRONAUT.resize((96, 64))
 

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from service.errors import PictureUnreadable
-from service.images.decode import decode_picture
 from service.images.headers import HeaderError, png_pixels, read_header
-from tests.fixtures.formats import png_chunk, png_file, png_header
+from tests.fixtures.formats import decode_picture, png_chunk, png_file, png_header
 from tests.fixtures.places import ROOT
 
 SIDE, PART = 64, 32

@@ -14,9 +14,8 @@ from PIL import Image as Pillow
 
 from service.errors import PictureUnreadable
 from service.images import decode, gif
-from service.images.decode import decode_picture
 from service.images.headers import Format, Header, HeaderError, read_header
-from tests.fixtures.formats import ASTRONAUT, saved
+from tests.fixtures.formats import ASTRONAUT, decode_picture, saved
 
 SMALL, LARGE = ASTRONAUT.resize((16, 24)), ASTRONAUT.resize((320, 200))
 START = b"\xff\xd8"

@@ -104,6 +104,27 @@ def test_what_is_said_of_a_face_does_not_depend_on_the_limit(engine: Engine, pic
         assert all(same(face, other) for face, other in zip(some, everybody, strict=False))
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize(("large", "small"), [(520, 260), (420, 300)])
+def test_a_lying_face_is_the_largest_where_it_is(
+    engine: Engine, astronaut: Image, pictures: Pictures, turns: int, large: int, small: int
+) -> None:
+    """Upright looks show it late; the upright one beside it must not be taken for the only one."""
+    other = np.asarray(cv2.imread(str(pictures.path("t1.jpg"))), np.uint8)
+    face = engine.detect(other, 1)[0].location
+    top, left, side = round(face.top), round(face.left), round(max(face.width, face.height))
+    beside = other[max(0, top - side // 2) : top + side * 3 // 2, max(0, left - side // 2) : left + side * 3 // 2]
+    canvas = np.full((960, 1280, 3), 130, np.uint8)
+    canvas[200 : 200 + large, 40 : 40 + large] = np.rot90(
+        cv2.resize(astronaut[20:220, 125:325], (large, large), interpolation=cv2.INTER_CUBIC), turns
+    )
+    canvas[300 : 300 + small, 860 : 860 + small] = cv2.resize(beside, (small, small), interpolation=cv2.INTER_AREA)
+    first, second = engine.detect(canvas, 5)
+    assert first.location.left < 640 < second.location.left
+    assert same(engine.detect(canvas, 1)[0], first)
+    assert [same(*pair) for pair in zip(engine.detect(canvas, 2), (first, second), strict=True)] == [True, True]
+
+
 def test_mirrored_picture_turns_yaw_and_roll_around(engine: Engine, pictures: Pictures) -> None:
     image = np.asarray(cv2.imread(str(pictures.path("sample4.jpg"))), dtype=np.uint8)
     faces = engine.detect(image, 10)

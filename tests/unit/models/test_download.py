@@ -84,3 +84,15 @@ def test_npm_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script:
 def test_a_folder_is_no_download(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="put its files into a folder"):
         download(Source("folder", "dir"), tmp_path, Silence())
+
+
+def test_a_package_manager_does_not_know_our_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master key is one of them."""
+    told = 'echo "npm error $FOR_EVERYBODY, key <$AIPFACE_SECRET_KEY$aipface_secret_key>"; exit 1'
+    monkeypatch.setenv("PATH", npm_that(tmp_path / "bin", told))
+    for name in ("FOR_EVERYBODY", "AIPFACE_SECRET_KEY", "aipface_secret_key"):
+        monkeypatch.setenv(name, "a value")
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(FetchError, match="npm error a value, key <>"):
+        download(TARBALL, work, Silence())

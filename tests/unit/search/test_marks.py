@@ -94,6 +94,29 @@ def test_whose_face_is_replaced_during_a_search_is_found(
 
 
 @pytest.mark.parametrize(("place", "when", "exact"), INSIDE)
+def test_whose_face_is_replaced_while_the_tail_is_frozen_is_found(
+    monkeypatch: pytest.MonkeyPatch, faces: Embeddings, place: tuple[Any, str], when: str, exact: bool
+) -> None:
+    index = sealed(faces, exact=exact)
+    index.add(NEW, ONE, faces[ONE])
+    index.remove_face(ONE)
+    tail = index._parts.tail
+
+    def replace() -> None:
+        others = np.arange(NEW + 2, NEW + 2 + SEAL_AT)
+        index.add_many(others, others, -faces[:SEAL_AT])
+        index.add(NEW + 1, ONE, faces[ONE])
+        index.remove_face(NEW)
+
+    made = meanwhile(monkeypatch, place, replace, when)
+    assert found(index, faces[ONE]) == [ONE]
+    assert made.is_set()
+    assert tail in index._parts.frozen
+    monkeypatch.undo()
+    assert found(index, faces[ONE]) == [ONE]
+
+
+@pytest.mark.parametrize(("place", "when", "exact"), INSIDE)
 def test_who_goes_during_a_search_leaves_his_place_to_the_next(
     monkeypatch: pytest.MonkeyPatch, faces: Embeddings, place: tuple[Any, str], when: str, exact: bool
 ) -> None:

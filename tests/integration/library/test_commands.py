@@ -1,0 +1,83 @@
+"""What commands have in common: an app that is not there, and files that name people."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from service.cli.common import written_privately
+from service.cli.failures import FAILED, Failure
+from tests.integration.library.test_erasure_commands import admin, app, failure, ran
+
+__all__ = ["admin", "app"]
+
+OF_AN_APP = (
+    ("app", "quota", "1"),
+    ("app", "disable", "1"),
+    ("audit", "list", "--app", "1"),
+    ("feedback", "list", "--app", "1"),
+    ("identity", "list", "--app", "1"),
+    ("erase", "app", "1", "--yes"),
+    ("export", "out.zip", "--app", "1"),
+    ("copy", "--from", "http://127.0.0.1:9", "--app", "1"),
+)
+
+
+def private(path: Path) -> bool:
+    return path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("admin")
+@pytest.mark.parametrize("command", OF_AN_APP, ids=" ".join)
+def test_an_app_that_is_not_there_is_told_of_alike(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SOURCE_API_KEY", "SOURCE_SECRET_KEY"):
+        monkeypatch.setenv(name, "key")
+    assert failure(ran(*command)) == ("there is no app 1; aipface app list shows those there are", FAILED)
+
+
+@pytest.mark.usefixtures("app")
+def test_the_audit_log_is_written_for_its_owner_alone(tmp_path: Path) -> None:
+    out = tmp_path / "audit.jsonl"
+    out.write_text("older")
+    done = ran("audit", "export", str(out))
+    assert done.exit_code == 0, done.output
+    calls = [json.loads(line)["call"] for line in out.read_text(encoding="utf-8").splitlines()]
+    assert "app.create" in calls
+    assert private(out)
+    assert ran("audit", "export", "-").stdout == out.read_text(encoding="utf-8")
+    for nowhere in (tmp_path / "absent" / "audit.jsonl", tmp_path):
+        told, status = failure(ran("audit", "export", str(nowhere)))
+        assert (told.startswith(f"{nowhere} cannot be written: "), status) == (True, FAILED)
+
+
+def broken_off(out: Path, error: Exception) -> None:
+    with written_privately(out) as file:
+        file.write(b"newer")
+        raise error
+
+
+def test_what_could_not_be_finished_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(b"older")
+    with pytest.raises(ZeroDivisionError):
+        broken_off(out, ZeroDivisionError())
+    with pytest.raises(Failure, match="cannot be written: No space left on device"):
+        broken_off(out, OSError(28, "No space left on device"))
+    assert out.read_bytes() == b"older"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with written_privately(pipe) as file:
+            file.write(b"content")
+        assert os.read(reader, 100) == b"content"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
