@@ -86,28 +86,30 @@ def database_address(settings: Settings) -> Iterator[str]:
 def written_privately(out: Path) -> Iterator[IO[bytes]]:
     """A file for its owner alone that gets its name when it is whole; or standard output (``-``), or a device.
 
-    Raises ``Failure`` where it cannot be written.
+    Links stay: what they lead to is written. Raises ``Failure`` where it cannot be.
     """
-    if str(out) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
     try:
+        if str(out) == "-":
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+            return
         if out.exists() and not out.is_file():  # not to be replaced
             with out.open("wb") as device:
                 yield device
             return
-        with tempfile.NamedTemporaryFile(dir=out.absolute().parent, prefix=f".{out.name}.", delete=False) as draft:
+        target = Path(os.path.realpath(out))
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as draft:
             path = Path(draft.name)
             try:
                 yield draft
                 draft.flush()
                 os.fsync(draft.fileno())
-                path.replace(out)
+                path.replace(target)
             finally:
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise Failure(f"{out} cannot be written: {error.strerror}") from None
+        named = "standard output" if str(out) == "-" else out
+        raise Failure(f"{named} cannot be written: {error.strerror}") from None
 
 
 def print_json(content: object) -> None:

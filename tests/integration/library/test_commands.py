@@ -81,3 +81,13 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    link, file = tmp_path / "latest", tmp_path / "today"
+    link.symlink_to(file.name)
+    for content in (b"first", b"second"):  # one that there is no file of yet, and one that there is
+        with written_privately(link) as out:
+            out.write(content)
+        assert (link.readlink(), file.read_bytes(), private(file)) == (Path(file.name), content, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"latest", "today"}

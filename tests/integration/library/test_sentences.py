@@ -13,7 +13,7 @@ import pytest
 from service.cli.failures import FAILED, MISUSED
 from service.storage.urls import driver_address
 from tests.fixtures.places import environment
-from tests.fixtures.server import Home
+from tests.fixtures.server import PROGRAM, Home
 
 FULL = os.makedev(1, 7)
 """The device that every write fails on, in a file of our own: ``/dev/full`` is everybody's."""
@@ -59,22 +59,27 @@ def test_a_database_of_a_newer_release(tmp_path: Path, database_url: str) -> Non
     assert "a newer one needs a newer program" in sentence(done, FAILED)
 
 
-def test_the_keys_of_a_first_app_that_cannot_be_shown(tmp_path: Path, database_url: str) -> None:
-    home = Home(tmp_path, {"DATABASE_URL": database_url})
-    full = tmp_path / "full"
+def into_a_full_disk(home: Home, command: list[str]) -> subprocess.CompletedProcess[str]:
+    device = home.folder / "full"
     try:
-        os.mknod(full, 0o20600, FULL)
-        output = full.open("w")
+        os.mknod(device, 0o20600, FULL)
+        output = device.open("w")
     except PermissionError:
         pytest.skip("no devices can be made here")
     with output:
-        done = subprocess.run(
-            [sys.executable, "-c", FIRST_START],
-            env=environment(home.folder, **home.settings),
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    words = sentence(done, FAILED).split()
+        variables = environment(home.folder, **home.settings)
+        return subprocess.run(command, env=variables, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def test_the_keys_of_a_first_app_that_cannot_be_shown(tmp_path: Path, database_url: str) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    words = sentence(into_a_full_disk(home, [sys.executable, "-c", FIRST_START]), FAILED).split()
     assert home.run("app", "rotate", words[words.index("rotate") + 1]).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["backup", "audit export"])
+def test_a_file_into_a_full_standard_output(tmp_path: Path, database_url: str, command: str) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    home.create_app("one")
+    told = sentence(into_a_full_disk(home, [PROGRAM, *command.split(), "-"]), FAILED)
+    assert "standard output cannot be written: No space left on device" in told
