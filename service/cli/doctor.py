@@ -220,7 +220,7 @@ def _database(settings: Settings, *, known_pack: bool) -> Iterator[Check]:
 def _face_keys(settings: Settings, database: Database) -> Check:
     """Whether what is encrypted of faces can be opened; reads the table and no embedding."""
     from service.access.keys import KeyringError
-    from service.administration import open_keyring
+    from service.administration import has_key, open_keyring
     from service.face_keys import face_sealing, missing_keys
     from service.storage.sealing import Mode
 
@@ -229,7 +229,7 @@ def _face_keys(settings: Settings, database: Database) -> Check:
         counts = work.face_keys.counts("faces")
     plain = counts.pop(None, 0)
     found = f"encrypt_faces = {settings.encrypt_faces}; {sum(counts.values())} encrypted, {plain} in plain"
-    if settings.secret_key is None and not settings.secret_key_file.exists():
+    if not has_key(settings):
         return Check(name, not counts, found, "put the master key's backup back")
     try:
         missing = missing_keys(database, face_sealing(open_keyring(settings), Mode.OFF).enrolled)
