@@ -12,6 +12,7 @@ import httpx
 
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.server import STOP_SECONDS, Credentials, Home, Server
+from tests.fixtures.signals import as_in_a_terminal
 
 
 def call(server: Server, keys: Credentials, name: str, content: object) -> dict[str, object]:
@@ -30,7 +31,7 @@ def test_first_and_second_start(home: Home) -> None:
         shown = dict(re.findall(r"^(app_id|api_key|secret_key) += (\S+)$", first, re.MULTILINE))
         keys = Credentials(**shown)
         assert call(server, keys, "faceset/group/getlist", {})["error_code"] == 0
-    with home.serving(CREATE_FIRST_APP="true", OFFLINE="true") as server:
+    with as_in_a_terminal(), home.serving(CREATE_FIRST_APP="true", OFFLINE="true") as server:
         second = server.output()
         assert "secret_key" not in second
         assert "fetch" not in second

@@ -9,17 +9,13 @@ from contextlib import AbstractContextManager, ExitStack
 import pytest
 
 from service.cli.serve import ended_by_signals, stopped_by_signals
-
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from tests.fixtures.signals import NUMBERS, as_in_a_terminal
 
 
 @pytest.fixture(autouse=True)
 def _undisturbed() -> Iterator[None]:
-    """As in a terminal; a test run in the background inherits SIGINT ignored."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with as_in_a_terminal():
+        yield
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
