@@ -141,7 +141,8 @@ def _first_keyring(settings: Settings, url: str) -> Keyring:
     A new one in its place would be taken for it by whoever looks next.
     """
     with contextlib.closing(Database(url, pool_size=1)) as database, database.read() as reader:
-        if reader.apps.all() or reader.identities.any():
+        # Looked for once more: of two first starts at once the other may have made it, and then its app, meanwhile.
+        if (reader.apps.all() or reader.identities.any()) and not has_key(settings):
             raise KeyringError(
                 f"the master key {settings.secret_key_file} is missing, and the database holds what was sealed under it"
                 ": put its backup back; aipface doctor tells what else can be done"

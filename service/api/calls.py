@@ -207,12 +207,14 @@ class Dispatcher:
     async def _check_early(self, request: Request, head: Head, identify: Identify) -> bool:
         """Whether it is known who sends a large body, before it is read: nothing is kept of one that would be refused.
 
-        Raises what it would be refused with.
+        Raises what it would be refused with. Where no thread is free the body comes first: waiting takes of its time.
         """
         if self._is_too_much(request):
             self._refuse()
         large = body.announced_bytes(request) >= EARLY_BYTES or "transfer-encoding" in request.headers
         if not large or head.token is None or identify is not caller.identify:
+            return False
+        if self._inside + self._left_behind.count >= self._threads:
             return False
         await self.in_thread(partial(caller.by_token, self._service, head.token))
         return True

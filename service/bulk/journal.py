@@ -21,7 +21,6 @@ NAME = "imports"
 """Of the folder in the home folder."""
 
 KEY_BYTES = 16
-_LOCK = "lock"
 _REFUSED = "!"
 _ASKED_AT_ONCE = 10_000
 
@@ -109,7 +108,8 @@ class ImportJournals:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else changes journals of this folder meanwhile; waits its turn."""
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    # The folder itself: a file would belong to who came first, and an erasure by root would lock out later imports.
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

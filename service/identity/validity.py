@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 from datetime import date
 
@@ -32,17 +33,20 @@ def validity_of(start: str, end: str, names: tuple[str, str] = ("start_date", "e
     if end.strip() in FOR_GOOD:
         return Validity(first, None)
     last = _day(end, names[1])
-    if last < _anniversary(first, LEAST_YEARS):
+    if (last.year, last.month, last.day) < _anniversary(first, LEAST_YEARS):
         raise ParameterMalformed(names[1], f"less than {LEAST_YEARS} years later")
     return Validity(first, last)
 
 
-def _anniversary(first: date, years: int) -> date:
-    """The same day ``years`` later; of 29 February, where that year has none, the day before: cards end then too."""
-    try:
-        return first.replace(year=first.year + years)
-    except ValueError:
-        return first.replace(year=first.year + years, day=28)
+def _anniversary(first: date, years: int) -> tuple[int, int, int]:
+    """The same day ``years`` later; of 29 February, where that year has none, the day before: cards end then too.
+
+    No ``date``: there are none after the year 9999.
+    """
+    year = first.year + years
+    if (first.month, first.day) == (2, 29) and not calendar.isleap(year):
+        return year, 2, 28
+    return year, first.month, first.day
 
 
 def _day(text: str, name: str) -> date:

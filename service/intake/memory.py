@@ -45,7 +45,7 @@ class FaceMemory:
         told = [(face, face.known_embedding) for face in faces]
 
         def write() -> None:
-            known = [RememberedFace(face.stored, embedding) for face, embedding in told]
+            known = [RememberedFace(face.stored, embedding, face.recalled) for face, embedding in told]
             with self._database.remembering(app.pk) as tokens:
                 tokens.put(app.pk, known, model_id, self._lifetime)
 

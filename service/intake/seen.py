@@ -110,6 +110,11 @@ class SeenFace:
         return self.__dict__.get("embedding")
 
     @property
+    def recalled(self) -> bool:
+        """Whether its token named it, and no picture."""
+        return isinstance(self._origin, RememberedFace)
+
+    @property
     def model_id(self) -> str:
         """Names the weights that ``embedding`` comes from."""
         return self._origin.model_id

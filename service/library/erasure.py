@@ -64,6 +64,9 @@ class Beside:
     feedback: bool = False
 
 
+_NOT_LOOKED_THROUGH = "notes of imports could not be looked through ({})"
+
+
 class Erasure:
     """Erasing; each is one transaction with its entry in the audit log. Servers hear of it as of any deletion."""
 
@@ -162,7 +165,7 @@ class Erasure:
         try:
             counts.update(self._unenrolled(app))
         except (OSError, ServiceUnavailable) as error:
-            return f"notes of imports could not be looked through ({error})"
+            return _NOT_LOOKED_THROUGH.format(error)
         return ""
 
     @contextlib.contextmanager
@@ -171,7 +174,10 @@ class Erasure:
         try:
             yield
         except (UserNotFound, GroupNotFound):
-            self._unenrolled(app)
+            try:
+                self._unenrolled(app)
+            except OSError as error:
+                raise ServiceUnavailable(_NOT_LOOKED_THROUGH.format(error)) from None
             raise
 
     def _unenrolled(self, app: App) -> dict[str, int]:

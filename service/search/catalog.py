@@ -236,7 +236,11 @@ class Catalog:
             found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)
             if found is None:
                 return False
-            library.groups, library.left_out = dict(found.groups), found.left_out
+            if found.left_out:  # nothing would tell of one that somebody has mended in its place
+                told = f"{found.left_out} faces could not be read when it was written, and may be readable by now"
+                snapshots.discard(app_pk, told)
+                return False
+            library.groups = dict(found.groups)
             library.move(found.mark.seq, found.mark)
             _end_load(library.groups)
         if self._has_every_face(app_pk, library):
@@ -249,15 +253,13 @@ class Catalog:
     def _has_every_face(self, app_pk: int, library: AppIndex) -> bool:
         """Whether index and database agree in number: whoever changes faces past the log (a change of models) is seen.
 
-        So is whoever removes or mends a face that was left out; that brings the number of those up to date.
-
         Takes the word of the log while other processes write so much that the two are never at one position.
         """
         for _ in range(CONFIRMATIONS):
             seq, count = self._source.count(app_pk)
             self.catch_up(app_pk, seq)
             if library.position == seq:
-                return sum(len(index) for index in library.groups.values()) + library.left_out == count
+                return sum(len(index) for index in library.groups.values()) == count
         return True
 
     def _knows(self, app_pk: int, library: AppIndex) -> bool:

@@ -23,10 +23,14 @@ _ANGLES = tuple(field.name for field in fields(Angles))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RememberedFace:
-    """A face as found under its token; ``embedding`` is None when it is of another model or was never made."""
+    """A face as found under its token; ``embedding`` is None when it is of another model or was never made.
+
+    ``recalled``: only its token was sent, no picture shows it anew.
+    """
 
     face: StoredFace
     embedding: Embedding | None
+    recalled: bool = False
 
 
 def face_columns(face: StoredFace, portrait: bytes | None) -> dict[str, Any]:

@@ -72,7 +72,8 @@ _PURGE = sa.text("""
 """)
 
 
-_UPSERT = """
+# Nobody who has but the token keeps a face of somebody who was deleted.
+_UPSERT = f"""
     INSERT INTO face_tokens AS known (
         app_pk, token, location, angles, confidence, points, portrait, model_id, embedding, expires
     )
@@ -81,10 +82,14 @@ _UPSERT = """
     FROM change_heads WHERE app_pk = %(app_pk)s
     ON CONFLICT (app_pk, token) DO UPDATE SET
         location = excluded.location, angles = excluded.angles, confidence = excluded.confidence,
-        points = excluded.points, portrait = excluded.portrait, expires = excluded.expires,
+        points = excluded.points, portrait = excluded.portrait,
+        expires = CASE
+            WHEN %(recalled)s AND known.expires <= now() + interval '{GRACE.total_seconds()} seconds' THEN known.expires
+            ELSE excluded.expires
+        END,
         model_id = coalesce(excluded.model_id, known.model_id),
         embedding = coalesce(excluded.embedding, known.embedding)
-"""
+"""  # noqa: S608 (constants)
 
 
 class TokenWriter(TokenReader):
@@ -92,6 +97,8 @@ class TokenWriter(TokenReader):
 
     def put(self, app_pk: int, faces: Sequence[RememberedFace], model_id: str, lifetime: timedelta) -> None:
         """Remember faces, or remember them anew. A known embedding stays when none comes with the face again.
+
+        One that is recalled in the last minutes of its time (``GRACE``) has no more of it.
 
         For an app that is gone nothing is remembered. What is written in the moment of its deletion stays until it
         expires, where nobody can ask for it.
@@ -110,6 +117,7 @@ class TokenWriter(TokenReader):
                 "model_id": None if sealed is None else model_id,
                 "embedding": sealed,
                 "lifetime": lifetime,
+                "recalled": known.recalled,
             }
         # In one order for everybody: two requests that see the same faces must not wait for each other in a circle.
         if rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -80,6 +81,37 @@ def test_a_large_body_is_read_only_for_a_token_that_works(
     assert anyio.run(sent, "no-token") == (100, [0])
     assert anyio.run(sent, service.tokens.issue(app, now=0).access_token) == (111, [0])
     assert anyio.run(sent, wire.token) == (222001, [])  # only blanks came: no parameters
+
+
+def test_no_body_waits_until_a_thread_is_free_to_look_at_its_token(service: Service, wire: Wire) -> None:
+    """Its time would run out: it is read at once, and the token looked at afterwards."""
+    working, go_on = threading.Event(), threading.Event()
+    verify = service.tokens.verify
+
+    def held_up(*asked: Any) -> object:
+        working.set()
+        assert go_on.wait(30)
+        return verify(*asked)
+
+    async def asked() -> None:
+        api = build_api(service, threads=1)
+        first = Sender(PATHS["detect"], f"access_token={wire.token}", {"content-length": str(len(CHUNK))})
+        first.come = CHUNKS - 1
+        first.last.set()
+        behind = Sender(PATHS["detect"], f"access_token={FORGED.format(mac='0' * 32, app_id='1')}")
+        behind.last.set()
+        async with anyio.create_task_group() as tasks:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(service.tokens, "verify", held_up)
+                tasks.start_soon(first.send_to, api)
+                await anyio.to_thread.run_sync(working.wait, 30)
+            tasks.start_soon(behind.send_to, api)
+            with anyio.fail_after(30):
+                await behind.all_but_one.wait()
+            go_on.set()
+        assert json.loads(behind.answer)["error_code"] in {100, 110}
+
+    anyio.run(asked)
 
 
 @pytest.mark.parametrize(

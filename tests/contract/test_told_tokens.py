@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from service.storage.tokens import GRACE
 from tests.contract.test_recognition import Photos, by_token, enrol, photos
 from tests.contract.wire import Wire
+from tests.fixtures.sealing import execute
 
 __all__ = ["photos"]
 
@@ -58,3 +60,22 @@ def test_a_token_can_be_moved_to_another_group(wire: Wire, photos: Photos) -> No
     enrol(wire, by_token(face), "u1", GROUP)
     wire.result("deleteUser", USER)
     assert enrol(wire, by_token(face), "u1", "g2")["face_token"] == face["face_token"]
+
+
+def test_who_has_but_the_token_keeps_no_face_of_somebody_deleted(
+    wire: Wire, photos: Photos, contract_database_url: str
+) -> None:
+    (face,) = wire.result("detect", photos["obama"])["face_list"]
+    enrol(wire, by_token(face), "u1", GROUP)
+    wire.result("deleteUser", USER)
+
+    def ends_soon() -> bool:
+        wire.result("match", [by_token(face), photos["biden"]])  # also waits for what is written behind answers
+        query = "SELECT expires <= now() + %s FROM face_tokens WHERE token = %s"
+        ((soon,),) = execute(contract_database_url, query, GRACE, face["face_token"])
+        return bool(soon)
+
+    assert ends_soon()
+    assert ends_soon()
+    wire.result("detect", photos["obama"])  # he is seen anew
+    assert not ends_soon()

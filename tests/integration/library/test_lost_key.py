@@ -14,6 +14,7 @@ from service.cli.failures import Failure
 from service.cli.main import application
 from service.identity.register import Person
 from service.settings import Settings, load_settings
+from service.storage import migrations
 from tests.fixtures.people import claim
 
 
@@ -60,6 +61,22 @@ def test_a_lost_key_is_told_and_no_other_takes_its_place(settings: Settings) -> 
     with open_admin(settings) as admin:
         admin.apps.rotate(app_id)
     assert _secret_key(settings).ok
+
+
+def test_of_two_first_starts_the_slower_one_takes_the_key_of_the_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = migrations.upgrade
+
+    def slower(url: str) -> None:
+        monkeypatch.setattr(migrations, "upgrade", upgrade)
+        upgrade(url)
+        with_an_app(settings)  # the other one, from beginning to end
+
+    monkeypatch.setattr(migrations, "upgrade", slower)
+    with open_admin(settings) as admin:
+        (app,) = admin.apps.list()
+        assert admin.apps.secret(app)
 
 
 def test_what_else_is_lost_is_told(settings: Settings) -> None:

@@ -41,6 +41,7 @@ def test_a_term_that_begins_on_29_february_may_end_the_day_before(end: str) -> N
         ("20160304", "", "end_date"),
         ("20160304", "20210303", "end_date"),
         ("20160304", "20100304", "end_date"),
+        ("99990101", "99991231", "end_date"),
         ("20160229", "20210227", "end_date"),
         ("20160304", "20261304", "end_date"),
         ("２０１６０３０４", "20260304", "start_date"),
