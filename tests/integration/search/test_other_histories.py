@@ -152,7 +152,7 @@ def test_nobody_is_missed_while_everything_is_filled_anew(
 
 
 def test_a_face_that_cannot_be_read_is_found_once_it_can(
-    source: Source, library: App, tmp_path: Path, database: Database
+    source: Source, library: App, tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     snapshots = Snapshots(tmp_path, MODEL, DIMENSION)
 
@@ -170,6 +170,7 @@ def test_a_face_that_cannot_be_read_is_found_once_it_can(
     assert life() == (1, 0, 1)
     enrol(database, library, "group", "later", "t", LAST)
     assert life() == (2, 0, 1)  # everything is read each time: nothing would tell of one that was mended in its place
+    assert "may be readable by now" in caplog.text
     execute(database.url, "UPDATE faces SET embedding = kept.embedding FROM kept WHERE kept.pk = faces.pk")
     assert life() == (3, 0, 0)
     assert life() == (3, 3, 0)
