@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -186,7 +187,8 @@ class FaceFinder:
         needed = _LYING_SIDE * max(image.shape[:2]) / max(largest, 1.0)
         look = min(math.ceil(needed / _LYING_STEP) * _LYING_STEP, first_look(image)[0])
         effort = Effort(_TURNS_IF_DESPERATE, strict=True)
-        for candidate in self._candidates(pyramid, look, _TURNED):
+        # One after the other: passes as small as these are not worth a helping thread.
+        for candidate in chain.from_iterable(self._candidates(pyramid, look, (view,)) for view in _TURNED):
             if candidate.confidence < _DOUBTFUL or candidate.side < largest or _shown(candidate, clear):
                 continue
             face = self._leveller.level(image, candidate, effort)
