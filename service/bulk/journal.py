@@ -21,6 +21,7 @@ NAME = "imports"
 """Of the folder in the home folder."""
 
 KEY_BYTES = 16
+_LOCK = "lock"
 _REFUSED = "!"
 _ASKED_AT_ONCE = 10_000
 
@@ -108,10 +109,12 @@ class ImportJournals:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else changes journals of this folder meanwhile; waits its turn."""
-    # The folder itself: a file would belong to who came first, and an erasure by root would lock out later imports.
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.geteuid() == 0:  # else an erasure by root would keep later imports out
+            owner = folder.stat()
+            os.fchown(lock, owner.st_uid, owner.st_gid)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # which NFS grants on files alone
         yield
     finally:
         os.close(lock)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
 
 from service.access.keys import Keyring
 from service.bulk.journal import ImportJournals, Journal
@@ -105,3 +108,10 @@ def test_drafts_that_an_erasure_left_go_and_are_no_journals(tmp_path: Path) -> N
     assert journals.forget("1", lambda tokens: tokens) == 0
     left = {path.name for path in (tmp_path / "imports").glob("*.txt*")}
     assert left == {"1-model-none.txt", "12-model-none.txt.0123456789abcdef"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_an_erasure_by_root_locks_nobody_out(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    ImportJournals(tmp_path).forget("1", lambda tokens: tokens)
+    assert {path.stat().st_uid for path in tmp_path.iterdir()} == {65534}
