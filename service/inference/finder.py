@@ -2,7 +2,8 @@
 
 The picture is looked at from small to large. A face belongs to the smallest size at which it is big enough to be told
 with confidence; there it is located, and larger sizes only add faces. So what is found of one face does not depend on
-how many faces were asked for, and a picture with one large face costs a single pass, and a glance at lying ones.
+how many faces were asked for, and a picture with one large face costs a single pass, unless something in it hints at a
+larger lying one.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ _MOST_CANDIDATES = 128
 _DOUBTFUL = 0.5
 
 # Side of the largest upright face, in pixels of the glance at the picture turned that shows lying faces which are
-# larger; the glance's sides are rounded up to a step, so that few sizes occur.
+# larger; the glance's sides are rounded up to a step, so that few sizes occur. It is taken where the first look has a
+# candidate, however faint, of so many sides of that face.
 _LYING_SIDE = 20.0
 _LYING_STEP = 32
+_HINT_SIDE = 0.8
 
 # Of so many doubtful candidates of one look every orientation is tried: ten to twenty small detector passes each.
 _TURNS = 24
@@ -172,13 +175,17 @@ class FaceFinder:
         effort = Effort(_TURNS_IF_DESPERATE if plan.desperate else _TURNS, plan.desperate)
         least = _ACCEPTED_SIDE if index < len(looks) - 1 else _LEAST_SIDE
         accepted = least * max(image.shape[:2]) / looks[index]
-        for candidate in self._candidates(pyramid, looks[index], plan.views):
+        hints = plan.glances_turned and index == 0
+        candidates = self._candidates(pyramid, looks[index], plan.views, self._detector.faint if hints else None)
+        for candidate in candidates:
+            if candidate.confidence < self._detector.threshold:
+                break
             if candidate.side < accepted or _shown(candidate, clear) or _outgrown(candidate, clear, limit):
                 continue
             face = self._leveller.level(image, candidate, effort)
             if face is not None and not _shown(face, clear):
                 (clear if self._leveller.beyond_doubt(face) else vague).append(face)
-        if none_before and clear and plan.glances_turned:
+        if none_before and clear and plan.glances_turned and (not hints or _hinted(candidates, clear)):
             self._glance_turned(image, pyramid, clear)
 
     def _glance_turned(self, image: Image, pyramid: Pyramid, clear: list[LevelFace]) -> None:
@@ -195,21 +202,24 @@ class FaceFinder:
             if face is not None and self._leveller.beyond_doubt(face) and not _shown(face, clear):
                 clear.append(face)
 
-    def _candidates(self, pyramid: Pyramid, look: float, views: Sequence[View]) -> list[Detection]:
+    def _candidates(
+        self, pyramid: Pyramid, look: float, views: Sequence[View], least: float | None = None
+    ) -> list[Detection]:
         """What the detector answers to every view, in pixels of the picture, most confident first."""
         works = []
         for view in views:
             canvas, way = view.take(pyramid, look)
             back = inverse(way)
             works += [
-                partial(self._of_tile, tile, compose(back, shift(left, top))) for left, top, tile in tiles(canvas)
+                partial(self._of_tile, tile, compose(back, shift(left, top)), least)
+                for left, top, tile in tiles(canvas)
             ]
         found = [detection for detections in beside.together(works) for detection in detections]
         found.sort(key=lambda detection: (-detection.confidence, detection.box))
         return found[:_MOST_CANDIDATES]
 
-    def _of_tile(self, tile: Image, from_tile: Transform) -> list[Detection]:
-        return [_moved(detection, from_tile) for detection in self._detector.detect(tile)]
+    def _of_tile(self, tile: Image, from_tile: Transform, least: float | None) -> list[Detection]:
+        return [_moved(detection, from_tile) for detection in self._detector.detect(tile, least)]
 
 
 def _moved(detection: Detection, transform: Transform) -> Detection:
@@ -227,6 +237,12 @@ def _shown(found: Detection | LevelFace, faces: Sequence[LevelFace]) -> bool:
     return any(
         math.hypot(face.centre[0] - x, face.centre[1] - y) < _SAME_CENTRE * max(face.side, found.side) for face in faces
     )
+
+
+def _hinted(candidates: Sequence[Detection], clear: Sequence[LevelFace]) -> bool:
+    """Whether a candidate, however faint, may be a lying face that is larger than all of ``clear``."""
+    least = _HINT_SIDE * max(face.side for face in clear)
+    return any(candidate.side >= least and not _shown(candidate, clear) for candidate in candidates)
 
 
 def _outgrown(found: Detection | LevelFace, clear: Sequence[LevelFace], limit: int) -> bool:

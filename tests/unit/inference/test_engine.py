@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from service.inference.detector import Detection, YuNet
 from service.inference.engine import Engine
 from service.inference.geometry import ARCFACE_TEMPLATE, apply, crop_square, inverse, rotation_about, visible_area
 from service.values import Embedding, Face, Image, Points
@@ -123,6 +124,20 @@ def test_a_lying_face_is_the_largest_where_it_is(
     assert first.location.left < 640 < second.location.left
     assert same(engine.detect(canvas, 1)[0], first)
     assert [same(*pair) for pair in zip(engine.detect(canvas, 2), (first, second), strict=True)] == [True, True]
+
+
+def test_a_picture_in_which_nothing_may_be_a_lying_face_is_looked_at_once(
+    engine: Engine, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes, detect = [], YuNet.detect
+
+    def counted(detector: YuNet, image: Image, least: float | None = None) -> list[Detection]:
+        passes.append(image.shape)
+        return detect(detector, image, least)
+
+    monkeypatch.setattr(YuNet, "detect", counted)
+    assert len(engine.detect(np.asarray(cv2.imread(str(pictures.path("obama.jpg"))), np.uint8), 1)) == 1
+    assert len(passes) == 1
 
 
 def test_mirrored_picture_turns_yaw_and_roll_around(engine: Engine, pictures: Pictures) -> None:
