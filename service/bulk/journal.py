@@ -76,7 +76,7 @@ class Journal:
         self._known.update(fresh)
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(self._path.parent):  # else an erasure might put a file without them in its place
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = _opened(self._path, os.O_APPEND)
             with os.fdopen(descriptor, "a", encoding="ascii") as file:
                 if self._torn:
                     file.write("\n")
@@ -109,15 +109,24 @@ class ImportJournals:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else changes journals of this folder meanwhile; waits its turn."""
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    lock = _opened(folder / _LOCK)
     try:
-        if os.geteuid() == 0:  # else an erasure by root would keep later imports out
-            owner = folder.stat()
-            os.fchown(lock, owner.st_uid, owner.st_gid)
         fcntl.flock(lock, fcntl.LOCK_EX)  # which NFS grants on files alone
         yield
     finally:
         os.close(lock)
+
+
+def _opened(path: Path, flags: int = 0) -> int:
+    """Descriptor of a file to write, made where it is not there, for the folder's owner alone.
+
+    What root makes is the owner's too: else an erasure by root would keep later imports out.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 def _forget(path: Path, enrolled: Callable[[Sequence[str]], Collection[str]]) -> int:
@@ -131,7 +140,7 @@ def _forget(path: Path, enrolled: Callable[[Sequence[str]], Collection[str]]) ->
         path.unlink(missing_ok=True)
     elif len(kept) < len(lines):
         draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        with os.fdopen(_opened(draft, os.O_EXCL), "w", encoding="ascii") as file:
             file.writelines(f"{line}\n" for line in kept)
         draft.replace(path)
     return len(lines) - len(kept)

@@ -193,8 +193,8 @@ def _shown(results: Iterator[Result], rows: list[Row]) -> Iterator[Result]:
 
 
 def _report(refused: list[Result], path: Path) -> None:
-    """Write the refused rows, numbers masked; without any, an older report goes."""
-    if not refused:
+    """Write the refused rows, numbers masked; without any, an older report goes, or has no rows where it is no file."""
+    if not refused and not path.is_symlink() and (path.is_file() or not path.exists()):
         path.unlink(missing_ok=True)
         return
     with written_privately(path) as file:

@@ -28,9 +28,9 @@ _DOTS = str.maketrans(dict.fromkeys("•・‧∙.．｡。", "·"))
 
 _MARKS_WITHIN_NAMES = frozenset("· '-’")
 
-_IDEOGRAPHS = (range(0x20000, 0x2FFFE), range(0x30000, 0x3FFFE))
-"""Planes that Unicode gives to ideographs alone: the rare characters of names among them are younger than the tables of
-this Python, and had places of private use before."""
+_IDEOGRAPHS = (range(0x9FFD, 0xA000), range(0x20000, 0x2FFFE), range(0x30000, 0x3FFFE))
+"""What Unicode gives to ideographs alone, two planes and the end of a block: the rare characters of names among them
+are younger than the tables of this Python, and had places of private use before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ STRIDES = (8, 16, 32)
 # Sides of an input are padded up to a multiple of the coarsest stride.
 _GRANULE = STRIDES[-1]
 
+# A hostile picture may be full of near-faces, each worth a closer look: only so many of a pass are told.
+MOST_CANDIDATES = 128
+
 # Two boxes overlapping more than this show the same face (the value YuNet's own sample uses is 0.3, SCRFD's 0.4).
 OVERLAP_OF_SAME_FACE = 0.3
 
@@ -60,7 +63,7 @@ class Detector(Protocol):
         """Confidence that some candidate at a lying face nearly always reaches; far below the threshold."""
 
     def detect(self, image: Image, least: float | None = None) -> list[Detection]:
-        """Candidates of at least that confidence (default: the threshold's), most confident first.
+        """The ``MOST_CANDIDATES`` best of at least that confidence (default: the threshold's), most confident first.
 
         Those that overlap a more confident one are left out.
         """
@@ -167,14 +170,17 @@ def priors(cells: NDArray[np.intp], columns: int) -> Array:
 
 
 def suppress(found: Sequence[tuple[Array, Array, Array]]) -> list[Detection]:
-    """Greedy non-maximum suppression over (boxes (n, 4), scores (n,), points (n, 5, 2)) of every stride."""
+    """Greedy non-maximum suppression over (boxes (n, 4), scores (n,), points (n, 5, 2)) of every stride.
+
+    Ends at ``MOST_CANDIDATES``, the most confident ones.
+    """
     if not found:
         return []
     boxes, scores, points = (np.concatenate(parts) for parts in zip(*found, strict=True))
     # A stable sort of the negated scores: equal scores keep raster order, so the answer is always the same.
     waiting = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(waiting):
+    kept: list[np.intp] = []
+    while len(waiting) and len(kept) < MOST_CANDIDATES:
         best, waiting = waiting[0], waiting[1:]
         kept.append(best)
         if len(waiting):

@@ -17,7 +17,7 @@ from itertools import chain
 import numpy as np
 
 from service import beside
-from service.inference.detector import Detection, Detector
+from service.inference.detector import MOST_CANDIDATES, Detection, Detector
 from service.inference.geometry import Transform, apply, compose, inverse, shift
 from service.inference.orientation import Effort, LevelFace, Leveller
 from service.inference.views import Pyramid, View, tiles
@@ -38,10 +38,6 @@ _LEAST_SIDE = 10.0
 
 # Candidates whose centre lies within this part of an accepted face's side are that face again.
 _SAME_CENTRE = 0.5
-
-
-# A hostile picture may be full of near-faces, each worth a closer look: only so many of a look are taken.
-_MOST_CANDIDATES = 128
 
 # A closer look may show a face larger than its candidate, by up to _LEAST_STEP (95 % of 176 doubtful LFW faces turned
 # at random). Where there are faces enough beyond doubt, a candidate below this confidence is not given that benefit:
@@ -131,7 +127,7 @@ class FaceFinder:
 
     def glance(self, image: Image) -> list[LevelFace]:
         """Upright faces that the smallest look shows, in no order: for frames of a video, of which there are many."""
-        return self._climb(image, Pyramid(image), _MOST_CANDIDATES, _GLANCE)
+        return self._climb(image, Pyramid(image), MOST_CANDIDATES, _GLANCE)
 
     def prominent(self, image: Image, limit: int) -> tuple[list[LevelFace], bool]:
         """Faces beyond doubt that the smallest look shows, and whether ``find`` would look no further for ``limit``.
@@ -216,7 +212,7 @@ class FaceFinder:
             ]
         found = [detection for detections in beside.together(works) for detection in detections]
         found.sort(key=lambda detection: (-detection.confidence, detection.box))
-        return found[:_MOST_CANDIDATES]
+        return found[:MOST_CANDIDATES]
 
     def _of_tile(self, tile: Image, from_tile: Transform, least: float | None) -> list[Detection]:
         return [_moved(detection, from_tile) for detection in self._detector.detect(tile, least)]

@@ -72,10 +72,13 @@ class LivenessMeter:
     def measures(self, image: Image, box: Box, parts: Sequence[str], roll: float = 0.0) -> NDArray[np.float64]:
         """``(parts,)``, the more the more alive: natural log-odds of "live" of the networks, and the aperiodicity.
 
-        ``box`` is the detector's, in pixels; ``roll``: degrees of the eye line, clockwise positive. Only what ``parts``
+        ``box`` is a ``Face``'s, in pixels; ``roll``: degrees of the eye line, clockwise positive. Only what ``parts``
         names is computed.
         """
         quarters = round(roll / 90) % 4
+        if quarters % 2:  # the box has the sides of the face as it stands
+            x, y, width, height = box
+            box = (x + (width - height) / 2, y + (height - width) / 2, height, width)
         return np.array([self._measure(part, image, box, quarters) for part in parts])
 
     def _measure(self, part: str, image: Image, box: Box, quarters: int) -> float:
@@ -127,8 +130,3 @@ def clamped(box: Box, margin: float, width: int, height: int) -> tuple[int, int,
     first_column, first_row = int(left), int(top)
     last_column, last_row = min(int(left + wide), width - 1), min(int(top + high), height - 1)
     return first_column, first_row, max(last_column, first_column) + 1, max(last_row, first_row) + 1
-
-
-def best(scores: Sequence[float]) -> float:
-    """The score of several pictures of one person: the highest, as the API's documents say."""
-    return max(scores)

@@ -113,5 +113,9 @@ def test_drafts_that_an_erasure_left_go_and_are_no_journals(tmp_path: Path) -> N
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 def test_an_erasure_by_root_locks_nobody_out(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, 65534)
-    ImportJournals(tmp_path).forget("1", lambda tokens: tokens)
+    for name in ("1-a-none.txt", "1-b-none.txt"):
+        journal = Journal(tmp_path / name, KEYRING, "1")
+        journal.add([(journal.key(token.encode()), token, None) for token in "ab"])
+    ImportJournals(tmp_path).forget("1", lambda tokens: ["a"])
     assert {path.stat().st_uid for path in tmp_path.iterdir()} == {65534}
+    assert len(list(tmp_path.iterdir())) == 3

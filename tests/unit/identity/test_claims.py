@@ -24,7 +24,7 @@ from service.identity.claims import (
 OF_THE_STANDARD = "11010519491231002X"
 """The example of GB 11643-1999 itself."""
 
-RARE = ("\U000323af小", "小\U000323af", "\ue863小", "\U0002ebf0", "\U0003fffd", "𠮷\U000e0100田")
+RARE = ("\U000323af小", "小\U000323af", "\ue863小", "\U0002ebf0", "\U0003fffd", "𠮷\U000e0100田", "王\u9ffd")
 """Characters that Unicode got in 2023 and later or not yet, of private use, with a variation selector."""
 
 NO_LETTERS = ("\ufdd0", "\U0002ffff小", "\U0003fffe", "\U00040000", "\U000e0100田")

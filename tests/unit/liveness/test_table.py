@@ -14,7 +14,7 @@ from models.manifest import ROOT, load_pack
 from models.train.fit_liveness import REFERENCE, fit, lower_tail
 from service.calibration.errors import CalibrationError
 from service.calibration.liveness import THRESHOLDS, LivenessTable, Part
-from service.inference.liveness import APERIODICITY, RECIPES, best, clamped, log_odds, window
+from service.inference.liveness import APERIODICITY, RECIPES, clamped, log_odds, window
 
 PACKS = ("core", "extended")
 
@@ -142,7 +142,3 @@ def test_the_window_of_a_picture_that_is_too_long_for_opencv(axis: int, left: fl
                 expected = window(part, (place[0], place[1], place[2], place[3]), recipe)
                 found = window(long, (moved[0], moved[1], moved[2], moved[3]), recipe)
                 np.testing.assert_array_equal(found, expected, err_msg=name)
-
-
-def test_the_best_picture_counts() -> None:
-    assert best([0.1, 0.7, 0.3]) == 0.7
