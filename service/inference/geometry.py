@@ -206,6 +206,17 @@ def eye_line_roll(points: Points) -> float:
     return math.degrees(math.atan2(float(dy), float(dx)))
 
 
+def lying(box: Box, roll: float) -> Box:
+    """A face's ``box``, whose sides are those of the face as it stands, as the face lies in the picture.
+
+    ``roll``: degrees of its eye line. The sides change places about the centre where it lies rather than stands.
+    """
+    if round(roll / 90) % 2 == 0:
+        return box
+    x, y, width, height = box
+    return x + (width - height) / 2, y + (height - width) / 2, height, width
+
+
 def crop_square(points: Points) -> Transform:
     """The transform of five points into the aligned 112x112 crop."""
     return similarity(points, ARCFACE_TEMPLATE)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest import Preprocessing
-from service.inference.geometry import Box, warpable
+from service.inference.geometry import Box, lying, warpable
 from service.inference.periodicity import aperiodicity
 from service.inference.preprocessing import planes
 from service.inference.session import Session
@@ -76,10 +76,7 @@ class LivenessMeter:
         names is computed.
         """
         quarters = round(roll / 90) % 4
-        if quarters % 2:  # the box has the sides of the face as it stands
-            x, y, width, height = box
-            box = (x + (width - height) / 2, y + (height - width) / 2, height, width)
-        return np.array([self._measure(part, image, box, quarters) for part in parts])
+        return np.array([self._measure(part, image, lying(box, roll), quarters) for part in parts])
 
     def _measure(self, part: str, image: Image, box: Box, quarters: int) -> float:
         if part == APERIODICITY:

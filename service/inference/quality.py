@@ -90,7 +90,7 @@ def illumination(image: Image, span: Points) -> float:
 
 def completeness(image: Image, face: Face) -> int:
     """1 when outline, detector's box and most of the forehead lie inside the picture, else 0; hair does not count."""
-    x, y, width, height = face.box
+    x, y, width, height = geometry.lying(face.box, geometry.eye_line_roll(face.points))
     corners = np.array([[x, y], [x + width, y + height]], np.float32)
     size = max(width, height)
     inside = _room(corners, image) >= _LEAST_BOX_ROOM * size and _room(_span(face), image) >= _LEAST_OUTLINE_ROOM * size

@@ -82,6 +82,17 @@ def test_pictures_that_end_in_the_face_are_incomplete(engine: Engine, pictures: 
         assert completeness(image, face) == 0
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_that_lies_close_to_the_border_is_as_complete_as_standing(
+    portraits: Portraits, engine: Engine, quarters: int
+) -> None:
+    for image, face in portraits:
+        x, _, width, _ = (round(value) for value in face.box)
+        part = np.ascontiguousarray(np.rot90(image[:, x - width // 10 : x + width * 11 // 10], quarters))
+        (found,) = engine.detect(part, 1)
+        assert completeness(part, found) == 1
+
+
 def test_a_face_without_an_outline_is_measured_by_its_box(portraits: Portraits, quality_meter: QualityMeter) -> None:
     image, face = portraits[0]
     whole = quality_meter.measure(image, face)
