@@ -157,7 +157,7 @@ def _run(
 
 def _environment() -> dict[str, str]:
     """Ours without the service's settings, the master key among them: they are no business of a package manager."""
-    return {name: value for name, value in os.environ.items() if not name.upper().startswith("AIPFACE_")}
+    return {name: value for name, value in {**os.environ}.items() if not name.upper().startswith("AIPFACE_")}
 
 
 def _reason(said: str) -> str:
