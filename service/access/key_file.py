@@ -7,11 +7,13 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.access.keys import MASTER_KEY_BYTES, KeyringError, load_or_create
+from service.access.keys import MASTER_KEY_BYTES, KeyringError, create_unless_there, load_or_create
 
 
 def add(path: Path) -> None:
-    """Put a new key in front of those of the file; makes the file where there is none. Raises ``KeyringError``."""
+    """Put a new key in front of those of the file, or make the file, with one key. Raises ``KeyringError``."""
+    if create_unless_there(path):
+        return  # a second key, under which nothing was ever sealed, would be the one that faces are named by
     _write(path, [secrets.token_bytes(MASTER_KEY_BYTES).hex(), *_lines(path)])
 
 

@@ -125,7 +125,7 @@ def load_or_create(path: Path) -> Keyring:
 
     The file holds one key per line as 64 hexadecimal digits or base64, the current one first. Raises ``KeyringError``.
     """
-    _create_unless_there(path)
+    create_unless_there(path)
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         lines = path.read_text(encoding="ascii").split()
@@ -154,12 +154,15 @@ def decode_key(text: str) -> bytes:
     return key
 
 
-def _create_unless_there(path: Path) -> None:
-    """Write a fresh key beside the path and link it there: of two processes that start at once, one wins."""
+def create_unless_there(path: Path) -> bool:
+    """Write a fresh key beside the path and link it there: of two processes that start at once, one wins.
+
+    Whether it was we who made it. Raises ``KeyringError``.
+    """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         if path.exists():
-            return
+            return False
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -169,11 +172,12 @@ def _create_unless_there(path: Path) -> None:
         try:
             os.link(draft, path)
         except FileExistsError:
-            pass  # the other process won; its key is as good
+            return False  # the other process won; its key is as good
         finally:
             draft.unlink()
     except OSError as error:
         raise KeyringError(f"the key file {path} cannot be made: {error}") from None
+    return True
 
 
 def _derive(master: bytes, purpose: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,7 @@ def create(
     granted = _permissions(permissions)
     if not name.strip():
         raise Failure("an app needs a name", MISUSED)
+    check_output()
     with administration() as admin:
         show_credentials(admin.apps.create(name.strip(), granted), as_json=as_json)
 
@@ -62,6 +64,7 @@ def list_apps(*, as_json: AsJson = False) -> None:
 @apps.command("rotate")
 def rotate(app_id: AppId, *, as_json: AsJson = False) -> None:
     """Give an app a new secret key and revoke all its tokens."""
+    check_output()
     with administration() as admin:
         known_app(admin, app_id)
         show_credentials(admin.apps.rotate(app_id), as_json=as_json)
@@ -135,18 +138,37 @@ def rotate_envelope_keys(
         print_json({"keys": admin.envelope_keys.rotate(known_app(admin, app_id), at_once=at_once)})
 
 
-def show_credentials(credentials: AppCredentials, *, as_json: bool) -> None:
-    """Print the three things a developer needs."""
+def check_output() -> None:
+    """To be called before keys are made: a standard output that was closed (``>&-``) takes them without a word.
+
+    Raises ``Failure``.
+    """
+    if sys.stdout is None:
+        raise Failure("standard output is closed, and the keys could be shown nowhere")
+
+
+def show_credentials(credentials: AppCredentials, *, as_json: bool, introduction: str | None = None) -> None:
+    """Print the three things a developer needs. Raises ``Failure`` where standard output does not take them."""
     content = {
         "app_id": credentials.app_id,
         "api_key": credentials.api_key,
         "secret_key": credentials.secret_key,
     }
-    if as_json:
-        print_json(content)
-        return
-    for key, value in content.items():
-        typer.echo(f"{key:10} = {value}")
+    try:
+        if as_json:
+            print_json(content)
+            return
+        if introduction is not None:
+            typer.echo(introduction)
+        for key, value in content.items():
+            typer.echo(f"{key:10} = {value}")
+        if introduction is not None:
+            typer.echo()
+    except OSError as error:
+        raise Failure(
+            f"the keys of app {credentials.app_id} cannot be shown ({error.strerror}): "
+            f"aipface app rotate {credentials.app_id} shows new ones"
+        ) from None
 
 
 def _limit(name: str, text: str) -> int | None:

@@ -139,10 +139,10 @@ def _files(admin: Admin, *, with_key: bool) -> dict[str, bytes]:
 
 def _check_key(settings: Settings, head: Head) -> None:
     """Before anything is done: whether what is encrypted in the backup could be read here."""
-    from service.administration import open_keyring
+    from service.administration import has_key, open_keyring
     from service.library.backup import key_marks
 
-    if settings.secret_key is None and not settings.secret_key_file.exists():
+    if not has_key(settings):
         if not head.holds_key:
             place = settings.secret_key_file
             raise Failure(f"the backup does not hold its master key: put it into {place} first, or say --any-key")
@@ -152,10 +152,11 @@ def _check_key(settings: Settings, head: Head) -> None:
 
 def _keep(settings: Settings, name: str, content: bytes) -> None:
     """Put a file of the backup into its place; a key that is there stays."""
+    from service.administration import has_key
     from service.library.backup import KEY_FILE
 
     if name == KEY_FILE:
-        if settings.secret_key is None and not settings.secret_key_file.exists():
+        if not has_key(settings):
             descriptor = os.open(settings.secret_key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)

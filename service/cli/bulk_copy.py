@@ -11,11 +11,10 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.bulk_export import INTERRUPTED
 from service.cli.common import administration, known_app, written_privately
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
-from service.cli.serve import stopped_by_signals
+from service.cli.serve import INTERRUPTED, stopped_by_signals
 
 if TYPE_CHECKING:
     from service.administration import Admin

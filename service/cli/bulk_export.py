@@ -9,9 +9,7 @@ import typer
 
 from service.cli.common import administration, known_app, print_json
 from service.cli.counting import counted
-from service.cli.serve import stopped_by_signals
-
-INTERRUPTED = 130
+from service.cli.serve import INTERRUPTED, stopped_by_signals
 
 
 def export(

@@ -15,7 +15,7 @@ from service.cli.common import effective_settings, known_app, print_json
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
-from service.cli.serve import stopped_by_signals
+from service.cli.serve import interruptible
 
 if TYPE_CHECKING:
     from service.bulk.doubles import NamedPair
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 SOME_REFUSED = 3
 """Exit status of a run that came to its end and could not enrol every picture."""
-INTERRUPTED = 130
-"""What shells say of a program ended by Ctrl-C."""
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a picture's file, unpacked; cameras write up to about 50 MB."""
@@ -106,8 +104,8 @@ def import_pictures(
     from service.values import Control
 
     configure_logging("warning", settings.log_format)
-    finished = False
-    with stopped_by_signals(), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
+    again = "interrupted; the same command goes on from here"
+    with interruptible(again), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
         app = known_app(bench.admin, app_id)
         if Export.lies_at(source):
             work = _restoring(bench, settings, app, source)
@@ -118,10 +116,6 @@ def import_pictures(
         with csv_report(output / REPORT) as report:
             touched = _run(work, report)
         pairs = _doubles(bench, app, touched, output) if doubles else []
-        finished = True
-    if not finished:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(INTERRUPTED)
     _tell(report, pairs, output, as_json=as_json)
     if report.reasons:
         raise typer.Exit(SOME_REFUSED)

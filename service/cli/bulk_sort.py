@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from service.cli.bulk_import import INTERRUPTED, LARGEST_FILE, REPORT, SOME_REFUSED, private_folder
+from service.cli.bulk_import import LARGEST_FILE, REPORT, SOME_REFUSED, private_folder
 from service.cli.common import effective_settings, known_app, print_json
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
-from service.cli.serve import stopped_by_signals
+from service.cli.serve import interruptible
 
 if TYPE_CHECKING:
     from service.bulk.outcomes import CsvReport
@@ -43,8 +43,8 @@ def sort_pictures(folder: Path, app_id: str, group: str, output: Path, threads: 
     from service.parts import open_workbench
 
     configure_logging("warning", settings.log_format)
-    finished = False
-    with stopped_by_signals(), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
+    told = "interrupted; nothing was enrolled"
+    with interruptible(told), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
         source = FolderSource(folder, Layout(group, make_ids=True), LARGEST_FILE)
         app = known_app(bench.admin, app_id)
         sorting = Sorting(app, bench.intake, bench.models.scores, threads=settings.inference_threads)
@@ -56,10 +56,6 @@ def sort_pictures(folder: Path, app_id: str, group: str, output: Path, threads: 
         people = sorting.people()
         _write(people, group, output / PEOPLE)
         sheets = draw(people, [name_of(each.person) for each in people], output)
-        finished = True
-    if not finished:
-        typer.echo("interrupted; nothing was enrolled", err=True)
-        raise typer.Exit(INTERRUPTED)
     _tell(people, report, sheets, folder, output, as_json=as_json)
     if report.reasons:
         raise typer.Exit(SOME_REFUSED)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 FACES_IN_SIGHT = 10
 
+_USED = "is used from the next start on by servers whose library is in the pack {}"
+"""The database says which pack that is, whatever the settings are, and is not asked here."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
@@ -69,7 +72,7 @@ def calibrate(
     if write:
         path = settings.own_score_table(models.pack.model_id)
         _save(path, outcome.table)
-        typer.echo(f"wrote {path}; it is used from the next start on", err=True)
+        typer.echo(f"wrote {path}; it {_USED.format(models.pack.name)}", err=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,4 +203,4 @@ def _undo(settings: Settings) -> None:
     if not path.exists():
         raise Failure(f"there is no table of your own: {path}")
     path.unlink()
-    typer.echo(f"removed {path}; the pack's own table is used from the next start on", err=True)
+    typer.echo(f"removed {path}; the pack's own table {_USED.format(settings.pack)}", err=True)

@@ -67,7 +67,7 @@ def commanded() -> Iterator[None]:
 
 def known_app(admin: Admin, app_id: str) -> App:
     """The app with this id; a failure in one sentence where there is none."""
-    app = next((app for app in admin.apps.list() if app.app_id == app_id), None)
+    app = admin.apps.by_app_id(app_id)
     if app is None:
         raise Failure(f"there is no app {app_id}; aipface app list shows those there are")
     return app

@@ -17,10 +17,10 @@ from service.cli.failures import FAILED, exit_status, sentence
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.manifest import PackManifest
     from service.access.keys import Keyring
     from service.settings import Settings
     from service.storage.engine import Database
+    from service.storage.models import LibraryModel
 
 LEAST_FREE_BYTES = 2**30
 """Free space below which PostgreSQL's own files may soon not fit."""
@@ -52,27 +52,22 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
 
 def examine(settings: Settings) -> Iterator[Check]:
     """All checks; each stands alone, so that one broken thing does not hide the others."""
-    from models.errors import ModelsError
-    from models.manifest import load_pack
-
     yield _runtime(settings)
-    try:
-        pack = load_pack(settings.pack)
-        yield _weights(settings, pack)
-    except ModelsError as error:
-        yield Check("weights", ok=False, found=sentence(error), mend="choose a pack: aipface models list")
-        pack = None
-    yield _secret_key(settings)
-    yield from _database(settings, known_pack=pack is not None)
-    if pack is not None:
-        yield _snapshots(settings)
+    yield from _database(settings)
+    yield _snapshots(settings)
     yield _disk(settings)
 
 
-def _weights(settings: Settings, pack: PackManifest) -> Check:
+def _weights(settings: Settings, name: str) -> Check:
+    from models.errors import ModelsError
     from models.fetch import FileState, verify
+    from models.manifest import load_pack
 
-    statuses = verify(pack, settings.model_dir)
+    try:
+        pack = load_pack(name)
+        statuses = verify(pack, settings.model_dir)
+    except ModelsError as error:
+        return Check("weights", ok=False, found=sentence(error), mend="choose a pack: aipface models list")
     wrong = [f"{status.file.name} {status.state.value}" for status in statuses if status.state is not FileState.READY]
     found = f"{', '.join(wrong)} in {settings.model_dir}" if wrong else f"{len(statuses)} files of {pack.name} verified"
     return Check("weights", not wrong, found, f"aipface models fetch --pack {pack.name}")
@@ -107,13 +102,15 @@ class Sealed:
     more: bool
 
 
-def _secret_key(settings: Settings) -> Check:
-    """Whether the master key is there and opens what was sealed. It is never to be deleted: it may be the only one."""
+def _secret_key(settings: Settings, sealed: Sealed | None) -> Check:
+    """Whether the master key is there and opens what was sealed (``None``: the database cannot be asked).
+
+    It is never to be deleted: it may be the only one.
+    """
     from service.access.keys import KeyringError
     from service.administration import has_key, open_keyring
 
-    path, sealed = settings.secret_key_file, _sealed(settings)
-    rotate = "aipface app rotate APP_ID for each app"
+    path, rotate = settings.secret_key_file, "aipface app rotate APP_ID for each app"
     if sealed is None or sealed.more:
         rotate += "; encrypted faces (aipface key forget gives them up) and the register of people are lost then"
     if not has_key(settings):
@@ -132,7 +129,8 @@ def _secret_key(settings: Settings) -> Check:
     strange = [app_id for app_id, secret in secrets.items() if not _opens(keyring, app_id, secret)]
     if strange:
         found += f"; it does not open the secrets of the apps {', '.join(strange)}"
-        mend = f"put the key that sealed them in its place, or behind it; without that: {rotate} of these"
+        mend = "put the key that sealed them in its place, or behind it; without that: aipface app rotate APP_ID"
+        mend += " for each of these"
     return Check("secret key", not strange, found, mend)
 
 
@@ -168,30 +166,23 @@ def _opens(keyring: Keyring, app_id: str, secret: bytes) -> bool:
     return True
 
 
-def _sealed(settings: Settings) -> Sealed | None:
-    """``None`` where the database cannot be asked, which another check tells."""
+def _sealed(database: Database) -> Sealed:
+    with database.read() as reader:
+        secrets = {app.app_id: reader.apps.sealed_secret(app.pk) for app in reader.apps.all()}
+        return Sealed(secrets, more=reader.identities.any() or bool(reader.face_keys.registered()))
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    """Database, its schema, and what the index would hold, up to the first that cannot be asked; then key and weights.
+
+    Those are of what the database holds: servers load the pack that it names, whatever the settings say.
+    """
+    from models.errors import ModelsError
+    from service.library_model import library_model
     from service.storage import migrations
     from service.storage.engine import Database
 
-    try:
-        with database_address(settings) as address:
-            revision = migrations.current(address)
-            if revision != migrations.head():
-                return Sealed({}, more=False) if revision is None else None
-            with contextlib.closing(Database(address, pool_size=1)) as database, database.read() as reader:
-                secrets = {app.app_id: reader.apps.sealed_secret(app.pk) for app in reader.apps.all()}
-                return Sealed(secrets, more=reader.identities.any() or bool(reader.face_keys.registered()))
-    except Exception as error:
-        if exit_status(error) is None:
-            raise
-        return None
-
-
-def _database(settings: Settings, *, known_pack: bool) -> Iterator[Check]:
-    """Database, its schema, and what the index would hold; stops at the first that cannot be asked."""
-    from service.storage import migrations
-    from service.storage.engine import Database
-
+    sealed, pack = None, settings.pack
     kind = "embedded" if settings.database_url is None else "AIPFACE_DATABASE_URL"
     mend = "see the message; is the database running, and is its address right?"
     try:
@@ -204,17 +195,23 @@ def _database(settings: Settings, *, known_pack: bool) -> Iterator[Check]:
                 f"{revision or 'not made yet'}, newest {newest}",
                 "aipface db upgrade",
             )
-            if revision == newest and known_pack:
-                database = Database(address, pool_size=1)
-                try:
-                    yield _index(database, settings)
+            if revision is None:
+                sealed = Sealed({}, more=False)
+            elif revision == newest:
+                with contextlib.closing(Database(address, pool_size=1)) as database:
+                    sealed = _sealed(database)
                     yield _face_keys(settings, database)
-                finally:
-                    database.close()
+                    model = library_model(database, settings)
+                    pack = model.pack
+                    yield _index(database, model)
+    except ModelsError:
+        pass  # the settings name no pack, as the check of the weights tells
     except Exception as error:
         if exit_status(error) is None:
             raise
         yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
+    yield _secret_key(settings, sealed)
+    yield _weights(settings, pack)
 
 
 def _face_keys(settings: Settings, database: Database) -> Check:
@@ -241,11 +238,8 @@ def _face_keys(settings: Settings, database: Database) -> Check:
     return Check(name, not (settings.encrypt_faces == "only" and plain), found, "aipface key seal-faces")
 
 
-def _index(database: Database, settings: Settings) -> Check:
+def _index(database: Database, model: LibraryModel) -> Check:
     """What can be searched with the library's model."""
-    from service.library_model import library_model
-
-    model = library_model(database, settings)
     with database.read() as reader:
         in_use, coverage = reader.models.in_use(), reader.models.coverage(model.model_id)
     found = f"{coverage.embedded} faces of {model.model_id}"

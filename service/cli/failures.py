@@ -39,6 +39,8 @@ def _flush_output() -> None:
 
     Left in the buffer it would fail again when the interpreter ends.
     """
+    if sys.stdout is None:  # closed before we began
+        return
     try:
         sys.stdout.flush()
     except OSError:

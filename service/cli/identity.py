@@ -22,6 +22,7 @@ from service.cli.common import (
     written_privately,
 )
 from service.cli.failures import MISUSED, Failure
+from service.cli.serve import interruptible
 
 if TYPE_CHECKING:
     from service.administration import Admin
@@ -69,7 +70,7 @@ def import_list(
     counts = dict.fromkeys(Outcome, 0)
     refused: list[Result] = []
     settings = effective_settings()
-    with _enrolment() as (admin, enrolment):
+    with interruptible("interrupted; the same command goes on from here"), _enrolment() as (admin, enrolment):
         owner = _owner(admin, app_id)
         results = enrolment.enter_all(rows, pictures, owner, threads=settings.inference_threads)
         for result in _shown(results, rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import administration, print_json
+from service.cli.common import administration, print_json, written_privately
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import LINE_SECONDS, shown_progress
@@ -59,28 +60,23 @@ def reembed(
     """
     if sum((pack is not None, rollback, finish)) != 1:
         raise Failure("one of --pack, --rollback and --finish is needed", MISUSED)
-    from service.cli.serve import stopped_by_signals
+    from service.cli.serve import interruptible
 
-    done = False
-    with stopped_by_signals():
-        with administration() as admin, admin.database.moving() as alone:
-            if not alone:
-                raise Failure("another aipface reembed is at work")
-            if finish:
-                outcome = _finished(admin)
-            else:
-                active, target = _models(admin, pack)
-                outcome = _planned(admin, active, target, output)
-                if target.model_id == active.model_id:
-                    outcome |= _completed(admin, target, outcome, threads or 1, dry_run=dry_run)
-                elif not dry_run:
-                    _refuse(outcome, output, leave_behind=leave_behind)
-                    moving = _Move(admin, active, target, wait=wait, threads=threads or 1)
-                    outcome |= moving.run(leave_behind=leave_behind)
-        done = True
-    if not done:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130)
+    again = "interrupted; the same command goes on from here"
+    with interruptible(again), administration() as admin, admin.database.moving() as alone:
+        if not alone:
+            raise Failure("another aipface reembed is at work")
+        if finish:
+            outcome = _finished(admin)
+        else:
+            active, target = _models(admin, pack)
+            outcome = _planned(admin, active, target, output)
+            if target.model_id == active.model_id:
+                outcome |= _completed(admin, target, outcome, threads or 1, dry_run=dry_run)
+            elif not dry_run:
+                _refuse(outcome, output, leave_behind=leave_behind)
+                moving = _Move(admin, active, target, wait=wait, threads=threads or 1)
+                outcome |= moving.run(leave_behind=leave_behind)
     _tell(outcome, as_json=as_json)
 
 
@@ -130,13 +126,10 @@ def _planned(admin: Admin, active: LibraryModel, target: LibraryModel, output: P
 
 def _write_needing(needing: Sequence[NeedsPicture], path: Path) -> None:
     """The columns that ``aipface import`` takes, but for the pictures."""
-    try:
-        with path.open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["app_id", "group_id", "user_id", "faces", "picture"])
-            writer.writerows([user.app_id, user.group_id, user.user_id, user.faces, ""] for user in needing)
-    except OSError as error:
-        raise Failure(f"{path} cannot be written: {error.strerror}", MISUSED) from None
+    with written_privately(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8-sig")(file))
+        writer.writerow(["app_id", "group_id", "user_id", "faces", "picture"])
+        writer.writerows([user.app_id, user.group_id, user.user_id, user.faces, ""] for user in needing)
 
 
 def _refuse(plan: dict[str, object], output: Path, *, leave_behind: bool) -> None:

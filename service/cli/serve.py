@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.apps import show_credentials
+from service.cli.apps import check_output, show_credentials
 from service.cli.common import effective_settings
 from service.cli.failures import Failure
 from service.cli.progress import shown_progress
@@ -44,6 +44,9 @@ SWITCH_SECONDS = 0.0005
 """How long a thread may compute in Python while another one waits to."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+INTERRUPTED = 130
+"""Exit status of what a signal ended and can go on later, whichever signal it was."""
 
 
 def serve(
@@ -97,6 +100,18 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interruptible(told: str) -> Iterator[None]:
+    """As ``stopped_by_signals`` for what can be done again: after a signal it is ``told``, and the status is 130."""
+    finished = False
+    with stopped_by_signals():
+        yield
+        finished = True
+    if not finished:
+        typer.echo(told, err=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -173,16 +188,9 @@ def _introduce_first_app(running: Service, settings: Settings) -> None:
     """
     if not settings.create_first_app or running.apps.list():
         return
-    credentials = running.apps.create("first app")
-    try:
-        typer.echo("A first app was created. Keep its keys: the secret key is not shown again.\n")
-        show_credentials(credentials, as_json=False)
-        typer.echo()
-    except OSError as error:
-        raise Failure(
-            f"a first app was created, and its keys cannot be shown ({error.strerror}): "
-            f"aipface app rotate {credentials.app_id} shows new ones"
-        ) from None
+    check_output()
+    introduction = "A first app was created. Keep its keys: the secret key is not shown again.\n"
+    show_credentials(running.apps.create("first app"), as_json=False, introduction=introduction)
 
 
 def _certificate(settings: Settings) -> tuple[Path, Path] | None:

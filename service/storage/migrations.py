@@ -97,5 +97,5 @@ def _known_alone() -> Iterator[None]:
         yield
     except CommandError as error:
         raise UnknownRevision(
-            f"{error}: this program knows the schemas up to {head()}, a newer one needs a newer program"
+            f"{error}: this program knows the schemas up to {head()}; with a database of a newer release, take that"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 from service.cli.common import written_privately
 from service.cli.failures import FAILED, Failure
+from service.cli.identity import _report
+from service.cli.reembed import _write_needing
+from service.storage.models import NeedsPicture
 from tests.integration.library.test_erasure_commands import admin, app, failure, ran
 
 __all__ = ["admin", "app"]
@@ -91,3 +95,38 @@ def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
             out.write(content)
         assert (link.readlink(), file.read_bytes(), private(file)) == (Path(file.name), content, True)
     assert {path.name for path in tmp_path.iterdir()} == {"latest", "today"}
+
+
+def test_those_who_need_pictures_are_listed_for_the_owner_alone(tmp_path: Path) -> None:
+    out = tmp_path / "need.csv"
+    out.write_text("older")
+    _write_needing([NeedsPicture("1", "group", "用户", 2)], out)
+    with out.open(encoding="utf-8-sig", newline="") as file:
+        assert list(csv.reader(file))[1:] == [["1", "group", "用户", "2", ""]]
+    assert out.read_bytes().startswith(b"\xef\xbb\xbfapp_id,")
+    assert private(out)
+    with pytest.raises(Failure, match="cannot be written"):
+        _write_needing([], tmp_path / "absent" / "need.csv")
+
+
+def test_an_import_that_refused_nobody_leaves_no_older_refusals(tmp_path: Path) -> None:
+    header, file, link, pipe = (
+        b"line,id_card_number,reason\r\n",
+        tmp_path / "file",
+        tmp_path / "link",
+        tmp_path / "pipe",
+    )
+    for older in (file, tmp_path / "linked"):
+        older.write_bytes(header + b"2,older,older\r\n")
+    link.symlink_to("linked")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for report in (file, link, pipe, tmp_path / "absent"):
+            _report([], report)
+        assert os.read(reader, 100) == header
+    finally:
+        os.close(reader)
+    assert (link.readlink(), link.read_bytes()) == (Path("linked"), header)
+    assert pipe.is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "linked", "pipe"}

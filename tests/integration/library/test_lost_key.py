@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from service.access.keys import KeyringError
 from service.administration import open_admin
-from service.cli.doctor import Check, _secret_key
+from service.cli.doctor import Check, examine
 from service.cli.failures import Failure
 from service.cli.main import application
 from service.identity.register import Person
@@ -30,17 +30,21 @@ def with_an_app(settings: Settings) -> str:
         return admin.apps.create("one").app_id
 
 
+def secret_key(settings: Settings) -> Check:
+    return next(check for check in examine(settings) if check.name == "secret key")
+
+
 def problem(settings: Settings) -> Check:
-    check = _secret_key(settings)
+    check = secret_key(settings)
     assert not check.ok, check.found
     assert "delete" not in check.mend
     return check
 
 
 def test_a_new_installation_makes_its_key(settings: Settings) -> None:
-    assert "not made yet" in _secret_key(settings).found
+    assert "not made yet" in secret_key(settings).found
     with_an_app(settings)
-    check = _secret_key(settings)
+    check = secret_key(settings)
     assert (check.ok, check.found) == (True, f"{settings.secret_key_file}, readable by its owner alone")
 
 
@@ -57,10 +61,11 @@ def test_a_lost_key_is_told_and_no_other_takes_its_place(settings: Settings) -> 
         assert "is missing" in problem(settings).found
     assert "lost" not in problem(settings).mend
     assert CliRunner().invoke(application, ["key", "add"]).exit_code == 0
+    assert len(key.read_text().split()) == 1  # faces are named by the oldest: no other may lie behind it
     assert app_id in problem(settings).found  # it is there, and does not open
     with open_admin(settings) as admin:
         admin.apps.rotate(app_id)
-    assert _secret_key(settings).ok
+    assert secret_key(settings).ok
 
 
 def test_of_two_first_starts_the_slower_one_takes_the_key_of_the_other(

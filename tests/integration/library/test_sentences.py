@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -48,15 +49,17 @@ def test_a_home_that_cannot_be_made(tmp_path: Path, database_url: str, command: 
 
 def test_a_revision_that_there_is_none_of(tmp_path: Path, database_url: str) -> None:
     home = Home(tmp_path, {"DATABASE_URL": database_url})
-    for command in (("upgrade", "9999"), ("downgrade", "9999", "--yes")):
-        assert "9999" in sentence(home.run("db", *command), MISUSED)
+    for command in (("upgrade", "9999"), ("downgrade", "9999", "--yes"), ("upgrade", "+1")):
+        told = sentence(home.run("db", *command), MISUSED)
+        assert command[1] in told
+        assert "needs a newer program" not in told
 
 
 def test_a_database_of_a_newer_release(tmp_path: Path, database_url: str) -> None:
     with psycopg.connect(driver_address(database_url)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     done = Home(tmp_path, {"DATABASE_URL": database_url}).run("app", "list")
-    assert "a newer one needs a newer program" in sentence(done, FAILED)
+    assert "with a database of a newer release, take that" in sentence(done, FAILED)
 
 
 def into_a_full_disk(home: Home, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -75,6 +78,32 @@ def test_the_keys_of_a_first_app_that_cannot_be_shown(tmp_path: Path, database_u
     home = Home(tmp_path, {"DATABASE_URL": database_url})
     words = sentence(into_a_full_disk(home, [sys.executable, "-c", FIRST_START]), FAILED).split()
     assert home.run("app", "rotate", words[words.index("rotate") + 1]).returncode == 0
+
+
+@pytest.mark.parametrize("command", [("create", "two"), ("create", "two", "--json"), ("rotate", "APP_ID")])
+def test_keys_that_cannot_be_shown(tmp_path: Path, database_url: str, command: tuple[str, ...]) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    app_id = home.create_app("one").app_id
+    arguments = [word.replace("APP_ID", app_id) for word in command]
+    told = sentence(into_a_full_disk(home, [PROGRAM, "app", *arguments]), FAILED)
+    assert "cannot be shown (No space left on device): aipface app rotate " in told
+    words = told.split()
+    assert home.run("app", "rotate", words[words.index("rotate") + 1]).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["create two", "rotate APP_ID", "first start"])
+def test_no_keys_are_made_where_standard_output_is_closed(tmp_path: Path, database_url: str, command: str) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    program = f"{shlex.quote(sys.executable)} -c {shlex.quote(FIRST_START)}"
+    if command != "first start":
+        app_id = home.create_app("one").app_id
+        program = f"{shlex.quote(PROGRAM)} app {command.replace('APP_ID', app_id)}"
+    made = home.run("audit", "list", "--json").stdout
+    variables = environment(home.folder, **home.settings)
+    closed = ["/bin/sh", "-c", f"exec {program} >&-"]
+    done = subprocess.run(closed, env=variables, stderr=subprocess.PIPE, text=True, check=False)
+    assert "standard output is closed, and the keys could be shown nowhere" in sentence(done, FAILED)
+    assert home.run("audit", "list", "--json").stdout == made
 
 
 @pytest.mark.parametrize("command", ["backup", "audit export"])

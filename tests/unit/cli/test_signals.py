@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
+import typer
 
-from service.cli.serve import ended_by_signals, stopped_by_signals
+from service.cli.serve import INTERRUPTED, ended_by_signals, interruptible, stopped_by_signals
 from tests.fixtures.signals import NUMBERS, as_in_a_terminal
 
 
@@ -48,6 +49,16 @@ def test_a_server_stops_normally(number: signal.Signals, capsys: pytest.CaptureF
         signal.raise_signal(number)
         went_on = True
     assert (went_on, capsys.readouterr().err) == (False, "stopped\n")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_can_be_done_again_ends_alike(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, ended_by_signals(), interruptible("do it again"):
+        signal.raise_signal(number)
+    assert (ended.value.exit_code, capsys.readouterr().err) == (INTERRUPTED, "stopped\ndo it again\n")
+    with interruptible("do it again"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("block", [ended_by_signals, stopped_by_signals])

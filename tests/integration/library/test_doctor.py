@@ -1,0 +1,74 @@
+"""``aipface doctor`` looks at what a server would use, and changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.manifest import load_pack
+from service.administration import open_admin
+from service.cli.doctor import Check, examine
+from service.identity.register import Person
+from service.settings import Settings, load_settings
+from service.storage.models import LibraryModels
+from tests.fixtures.library import new_app, random_embedding, stored_face
+from tests.fixtures.people import claim
+
+CORE = load_pack("core").model_id
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("AIPFACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIPFACE_MODEL_DIR", str(tmp_path / "weights"))
+    monkeypatch.setenv("AIPFACE_DATABASE_URL", database_url)
+    return load_settings(pack="light")
+
+
+def checked(settings: Settings) -> dict[str, Check]:
+    checks = list(examine(settings))
+    found = {check.name: check for check in checks}
+    assert len(found) == len(checks)
+    return found
+
+
+def test_the_weights_are_those_of_the_pack_that_the_library_is_in(settings: Settings) -> None:
+    assert checked(settings)["weights"].mend == "aipface models fetch --pack light"  # nobody is enrolled yet
+    with open_admin(settings) as admin:
+        app = new_app(admin.database)
+        with admin.database.write(app.pk) as work:
+            user = work.users.insert(work.groups.get_or_create("group"), "user")
+            work.faces.insert(user, stored_face("token"), CORE, random_embedding(1))
+    found = checked(settings)
+    assert found["weights"].mend == "aipface models fetch --pack core"
+    assert found["index"].found == f"1 faces of {CORE}"
+    with open_admin(settings) as admin, admin.database.read() as reader:
+        assert reader.models.in_use() == LibraryModels()  # as before: no server has said it
+
+
+def test_without_a_database_the_setting_names_the_pack(settings: Settings, empty_database_url: str) -> None:
+    for address, reached in ((empty_database_url, True), ("postgresql://127.0.0.1:1/nowhere", False)):
+        elsewhere = load_settings(pack="light", database_url=address)
+        found = checked(elsewhere)
+        assert (found["database"].ok, found["secret key"].ok) == (reached, True)
+        assert found["weights"].mend == "aipface models fetch --pack light"
+    assert not settings.secret_key_file.exists()
+
+
+def test_a_setting_that_names_no_pack_hides_nothing_else(settings: Settings) -> None:
+    with open_admin(settings) as admin:
+        admin.apps.create("one")
+    found = checked(load_settings(pack="none"))
+    assert "there is no pack called 'none'" in found["weights"].found
+    assert found.keys() >= {"database", "schema", "encrypted faces", "secret key", "snapshots", "disk"}
+    assert [name for name, check in found.items() if not check.ok] == ["weights"]
+
+
+def test_a_strange_key_is_told_with_what_its_apps_need(settings: Settings) -> None:
+    with open_admin(settings) as admin:
+        admin.register.put(Person(claim(1), None, None), b"handed in")
+        admin.apps.create("one")
+    settings.secret_key_file.write_text("ab" * 32)
+    mend = checked(settings)["secret key"].mend
+    assert mend.endswith("without that: aipface app rotate APP_ID for each of these")
