@@ -32,7 +32,7 @@ def test_every_change_is_logged_in_order(database: Database, app: App) -> None:
     assert enrol(database, app, "group", "user", "t2", random_embedding(2)) == 2
     with database.write(app.pk) as work:
         (user,) = work.users.entries(app.pk, "user")
-        work.faces.delete_of_user(user.pk)
+        work.faces.delete_of_users(user.pk)
         kept = work.faces.insert(user.pk, stored_face("t3"), MODEL, random_embedding(3))
         assert work.seq == 2
     assert work.seq == 5
