@@ -89,7 +89,7 @@ class Library:
 
     def replace(self, user_pk: int, row: Embedding) -> None:
         with self.database.write(self.app.pk) as work:
-            work.faces.delete_of_user(user_pk)
+            work.faces.delete_of_users(user_pk)
             self._give(work, user_pk, row)
 
     def remove(self, user_pk: int) -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def library_model(database: Database, settings: Settings, *, serving: bool = False) -> LibraryModel:
-    """The model that the library is in; while it has no faces, that of the settings.
+    """The model that the library is in; while it and the register have no faces, that of the settings.
 
     Those of a server that starts (``serving``), or of a command while no server runs: one that is started beside
     servers, perhaps without their settings, takes the model that they have.

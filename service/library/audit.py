@@ -164,11 +164,8 @@ class AuditTrail:
         if self._retention is None:
             return 0
         end = datetime.now(timezone.utc) - self._retention
-        due = []
         with self._database.read() as reader:
-            for chain in [state.head.chain for state in reader.audit.chains() if state.last]:
-                with _apart(chain):
-                    due += [chain] if _overdue(reader.audit.page(chain, 0, 1), end) else []
+            due = reader.audit.overdue(end - PURGE_SLACK)
         dropped = 0
         for chain in due:
             with _apart(chain), self._database.admin() as work:
@@ -266,10 +263,6 @@ def _apart(chain: int) -> Iterator[None]:
         raise
     except Exception:
         logger.exception("audit: old entries of chain %d cannot be dropped", chain)
-
-
-def _overdue(oldest: Sequence[AuditEntry], end: datetime) -> bool:
-    return bool(oldest) and oldest[0].draft.time < end - PURGE_SLACK
 
 
 def _ends(state: ChainState) -> list[ChainEnd]:

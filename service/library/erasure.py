@@ -94,8 +94,7 @@ class Erasure:
                 known = work.users.entries(app.pk, user_id)
                 entries = [entry for entry in known if group_id in (None, entry.group_id)]
                 counts = {"users": len(entries), **work.erasing.faces(app.pk, [entry.pk for entry in entries])}
-                for entry in entries:
-                    work.users.delete(entry.pk)
+                work.users.delete(*(entry.pk for entry in entries))
                 if len(entries) == len(known):
                     counts["feedback"] = work.erasing.feedback_naming(app.pk, user_id)
                 if not (gone or any(counts.values())):

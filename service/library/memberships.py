@@ -51,8 +51,10 @@ class Memberships:
 
         def added(users: Users, work: UnitOfWork) -> None:
             count = 0
-            for group_id in group_ids:
-                group = made_in_scene(work, group_id, None)
+            groups = [made_in_scene(work, group_id, None) for group_id in group_ids]
+            if action is not EnrolAction.APPEND:  # of all groups at once, before enrolling does it one by one
+                work.faces.delete_of_users(*work.users.pks(groups, user_id))
+            for group in groups:
                 try:
                     users.enrol(work, group, user_id, user_info, action, face)
                 except FaceExists:  # told before anything of this group was written
@@ -82,7 +84,9 @@ class Memberships:
         face = self._intake.faces(app, source, embed=True, controls=controls)[0]
 
         def replaced(users: Users, work: UnitOfWork) -> None:
-            for group in self._groups_of(work, app, group_ids, user_id):
+            groups = self._groups_of(work, app, group_ids, user_id)
+            work.faces.delete_of_users(*work.users.pks(groups, user_id))
+            for group in groups:
                 users.enrol(work, group, user_id, user_info, EnrolAction.UPDATE, face)
 
         self._users.written(app, face, replaced)
@@ -96,8 +100,7 @@ class Memberships:
     def delete(self, app: App, group_ids: GroupIds, user_id: str) -> None:
         """Delete the user from the groups with faces, embeddings and crops. Raises ``UserNotFound`` as ``get``."""
         with self._database.write(app.pk) as work:
-            for entry in _entries(work, app, group_ids, user_id):
-                work.users.delete(entry.pk)
+            work.users.delete(*(entry.pk for entry in _entries(work, app, group_ids, user_id)))
         self._published(app.pk, work.seq)
 
     def copy(self, app: App, user_id: str, source_group_id: str, group_ids: Sequence[str]) -> None:
@@ -125,8 +128,7 @@ class Memberships:
             leaving = _entries(work, app, group_ids, user_id)
             if len(leaving) == len(work.users.entries(app.pk, user_id)):
                 raise LastGroupOfUser
-            for entry in leaving:
-                work.users.delete(entry.pk)
+            work.users.delete(*(entry.pk for entry in leaving))
         self._published(app.pk, work.seq)
 
     def list(self, app: App, group_id: str, start: int, length: int) -> Entries:

@@ -109,7 +109,7 @@ class Users:
             user = work.users.insert(group, user_id, user_info or "")
         else:
             if action is not EnrolAction.APPEND:
-                work.faces.delete_of_user(user)
+                work.faces.delete_of_users(user)
             elif work.faces.exists(user, face.token):
                 raise FaceExists
             elif work.faces.count(user) >= MAX_FACES_PER_USER:
@@ -187,8 +187,7 @@ class Users:
                 users = [user_in_group(work, app, group_id, user_id)]
             if not users:
                 raise UserNotFound
-            for user in users:
-                work.users.delete(user)
+            work.users.delete(*users)
         self._published(app.pk, work.seq)
 
 

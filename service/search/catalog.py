@@ -166,11 +166,11 @@ class Catalog:
         return self.stats().faces
 
     def faces_of_apps(self) -> dict[int, int]:
-        """The same for every app that is loaded."""
+        """The same for every app that is loaded as a whole: no face of it was left out."""
         return {
             app_pk: sum(len(index) for index in list(library.groups.values()))
             for app_pk, library in list(self._libraries.items())
-            if library.position != NOT_LOADED
+            if library.position != NOT_LOADED and not library.left_out
         }
 
     def origin(self) -> str:
@@ -197,16 +197,17 @@ class Catalog:
     def contents(self, app_pk: int) -> Contents | None:
         """An app's library as of one moment; ``None`` when it is not loaded, or has no place in the log to go on from.
 
-        Copies no embeddings; changes wait for some milliseconds.
+        Or when faces were left out: no change of the log would tell of one that somebody mends in its place. Copies no
+        embeddings; changes wait for some milliseconds.
         """
         library = self._libraries.get(app_pk)
         if library is None or self.snapshots is None:
             return None
         with library.turn():
-            if library.position == NOT_LOADED or library.mark is None:
+            if library.position == NOT_LOADED or library.mark is None or library.left_out:
                 return None
             groups = {pk: index.state() for pk, index in library.groups.items() if isinstance(index, TieredIndex)}
-            return self.snapshots.contents(app_pk, library.mark, groups, library.left_out)
+            return self.snapshots.contents(app_pk, library.mark, groups)
 
     def coded_faces(self, app_pk: int) -> CodedFaces:
         """How far the reorganisation of an app's indexes has come."""
@@ -236,11 +237,7 @@ class Catalog:
             found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)
             if found is None:
                 return False
-            if found.left_out:  # nothing would tell of one that somebody has mended in its place
-                told = f"{found.left_out} faces could not be read when it was written, and may be readable by now"
-                snapshots.discard(app_pk, told)
-                return False
-            library.groups = dict(found.groups)
+            library.groups, library.left_out = dict(found.groups), 0
             library.move(found.mark.seq, found.mark)
             _end_load(library.groups)
         if self._has_every_face(app_pk, library):

@@ -84,7 +84,7 @@ class SnapshotKeeper:
         if not self._claimed(anything=bool(faces)):
             return
         for app_pk in self._snapshots.folder.apps():
-            if app_pk not in faces:  # deleted, or grown small
+            if app_pk not in faces:  # deleted, grown small, or not loaded as a whole
                 self._snapshots.folder.discard(app_pk)
                 self._known.pop(app_pk, None)
         for app_pk, count in faces.items():

@@ -62,14 +62,13 @@ class BrokenSnapshot(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The library of one app as of one moment, without the ``left_out`` faces that the database could not give."""
+    """The library of one app as of one moment."""
 
     model_id: str
     dimension: int
     app_pk: int
     mark: ChangeMark
     groups: Mapping[int, IndexState]
-    left_out: int = 0
 
 
 # --- writing ---
@@ -98,7 +97,6 @@ def write(file: IO[bytes], contents: Contents, pause: Pause) -> Head:
             mark=list(contents.mark),
             faces=faces,
             loose=loose,
-            left_out=contents.left_out,
             codecs=[codec for _, codec in codecs.values()],
             segments=segments,
             lists=[

@@ -47,7 +47,6 @@ class Head(_Strict):
     mark: list[int] = Field(min_length=6, max_length=6)
     faces: int = Field(ge=0)
     loose: int = Field(ge=0, description="faces that are in no segment")
-    left_out: int = Field(default=0, ge=0, description="faces that the database had and that could not be read")
     codecs: list[CodecHead]
     segments: list[SegmentHead]
     lists: list[ListHead] = Field(default_factory=list)

@@ -35,7 +35,6 @@ class Restored:
 
     mark: ChangeMark
     groups: dict[int, TieredIndex]
-    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class Snapshots:
         self._model_id = model_id
         self._dimension = dimension
 
-    def contents(self, app_pk: int, mark: ChangeMark, groups: Mapping[int, IndexState], left_out: int = 0) -> Contents:
+    def contents(self, app_pk: int, mark: ChangeMark, groups: Mapping[int, IndexState]) -> Contents:
         """What :meth:`save` writes of an app whose log has been applied up to ``mark``."""
-        return Contents(self._model_id, self._dimension, app_pk, mark, groups, left_out)
+        return Contents(self._model_id, self._dimension, app_pk, mark, groups)
 
     def restore(self, app_pk: int, new_index: NewIndex, believed: Callable[[ChangeMark], bool]) -> Restored | None:
         """The app's snapshot, when ``believed`` says that the log has its mark; a broken or foreign one is deleted.
@@ -67,7 +66,7 @@ class Snapshots:
         try:
             with snapshot_file.opened(self.folder.file(app_pk), app_pk, self._model_id, self._dimension) as snapshot:
                 if believed(snapshot.mark):
-                    return Restored(snapshot.mark, snapshot.groups(new_index), snapshot.head.left_out)
+                    return Restored(snapshot.mark, snapshot.groups(new_index))
                 reason = f"the change log does not go on from its position {snapshot.mark.seq}"
         except FileNotFoundError:
             return None

@@ -158,6 +158,10 @@ class AuditReader:
         query = sa.select(audit.c.chain).where(audit.c.chain.not_in(sa.select(audit_heads.c.chain))).distinct()
         return list(self._execution.run(query).scalars())
 
+    def overdue(self, before: datetime) -> list[int]:
+        """Chains whose first entry is older, by its time alone: the rest of it need not be what an entry can be."""
+        return list(self._execution.run(_OVERDUE, {"before": before}).scalars())
+
     def page(self, chain: int, after: int, limit: int) -> list[AuditEntry]:
         """Entries of a chain after a number, in order."""
         query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after)
@@ -184,6 +188,11 @@ _STATE = """
 """
 _STATES = sa.text(f"{_STATE} ORDER BY heads.chain")
 _STATE_OF_ONE = sa.text(f"{_STATE} WHERE heads.chain = :chain")
+
+_OVERDUE = sa.text("""
+    SELECT chain FROM audit_heads AS heads
+    WHERE (SELECT time FROM audit WHERE audit.chain = heads.chain ORDER BY audit.seq LIMIT 1) < :before ORDER BY chain
+""")
 
 _LOCK = sa.text("SELECT app_id, seq, hash, seal FROM audit_heads WHERE chain = :chain FOR NO KEY UPDATE")
 

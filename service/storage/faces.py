@@ -142,8 +142,8 @@ _DELETE = f"""
     ), {ENDING_SOON}
     SELECT pk, user_pk, group_pk FROM gone ORDER BY pk
 """  # noqa: S608 (constants)
-_DELETE_ONE = sa.text(_DELETE.format(condition="pk = :pk"))
-_DELETE_OF_USER = sa.text(_DELETE.format(condition="user_pk = :pk"))
+_DELETE_ONE = sa.text(_DELETE.format(condition="pk = ANY (CAST(:pks AS bigint[]))"))
+_DELETE_OF_USERS = sa.text(_DELETE.format(condition="user_pk = ANY (CAST(:pks AS bigint[]))"))
 
 
 class FaceWriter(FaceReader):
@@ -211,9 +211,12 @@ class FaceWriter(FaceReader):
         if not self._delete(_DELETE_ONE, pk):
             raise EnrolledFaceNotFound(str(pk))
 
-    def delete_of_user(self, user_pk: int) -> int:
-        """Delete every face of a user, who stays; returns how many there were."""
-        return self._delete(_DELETE_OF_USER, user_pk)
+    def delete_of_users(self, *user_pks: int) -> int:
+        """Delete every face of users, who stay; returns how many there were.
+
+        All that go together in one statement: what is remembered of them is locked in one order.
+        """
+        return self._delete(_DELETE_OF_USERS, *user_pks)
 
     def _copied(self, row: sa.Row[Any], user_pk: int) -> list[int]:
         """The face that came of giving one to another user, if one did."""
@@ -250,8 +253,8 @@ class FaceWriter(FaceReader):
             self._recording.record(ChangeKind.ADD_FACE, row.group_pk, row.user_pk, row.pk)
         return [row.pk for row in rows]
 
-    def _delete(self, statement: sa.TextClause, pk: int) -> int:
-        rows = self._execution.run(statement, {"pk": pk, "app_pk": self._recording.app_pk}).all()
+    def _delete(self, statement: sa.TextClause, *pks: int) -> int:
+        rows = self._execution.run(statement, {"pks": list(pks), "app_pk": self._recording.app_pk}).all()
         for row in rows:
             self._recording.record(ChangeKind.REMOVE_FACE, row.group_pk, row.user_pk, row.pk)
         return len(rows)

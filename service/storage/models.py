@@ -118,8 +118,9 @@ class ModelReader:
         return self._execution.run(_ACTIVE).scalar_one_or_none()
 
     def empty(self) -> bool:
-        """Whether nobody is enrolled, in any app."""
-        return not self._execution.run(sa.select(sa.exists().select_from(faces))).scalar_one()
+        """Whether nobody is enrolled, in any app, nor entered into the register of identities with a picture."""
+        known = sa.exists().select_from(faces), sa.exists().where(identities.c.embedding.is_not(None))
+        return not self._execution.run(sa.select(sa.or_(*known))).scalar_one()
 
     def coverage(self, model_id: str) -> Coverage:
         """Over all apps."""

@@ -123,7 +123,7 @@ class Standstill:
             guard.all_apps_again(self._execution.run)
 
     def settle(self, model: LibraryModel) -> LibraryModel:
-        """Let a library without faces be in this model; returns what it is in.
+        """Let a library be in this model while it and the register have no faces; returns what it is in.
 
         Nobody can enrol by another model meanwhile, nor afterwards: whoever waits for us looks at what we said.
         """

@@ -331,7 +331,8 @@ login_failures = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("ends", sa.DateTime(timezone=True), nullable=False, comment="of the window that they count in"),
     sa.Index(None, "ends"),
-    # Lost in a crash: what is counted lasts minutes, and every process remembers its own.
+    # Lost in a crash of the database, and where a standby takes over: what is counted lasts minutes, and every process
+    # remembers its own. An address that the console has known for up to 30 days is known again by its next log-in.
     prefixes=["UNLOGGED"],
 )
 

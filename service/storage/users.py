@@ -60,9 +60,9 @@ class UserReader:
 # Faces go first, so that the rows of their tokens can still be told.
 _DELETE = sa.text(f"""
     WITH gone AS (
-        DELETE FROM faces WHERE user_pk = :pk AND app_pk = :app_pk RETURNING token
+        DELETE FROM faces WHERE user_pk = ANY (CAST(:pks AS bigint[])) AND app_pk = :app_pk RETURNING token
     ), {ENDING_SOON}
-    DELETE FROM users WHERE pk = :pk AND app_pk = :app_pk RETURNING group_pk
+    DELETE FROM users WHERE pk = ANY (CAST(:pks AS bigint[])) AND app_pk = :app_pk RETURNING pk, group_pk
 """)  # noqa: S608 (constants)
 
 _GIVEN = "unnest(CAST(:names AS text[]), CAST(:infos AS text[])) AS given (name, info)"
@@ -125,13 +125,17 @@ class UserWriter(UserReader):
         if not self._execution.run(users.update().where(condition).values(info=user_info)).rowcount:
             raise UserNotFound(str(pk))
 
-    def delete(self, pk: int) -> None:
-        """Delete a user with faces, embeddings and portraits; raises :class:`UserNotFound`."""
-        parameters = {"pk": pk, "app_pk": self._recording.app_pk}
-        group_pk = self._execution.run(_DELETE, parameters).scalar_one_or_none()
-        if group_pk is None:
-            raise UserNotFound(str(pk))
-        self._recording.record(ChangeKind.REMOVE_USER, group_pk, pk)
+    def delete(self, *pks: int) -> None:
+        """Delete users with faces, embeddings and portraits; raises :class:`UserNotFound`.
+
+        All that go together in one statement: what is remembered of their faces is locked in one order.
+        """
+        parameters = {"pks": list(pks), "app_pk": self._recording.app_pk}
+        groups_by_user = {row.pk: row.group_pk for row in self._execution.run(_DELETE, parameters)}
+        for pk in pks:
+            if pk not in groups_by_user:
+                raise UserNotFound(str(pk))
+            self._recording.record(ChangeKind.REMOVE_USER, groups_by_user[pk], pk)
 
 
 def _entry(row: sa.Row[Any]) -> UserEntry:

@@ -135,7 +135,7 @@ class Play:
 
     def _replace(self, work: UnitOfWork) -> None:
         user_pk = self._user(work)
-        work.faces.delete_of_user(user_pk)
+        work.faces.delete_of_users(user_pk)
         self._add(work, user_pk)
 
     def _remove_face(self, work: UnitOfWork) -> None:

@@ -233,7 +233,7 @@ def test_user_info_of_a_table_is_kept_current(place: Place, monkeypatch: pytest.
     assert run((ada, "two"), (first, "old"), (second, "last")) == ({"two"}, {"last"})
     monkeypatch.undo()
     with place.bench.admin.database.write(place.app.pk) as work:
-        work.faces.delete_of_user(work.users.entries(place.app.pk, "barack")[0].pk)
+        work.faces.delete_of_users(work.users.entries(place.app.pk, "barack")[0].pk)
     assert run((first, "new"), (second, "newest"), (first, "end")) == ({"two"}, {"end"})
 
 
@@ -268,7 +268,7 @@ def test_user_info_that_nobody_said_leaves_what_the_api_wrote(place: Place, tmp_
     assert run() == kept
     place.journal.unlink()
     with place.bench.admin.database.write(place.app.pk) as work:
-        work.faces.delete_of_user(work.users.entries(place.app.pk, ada)[0].pk)
+        work.faces.delete_of_users(work.users.entries(place.app.pk, ada)[0].pk)
     assert run() == kept
 
 

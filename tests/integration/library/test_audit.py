@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from service import auditing
 from service.auditing import Operation
@@ -20,6 +21,7 @@ from service.storage.urls import driver_address
 from service.upkeep import Calendar, Upkeep
 from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
+from tests.fixtures.waiting import end_other_connections
 from tests.integration.library.conftest import KEY
 
 NEXT = b"n" * 32
@@ -34,6 +36,7 @@ HEAD_BACK = """
 """
 REWRITTEN = "UPDATE audit SET outcome = '0', hash = '\\x%s' WHERE seq = %d AND chain = %d"
 ODD = "UPDATE audit SET call = '%s', detail = '%s' WHERE seq = %d AND chain = %d"
+AGED = "UPDATE audit SET time = time - interval '400 days' WHERE chain = %d"
 FORGED = "UPDATE audit_heads SET seal = '\\x00' WHERE chain = %d"
 CUT_OFF = [
     "INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = 3 AND chain = %d",
@@ -248,15 +251,40 @@ def test_the_retention_reaches_a_chain_in_which_nothing_happens_any_more_behind_
     database: Database, app: App, database_url: str
 ) -> None:
     """As under a key that was dropped before chains were carried over; an entry says so, and it stays."""
-    aged = "UPDATE audit SET time = time - interval '400 days' WHERE chain = %d"
     last = report(AuditTrail(database, [KEY]), app).last
-    tampered(database_url, aged % app.pk)
+    tampered(database_url, AGED % app.pk)
     later = Database(database_url, audit_keys=[NEXT])
     trail = AuditTrail(later, [NEXT], retention=timedelta(days=30))
     assert (trail.purge(), trail.purge()) == (last, 0)
     expected = f"the seal of entry {last} was not ours when entry {last + 1} was written"
     assert problems(trail, app) == (expected,)
     later.close()
+
+
+@pytest.mark.parametrize("odd", ["time = '-infinity'", "detail = ('1' || repeat('0', 5000))::jsonb"])
+def test_the_retention_goes_on_behind_an_entry_that_cannot_be_read(
+    database: Database, trail: AuditTrail, app: App, database_url: str, odd: str
+) -> None:
+    tampered(database_url, AGED % app.pk, f"UPDATE audit SET {odd} WHERE chain = {app.pk} AND seq = 1")  # noqa: S608
+    assert problems(trail, app)
+    assert AuditTrail(database, [KEY], retention=timedelta(days=30)).purge() == 5
+    assert problems(trail, app) == ()
+
+
+def test_a_connection_that_dies_amid_the_retention_does_not_pass_for_nothing_to_do(
+    database: Database, app: App, database_url: str
+) -> None:
+    tampered(database_url, AGED % app.pk)
+    ended: list[bool] = []
+
+    @sa.event.listens_for(database._engine, "after_cursor_execute")
+    def end_once(*_: object) -> None:
+        if not ended:
+            ended.append(True)
+            end_other_connections(database_url)
+
+    assert AuditTrail(database, [KEY], retention=timedelta(days=30)).purge() == 5
+    assert ended
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from service.library_model import library_model, settle
 from service.settings import Settings, load_settings
 from service.storage import migrations
 from service.storage.engine import Database
+from service.storage.identities import SealedIdentity, SealedPicture
 from service.storage.listener import Listener
 from service.storage.models import LibraryModel
 from service.values import App
@@ -41,6 +42,12 @@ def enrol(database: Database, app: App, model_id: str, *users: str) -> None:
         for user in users:
             pk = work.users.insert(group, user)
             work.faces.insert(pk, stored_face(f"{user}{model_id}"), model_id, random_embedding(1))
+
+
+def register(database: Database, model: LibraryModel, lookup: bytes, *, picture: bool) -> None:
+    known = SealedPicture(model.model_id, b"sealed", None) if picture else None
+    with database.admin() as work:
+        work.identities.put(SealedIdentity(None, lookup, b"sealed", known, b"fingerprint"))
 
 
 def delete(database: Database, app: App, user: str) -> None:
@@ -83,6 +90,29 @@ def test_a_library_without_faces_is_in_the_model_of_the_settings(database: Datab
     with pytest.raises(ModelChanged):  # of a server that has worked with core all the while
         enrol(database, app, CORE.model_id, "ada")
     enrol(database, app, LIGHT.model_id, "grace")
+
+
+def test_a_library_without_faces_stays_in_the_model_that_it_was_moved_to_while_the_register_has_pictures(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    settle(database, CORE)
+    register(database, LIGHT, b"ada", picture=False)  # known by number and name alone: in any model
+    assert library_model(database, set_to("light"), serving=True) == LIGHT
+    register(database, LIGHT, b"grace", picture=True)
+    with database.standstill() as still:
+        still.activate(LIGHT)
+    assert library_model(database, set_to(None), serving=True) == LIGHT
+    assert settle(database, CORE) == LIGHT
+    assert said(database) == (LIGHT, None, CORE)
+    assert not caplog.records
+    assert library_model(database, set_to("core"), serving=True) == LIGHT
+    assert "moving it: aipface reembed --pack core" in caplog.text
+
+
+def test_a_first_start_beside_a_register_takes_the_model_of_the_settings(database: Database) -> None:
+    register(database, CORE, b"ada", picture=True)
+    assert library_model(database, set_to("light"), serving=True) == LIGHT
+    assert settle(database, LIGHT) == LIGHT
 
 
 def test_a_database_that_takes_no_writes_keeps_no_server_from_starting(database: Database, database_url: str) -> None:

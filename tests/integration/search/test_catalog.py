@@ -259,7 +259,7 @@ def test_a_user_whose_face_is_replaced_is_never_missing(database: Database, app:
         reader_thread.start()
     for number in range(1, 150):
         with database.write(app.pk) as work:
-            work.faces.delete_of_user(user.pk)
+            work.faces.delete_of_users(user.pk)
             work.faces.insert(user.pk, stored_face(f"t{number}"), MODEL, random_embedding(0))
         catalog.catch_up(app.pk, work.seq)
     stop.set()

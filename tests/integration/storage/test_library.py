@@ -123,8 +123,8 @@ def test_nothing_of_a_deleted_face_stays(database: Database, app: App) -> None:
         work.faces.delete(pk)
         with pytest.raises(EnrolledFaceNotFound):
             work.faces.delete(pk)
-        assert work.faces.delete_of_user(user.pk) == 2
-        assert work.faces.delete_of_user(user.pk) == 0
+        assert work.faces.delete_of_users(user.pk) == 2
+        assert work.faces.delete_of_users(user.pk) == 0
         work.users.delete(user.pk)
         with pytest.raises(UserNotFound):
             work.users.delete(user.pk)
@@ -167,7 +167,7 @@ def test_a_unit_of_work_cannot_touch_another_apps_library(database: Database, ap
         ):
             with pytest.raises(failure):
                 call()
-        assert work.faces.delete_of_user(user.pk) == 0
+        assert work.faces.delete_of_users(user.pk) == 0
         assert work.faces.copy(user.pk, user.pk) == 0
     with database.read() as reader:
         assert reader.users.entries(app.pk, "user") == [user]

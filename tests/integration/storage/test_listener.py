@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
-
 from service.storage.engine import Database
 from service.storage.listener import Listener
-from service.storage.urls import driver_address
 from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
+from tests.fixtures.waiting import end_other_connections
 
 PATIENCE = 20.0
 
@@ -48,11 +46,7 @@ def test_changes_and_apps_are_heard(database: Database, app: App) -> None:
 
 def test_a_lost_connection_is_made_anew(database: Database, app: App) -> None:
     with _listening(database.url) as heard:
-        with psycopg.connect(driver_address(database.url), autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        end_other_connections(database.url)
         assert heard.get(timeout=PATIENCE) == ("connect",)
         enrol(database, app, "group", "user", "t1", random_embedding(1))
         assert heard.get(timeout=PATIENCE) == ("change", app.pk, 1)

@@ -98,7 +98,7 @@ def test_what_is_remembered_ends_soon_after_the_enrolled_face(database: Database
         users = {token: work.users.pk(group_pk, token) or 0 for token in tokens}
         work.faces.delete(work.faces.pk_by_token(users["by-face"], "by-face") or 0)
         work.users.delete(users["by-user"])
-        work.faces.delete_of_user(users["of-user"])
+        work.faces.delete_of_users(users["of-user"])
     assert ending(app) == set(tokens[:3])
     with database.write(app.pk) as work:
         work.groups.delete(group_pk)

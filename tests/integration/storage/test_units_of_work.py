@@ -19,6 +19,7 @@ from service.storage.urls import driver_address
 from service.upkeep import pruned
 from service.values import App, ChangeKind
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
+from tests.fixtures.waiting import end_other_connections
 
 
 def _log(database: Database, app: App) -> list[tuple[int, ChangeKind]]:
@@ -31,7 +32,7 @@ def test_every_change_is_logged_in_order(database: Database, app: App) -> None:
     assert enrol(database, app, "group", "user", "t2", random_embedding(2)) == 2
     with database.write(app.pk) as work:
         (user,) = work.users.entries(app.pk, "user")
-        work.faces.delete_of_user(user.pk)
+        work.faces.delete_of_users(user.pk)
         kept = work.faces.insert(user.pk, stored_face("t3"), MODEL, random_embedding(3))
         assert work.seq == 2
     assert work.seq == 5
@@ -187,20 +188,12 @@ def test_nobody_waits_for_the_log_to_be_pruned(database: Database, app: App) -> 
     assert [seq for seq, _ in _log(database, app)] == [3, 4]
 
 
-def _end_other_connections(url: str) -> None:
-    with psycopg.connect(driver_address(url), autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-
-
 def test_connections_that_died_unnoticed_are_replaced(database: Database, app: App) -> None:
     enrol(database, app, "group", "user", "t1", random_embedding(1))
-    _end_other_connections(database.url)
+    end_other_connections(database.url)
     with database.read() as reader:
         assert reader.changes.head(app.pk) == 1
-    _end_other_connections(database.url)
+    end_other_connections(database.url)
     assert enrol(database, app, "group", "user", "t2", random_embedding(1)) == 2
 
 
@@ -208,7 +201,7 @@ def test_a_connection_that_dies_within_the_work(database: Database, app: App) ->
     def be_cut_off() -> None:
         with database.write(app.pk) as work:
             work.groups.insert("group")
-            _end_other_connections(database.url)
+            end_other_connections(database.url)
             work.groups.insert("another")
 
     with pytest.raises(DatabaseUnavailable):

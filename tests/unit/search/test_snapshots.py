@@ -289,7 +289,10 @@ def test_those_of_others(
 def test_another_release_of_the_library_or_the_format(
     snapshots: Snapshots, library: Groups, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for old, new in (('"faiss":"', '"faiss":"0.'), ('"format":1', '"format":2'), ('"short_list"', '"long_list"')):
+    for old, new in (
+        *(('"faiss":"', '"faiss":"0.'), ('"format":1', '"format":2'), ('"short_list"', '"long_list"')),
+        ('"loose"', '"left_out":1,"loose"'),  # one that lacks faces
+    ):
         save(snapshots, {9: library[9]})
         rewritten(snapshots.folder.file(APP), old, new)
         discarded(snapshots, caplog)
