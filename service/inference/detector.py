@@ -80,7 +80,7 @@ class YuNet:
     sure = 0.91
 
     # With a glance at the picture turned only where a candidate reaches this, 395 of 400 lying faces were found, with a
-    # glance always 396, and 85 % of 150 pictures of LFW need none (benchmarks.lying).
+    # glance always 396, and 91 % of 150 pictures of LFW need none (benchmarks.lying).
     faint = 0.05
 
     def __init__(self, session: Session, spec: DetectorSpec, threshold: float) -> None:
