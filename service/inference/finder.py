@@ -241,9 +241,7 @@ def _hinted(candidates: Sequence[Detection], clear: Sequence[LevelFace]) -> bool
     """Whether a candidate, however faint, may be a lying face that is larger than all of ``clear``."""
     least = _HINT_SIDE * max(face.side for face in clear)
     return any(
-        candidate.side >= least
-        and candidate.box[2] >= _HINT_ASPECT * candidate.box[3]
-        and not _shown(candidate, clear)
+        candidate.side >= least and candidate.box[2] >= _HINT_ASPECT * candidate.box[3] and not _shown(candidate, clear)
         for candidate in candidates
     )
 
