@@ -94,6 +94,11 @@ class Room:
         self._most = most
         self._held = 0
 
+    @property
+    def ample(self) -> bool:
+        """Whether half of what senders have who are not known is left."""
+        return self._held < self._most // 4
+
     @contextmanager
     def share(self, largest: int, *, known: bool = False) -> Iterator[Hold]:
         """What one body of up to ``largest`` bytes takes of it until the block ends. A small one always finds room."""

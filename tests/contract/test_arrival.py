@@ -19,9 +19,12 @@ from service.api.linkface import routes as linkface
 from service.app import Service
 from tests.contract.wire import PATHS, Wire
 
-CHUNK = b" " * 20_000
+CHUNK = b" " * 120_000
 CHUNKS = 10
 ANNOUNCED = {"content-length": str(CHUNKS * len(CHUNK))}
+USUAL = {"content-length": "150000"}
+"""Too little to be looked at early while there is room."""
+
 IN_CHUNKS = {"transfer-encoding": "chunked"}
 FORGED = "24.{mac}.2592000.9999999999.282335-{app_id}"
 
@@ -83,6 +86,13 @@ def test_a_large_body_is_read_only_for_a_token_that_works(
     assert anyio.run(sent, wire.token) == (222001, [])  # only blanks came: no parameters
 
 
+def test_a_usual_body_is_read_first_while_there_is_room(service: Service) -> None:
+    sender = Sender(PATHS["detect"], "access_token=no-token", USUAL)
+    sender.last.set()
+    anyio.run(sender.send_to, build_api(service))
+    assert (json.loads(sender.answer)["error_code"], sender.unwanted) == (100, [])
+
+
 def test_no_body_waits_until_a_thread_is_free_to_look_at_its_token(service: Service, wire: Wire) -> None:
     """Its time would run out: it is read at once, and the token looked at afterwards."""
     working, go_on = threading.Event(), threading.Event()
@@ -135,7 +145,8 @@ def test_bodies_that_stop_coming_take_no_more_than_the_room(
             answer: dict[str, object] = json.loads(late.answer)
             return busy.items() <= answer.items()
 
-        slow, known = [Sender(path) for _ in range(5)], Sender(PATHS["detect"], f"access_token={wire.token}")
+        slow = [Sender(path) for _ in range(5)]
+        known = Sender(PATHS["detect"], f"access_token={wire.token}", USUAL)
         async with anyio.create_task_group() as tasks:
             for sender in slow:
                 tasks.start_soon(sender.send_to, api)
