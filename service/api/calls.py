@@ -50,7 +50,7 @@ EARLY_BYTES = 2**20
 """A larger body is not waited for before its sender's token is looked at."""
 
 EARLY_BYTES_IF_SCARCE = 2**16
-"""The same where little room is left. Looking early takes a thread twice, of usual pictures an eighth of the rate."""
+"""The same where little room is left. Looking early takes a thread twice: an eighth of ``detect``'s rate, by hand."""
 
 MOST_HELD_BYTES = 512 * 2**20
 """Of all bodies together that are coming or not answered yet: fifty of the largest, or hundreds of what clients send.
