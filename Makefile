@@ -1,7 +1,7 @@
 # Needs GNU make and Python 3.10 or newer; everything else is put into .venv.
 #
 #   make serve    run the server on http://127.0.0.1:8000 (ARGS="--port 8001")
-#   make test     run the tests (ARGS="tests/unit -k token")
+#   make test     run the tests, several at once (ARGS="tests/unit -k token"; one at a time: ARGS="-n 0")
 #   make check    format, lint, types, import direction, documentation
 #   make format   let ruff rewrite the files
 #   make docs     build the documentation as a site into build/site
@@ -28,7 +28,7 @@ serve: runtime
 	@$(BIN)/aipface serve $(ARGS)
 
 test: dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: dev
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
