@@ -24,7 +24,7 @@ from tests.fixtures.pictures import fetch_pictures
 SAMPLES_A_SECOND = 200
 
 PARTS = (
-    ("networks", ("_run (service/inference/session.py",)),
+    ("networks", ("_run (service/inference/session.py", "_run (service/inference/openvino_session.py")),
     ("portrait and its JPEG", ("stored (service/intake/seen.py",)),
     ("rest of detection and embedding", ("detect (service/inference/engine.py", "embed (service/inference/engine.py")),
     ("decoding the picture", ("_decode (service/images/decode.py",)),
