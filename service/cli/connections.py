@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import weakref
 from asyncio.events import TimerHandle
 from collections.abc import Iterable
@@ -51,10 +53,12 @@ class Patience:
 class OneWrite:
     """A transport that sends what is written in one turn of the loop at once: an answer comes as head and body.
 
-    Written one after the other, each would be a packet that wakes the client, from within Python's lock. A client that
-    does not read has ``seconds`` for each :data:`PROGRESS_BYTES` of what an answer, or the end of the connection, waits
-    for. Progress is seen over plain HTTP alone: under TLS, what the TCP connection was handed counts as read, and who
-    reads none of it is left to the loop, which ends such a connection 30 s after it was closed.
+    Written one after the other, each would be a packet that wakes the client. uvloop sends under Python's lock, and
+    the kernel lets who was woken run first: the computing threads would stand still meanwhile. So plain answers are
+    sent without that lock, and only what does not fit at once is left to the loop. A client that does not read has
+    ``seconds`` for each :data:`PROGRESS_BYTES` of what an answer, or the end of the connection, waits for. Progress
+    is seen over plain HTTP alone: under TLS, what the TCP connection was handed counts as read, and who reads none
+    of it is left to the loop, which ends such a connection 30 s after it was closed.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -65,6 +69,8 @@ class OneWrite:
         self._deadline: TimerHandle | None = None
         self._unread = 0
         self._lost = False
+        plain = transport.get_extra_info("sslcontext") is None
+        self._socket = transport.get_extra_info("socket") if plain else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -122,8 +128,14 @@ class OneWrite:
 
     def _send(self) -> None:
         written, self._written = self._written, []
-        if written and not self._transport.is_closing():
-            self._transport.writelines(written)
+        if not written or self._transport.is_closing():
+            return
+        data = b"".join(written)
+        if self._socket is not None and not self._transport.get_write_buffer_size():
+            with contextlib.suppress(OSError):  # full, or gone: the transport finds out by itself
+                data = data[os.write(self._socket.fileno(), data) :]
+        if data:
+            self._transport.write(data)
 
 
 class BoundedProtocol(HttpToolsProtocol):
