@@ -317,7 +317,7 @@ class Dispatcher:
         )
 
     def _log_slow(self, call: Call[Any, Any], stamp: Stamp, seconds: float, spent: metrics.Spent) -> None:
-        """Where a slow call's time went; ``body`` until all of it had come, which is the sender's and the network's time.
+        """Where a slow call's time went; ``body`` until its body was there, as sender and network had it.
 
         What is left was spent waiting for a thread or for the index to follow the change log, or on Python. Stages that
         two threads ran beside each other may add up to more than the call took.

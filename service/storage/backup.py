@@ -18,12 +18,11 @@ from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.tables import face_keys, library_models, metadata
 
-
-# As the schema at hand has them, which may be an older one than the code maps.
 _COLUMNS = """
     SELECT attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
     WHERE attrelid = to_regclass(%s) AND relpersistence = 'p' AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
+# As the schema at hand has them, which may be an older one than the code maps.
 
 
 class BackupError(Exception):

@@ -141,7 +141,8 @@ def test_a_backup_of_an_earlier_release_is_brought_up_to_date(
         assert hits(copy, app) == expected
 
 
-def test_a_table_has_the_columns_of_the_schema_at_hand(database: Database, app: App, database_url: str) -> None:
+@pytest.mark.usefixtures("app")
+def test_a_table_has_the_columns_of_the_schema_at_hand(database: Database, database_url: str) -> None:
     migrations.downgrade(database_url, BEFORE_THE_LIMITS)
     with snapshot(database) as found:
         columns = {dump.name: dump.columns for dump in found.tables() if b"".join(dump.blocks)}
