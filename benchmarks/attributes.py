@@ -229,7 +229,7 @@ def main() -> int:
     if not chosen.lfw.is_dir():
         return skip(report, f"no pictures of LFW at {chosen.lfw}; name their folder with --lfw")
     cv2.setNumThreads(1)
-    pose = load_session(files["fr_pose"], ("CPUExecutionProvider",), 1)
+    pose = load_session(files["fr_pose"], ("CPUExecutionProvider",))
     portraits = read_portraits(chosen.lfw, MODELS, QUICK_STEP if chosen.quick else STEP)
     seen = [observe(portrait, pose) for portrait in portraits]
     report.figure("faces", len(seen))

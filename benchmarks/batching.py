@@ -29,7 +29,7 @@ def probe(session: Session, count: int) -> Array:
 
 def cost(path: Path, rounds: int) -> dict[str, float]:
     """Least milliseconds a picture by size of the batch; sizes take turns, so that what disturbs one disturbs all."""
-    session = load_session(path, ["CPUExecutionProvider"], 1)
+    session = load_session(path, ["CPUExecutionProvider"])
     batches = {size: probe(session, size) for size in SIZES}
     best = dict.fromkeys(SIZES, float("inf"))
     for _ in range(rounds):

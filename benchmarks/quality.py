@@ -200,7 +200,7 @@ def main() -> int:
     if arguments.models == MODELS:
         ensure(load_pack("core"), MODELS)
     finder = Finder(arguments.models)
-    meter = OcclusionMeter(load_session(arguments.occlusion, ("CPUExecutionProvider",), threads=1))
+    meter = OcclusionMeter(load_session(arguments.occlusion, ("CPUExecutionProvider",)))
     everybody, glasses = list(pictures(arguments.lfw)), noted("opaque", "tinted")
     people = [person for person in everybody if person.name not in glasses]
     kept_back = held_back([person.identity for person in people])

@@ -1,7 +1,8 @@
 """Packs of weights as TOML manifests: reading them, and complaining clearly of what is wrong in them.
 
 A pack is a file in ``packs/``. It may extend another one: it then inherits that pack's files and, where it does not
-say otherwise, its detector, landmarks, embedder, analyses and calibration.
+say otherwise, its detector, landmarks, embedder, analyses and liveness table. The score table comes with the embedder:
+a pack with an embedder of its own names its own, or has none.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.access.keys import Keyring
 from service.capture.keys import key_context
 from service.capture.risk import person_context
-from service.face_keys import Advance, face_sealing, reseal_faces
+from service.face_keys import face_sealing, reseal_faces
 from service.identity.register import Register
 from service.library.apps import Apps, secret_context
 from service.library.audit import AuditTrail
@@ -39,19 +39,19 @@ class Resealed:
     """Whether faces may be sealed under an older key: without it they could not be opened any more."""
 
 
-def reseal(database: Database, keyring: Keyring, advance: Advance | None = None) -> Resealed:
+def reseal(database: Database, keyring: Keyring) -> Resealed:
     """Seal everything under the first key of the keyring.
 
-    Of faces and chains of the audit log, what is sealed under another key, at the number of which faces ``advance`` is
-    told. Raises ``KeyringError`` for a value that none of the keys opens: of the first three kinds nothing is changed
-    then. Single faces that do not open are damaged, and stay as they are; so do ends of chains whose seal is not ours.
+    Of faces and chains of the audit log, what is sealed under another key. Raises ``KeyringError`` for a value that
+    none of the keys opens: of the kinds in ``CONTEXTS`` nothing is changed then. Single faces that do not open are
+    damaged, and stay as they are; so do ends of chains whose seal is not ours.
     """
     with database.admin() as work:
         done = {kind: work.sealed.replace(kind, _under(keyring, context)) for kind, context in CONTEXTS.items()}
     register = Register(database, keyring)  # one person after the other: each opens under the old key or the new one
     everybodys = [None, *Apps(database, keyring).list()]
     done["people of the register"] = sum(register.reseal(app) for app in everybodys)
-    faces = reseal_faces(database, keyring, Wish.RENEWED, advance)
+    faces = reseal_faces(database, keyring, Wish.RENEWED)
     done.update((kind, outcome.done) for kind, outcome in faces.items())
     done["chains of the audit log"] = AuditTrail(database, keyring.derive("audit")).reseal()
     with database.read() as reader:

@@ -87,7 +87,7 @@ def _examples(folder: Path, model_dir: Path, per_person: int) -> Iterator[Exampl
 
 
 def _session(pack: PackManifest, name: str, model_dir: Path) -> Session:
-    return load_session(pack.files[name].path(model_dir), ["CPUExecutionProvider"], 1)
+    return load_session(pack.files[name].path(model_dir), ["CPUExecutionProvider"])
 
 
 def _teach(mesh: MeshModel, image: Image, face: LevelFace) -> tuple[float, float]:

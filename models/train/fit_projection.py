@@ -58,7 +58,7 @@ def embed_pictures(pack: PackManifest, model_dir: Path, paths: Iterable[Path]) -
 
 def embed_central_faces(pack: PackManifest, files: Mapping[str, Path], paths: Iterable[Path]) -> Gallery:
     """Embeddings, as the server makes them, of the face nearest to the centre of each picture."""
-    engine = Engine(pack, files, ["CPUExecutionProvider"], 1)
+    engine = Engine(pack, files, ["CPUExecutionProvider"])
     rows, names = [], []
     for path in paths:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)

@@ -79,7 +79,7 @@ def main() -> None:
     files = ensure(pack, chosen.model_dir)
     paths = sorted(chosen.pictures.rglob("*.jpg"))
     taken = paths[:: max(1, len(paths) // chosen.count)][: chosen.count]
-    faces = list(crops(Engine(pack, files, [CPU], 1), taken))
+    faces = list(crops(Engine(pack, files, [CPU]), taken))
     for part in pack.embedder.parts:
         ranges = read_ranges(files[part.file], part, faces)
         spans = [float(np.ptp(bounds)) for bounds in ranges.bounds.values()]

@@ -64,7 +64,7 @@ class Finder:
 
 def load(pack: PackManifest, name: str, model_dir: Path) -> Session:
     """The session of one of the pack's files, on one thread of the processor."""
-    return load_session(pack.files[name].path(model_dir), _PROCESSOR, threads=1)
+    return load_session(pack.files[name].path(model_dir), _PROCESSOR)
 
 
 def pictures(folder: Path, *, limit: int | None = None) -> Iterator[Person]:

@@ -180,7 +180,10 @@ class Dispatcher:
                     await body.discard(request, most, self._request_seconds)
                     raise
                 hold = held.enter_context(self.room.share(most, known=known))
-                received = await self._receive(request, most, hold)
+                try:
+                    received = await self._receive(request, most, hold)
+                finally:
+                    spent.append(("body", time.perf_counter() - started))
                 if self._is_too_much(request):  # others were quicker to send theirs
                     self._refuse()
                 work = partial(self._answer, call, dialect, identify, head, received, stamp, spent, operation)
@@ -314,9 +317,10 @@ class Dispatcher:
         )
 
     def _log_slow(self, call: Call[Any, Any], stamp: Stamp, seconds: float, spent: metrics.Spent) -> None:
-        """Where a slow call's time went; what no stage accounts for was spent waiting for a thread, or on Python.
+        """Where a slow call's time went; ``body`` until its body was there, as sender and network had it.
 
-        Stages that two threads ran beside each other may add up to more than the call took.
+        What is left was spent waiting for a thread or for the index to follow the change log, or on Python. Stages that
+        two threads ran beside each other may add up to more than the call took.
         """
         if not 0 < self._slow_seconds < seconds:
             return

@@ -11,11 +11,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
+from service.api.body import BODY, Parameters
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
 from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
 from service.values import LongText
 
-__all__ = ["MAX_IDENTIFIER_LENGTH", "Fields", "is_identifier"]
+__all__ = ["MAX_IDENTIFIER_LENGTH", "Fields", "is_identifier", "single"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -144,3 +145,10 @@ class Fields:
         if not form.fullmatch(text):
             raise ParameterMalformed(name)
         return text
+
+
+def single(parameters: Parameters) -> Fields:
+    """The parameters of a call that takes one set of them. Raises ``ParameterMalformed`` for a list of several."""
+    if not isinstance(parameters, Mapping):
+        raise ParameterMalformed(BODY, "one set of parameters is expected")
+    return Fields(parameters)

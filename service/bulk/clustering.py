@@ -54,16 +54,14 @@ class People:
     confidence: NDArray[np.float64]
 
 
-def people_of(
-    embeddings: Embeddings, scores: ScoreTable, *, person_score: float = PERSON_SCORE, threads: int = 1
-) -> People:
+def people_of(embeddings: Embeddings, scores: ScoreTable, *, threads: int = 1) -> People:
     """Sort faces ``(n, dimension)`` of unit length into people. The same faces give the same people.
 
     Neighbours are looked for in so many ``threads``.
     """
     if not len(embeddings):
         return People(np.zeros(0, np.int64), np.zeros(0))
-    least, together = scores.similarity(LINK_SCORE), scores.similarity(person_score)
+    least, together = scores.similarity(LINK_SCORE), scores.similarity(PERSON_SCORE)
     edges = _edges(embeddings, min(NEIGHBOURS, len(embeddings) - 1), min(least, together), threads)
     labels = np.zeros(len(embeddings), np.int64)
     count = 0

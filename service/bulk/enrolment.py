@@ -127,7 +127,7 @@ class Enrolment:
 
     def _computed(self, picture: Picture, data: bytes, key: bytes, result: Result) -> _Seen:
         try:
-            face = self._intake.faces_of_file(self._app, data, fields=self._fields)[0]
+            face = self._intake.face_of_file(self._app, data, fields=self._fields)
         except FaceNotFound as error:
             return _Seen(replace(result, reason=reason_of(error), detail=str(error)), key)
         except PictureError as error:  # not for the journal: a setting may allow it the next time

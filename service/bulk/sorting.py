@@ -80,7 +80,7 @@ class Sorting:
     def _look(self, picture: Picture) -> Result:
         result = Result(picture.place, "", "", Outcome.REFUSED)
         try:
-            face = self._intake.faces_of_file(self._app, picture.read())[0]
+            face = self._intake.face_of_file(self._app, picture.read())
             embedding = face.embedding
         except Refusal as refusal:
             return replace(result, reason=refusal.reason, detail=str(refusal))

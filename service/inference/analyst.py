@@ -24,14 +24,14 @@ OCCLUSION_FILE = "heads/occlusion.onnx"
 class Analyst:
     """The networks beside detector and embedder, loaded. Safe to share between threads."""
 
-    def __init__(self, files: Mapping[str, Path], runtime: Runtime, threads: int = 1) -> None:
+    def __init__(self, files: Mapping[str, Path], runtime: Runtime) -> None:
         """``files`` are the pack's weights by short name; needs those of ``MODEL_FILES`` and one for liveness."""
-        self._models = AttributeModels.load(files, runtime, threads)
+        self._models = AttributeModels.load(files, runtime)
         with resources.as_file(resources.files("models") / OCCLUSION_FILE) as path:
-            occlusion = OcclusionMeter(load_session(path, runtime, threads))
+            occlusion = OcclusionMeter(load_session(path, runtime))
         self._quality = QualityMeter(occlusion)
         parts = [name for name in RECIPES if name in files]
-        self._liveness = LivenessMeter({name: load_session(files[name], runtime, threads) for name in parts})
+        self._liveness = LivenessMeter({name: load_session(files[name], runtime) for name in parts})
 
     @staticmethod
     def needs() -> frozenset[str]:

@@ -96,9 +96,9 @@ class AttributeModels:
     heads: Heads
 
     @classmethod
-    def load(cls, files: Mapping[str, Path], runtime: Runtime, threads: int = 1) -> AttributeModels:
+    def load(cls, files: Mapping[str, Path], runtime: Runtime) -> AttributeModels:
         """Load the networks named in ``MODEL_FILES`` from ``files`` (short name → path)."""
-        loaded = {name: load_session(files[name], runtime, threads) for name in MODEL_FILES}
+        loaded = {name: load_session(files[name], runtime) for name in MODEL_FILES}
         return cls(
             MeshModel(loaded["facemesh"]),
             EyeModel(loaded["iris"]),

@@ -46,19 +46,18 @@ class Engine:
         pack: PackManifest,
         files: Mapping[str, Path],
         runtime: Runtime,
-        threads: int = 1,
         batch: BatchLimits | None = None,
     ) -> None:
         """Load every network that detection, alignment and embedding need.
 
-        ``files`` says where the weights of the pack lie, by short name; ``runtime`` and ``threads`` as in
+        ``files`` says where the weights of the pack lie, by short name; ``runtime`` as in
         :func:`service.inference.session.load_session`. With ``batch`` the faces of several callers are embedded
         together.
         """
         names = {pack.detector.file, *(part.file for part in pack.embedder.parts)}
         names |= set() if pack.landmarks is None else {pack.landmarks.file}
         lower = {part.file: Precisions(pack.embedder.bfloat16, part.ranges) for part in pack.embedder.parts}
-        sessions = {name: load_session(files[name], runtime, threads, lower.get(name, FULL)) for name in sorted(names)}
+        sessions = {name: load_session(files[name], runtime, lower.get(name, FULL)) for name in sorted(names)}
         detector = _detector(pack, sessions[pack.detector.file])
         landmarks = None if pack.landmarks is None else Landmarks(sessions[pack.landmarks.file], pack.landmarks)
         self.model_id = pack.model_id

@@ -29,10 +29,8 @@ class OpenVinoSession(Session):
     there have been callers at once; one of ``sface`` takes 17 MB in 8 bits, 82 in 32, and .2 to .3 s to make.
     """
 
-    def __init__(self, path: Path, threads: int, name: str = OPENVINO, ranges: Path | None = None) -> None:
-        """``threads`` of one run.
-
-        ``name`` is one of ``OPENVINO``, ``OPENVINO_BF16`` and ``OPENVINO_INT8``, which needs the file ``ranges``.
+    def __init__(self, path: Path, name: str = OPENVINO, ranges: Path | None = None) -> None:
+        """``name`` is one of ``OPENVINO``, ``OPENVINO_BF16`` and ``OPENVINO_INT8``, which needs the file ``ranges``.
 
         Raises ``DeviceUnavailable`` where OpenVINO computes in another precision than it is asked for or cannot load
         the network, and ``RangesMismatch``.
@@ -41,7 +39,7 @@ class OpenVinoSession(Session):
         self._options = {
             "INFERENCE_PRECISION_HINT": "bf16" if name == OPENVINO_BF16 else "f32",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": 1,
             "ENABLE_CPU_PINNING": False,  # containers and neighbours move us about
         }
         if name == OPENVINO_INT8 and ranges is None:

@@ -108,7 +108,6 @@ class MeasuredRuntimes:
         reduced: Sequence[str] = (),
         *,
         demanded: str | None = None,
-        threads: int = 1,
     ) -> None:
         """``candidates`` compute in 32 bits; ``reduced`` in lower precisions, where a network keeps its accuracy.
 
@@ -118,7 +117,6 @@ class MeasuredRuntimes:
         self._candidates = tuple(candidates)
         self._reduced = tuple(reduced)
         self._demanded = demanded
-        self._threads = threads
         self._machine = _machine()
         self._known = self._read()
 
@@ -168,7 +166,7 @@ class MeasuredRuntimes:
         sessions = {}
         for name in names:
             try:
-                sessions[name] = load_session(path, [_provider(name, precisions)], self._threads)
+                sessions[name] = load_session(path, [_provider(name, precisions)])
             except DeviceUnavailable as error:
                 if name in (names[0], self._demanded):
                     raise

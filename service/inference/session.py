@@ -135,20 +135,20 @@ class BoundSession(OnnxSession):
         return outputs
 
 
-def load_session(path: Path, runtime: Runtime, threads: int, precisions: Precisions = FULL) -> Session:
+def load_session(path: Path, runtime: Runtime, precisions: Precisions = FULL) -> Session:
     """Load the network at ``path``. Raises ``DeviceUnavailable`` where the provider that is asked for does not start.
 
-    ``threads`` bounds the threads that one ``run`` uses. With many worker threads calling at once 1 is the fastest:
-    the work is then spread over requests and not within one. ``precisions`` as in :class:`Chooser`.
+    One ``run`` uses the thread that calls it. With many of them at once that is the fastest: the work is then spread
+    over requests and not within one. ``precisions`` as in :class:`Chooser`.
     """
     providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path, precisions)
     wanted, given = (providers[0], {}) if isinstance(providers[0], str) else providers[0]
     if wanted in {OPENVINO, OPENVINO_BF16, OPENVINO_INT8}:
         from service.inference.openvino_session import OpenVinoSession  # noqa: PLC0415 (an extra, and slow to load)
 
-        return OpenVinoSession(path, threads, wanted, given.get("ranges"))
+        return OpenVinoSession(path, wanted, given.get("ranges"))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     # Idle threads of one network would otherwise spin and take the cores from the next network in line.

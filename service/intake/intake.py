@@ -152,15 +152,13 @@ class Intake:
         with self._admission.side_by_side():
             return beside.together(looks)
 
-    def faces_of_file(
-        self, app: App, data: bytes, *, limit: int = 1, fields: frozenset[FaceField] = frozenset()
-    ) -> list[SeenFace]:
-        """The same for a picture's file, largest faces first; for a caller that bounds its own work.
+    def face_of_file(self, app: App, data: bytes, *, fields: frozenset[FaceField] = frozenset()) -> SeenFace:
+        """The largest face of a picture's file; for a caller that bounds its own work.
 
-        Embeddings are made when they are asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
+        Its embedding is made when it is asked for. Raises ``FaceNotFound``, ``PictureUnreadable``.
         """
-        ask = _Ask(limit, embed=False, fields=fields, controls=NO_CONTROLS, skip_failing=False, order=FaceOrder.AREA)
-        return self._look(app, data, PictureType.LIVE, ask)
+        ask = _Ask(1, embed=False, fields=fields, controls=NO_CONTROLS, skip_failing=False, order=FaceOrder.AREA)
+        return self._look(app, data, PictureType.LIVE, ask)[0]
 
     def _look(self, app: App, data: bytes, kind: PictureType, ask: _Ask) -> list[SeenFace]:
         picture = Picture(data, self._max_picture_pixels)

@@ -21,6 +21,7 @@ from service.values import Angles, Control, Face, FaceField, Image, Points
 _OF_THE_MESH = frozenset(
     {FaceField.LANDMARK72, FaceField.LANDMARK150, FaceField.FACE_SHAPE, FaceField.PARSING, FaceField.EYE_STATUS}
 )
+"""Fields beside which the mesh's angles are told; all others leave those of the regression (decision 10)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,12 @@ from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.tables import face_keys, library_models, metadata
 
+_COLUMNS = """
+    SELECT attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE attrelid = to_regclass(%s) AND relpersistence = 'p' AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+# As the schema at hand has them, which may be an older one than the code maps.
+
 
 class BackupError(Exception):
     """A backup cannot be read, or not be put back here; the text is one sentence for the operator."""
@@ -52,12 +58,9 @@ class Snapshot:
     def tables(self) -> Iterator[TableDump]:
         """Every lasting table, those that others refer to first."""
         for table in metadata.sorted_tables:
-            lasting = "SELECT relpersistence = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
-            found = self._cursor.execute(lasting, (table.name,)).fetchone()
-            if found is None or not found[0]:
-                continue
-            columns = tuple(column.name for column in table.c)
-            yield TableDump(table.name, columns, self._blocks(table.name, columns))
+            columns = tuple(name for (name,) in self._cursor.execute(_COLUMNS, (table.name,)).fetchall())
+            if columns:
+                yield TableDump(table.name, columns, self._blocks(table.name, columns))
 
     def _blocks(self, name: str, columns: Iterable[str]) -> Iterator[bytes]:
         with self._cursor.copy(_copy("COPY {} ({}) TO STDOUT (FORMAT BINARY)", name, columns)) as copy:

@@ -89,5 +89,6 @@ def test_a_slow_call_is_logged_with_its_stages(service: Service, wire: Wire, cap
     assert told["call"] == "getGroupList"
     assert told["log_id"] == answer["log_id"]
     assert told["database_ms"] > 0
+    assert 0 < told["body_ms"] < told["milliseconds"]
     (usual,) = [record for record in caplog.records if record.message == "call"]
     assert vars(usual)["log_id"] == answer["log_id"]

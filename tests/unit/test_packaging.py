@@ -17,7 +17,7 @@ import pytest
 import service
 from tests.fixtures.places import ROOT
 
-DATA = {".json", ".toml", ".npz", ".onnx", ".html", ".css", ".js", ".svg", ".md", ".mako"}
+DATA = {".json", ".toml", ".npz", ".onnx", ".html", ".css", ".js", ".svg", ".md"}
 """Kinds of files that are read at run time, or that explain one that is."""
 
 NEVER = ("*.pyc", "*/__pycache__/*", "*.onnx.part", "*/.env", "*.key", "*.pem", "*/aipface-import/*", "*.log")

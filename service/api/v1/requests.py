@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.api import pictures
-from service.api.body import BODY, Parameters
-from service.api.fields import Fields, is_identifier
+from service.api.body import Parameters
+from service.api.fields import is_identifier, single
 from service.api.v1.codes import VIDEO
-from service.errors import ParameterMalformed, SessionUnusable, VideoUnreadable
+from service.errors import SessionUnusable, VideoUnreadable
 from service.intake.order import FaceOrder
 from service.recognition.liveness_sessions import SessionKind
 from service.values import FaceField, ImageSource
@@ -70,7 +70,7 @@ class LandmarkRequest:
 
 def session_code(parameters: Parameters) -> CodeRequest:
     """Of ``faceliveness/sessioncode``; ``appid``, which the documents have, is the token's in any case."""
-    fields = _single(parameters)
+    fields = single(parameters)
     kind = _KINDS[fields.integer("type", default=0, low=0, high=len(_KINDS) - 1)]
     low, high = CODE_LENGTHS[kind]
     return CodeRequest(
@@ -82,7 +82,7 @@ def session_code(parameters: Parameters) -> CodeRequest:
 
 def verify(parameters: Parameters) -> VideoRequest:
     """Of ``faceliveness/verify``. Raises ``VideoUnreadable`` without a video, as the cloud does."""
-    fields = _single(parameters)
+    fields = single(parameters)
     video = fields.optional_text(VIDEO)
     if video is None:
         raise VideoUnreadable("there is no video")
@@ -102,7 +102,7 @@ def verify(parameters: Parameters) -> VideoRequest:
 
 def landmark(parameters: Parameters) -> LandmarkRequest:
     """Of ``landmark``; without ``face_field`` the 4 and the 72 points are told."""
-    fields = _single(parameters)
+    fields = single(parameters)
     asked = fields.words("face_field", _LANDMARK_FIELDS)
     return LandmarkRequest(
         source=pictures.source(fields),
@@ -110,9 +110,3 @@ def landmark(parameters: Parameters) -> LandmarkRequest:
         fields=asked if fields.optional_text("face_field") else _USUAL_LANDMARKS,
         order=pictures.order(fields),
     )
-
-
-def _single(parameters: Parameters) -> Fields:
-    if not isinstance(parameters, Mapping):
-        raise ParameterMalformed(BODY, "one set of parameters is expected")
-    return Fields(parameters)

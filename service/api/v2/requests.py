@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.api.body import BODY, Parameters
-from service.api.fields import MAX_IDENTIFIER_LENGTH, Fields, is_identifier
+from service.api.body import Parameters
+from service.api.fields import MAX_IDENTIFIER_LENGTH, Fields, is_identifier, single
 from service.errors import ParameterMalformed, ParameterMissing, ParameterTooLong
 from service.library.memberships import GroupIds
 from service.library.names import MAX_USER_INFO_BYTES
@@ -129,7 +129,7 @@ class GroupUsersRequest:
 
 def detect(parameters: Parameters) -> DetectRequest:
     """Of ``detect``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return DetectRequest(
         source=_source(fields),
         max_faces=_count(fields, "max_face_num", default=1, most=MAX_FACES),
@@ -139,7 +139,7 @@ def detect(parameters: Parameters) -> DetectRequest:
 
 def match(parameters: Parameters) -> tuple[Probe, ...]:
     """Of ``match``: pictures in one text, separated by commas; the use case counts that they are enough."""
-    fields = _single(parameters)
+    fields = single(parameters)
     pictures = _pictures(fields)
     if len(pictures) > MAX_PICTURES:
         raise ParameterTooLong("images")
@@ -158,7 +158,7 @@ def match(parameters: Parameters) -> tuple[Probe, ...]:
 
 def identify(parameters: Parameters) -> IdentifyRequest:
     """Of ``identify``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     options = SearchOptions(
         threshold=_ANY_SCORE,
         max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_IDENTIFY),
@@ -169,7 +169,7 @@ def identify(parameters: Parameters) -> IdentifyRequest:
 
 def multi_identify(parameters: Parameters) -> IdentifyRequest:
     """Of ``multi-identify``, which gives one score a user."""
-    fields = _single(parameters)
+    fields = single(parameters)
     options = SearchOptions(
         threshold=_ANY_SCORE,
         max_users=_count(fields, "user_top_num", default=1, most=MAX_USERS_MULTI_IDENTIFY),
@@ -181,7 +181,7 @@ def multi_identify(parameters: Parameters) -> IdentifyRequest:
 
 def verify(parameters: Parameters) -> VerifyRequest:
     """Of ``verify``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return VerifyRequest(
         source=_source(fields),
         user_id=_user_id(fields),
@@ -193,7 +193,7 @@ def verify(parameters: Parameters) -> VerifyRequest:
 
 def add_user(parameters: Parameters) -> EnrolRequest:
     """Of ``faceset/user/add``. The documents' table writes ``app`` where every sample writes ``append``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return _enrol(fields, _group_ids(fields), "append", "app")
 
 
@@ -202,7 +202,7 @@ def update_user(parameters: Parameters) -> EnrolRequest:
 
     ``replace`` makes it ``add``, which needs to know the groups.
     """
-    fields = _single(parameters)
+    fields = single(parameters)
     request = _enrol(fields, _optional_group_ids(fields), "update")
     if request.replace and request.group_ids is None:
         raise ParameterMissing("group_id")
@@ -211,37 +211,31 @@ def update_user(parameters: Parameters) -> EnrolRequest:
 
 def user(parameters: Parameters) -> UserRequest:
     """Of ``faceset/user/{get,delete}``, where no group means all."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return UserRequest(_user_id(fields), _optional_group_ids(fields))
 
 
 def copy_user(parameters: Parameters) -> CopyRequest:
     """Of ``faceset/group/adduser``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return CopyRequest(_user_id(fields), fields.identifier("src_group_id"), _group_ids(fields))
 
 
 def user_of_groups(parameters: Parameters) -> GroupsRequest:
     """Of ``faceset/group/deleteuser``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return GroupsRequest(_user_id(fields), _group_ids(fields))
 
 
 def page(parameters: Parameters) -> PageRequest:
     """Of ``faceset/group/getlist``."""
-    return _page(_single(parameters))
+    return _page(single(parameters))
 
 
 def group_users(parameters: Parameters) -> GroupUsersRequest:
     """Of ``faceset/group/getusers``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return GroupUsersRequest(fields.identifier("group_id"), _page(fields))
-
-
-def _single(parameters: Parameters) -> Fields:
-    if not isinstance(parameters, Mapping):
-        raise ParameterMalformed(BODY, "one set of parameters is expected")
-    return Fields(parameters)
 
 
 def _pictures(fields: Fields) -> list[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from service.api import people, pictures
-from service.api.body import BODY, Parameters
+from service.api.body import Parameters
 from service.api.calls import Call
 from service.api.envelope import SCORE_DIGITS, rounded
-from service.api.fields import Fields
-from service.errors import ParameterMalformed
+from service.api.fields import single
 from service.identity.claims import Claim
 from service.intake.controls import Controls
 from service.values import ImageSource
@@ -30,19 +28,13 @@ class VerifyRequest:
 
 def verify(parameters: Parameters) -> VerifyRequest:
     """Of ``person/verify``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return VerifyRequest(people.claim(fields), pictures.source(fields), pictures.controls(fields))
 
 
 def match(parameters: Parameters) -> Claim:
     """Of ``person/idmatch``."""
-    return people.claim(_single(parameters))
-
-
-def _single(parameters: Parameters) -> Fields:
-    if not isinstance(parameters, Mapping):
-        raise ParameterMalformed(BODY, "one set of parameters is expected")
-    return Fields(parameters)
+    return people.claim(single(parameters))
 
 
 _VERIFY = Call(

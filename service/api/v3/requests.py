@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.api import pictures
-from service.api.body import BODY, Parameters
-from service.api.fields import Fields
+from service.api.body import Parameters
+from service.api.fields import Fields, single
 from service.api.pictures import MAX_FACE_TOKEN_LENGTH
-from service.errors import ParameterMalformed, TooManyGroups, WrongPictureCount
+from service.errors import TooManyGroups, WrongPictureCount
 from service.intake.controls import Controls
 from service.intake.order import FaceOrder
 from service.library.names import MAX_USER_INFO_BYTES
@@ -94,7 +93,7 @@ class GroupUsersRequest:
 
 def detect(parameters: Parameters) -> DetectRequest:
     """Of ``detect``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return DetectRequest(
         source=pictures.source(fields),
         max_faces=fields.integer("max_face_num", default=1, low=1, high=MAX_FACES),
@@ -123,41 +122,41 @@ def face_verify(parameters: Parameters) -> LivenessRequest:
 
 def search(parameters: Parameters) -> SearchRequest:
     """Of ``search``."""
-    return _search(_single(parameters), max_users=MAX_USERS_SEARCH, many=False)
+    return _search(single(parameters), max_users=MAX_USERS_SEARCH, many=False)
 
 
 def multi_search(parameters: Parameters) -> SearchRequest:
     """Of ``multi-search``."""
-    return _search(_single(parameters), max_users=MAX_USERS_MULTI_SEARCH, many=True)
+    return _search(single(parameters), max_users=MAX_USERS_MULTI_SEARCH, many=True)
 
 
 def add_user(parameters: Parameters) -> EnrolRequest:
     """Of ``faceset/user/add``."""
-    return _enrol(_single(parameters), EnrolAction.APPEND, EnrolAction.REPLACE)
+    return _enrol(single(parameters), EnrolAction.APPEND, EnrolAction.REPLACE)
 
 
 def update_user(parameters: Parameters) -> EnrolRequest:
     """Of ``faceset/user/update``; the sample in the documents sends ``REPLACE``."""
-    return _enrol(_single(parameters), EnrolAction.UPDATE, EnrolAction.REPLACE)
+    return _enrol(single(parameters), EnrolAction.UPDATE, EnrolAction.REPLACE)
 
 
 def user_of_groups(parameters: Parameters) -> UserRequest:
     """Of ``faceset/user/{get,delete}``, where the group may be ``@ALL``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     user_id = fields.identifier("user_id")
     return UserRequest(fields.identifier("group_id", also=(ALL_GROUPS,)), user_id)
 
 
 def user(parameters: Parameters) -> UserRequest:
     """Of ``faceset/face/getlist``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     user_id = fields.identifier("user_id")
     return UserRequest(fields.identifier("group_id"), user_id)
 
 
 def face(parameters: Parameters) -> FaceRequest:
     """Of ``faceset/face/delete``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     user_id = fields.identifier("user_id")
     group_id = fields.identifier("group_id")
     return FaceRequest(group_id, user_id, fields.identifier("face_token", max_length=MAX_FACE_TOKEN_LENGTH))
@@ -165,7 +164,7 @@ def face(parameters: Parameters) -> FaceRequest:
 
 def copy_user(parameters: Parameters) -> CopyRequest:
     """Of ``faceset/user/copy``: the documents call the groups optional, and the call means nothing without them."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return CopyRequest(
         fields.identifier("user_id"), fields.identifier("src_group_id"), fields.identifier("dst_group_id")
     )
@@ -173,24 +172,18 @@ def copy_user(parameters: Parameters) -> CopyRequest:
 
 def group(parameters: Parameters) -> str:
     """Of ``faceset/group/{add,delete}``."""
-    return _single(parameters).identifier("group_id")
+    return single(parameters).identifier("group_id")
 
 
 def page(parameters: Parameters) -> PageRequest:
     """Of ``faceset/group/getlist``."""
-    return _page(_single(parameters))
+    return _page(single(parameters))
 
 
 def group_users(parameters: Parameters) -> GroupUsersRequest:
     """Of ``faceset/group/getusers``."""
-    fields = _single(parameters)
+    fields = single(parameters)
     return GroupUsersRequest(fields.identifier("group_id"), _page(fields))
-
-
-def _single(parameters: Parameters) -> Fields:
-    if not isinstance(parameters, Mapping):
-        raise ParameterMalformed(BODY, "one set of parameters is expected")
-    return Fields(parameters)
 
 
 def _entries(parameters: Parameters) -> list[Fields]:

@@ -137,12 +137,11 @@ def accepting(
     *,
     face: Callable[[R], SeenFace | None],
     passed: Callable[[R], bool],
-    failures: tuple[type[ServiceError], ...] = FAILURES,
 ) -> Call[Any, Any]:
     """The call, which takes envelopes in ``slot`` too.
 
     ``face`` finds in the outcome who stood in front of the device; ``passed`` tells whether the outcome is what an
-    honest capture leads to. Errors of the kinds ``failures`` count as failed captures, others are not the device's.
+    honest capture leads to. Errors of the kinds ``FAILURES`` count as failed captures, others are not the device's.
     """
 
     def parse(parameters: Parameters) -> A | Sealed:
@@ -162,7 +161,7 @@ def accepting(
         arguments = call.parse(slot.filled(request.values, _written(capture)))
         try:
             outcome = call.run(service, app, arguments)
-        except failures:
+        except FAILURES:
             if request.risk:
                 _judged(service, app, capture, None, passed=False)
             raise

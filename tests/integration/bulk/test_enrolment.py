@@ -222,7 +222,7 @@ def test_user_info_of_a_table_is_kept_current(place: Place, monkeypatch: pytest.
         return {entry.user_info for entry in ada}, {entry.user_info for entry in barack}
 
     assert run((ada, "one"), (first, "old"), (second, "new")) == ({"one"}, {"new"})
-    monkeypatch.setattr(place.bench.intake, "faces_of_file", None)  # the journal knows them all
+    monkeypatch.setattr(place.bench.intake, "face_of_file", None)  # the journal knows them all
     assert run((ada, None), (first, "old"), (second, None)) == ({"one"}, {"old"})
     with place.bench.admin.database.read() as reader:
         states = reader.audit.chains()
@@ -288,5 +288,5 @@ def test_a_picture_without_a_face_is_looked_at_once(place: Place, monkeypatch: p
     (place.folder / "staff" / "joe" / "grey.png").write_bytes(grey)
     assert place.run()["staff/joe/grey.png"].reason == "face_not_found"
     (place.folder / "staff" / "joe" / "broken.jpg").unlink()
-    monkeypatch.setattr(place.bench.intake, "faces_of_file", None)
+    monkeypatch.setattr(place.bench.intake, "face_of_file", None)
     assert place.run()["staff/joe/grey.png"].reason == "face_not_found"

@@ -19,7 +19,7 @@ from service.library import backup
 from service.library.audit import AuditTrail
 from service.search.catalog import Catalog
 from service.storage import migrations
-from service.storage.backup import BackupError
+from service.storage.backup import BackupError, snapshot
 from service.storage.engine import Database
 from service.storage.sealing import Mode
 from service.storage.source import PostgresChangeSource
@@ -41,6 +41,8 @@ MOVING = """
 """
 BEFORE_THE_MODELS = "0008"
 """The oldest schema that had backups."""
+BEFORE_THE_LIMITS = "0006"
+"""An older one, whose tables lack columns that the code maps."""
 
 
 @pytest.fixture
@@ -137,6 +139,16 @@ def test_a_backup_of_an_earlier_release_is_brought_up_to_date(
     assert [name for name, found in after.items() if found and name not in before] == []
     with opened(empty_database_url) as copy:
         assert hits(copy, app) == expected
+
+
+@pytest.mark.usefixtures("app")
+def test_a_table_has_the_columns_of_the_schema_at_hand(database: Database, database_url: str) -> None:
+    migrations.downgrade(database_url, BEFORE_THE_LIMITS)
+    with snapshot(database) as found:
+        columns = {dump.name: dump.columns for dump in found.tables() if b"".join(dump.blocks)}
+    assert "api_key" in columns["apps"]
+    assert "qps" not in columns["apps"]
+    assert "qps" in metadata.tables["apps"].c
 
 
 def test_sealed_faces_travel_sealed(database_url: str, empty_database_url: str) -> None:

@@ -48,7 +48,7 @@ class Counting(Session):
 
 @pytest.fixture
 def counting(network: Path) -> Counting:
-    return Counting(load_session(network, ["CPUExecutionProvider"], 1))
+    return Counting(load_session(network, ["CPUExecutionProvider"]))
 
 
 def rows(count: int, seed: int) -> Array:
@@ -137,7 +137,7 @@ def test_who_left_is_dropped_without_a_run(counting: Counting) -> None:
 
 
 def test_binding_answers_as_copying_does(network: Path) -> None:
-    plain = load_session(network, ["CPUExecutionProvider"], 1)
+    plain = load_session(network, ["CPUExecutionProvider"])
     bound = BoundSession(onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"]), "cpu")
     for count in (1, 3):
         np.testing.assert_array_equal(bound.run(rows(count, 5))[0], plain.run(rows(count, 5))[0])

@@ -18,7 +18,7 @@ SCRFD = DetectorSpec("scrfd", "detector", Preprocessing("rgb", (127.5,), (128.0,
 
 
 def session(path: Path) -> Session:
-    return load_session(path, ["CPUExecutionProvider"], 1)
+    return load_session(path, ["CPUExecutionProvider"])
 
 
 def yunet_outputs() -> dict[str, Array]:

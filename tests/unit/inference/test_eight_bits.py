@@ -58,7 +58,7 @@ def ranges_of(path: Path, batch: Array) -> Ranges:
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     shown = path.with_suffix(".shown.onnx")
     onnx.save(model, shown)
-    _, *values = load_session(shown, [CPU], 1).run(batch)
+    _, *values = load_session(shown, [CPU]).run(batch)
     rows = [np.moveaxis(value, 1, 0).reshape(value.shape[1] if value.ndim == 4 else 1, -1) for value in values]
     bounds = {name: np.stack([row.min(1), row.max(1)]) for name, row in zip(names, rows, strict=True)}
     return Ranges(bounds, batch[0])
@@ -99,13 +99,13 @@ def test_it_answers_like_the_network_it_was(tmp_path: Path, spread: float, opset
     """Also where one channel is a thousand times wider than another, which one step for all would round to nothing."""
     network, batch = small(tmp_path / "small.onnx", spread, opset), batch_of()
     made = in_eight_bits(network, ranges_of(network, batch))
-    (expected,), (answered,) = load_session(network, [CPU], 1).run(batch), load_session(made, [CPU], 1).run(batch)
+    (expected,), (answered,) = load_session(network, [CPU]).run(batch), load_session(made, [CPU]).run(batch)
     assert cosines(expected, answered).min() > 0.9995
 
 
 def test_what_lies_beyond_the_ranges_is_cut_off(tmp_path: Path) -> None:
     network, batch = small(tmp_path / "small.onnx"), batch_of()
-    made = load_session(in_eight_bits(network, ranges_of(network, batch)), [CPU], 1)
+    made = load_session(in_eight_bits(network, ranges_of(network, batch)), [CPU])
     (far,) = made.run(batch * 1000)
     (near,) = made.run(batch)
     assert np.abs(far).max() < 20 * np.abs(near).max()
@@ -152,7 +152,7 @@ def test_ranges_without_a_face_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_network_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "small.onnx").write_bytes(b"no network")
     with pytest.raises(DeviceUnavailable, match="OpenVINO does not load small"):
-        load_session(tmp_path / "small.onnx", [OPENVINO], 1)
+        load_session(tmp_path / "small.onnx", [OPENVINO])
 
 
 def parts() -> list[EmbedderPart]:
@@ -167,7 +167,7 @@ def test_recognition_networks_keep_their_answer(model_dir: Path, tmp_path: Path,
     made = tmp_path / f"{part.file}.onnx"
     made.write_bytes(quantised(network, ranges))
     batch = np.stack([ranges.face, ranges.face[..., ::-1]])
-    (expected,), (answered,) = load_session(network, [CPU], 1).run(batch), load_session(made, [CPU], 1).run(batch)
+    (expected,), (answered,) = load_session(network, [CPU]).run(batch), load_session(made, [CPU]).run(batch)
     assert cosines(expected, answered).min() > 0.995
 
 
@@ -176,9 +176,9 @@ def test_recognition_networks_keep_their_answer(model_dir: Path, tmp_path: Path,
 def test_openvino_computes_them(model_dir: Path, part: EmbedderPart) -> None:
     assert part.ranges is not None
     network = load_pack("core").files[part.file].path(model_dir)
-    session = load_session(network, [(OPENVINO_INT8, {"ranges": part.ranges})], 1)
+    session = load_session(network, [(OPENVINO_INT8, {"ranges": part.ranges})])
     assert session.providers == (OPENVINO_INT8,)
-    sessions = {CPU: load_session(network, [CPU], 1), OPENVINO_INT8: session}
+    sessions = {CPU: load_session(network, [CPU]), OPENVINO_INT8: session}
     if "int8" in lower_precisions():  # elsewhere sums of products overflow
         assert compared(part.file, sessions, Ranges.load(part.ranges).face[np.newaxis]).refused == ()
 
@@ -186,7 +186,7 @@ def test_openvino_computes_them(model_dir: Path, part: EmbedderPart) -> None:
 @OPENVINO_TO_BE_INSTALLED
 def test_without_ranges_there_is_nothing_to_compute(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="small has no ranges"):
-        load_session(small(tmp_path / "small.onnx"), [(OPENVINO_INT8, {})], 1)
+        load_session(small(tmp_path / "small.onnx"), [(OPENVINO_INT8, {})])
 
 
 @OPENVINO_TO_BE_INSTALLED

@@ -25,7 +25,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Session]:
     folder = tmp_path_factory.mktemp("embedder")
     batches: dict[str, int | str] = {"one": "batch", "two": 1}
     paths = {name: linear_graph(folder / name, batches[name], 112, MATRICES[name]) for name in MATRICES}
-    return {name: load_session(path, ["CPUExecutionProvider"], 1) for name, path in paths.items()}
+    return {name: load_session(path, ["CPUExecutionProvider"]) for name, path in paths.items()}
 
 
 def crops(count: int) -> list[Image]:

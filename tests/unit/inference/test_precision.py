@@ -153,7 +153,7 @@ def test_networks_are_compared_by_what_they_answer(tmp_path: Path) -> None:
     plain = linear_graph(tmp_path / "plain.onnx", 1, 8, matrix)
     other = linear_graph(tmp_path / "other.onnx", 1, 8, matrix + 2)
     files = {CPU: plain, OPENVINO_BF16: emulated(plain, tmp_path / "rounded.onnx"), OPENVINO: other}
-    evidence = compared("small", {name: load_session(file, [CPU], 1) for name, file in files.items()})
+    evidence = compared("small", {name: load_session(file, [CPU]) for name, file in files.items()})
     assert evidence.agreement[CPU] == 1
     assert 0.9999 < evidence.agreement[OPENVINO_BF16] <= 1
     assert evidence.refused == (OPENVINO,)
@@ -275,11 +275,11 @@ def test_openvino_computes_what_it_is_asked_for_or_nothing(model_dir: Path) -> N
     network = load_pack("core").files["fr_landmark"].path(model_dir)
     if BFLOAT16 not in openvino_capabilities():
         with pytest.raises(DeviceUnavailable, match="bf16"):
-            load_session(network, [OPENVINO_BF16], 1)
+            load_session(network, [OPENVINO_BF16])
         return
-    session = load_session(network, [OPENVINO_BF16], 1)
+    session = load_session(network, [OPENVINO_BF16])
     assert session.providers == (OPENVINO_BF16,)
-    both = compared("fr_landmark", {CPU: load_session(network, [CPU], 1), OPENVINO_BF16: session})
+    both = compared("fr_landmark", {CPU: load_session(network, [CPU]), OPENVINO_BF16: session})
     assert both.refused == ()
 
 
@@ -294,5 +294,5 @@ def test_emulation_rounds_weights_and_activations(tmp_path: Path) -> None:
     matrix = random.normal(size=(3 * 8 * 8, 16)).astype(np.float32)
     batch = random.uniform(0, 255, (1, 3, 8, 8)).astype(np.float32)
     plain = linear_graph(tmp_path / "plain.onnx", 1, 8, matrix)
-    (answered,) = load_session(emulated(plain, tmp_path / "rounded.onnx"), [CPU], 1).run(batch)
+    (answered,) = load_session(emulated(plain, tmp_path / "rounded.onnx"), [CPU]).run(batch)
     np.testing.assert_allclose(answered, rounded(batch).reshape(1, -1) @ rounded(matrix), rtol=1e-4)

@@ -50,7 +50,7 @@ def test_provider_that_does_not_start_is_no_silent_processor(network: Path) -> N
         pytest.warns(UserWarning, match="not in available provider names"),
         pytest.raises(DeviceUnavailable, match="CUDA"),
     ):
-        load_session(network, ["CUDAExecutionProvider"], 1)
+        load_session(network, ["CUDAExecutionProvider"])
 
 
 def test_measurement_is_remembered_with_its_evidence(network: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_agreement_tells_other_answers() -> None:
 @openvino_only
 def test_openvino_gives_the_same_numbers(network: Path) -> None:
     pixels = np.random.default_rng(1).uniform(0, 1, (3, 1, 64, 64)).astype(np.float32)
-    plain, other = (load_session(network, [name], 1) for name in (CPU, OPENVINO))
+    plain, other = (load_session(network, [name]) for name in (CPU, OPENVINO))
     assert other.providers == (OPENVINO,)
     assert other.output_names == plain.output_names
     for expected, answered in zip(plain.run(pixels), other.run(pixels), strict=True):
@@ -107,7 +107,7 @@ def test_openvino_gives_the_same_numbers(network: Path) -> None:
 @pytest.mark.parametrize("name", ["fr_landmark", "yunet"])
 def test_openvino_answers_many_at_once_as_one_after_the_other(model_dir: Path, name: str) -> None:
     """``yunet`` takes pictures of any size, so that what computes it has to change its shape from run to run."""
-    session = load_session(load_pack("core").files[name].path(model_dir), [OPENVINO], 1)
+    session = load_session(load_pack("core").files[name].path(model_dir), [OPENVINO])
     random, shapes = np.random.default_rng(1), [(1, 64, 64)] if name == "fr_landmark" else [(3, 64, 96), (3, 160, 64)]
     batches = [random.uniform(0, 255, (1, *shapes[n % len(shapes)])).astype(np.float32) for n in range(24)]
     expected = [session.run(batch) for batch in batches]
@@ -129,7 +129,7 @@ from service.inference.session import OPENVINO, load_session
 asked = []
 sys.addaudithook(lambda event, _: asked.append(event) if event.startswith("socket.") else None)
 openvino_capabilities()
-load_session(Path({str(network)!r}), [OPENVINO], 1)
+load_session(Path({str(network)!r}), [OPENVINO])
 assert not asked, asked
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
 """

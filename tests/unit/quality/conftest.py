@@ -32,7 +32,7 @@ def engine(model_dir: Path) -> Engine:
 @pytest.fixture(scope="session")
 def occlusion_meter() -> OcclusionMeter:
     """The committed occlusion network."""
-    return OcclusionMeter(load_session(ROOT / "heads" / "occlusion.onnx", PROCESSOR, threads=1))
+    return OcclusionMeter(load_session(ROOT / "heads" / "occlusion.onnx", PROCESSOR))
 
 
 @pytest.fixture(scope="session")
