@@ -189,11 +189,12 @@ def _database(settings: Settings) -> Iterator[Check]:
         with database_address(settings) as address:
             revision, newest = migrations.current(address), migrations.head()
             yield Check("database", ok=True, found=f"{kind}, answers")
+            newer = revision is not None and revision not in migrations.known()
             yield Check(
                 "schema",
                 revision in {newest, None},
                 f"{revision or 'not made yet'}, newest {newest}",
-                "aipface db upgrade",
+                "take the newer release that the database is of" if newer else "aipface db upgrade",
             )
             if revision is None:
                 sealed = Sealed({}, more=False)

@@ -1,14 +1,19 @@
 """Bringing a database's schema to a revision, by the scripts in ``alembic/``.
 
-Replicas may start together: a session lock lets one of them migrate and the others find the work done.
+Replicas may start together: a session lock lets one of them migrate and the others find the work done. Servers of the
+release before may go on meanwhile, and afterwards: a migration never waits for long with a place in the queue of a
+table, since all requests that need the table would stand behind it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import sleep
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -20,8 +25,16 @@ from service.errors import DatabaseUnavailable
 from service.storage.failures import translated
 from service.storage.urls import normalised
 
+logger = logging.getLogger(__name__)
+
 LOCK = 0x61697066
 """Key of the advisory lock: the letters "aipf"."""
+QUEUED_SECONDS = 2
+"""Longest wait of a migration for a table: less than requests wait behind it, and longer than PostgreSQL takes to end
+an autovacuum for it (``deadlock_timeout``, a second)."""
+PAUSE_SECONDS = 5.0
+"""Between attempts, for the requests that stood behind the last one."""
+IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 class UnknownRevision(DatabaseUnavailable):
@@ -52,15 +65,37 @@ def current(url: str) -> str | None:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring a database up to ``revision``. Raises :class:`DatabaseUnavailable`, :class:`UnknownRevision`."""
-    with _connection(url) as connection, _alone(connection), _known_alone():
-        command.upgrade(_config(connection), revision)
+    """Bring a database up to ``revision``, waiting for who holds its tables, such as a backup.
+
+    Raises :class:`DatabaseUnavailable`, :class:`UnknownRevision`.
+    """
+    _patiently(url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(url: str, revision: str) -> None:
     """Bring a database down to ``revision``; ``base`` empties it. Raises as ``upgrade`` does."""
+    _patiently(url, lambda config: command.downgrade(config, revision))
+
+
+def _patiently(url: str, migrate: Callable[[Config], None]) -> None:
+    """Migrate once nobody holds a table that has to be changed; each migration is done as a whole or not at all."""
     with _connection(url) as connection, _alone(connection), _known_alone():
-        command.downgrade(_config(connection), revision)
+        connection.execute(sa.text(f"SET lock_timeout = '{QUEUED_SECONDS}s'"))
+        connection.commit()
+        told = False
+        while True:
+            try:
+                migrate(_config(connection))
+            except sa.exc.OperationalError as error:
+                if not isinstance(error.orig, IN_USE):
+                    raise
+                connection.rollback()
+            else:
+                return
+            if not told:
+                logger.warning("the schema is not up to date yet: tables are in use, perhaps by a backup; waiting")
+            told = True
+            sleep(PAUSE_SECONDS)
 
 
 def _config(connection: sa.Connection | None = None) -> Config:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 
 import httpx
+import psycopg
+import pytest
 
 from models.errors import ModelsError
 from service.api.v3.routes import CALLS
 from service.app import Service
 from service.generations import Generation, Generations
+from service.storage import migrations
 from service.storage.models import LibraryModel, LibraryModels
+from service.storage.urls import driver_address
 from tests.contract.wire import Wire
 
 
@@ -29,6 +33,29 @@ def test_ready(http: httpx.Client, wire: Wire) -> None:
     assert readiness["checks"]
     assert all(set(check) == {"name", "ok", "detail"} and check["ok"] for check in readiness["checks"])
     assert http.head("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "ready", "detail"),
+    [
+        ("9999", True, f"schema 9999 of a newer release; this one knows {migrations.head()}"),
+        ("0001", False, f"schema 0001, needed {migrations.head()}: aipface db upgrade"),
+    ],
+)
+def test_ready_while_a_newer_release_takes_over(
+    http: httpx.Client, contract_database_url: str, schema: str, ready: bool, detail: str
+) -> None:
+    """Its first server brings the schema up before it can answer anybody."""
+    renumber = "UPDATE alembic_version SET version_num = %s"
+    with psycopg.connect(driver_address(contract_database_url), autocommit=True) as connection:
+        connection.execute(renumber, (schema,))
+        try:
+            answer = http.get("/readyz")
+        finally:
+            connection.execute(renumber, (migrations.head(),))
+    (check,) = [check for check in answer.json()["checks"] if check["name"] == "database"]
+    assert (check["ok"], check["detail"]) == (ready, detail)
+    assert answer.status_code == (200 if ready else 503)
 
 
 def test_each_model_that_cannot_be_loaded_is_told_of_with_its_own_reason(service: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from models.manifest import load_pack
@@ -12,6 +13,7 @@ from service.cli.doctor import Check, examine
 from service.identity.register import Person
 from service.settings import Settings, load_settings
 from service.storage.models import LibraryModels
+from service.storage.urls import driver_address
 from tests.fixtures.library import new_app, random_embedding, stored_face
 from tests.fixtures.people import claim
 
@@ -72,3 +74,14 @@ def test_a_strange_key_is_told_with_what_its_apps_need(settings: Settings) -> No
     settings.secret_key_file.write_text("ab" * 32)
     mend = checked(settings)["secret key"].mend
     assert mend.endswith("without that: aipface app rotate APP_ID for each of these")
+
+
+def test_a_database_of_a_newer_release_is_not_to_be_upgraded_by_this_one(settings: Settings, database_url: str) -> None:
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    found = checked(settings)["schema"]
+    assert (found.ok, found.mend) == (False, "take the newer release that the database is of")
+    with psycopg.connect(driver_address(database_url)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    found = checked(settings)["schema"]
+    assert (found.ok, found.mend) == (False, "aipface db upgrade")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -19,6 +20,20 @@ from service.storage.tables import metadata
 from service.storage.urls import driver_address
 from service.values import ChangeKind
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
+
+COLUMNS = """
+    SELECT relname, attname, format_type(atttypid, atttypmod), attstorage, attnotnull, atthasdef OR attidentity <> ''
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+        AND relname <> 'alembic_version'
+"""
+
+
+def _columns(url: str) -> dict[tuple[str, str], tuple[str, str, bool, bool]]:
+    """By table and column: type, storage, whether it must have a value, and whether it gets one by itself."""
+    with psycopg.connect(driver_address(url)) as connection:
+        rows = connection.execute(COLUMNS).fetchall()
+    return {(table, column): (kind, storage, filled, default) for table, column, kind, storage, filled, default in rows}
 
 
 def _tables(url: str) -> set[str]:
@@ -66,6 +81,62 @@ def test_upgrade_downgrade_upgrade(empty_database_url: str) -> None:
     assert migrations.current(empty_database_url) is None
     assert _tables(empty_database_url) == {"alembic_version"}
     migrations.upgrade(empty_database_url)
+    assert migrations.current(empty_database_url) == migrations.head()
+
+
+def test_every_step_leaves_what_servers_of_the_release_before_read_and_write(empty_database_url: str) -> None:
+    before: dict[tuple[str, str], tuple[str, str, bool, bool]] = {}
+    for revision in sorted(migrations.known()):
+        migrations.upgrade(empty_database_url, revision)
+        after, tables = _columns(empty_database_url), {table for table, _ in before}
+        assert before.keys() <= after.keys(), revision
+        for name, (kind, _, filled, default) in after.items():
+            if name in before:  # as it was, or no stricter
+                assert kind == before[name][0], (revision, name)
+                assert not filled or default or before[name][2], (revision, name)
+            else:  # a row can be written without it
+                assert name[0] not in tables or default or not filled, (revision, name)
+        before = after
+
+
+def test_every_step_back_restores_what_was_there(empty_database_url: str) -> None:
+    revisions = sorted(migrations.known())
+    seen = {}
+    for revision in revisions:
+        migrations.upgrade(empty_database_url, revision)
+        seen[revision] = _columns(empty_database_url)
+    for revision in reversed(revisions[:-1]):
+        migrations.downgrade(empty_database_url, revision)
+        assert _columns(empty_database_url) == seen[revision], revision
+
+
+def test_nobody_stands_behind_a_migration_that_has_to_wait(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup holds every table for minutes, and PostgreSQL lets nobody past who wants to change one."""
+    migrations.upgrade(empty_database_url, "0011")
+    paused, over = threading.Event(), threading.Event()
+
+    def pause(_seconds: float) -> None:
+        paused.set()
+        assert over.wait(60)
+
+    monkeypatch.setattr(migrations, "QUEUED_SECONDS", 0.1)
+    monkeypatch.setattr(migrations, "sleep", pause)
+    address = driver_address(empty_database_url)
+    with psycopg.connect(address) as backup, ThreadPoolExecutor(1) as pool:
+        backup.execute("SELECT count(*) FROM faces")
+        migrating = pool.submit(migrations.upgrade, empty_database_url)
+        try:
+            assert paused.wait(60)
+            with psycopg.connect(address) as search:
+                search.execute("SET lock_timeout = '10s'")
+                assert search.execute("SELECT count(*) FROM faces").fetchone() == (0,)
+            assert migrations.current(empty_database_url) == "0011"
+        finally:
+            backup.rollback()
+            over.set()
+        migrating.result()
     assert migrations.current(empty_database_url) == migrations.head()
 
 
