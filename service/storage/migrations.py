@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -17,11 +18,15 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from service.errors import DatabaseUnavailable
+from service.storage.engine import UNLIMITED
 from service.storage.failures import translated
-from service.storage.urls import normalised
+from service.storage.urls import driver_address, normalised
 
 LOCK = 0x61697066
 """Key of the advisory lock: the letters "aipf"."""
+
+
+CONNECT_SECONDS = 10
 
 
 class UnknownRevision(DatabaseUnavailable):
@@ -53,7 +58,8 @@ def current(url: str) -> str | None:
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring a database up to ``revision``. Raises :class:`DatabaseUnavailable`, :class:`UnknownRevision`."""
-    with _connection(url) as connection, _alone(connection), _known_alone():
+    _check_encoding(url)
+    with _permitted(), _connection(url) as connection, _alone(connection), _known_alone():
         command.upgrade(_config(connection), revision)
 
 
@@ -70,9 +76,34 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
+def _check_encoding(url: str) -> None:
+    """Refuse a database that has no place for every letter. Told when connecting; SQLAlchemy chokes on SQL_ASCII."""
+    with translated(), psycopg.connect(driver_address(url), connect_timeout=CONNECT_SECONDS) as connection:
+        encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseUnavailable(
+            f"the database's encoding is {encoding}; make one with: CREATE DATABASE name TEMPLATE template0 ENCODING"
+            " 'UTF8'"
+        )
+
+
+@contextlib.contextmanager
+def _permitted() -> Iterator[None]:
+    """Raise :class:`DatabaseUnavailable` where the account may not make tables, or there is no schema for them."""
+    try:
+        yield
+    except sa.exc.ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidSchemaName):
+            raise
+        raise DatabaseUnavailable(
+            f"{str(error.orig).splitlines()[0]}; the account needs a schema on its search_path that it may make tables"
+            " in: GRANT CREATE, USAGE ON SCHEMA public TO account"
+        ) from error
+
+
 @contextlib.contextmanager
 def _connection(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(normalised(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
+    engine = sa.create_engine(normalised(url), poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
     with translated(), engine.connect() as connection:
         yield connection
 
@@ -80,6 +111,7 @@ def _connection(url: str) -> Iterator[sa.Connection]:
 @contextlib.contextmanager
 def _alone(connection: sa.Connection) -> Iterator[None]:
     """Hold the lock; it belongs to the session, so that scripts may commit in between."""
+    connection.execute(sa.text(UNLIMITED))
     connection.execute(sa.select(sa.func.pg_advisory_lock(LOCK)))
     connection.commit()
     try:
