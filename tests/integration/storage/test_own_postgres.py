@@ -62,7 +62,9 @@ def test_settings_of_the_database_neither_limit_bulk_work_nor_confuse_the_driver
         app = new_app(database)
         enrol(database, app, "group", "user", "t", random_embedding(1))
         with database.read() as reader:
-            assert [each.pk for each in reader.apps.all()] == [app.pk]
+            group_pk = reader.groups.pks(app.pk, ["group"])["group"]
+            (user_pk,) = reader.users.pks([group_pk], "user")
+            assert len(reader.faces.entries(user_pk)) == 1
         with database.bulk() as connection:
             limits = [connection.execute("SELECT current_setting(%s)", (limit,)).fetchone() for limit in LIMITS]
         assert limits == [("0",)] * len(LIMITS)
