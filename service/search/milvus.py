@@ -34,6 +34,9 @@ SPARE_USERS = 8
 RETRY_SECONDS = 2.0
 """How soon Milvus is looked at again that was away."""
 
+PARTING_SECONDS = 10.0
+"""How long the end waits for that; whoever fills Milvus may be stopped in the middle."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ class MilvusCatalog:
         self._closing.set()
         self._doubted.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(PARTING_SECONDS)
         self._store.close()
 
     # --- keeping current ---
@@ -293,6 +296,8 @@ class MilvusCatalog:
             except ServiceUnavailable:  # Milvus or the database
                 self._doubted.set()
             except Exception:
+                if self._closing.is_set():
+                    return
                 logger.exception("bringing the vector database up to date failed")
                 self._doubted.set()
             if self._closing.wait(RETRY_SECONDS):

@@ -28,11 +28,17 @@ ROWS = 2000
 MOST_ROWS = 16_384
 """What Milvus answers to one query at most (its documented quota of ``limit`` plus ``offset``)."""
 
+MOST_LETTERS = 300
+"""Of a failure's text that are logged."""
+
 _STRONG = "Strong"
 _FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
 _POSITION_FIELDS = ["app_pk", "seq", "mark"]
 
 logger = logging.getLogger(__name__)
+
+# The client writes a traceback of its own for every failure, in a form of its own; they are told of here.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,8 @@ class MilvusStore:
         Positions without the faces that they tell of go: every app is put in anew.
         """
         with self._translated():
-            if not self._client.has_collection(self._faces, **self._limits):
+            there = [self._client.has_collection(name, **self._limits) for name in (self._faces, self._positions)]
+            if there == [False, True]:
                 self._client.drop_collection(self._positions, **self._limits)
             self._make_faces()
             self._make_positions()
@@ -234,8 +241,11 @@ class MilvusStore:
             yield
         except (MilvusException, grpc.RpcError) as error:
             # The client lets some failures through as it got them, a deadline among them.
-            code = error.code if isinstance(error, MilvusException) else error.code()
-            logger.warning("the vector database failed", extra={"reason": type(error).__name__, "code": code})
+            code, text = (
+                (error.code, error.message) if isinstance(error, MilvusException) else (error.code(), error.details())
+            )
+            reason = " ".join(str(text).split())[:MOST_LETTERS]
+            logger.warning("the vector database failed: %s", reason, extra={"code": str(code)})
             self._failed()
             raise ServiceUnavailable("the vector database does not answer") from error
 

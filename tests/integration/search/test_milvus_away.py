@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _is_found(database: Database, catalog: MilvusCatalog, app: App, probe: Embed
 
 
 def test_one_that_is_silent_is_away_and_what_it_missed_is_brought_without_a_request(
-    database: Database, app: App, milvus: Milvus, catalog: MilvusCatalog
+    database: Database, app: App, milvus: Milvus, catalog: MilvusCatalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     enrol(database, app, "group", "first", "t", FIRST)
     assert _is_found(database, catalog, app, FIRST)
@@ -63,6 +64,9 @@ def test_one_that_is_silent_is_away_and_what_it_missed_is_brought_without_a_requ
         assert catalog.position(app.pk) == head - 1
     wait_for(lambda: catalog.position(app.pk) == head)
     assert _is_found(database, catalog, app, SECOND)
+    told = {(record.name, record.message) for record in caplog.records if record.levelno >= logging.WARNING}
+    assert ("service.search.milvus_store", "the vector database failed: Deadline Exceeded") in told
+    assert not [name for name, _ in told if name.startswith("pymilvus")]
 
 
 def test_one_that_comes_back_empty_is_filled_without_a_restart(
