@@ -253,9 +253,9 @@ def follow(stack: contextlib.ExitStack, admin: Admin, followed: Followed) -> Non
 
     def caught_up_and_forgotten() -> None:
         followed.wake()
+        admin.apps.forget()
         for catalog in followed.catalogs():
             catalog.catch_up_all()
-        admin.apps.forget()
 
     def changed(app_pk: int, seq: int) -> None:
         for catalog in followed.catalogs():

@@ -126,5 +126,8 @@ def _index(database: Database, catalog: FaceSearch) -> Check:
     behind = _behind(catalog, heads)
     if behind:
         return Check("index", ok=False, detail=f"{len(behind)} apps are being replayed")
-    found, origin = f"{catalog.faces()} faces", catalog.origin()
+    try:
+        found, origin = f"{catalog.faces()} faces", catalog.origin()
+    except ServiceUnavailable as error:
+        return Check("index", ok=False, detail=str(error))
     return Check("index", ok=True, detail=f"{found}; {origin}" if origin else found)

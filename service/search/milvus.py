@@ -11,36 +11,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
-from pymilvus import DataType, MilvusClient, MilvusException
 
 from service.errors import ServiceUnavailable
 from service.metrics import measured
+from service.search.milvus_store import ROWS, MilvusStore, Position, listed
 from service.search.protocol import ANY_SIMILARITY, NOT_LOADED, Block, ChangeSource, IndexSize, Keys
 from service.search.replay import continued, surviving_additions
-from service.search.similarity import best_of_users, exact, rounded
-from service.values import Change, ChangeKind, ChangeMark, Embedding, Embeddings, Hit
+from service.search.similarity import best_of_users, exact
+from service.values import Change, ChangeKind, Embedding, Hit
 
-BATCH = 2000
-"""Changes read, and rows sent to Milvus, at a time."""
+BATCH = ROWS
+"""Changes read at a time."""
 
 SPARE_USERS = 8
 """Users asked for beyond those wanted: Milvus ranks in single precision, the last places are settled exactly."""
 
-MOST_ROWS = 16_384
-"""What Milvus answers to one query at most (its documented quota of ``limit`` plus ``offset``)."""
+RETRY_SECONDS = 2.0
+"""How soon Milvus is looked at again that was away."""
 
-_STRONG = "Strong"
-_FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
-_POSITION_FIELDS = ["app_pk", "seq", "mark"]
-
-T = TypeVar("T")
+PARTING_SECONDS = 10.0
+"""How long the end waits for that; whoever fills Milvus may be stopped in the middle."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,22 +48,11 @@ class SharedChangeSource(ChangeSource, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Position:
-    """How far Milvus has come with an app; ``mark`` is ``None`` when the log did not have that change."""
-
-    seq: int
-    mark: ChangeMark | None = None
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> _Position:
-        """As it stands in Milvus."""
-        numbers = [int(number) for number in row["mark"].split(",") if number]
-        return cls(int(row["seq"]), ChangeMark._make(numbers) if numbers else None)
-
-
 class MilvusCatalog:
     """The faces of all apps in one Milvus collection; as ``service.search.catalog.Catalog`` to its callers.
+
+    Milvus may come back from an absence with less than it had, or with nothing: after every failure a thread looks
+    at how far it has come, until it answers, and brings it up to date.
 
     Methods raise ``ServiceUnavailable`` when Milvus does not answer, and what ``source`` raises.
     """
@@ -89,34 +73,39 @@ class MilvusCatalog:
         ``index_type`` is Milvus' name of an index; ``FLAT`` is exact. ``timeout`` in seconds, of every request.
         """
         self._source = source
-        self._dimension = dimension
-        self._index_type = index_type
-        self._timeout = timeout
-        name = re.sub(r"\W", "_", model_id)
-        self._faces, self._positions = f"aipface_{name}", f"aipface_{name}_marks"
-        self._known: dict[int, _Position] = {}
+        self._known: dict[int, Position] = {}
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
-        with _translated():
-            self._client = MilvusClient(uri=uri, token=token, timeout=timeout)
+        self._doubted = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vector-database", daemon=True)
+        self._store = MilvusStore(
+            model_id,
+            dimension,
+            uri=uri,
+            token=token,
+            index_type=index_type,
+            timeout=timeout,
+            failed=self._doubted.set,
+        )
 
     def close(self) -> None:
         """Let go of the connection."""
-        with contextlib.suppress(MilvusException):
-            self._client.close()
+        self._closing.set()
+        self._doubted.set()
+        if self._thread.ident is not None:
+            self._thread.join(PARTING_SECONDS)
+        self._store.close()
 
     # --- keeping current ---
 
     def load(self) -> None:
         """Make the collections that are missing and bring every app up to date."""
-        with _translated():
-            self._make_faces()
-            self._make_positions()
-            rows = self._client.query(
-                self._positions, filter="app_pk >= 0", output_fields=_POSITION_FIELDS, limit=MOST_ROWS
-            )
-        self._known.update((int(row["app_pk"]), _Position.of(row)) for row in rows)
+        self._store.make()
+        self._known.update(self._store.positions())
         self.catch_up_all()
+        if self._thread.ident is None:
+            self._thread.start()
 
     def catch_up(self, app_pk: int, seq: int | None = None) -> None:
         """Return when every change up to ``seq``, or up to the head of the log as of now, is in Milvus."""
@@ -127,8 +116,8 @@ class MilvusCatalog:
         with self._own_turn(app_pk):
             if self._reached(app_pk, seq):
                 return
-            with self._source.applying(app_pk), _translated():
-                self._known[app_pk] = self._stored_position(app_pk)
+            with self._source.applying(app_pk):
+                self._known[app_pk] = self._store.position(app_pk)
                 if not self._reached(app_pk, seq):
                     # As of now: by our turn others may have gone further than we were told of.
                     self._replay(app_pk, self._source.head(app_pk))
@@ -158,19 +147,8 @@ class MilvusCatalog:
         """
         if not group_pks:
             return []
-        scope = f"app_pk == {app_pk} and group_pk in {_listed(group_pks)}"
-        with _translated():
-            (found,) = self._client.search(
-                self._faces,
-                [probe],
-                filter=scope,
-                limit=min(limit + SPARE_USERS, MOST_ROWS),
-                group_by_field="user_pk",
-                output_fields=["user_pk"],
-                consistency_level=_STRONG,
-                timeout=self._timeout,
-            )
-        users = [int(hit["entity"]["user_pk"]) for hit in found]
+        scope = f"app_pk == {app_pk} and group_pk in {listed(group_pks)}"
+        users = self._store.nearest_users(probe, scope, limit + SPARE_USERS)
         return self._settled(f"{scope} and user_pk in", users, probe, limit, min_similarity)
 
     @measured("search")
@@ -180,16 +158,12 @@ class MilvusCatalog:
         """The best face of each of the users, as far as they are in the groups, by (-similarity, face_pk)."""
         if not group_pks:
             return []
-        scope = f"app_pk == {app_pk} and group_pk in {_listed(group_pks)} and user_pk in"
+        scope = f"app_pk == {app_pk} and group_pk in {listed(group_pks)} and user_pk in"
         return self._settled(scope, list(dict.fromkeys(user_pks)), probe, len(user_pks), ANY_SIMILARITY)
 
     def faces(self) -> int:
         """How many faces are searchable."""
-        with _translated():
-            (row,) = self._client.query(
-                self._faces, filter="app_pk >= 0", output_fields=["count(*)"], consistency_level=_STRONG
-            )
-        return int(row["count(*)"])
+        return self._store.count()
 
     def origin(self) -> str:
         return ""
@@ -206,25 +180,10 @@ class MilvusCatalog:
         """The best faces of ``users``, scored exactly; ``scope`` is a filter that lacks their list."""
         if not users:
             return []
-        with _translated():
-            rows = self._all_rows(f"{scope} {_listed(users)}")
-        face_pks, user_pks, group_pks = (
-            np.array([row[name] for row in rows], np.int64) for name in ("face_pk", "user_pk", "group_pk")
-        )
-        embeddings = np.array([row["embedding"] for row in rows], np.float32).reshape(len(rows), self._dimension)
+        face_pks, user_pks, group_pks, embeddings = self._store.faces(f"{scope} {listed(users)}")
         groups = dict(zip(user_pks.tolist(), group_pks.tolist(), strict=True))
         found = best_of_users(face_pks, user_pks, exact(embeddings, probe), limit, min_similarity)
         return [Hit(groups[each.user_pk], each.user_pk, each.face_pk, each.similarity) for each in found]
-
-    def _all_rows(self, condition: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        iterator = self._client.query_iterator(
-            self._faces, batch_size=1000, filter=condition, output_fields=_FACE_FIELDS, consistency_level=_STRONG
-        )
-        with contextlib.closing(iterator):
-            while batch := iterator.next():
-                rows += batch
-        return rows
 
     # --- inside: replaying ---
 
@@ -263,7 +222,7 @@ class MilvusCatalog:
             known = None
             if further:
                 self._apply(app_pk, further)
-                self._store_position(app_pk, further[-1].seq, further[-1].mark)
+                self._reach(app_pk, Position(further[-1].seq, further[-1].mark))
             if len(changes) < BATCH:
                 return
 
@@ -273,38 +232,30 @@ class MilvusCatalog:
         Whoever is stopped in the middle leaves no position, so that the next one does it again.
         """
         logger.info("filling the vector database", extra={"app_pk": app_pk})
-        self._client.delete(self._positions, ids=[app_pk], timeout=self._timeout)
+        self._store.delete_position(app_pk)
         self._known.pop(app_pk, None)
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
                 there = [self._put_block(app_pk, block) for block in blocks]
                 self._remove_others(app_pk, np.concatenate([np.empty(0, dtype=np.int64), *there]))
-                self._store_position(app_pk, head.seq, head.mark)
+                self._reach(app_pk, Position(head.seq, head.mark))
                 return
-        self._client.delete(self._faces, filter=f"app_pk == {app_pk}", timeout=self._timeout)
+        self._store.delete(f"app_pk == {app_pk}")
 
     def _remove_others(self, app_pk: int, face_pks: Keys) -> None:
         """Delete the app's faces that are not among these."""
         scope = f"app_pk == {app_pk}"
-        iterator = self._client.query_iterator(
-            self._faces, batch_size=BATCH, filter=scope, output_fields=["face_pk"], consistency_level=_STRONG
-        )
-        gone: list[Keys] = []
         known = np.append(np.sort(face_pks), np.iinfo(np.int64).max)
-        with contextlib.closing(iterator):
-            while batch := iterator.next():
-                found = np.array([row["face_pk"] for row in batch], dtype=np.int64)
-                gone.append(found[known[np.searchsorted(known, found)] != found])
+        gone = [found[known[np.searchsorted(known, found)] != found] for found in self._store.face_pks(scope)]
         for part in gone:
             if len(part):
-                condition = f"{scope} and face_pk in {_listed(part)}"
-                self._client.delete(self._faces, filter=condition, timeout=self._timeout)
+                self._store.delete(f"{scope} and face_pk in {listed(part)}")
 
     def _apply(self, app_pk: int, changes: Sequence[Change]) -> None:
         """Additions first: a replaced face is never missing in between."""
         added = surviving_additions(changes)
         if added:
-            self._put(
+            self._store.put(
                 app_pk,
                 ((change.face_pk, change.user_pk, change.group_pk) for change in added),
                 np.stack([change.embedding for change in added if change.embedding is not None]),
@@ -316,79 +267,52 @@ class MilvusCatalog:
         ):
             gone = [getattr(change, field) for change in changes if change.kind is kind]
             if gone:
-                condition = f"app_pk == {app_pk} and {field} in {_listed(gone)}"
-                self._client.delete(self._faces, filter=condition, timeout=self._timeout)
+                self._store.delete(f"app_pk == {app_pk} and {field} in {listed(gone)}")
 
     def _put_block(self, app_pk: int, block: Block) -> Keys:
         """Put faces in; returns their numbers."""
         face_pks, user_pks, group_pks, embeddings = block
-        for start in range(0, len(face_pks), BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, len(face_pks), ROWS):
+            part = slice(start, start + ROWS)
             keys = zip(face_pks[part].tolist(), user_pks[part].tolist(), group_pks[part].tolist(), strict=True)
-            self._put(app_pk, keys, embeddings[part])
+            self._store.put(app_pk, keys, embeddings[part])
         return face_pks
 
-    def _put(self, app_pk: int, keys: Iterable[tuple[int, int, int]], embeddings: Embeddings) -> None:
-        rows = [
-            {"face_pk": face_pk, "user_pk": user_pk, "group_pk": group_pk, "app_pk": app_pk, "embedding": embedding}
-            for (face_pk, user_pk, group_pk), embedding in zip(keys, rounded(embeddings), strict=True)
-        ]
-        self._client.upsert(self._faces, rows, timeout=self._timeout)
+    def _reach(self, app_pk: int, position: Position) -> None:
+        """Milvus has come so far with an app."""
+        self._store.put_position(app_pk, position)
+        self._known[app_pk] = position
 
-    # --- inside: positions and collections ---
+    # --- inside: after an absence ---
 
-    def _stored_position(self, app_pk: int) -> _Position:
-        rows = self._client.query(
-            self._positions, filter=f"app_pk == {app_pk}", output_fields=_POSITION_FIELDS, consistency_level=_STRONG
-        )
-        return _Position.of(rows[0]) if rows else _Position(NOT_LOADED)
+    def _run(self) -> None:
+        while True:
+            self._doubted.wait()
+            if self._closing.is_set():
+                return
+            self._doubted.clear()
+            try:
+                self._look_again()
+            except ServiceUnavailable:  # Milvus or the database
+                self._doubted.set()
+            except Exception:
+                if self._closing.is_set():
+                    return
+                logger.exception("bringing the vector database up to date failed")
+                self._doubted.set()
+            if self._closing.wait(RETRY_SECONDS):
+                return
 
-    def _store_position(self, app_pk: int, seq: int, mark: ChangeMark | None) -> None:
-        numbers = ",".join(map(str, mark or ()))
-        row = {"app_pk": app_pk, "seq": seq, "mark": numbers, "unused": [0.0, 0.0]}
-        self._client.upsert(self._positions, [row], timeout=self._timeout)
-        self._known[app_pk] = _Position(seq, mark)
-
-    def _make_faces(self) -> None:
-        """An app's faces share a partition: searches of one tenant do not read the others'."""
-        if self._client.has_collection(self._faces):
-            self._client.load_collection(self._faces)
-            return
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("face_pk", DataType.INT64, is_primary=True)
-        schema.add_field("app_pk", DataType.INT64, is_partition_key=True)
-        schema.add_field("group_pk", DataType.INT64)
-        schema.add_field("user_pk", DataType.INT64)
-        schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=self._dimension)
-        self._create(self._faces, schema, "embedding", self._index_type)
-
-    def _make_positions(self) -> None:
-        """How far each app has come. Milvus wants a vector in every collection; this one's means nothing."""
-        if self._client.has_collection(self._positions):
-            self._client.load_collection(self._positions)
-            return
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("app_pk", DataType.INT64, is_primary=True)
-        schema.add_field("seq", DataType.INT64)
-        schema.add_field("mark", DataType.VARCHAR, max_length=200)
-        schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)
-        self._create(self._positions, schema, "unused", "FLAT")
-
-    def _create(self, name: str, schema: Any, vector: str, index_type: str) -> None:
-        indexes = MilvusClient.prepare_index_params()
-        indexes.add_index(vector, index_type=index_type, metric_type="IP")
-        self._client.create_collection(name, schema=schema, index_params=indexes, consistency_level=_STRONG)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except MilvusException as error:
-        logger.warning("the vector database failed", extra={"reason": type(error).__name__, "code": error.code})
-        raise ServiceUnavailable("the vector database does not answer") from error
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    """As a list of Milvus' filter language. Numbers of ours, never text from outside."""
-    return str([int(number) for number in numbers])
+    def _look_again(self) -> None:
+        """Believe what stands in Milvus now, not what stood there, and bring it up to date."""
+        if not self._store.is_made():
+            self._known.clear()
+        self._store.make()
+        stored = self._store.positions()
+        for app_pk, known in list(self._known.items()):
+            if stored.get(app_pk) != known:
+                with self._own_turn(app_pk):
+                    self._known[app_pk] = self._store.position(app_pk)
+        for app_pk in stored.keys() - self._known.keys():
+            self.catch_up(app_pk)
+        self.catch_up_all()

@@ -50,6 +50,12 @@ LOCK_SECONDS = 10.0
 """Longest wait for the other writers of the same app."""
 RECYCLE_SECONDS = 1800
 
+UNLIMITED = """
+    SELECT set_config(name, '0', false)
+    FROM unnest(ARRAY['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) AS name
+"""
+"""Against what the account or the database may have been given."""
+
 
 class Reader:
     """Queries. Every statement stands alone and sees what was committed before it."""
@@ -247,6 +253,8 @@ class Database:
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection of its own, outside the pool and without time limits, for copying whole tables."""
         with translated(), psycopg.connect(driver_address(self.url), **connect_arguments()) as connection:
+            connection.execute(UNLIMITED)
+            connection.commit()
             yield connection
 
     def connections(self) -> int:
@@ -264,7 +272,8 @@ class Database:
             cursor.execute(guard.PREPARE)
             cursor.execute(
                 "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
-                " set_config('idle_in_transaction_session_timeout', '60s', false)",
+                " set_config('idle_in_transaction_session_timeout', '60s', false),"
+                " set_config('DateStyle', 'ISO', false)",  # the only one that the driver reads
                 self._limits,
             )
         connection.commit()

@@ -22,8 +22,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from service.errors import DatabaseUnavailable
+from service.storage.engine import UNLIMITED
 from service.storage.failures import translated
-from service.storage.urls import normalised
+from service.storage.urls import driver_address, normalised
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ an autovacuum for it (``deadlock_timeout``, a second)."""
 PAUSE_SECONDS = 5.0
 """Between attempts, for the requests that stood behind the last one."""
 IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+CONNECT_SECONDS = 10
 
 
 class UnknownRevision(DatabaseUnavailable):
@@ -69,7 +73,9 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises :class:`DatabaseUnavailable`, :class:`UnknownRevision`.
     """
-    _patiently(url, lambda config: command.upgrade(config, revision))
+    _check_encoding(url)
+    with _permitted():
+        _patiently(url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -105,9 +111,34 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
+def _check_encoding(url: str) -> None:
+    """Refuse a database that has no place for every letter. Told when connecting; SQLAlchemy chokes on SQL_ASCII."""
+    with translated(), psycopg.connect(driver_address(url), connect_timeout=CONNECT_SECONDS) as connection:
+        encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseUnavailable(
+            f"the database's encoding is {encoding}; make one with: CREATE DATABASE name TEMPLATE template0 ENCODING"
+            " 'UTF8'"
+        )
+
+
+@contextlib.contextmanager
+def _permitted() -> Iterator[None]:
+    """Raise :class:`DatabaseUnavailable` where the account may not make tables, or there is no schema for them."""
+    try:
+        yield
+    except sa.exc.ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidSchemaName):
+            raise
+        raise DatabaseUnavailable(
+            f"{str(error.orig).splitlines()[0]}; the account needs a schema on its search_path that it may make tables"
+            " in: GRANT CREATE, USAGE ON SCHEMA public TO account"
+        ) from error
+
+
 @contextlib.contextmanager
 def _connection(url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(normalised(url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
+    engine = sa.create_engine(normalised(url), poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
     with translated(), engine.connect() as connection:
         yield connection
 
@@ -115,6 +146,7 @@ def _connection(url: str) -> Iterator[sa.Connection]:
 @contextlib.contextmanager
 def _alone(connection: sa.Connection) -> Iterator[None]:
     """Hold the lock; it belongs to the session, so that scripts may commit in between."""
+    connection.execute(sa.text(UNLIMITED))
     connection.execute(sa.select(sa.func.pg_advisory_lock(LOCK)))
     connection.commit()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -23,5 +24,7 @@ def normalised(url: str) -> URL:
 
 
 def driver_address(url: str) -> str:
-    """The same address as psycopg itself takes it."""
-    return normalised(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """The same address as psycopg itself takes it: words of libpq, whose addresses know no ``+`` for a blank."""
+    address = normalised(url)
+    _, words = address.get_dialect()().create_connect_args(address)
+    return make_conninfo("", **words)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import httpx
+
 from tests.e2e.test_lifecycle import call
+from tests.fixtures.milvus import own_milvus
 from tests.fixtures.pictures import Pictures
-from tests.fixtures.server import Home
+from tests.fixtures.server import WAIT_SECONDS, Home, Server
+from tests.fixtures.waiting import wait_for
 
 
 def test_enrol_find_restart_delete(home: Home, pictures: Pictures) -> None:
@@ -27,3 +33,19 @@ def test_enrol_find_restart_delete(home: Home, pictures: Pictures) -> None:
 def _finds(answer: dict[str, object], user_id: str) -> None:
     assert isinstance(result := answer["result"], dict), answer
     assert [user["user_id"] for user in result["user_list"]] == [user_id]
+
+
+def test_readiness_tells_of_a_milvus_that_is_away_and_comes_back(home: Home, tmp_path: Path) -> None:
+    settings = {"SEARCH_BACKEND": "milvus", "MILVUS_INDEX": "FLAT"}
+    with own_milvus(tmp_path) as milvus, home.serving(MILVUS_URI=milvus.uri, **settings) as server:
+        milvus.end()
+        away = _readiness(server)
+        checks = {check["name"]: check for check in away.json()["checks"]}
+        assert (away.status_code, set(checks)) == (503, {"weights", "database", "index", "model"})
+        assert checks["index"] == {"name": "index", "ok": False, "detail": "the vector database does not answer"}
+        milvus.begin()
+        wait_for(lambda: _readiness(server).status_code == 200)
+
+
+def _readiness(server: Server) -> httpx.Response:
+    return httpx.get(f"{server.base_url}/readyz", timeout=WAIT_SECONDS, trust_env=False)
