@@ -78,7 +78,7 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 def _tell(folder: Path) -> None:
     from service.access import certificates
 
-    authority, server = (folder / name for name in (certificates.AUTHORITY_CERTIFICATE, certificates.SERVER_CERTIFICATE))
+    authority, server = folder / certificates.AUTHORITY_CERTIFICATE, folder / certificates.SERVER_CERTIFICATE
     used = certificates.describe(server)
     _tell_one(authority, certificates.describe(authority), certificates.making_anew(used.names))
     _tell_one(server, used, "aipface tls renew")

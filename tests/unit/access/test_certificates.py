@@ -85,7 +85,7 @@ def test_renewal_keeps_the_authority_and_its_bounds(tmp_path: Path) -> None:
     assert after.names == before.names == (NAMES[0], NAMES[1], "xn--bcher-kva.example")
     assert (tmp_path / "ca.pem").read_bytes() == trusted
     assert accepted(tmp_path, tmp_path / "ca.pem", NAMES[0])
-    with pytest.raises(CertificateError, match="for bank.example; .* --force --name xn--bcher-.* --name bank.example$"):
+    with pytest.raises(CertificateError, match=r"for bank.example; .* --name xn--bcher-.* --name bank.example$"):
         create(tmp_path, ["bank.example"], renew=True)
 
 
