@@ -5,7 +5,8 @@
 
     patch(AipFace, "http://127.0.0.1:8000")
 
-Needs nothing but the standard library, so a program that does not install aipface-server may take this file along.
+Needs nothing but the standard library, so a program that does not install aipface-server may take this file along:
+``from client_patch import patch``.
 """
 
 from __future__ import annotations

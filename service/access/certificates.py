@@ -23,6 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CLOUD_HOST = "aip.baidubce.com"
 """Where every SDK believes the API to be."""
+USUAL_NAMES = (CLOUD_HOST, "localhost", "127.0.0.1")
+"""Of a server's certificate, before the operator's own."""
 
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.pem", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.pem", "server.key"
@@ -61,19 +63,20 @@ class CertificateInfo:
 def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
     """Make an authority unless there is one, and a server certificate for ``names``.
 
-    ``renew`` keeps the authority, which clients trust, and replaces the server's certificate, whose names stay when
-    ``names`` is empty. Raises ``CertificateError``: for a folder that has certificates already, and when renewing
-    where there are none or for a name that the authority may not sign for.
+    ``renew`` keeps the authority, which clients trust, and replaces the server's certificate, whose names stay:
+    ``names`` are further ones. Raises ``CertificateError``: for what is no name, and when renewing where there are no
+    certificates or for a name that the authority may not sign for.
     """
     if renew:
         if not (folder / AUTHORITY_KEY).exists():
             raise CertificateError(f"there is no certificate authority in {folder}; aipface tls init makes one")
         authority, key = _certificate(folder / AUTHORITY_CERTIFICATE), _key(folder / AUTHORITY_KEY)
-        wanted = list(names) or list(_names(_certificate(folder / SERVER_CERTIFICATE)))
+        present = _names(_certificate(folder / SERVER_CERTIFICATE))
+        wanted = list(dict.fromkeys([*present, *(str(_general_name(name).value) for name in names)]))
         outside = set(wanted) - set(_permitted(authority))
         if outside:
             listed = ", ".join(sorted(outside))
-            raise CertificateError(f"the authority may not sign for {listed}; aipface tls init --force makes a new one")
+            raise CertificateError(f"the authority may not sign for {listed}; a new one may: {making_anew(wanted)}")
     else:
         wanted = list(names)
         if not wanted:
@@ -91,6 +94,11 @@ def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
     _write(folder / SERVER_KEY, _pem(own))
     chain = signed.public_bytes(serialization.Encoding.PEM) + authority.public_bytes(serialization.Encoding.PEM)
     _write(folder / SERVER_CERTIFICATE, chain)
+
+
+def making_anew(names: Sequence[str]) -> str:
+    """The command that makes a new authority and a certificate for the same ``names``."""
+    return " ".join(["aipface tls init --force", *(f"--name {name}" for name in names if name not in USUAL_NAMES)])
 
 
 def describe(path: Path) -> CertificateInfo:

@@ -147,6 +147,8 @@ def _check_key(settings: Settings, head: Head) -> None:
             place = settings.secret_key_file
             raise Failure(f"the backup does not hold its master key: put it into {place} first, or say --any-key")
     elif head.key_mark not in key_marks(open_keyring(settings)):
+        if head.holds_key and settings.secret_key is None:
+            raise Failure("the master key here is not the one of the backup, which brings its own: take a new home")
         raise Failure("the master key here is not the one of the backup: put that in its place, or say --any-key")
 
 

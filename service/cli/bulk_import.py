@@ -90,6 +90,8 @@ def import_pictures(
     were refused: report.csv says which and why.
     """
     _check(source)
+    if pictures is not None and not pictures.is_dir():
+        raise Failure(f"there is no folder {pictures}", MISUSED)
     if cluster:
         from service.cli.bulk_sort import sort_pictures
 

@@ -35,15 +35,14 @@ def init(
     folder = effective_settings().tls_folder
     if (folder / certificates.AUTHORITY_KEY).exists() and not force:
         raise Failure(f"{folder} has an authority already: aipface tls renew keeps it, --force replaces it")
-    known = [certificates.CLOUD_HOST, "localhost", "127.0.0.1"]
-    certificates.create(folder, list(dict.fromkeys([*known, *(names or [])])))
+    certificates.create(folder, list(dict.fromkeys([*certificates.USUAL_NAMES, *(names or [])])))
     typer.echo(f"clients have to trust {folder / certificates.AUTHORITY_CERTIFICATE}: docs/clients.md")
     _tell(folder)
 
 
 @tls.command("renew")
 def renew(*, names: Names = None) -> None:
-    """Replace the server's certificate; clients notice nothing, since the authority stays."""
+    """Replace the server's certificate; clients notice nothing, since authority and names stay."""
     from service.access import certificates
 
     folder = effective_settings().tls_folder
@@ -58,6 +57,8 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     from service.access import certificates
 
     folder = effective_settings().tls_folder
+    if not (folder / certificates.AUTHORITY_CERTIFICATE).exists():
+        raise Failure(f"there is no certificate authority in {folder}; aipface tls init makes one")
     if not as_json:
         _tell(folder)
         return
@@ -77,11 +78,13 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 def _tell(folder: Path) -> None:
     from service.access import certificates
 
-    for name in (certificates.AUTHORITY_CERTIFICATE, certificates.SERVER_CERTIFICATE):
-        _tell_one(folder / name, certificates.describe(folder / name))
+    authority, server = folder / certificates.AUTHORITY_CERTIFICATE, folder / certificates.SERVER_CERTIFICATE
+    used = certificates.describe(server)
+    _tell_one(authority, certificates.describe(authority), certificates.making_anew(used.names))
+    _tell_one(server, used, "aipface tls renew")
 
 
-def _tell_one(path: Path, info: CertificateInfo) -> None:
+def _tell_one(path: Path, info: CertificateInfo, renewal: str) -> None:
     from service.access.certificates import RENEWAL_DAYS
 
     typer.echo(str(path))
@@ -89,4 +92,4 @@ def _tell_one(path: Path, info: CertificateInfo) -> None:
     typer.echo(f"  SHA-256 {info.fingerprint}")
     typer.echo(f"  expires {info.expires:%Y-%m-%d}, in {info.days_left} days")
     if info.days_left < RENEWAL_DAYS:
-        typer.echo(f"  renew it: {'aipface tls init --force' if path.name == 'ca.pem' else 'aipface tls renew'}")
+        typer.echo(f"  renew it: {renewal}")

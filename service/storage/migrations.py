@@ -36,8 +36,6 @@ an autovacuum for it (``deadlock_timeout``, a second)."""
 PAUSE_SECONDS = 5.0
 """Between attempts, for the requests that stood behind the last one."""
 IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-
-
 CONNECT_SECONDS = 10
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -13,13 +14,15 @@ def normalised(url: str) -> URL:
     """An address of PostgreSQL with our driver named; raises :class:`DatabaseUnavailable` for any other."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second of a port that is no number
         # The address may hold a password: not even the cause is shown.
         raise DatabaseUnavailable(
             "The database address cannot be read; write postgresql://user:password@host/name."
         ) from None
     if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
         raise DatabaseUnavailable(f"The database address names {parsed.drivername}; only postgresql:// is supported.")
+    if set(parsed.query) - {option.keyword.decode() for option in Conninfo.get_defaults()}:
+        raise DatabaseUnavailable("The database address has an option that PostgreSQL does not know; TLS is sslmode.")
     return parsed.set(drivername="postgresql+psycopg")
 
 

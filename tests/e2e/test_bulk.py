@@ -79,6 +79,7 @@ def test_an_archive_and_what_cannot_be_read(server: LiveServer, pictures: Pictur
     assert "1 enrolled, 0 present, 1 refused" in done.stdout
     for arguments, status, words in (
         ([str(tmp_path / "absent"), *app], MISUSED, "there is nothing at"),
+        ([str(tmp_path), *app, "--pictures", str(tmp_path / "absent")], MISUSED, "there is no folder"),
         ([__file__, *app], MISUSED, "neither a folder"),
         ([str(tmp_path), "--app", "1", "--output", str(tmp_path / "out")], FAILED, "there is no app 1"),
     ):

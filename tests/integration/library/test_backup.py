@@ -252,6 +252,9 @@ def test_the_commands(database_url: str, empty_database_url: str, tmp_path: Path
     assert Path(file).stat().st_mode & 0o077 == 0
     assert created.secret_key.encode() not in Path(file).read_bytes()
     assert new.run("restore", file, "--check", *sealing).returncode == 0
+    used = Home(tmp_path / "used", {"DATABASE_URL": empty_database_url})
+    assert used.run("key", "add").returncode == 0
+    assert "which brings its own: take a new home" in used.run("restore", file, *sealing).stderr
     done = new.run("restore", file, *sealing)
     assert done.returncode == 0, done.stderr
     assert (new.folder / "secret.key").read_bytes() == (old.folder / "secret.key").read_bytes()

@@ -182,3 +182,8 @@ def test_no_database_is_one_clear_failure() -> None:
         migrations.current("postgresql://nobody@127.0.0.1:1/nothing")
     with pytest.raises(DatabaseUnavailable, match="only postgresql"):
         migrations.current("mysql://nobody@127.0.0.1/nothing")
+    with pytest.raises(DatabaseUnavailable, match="cannot be read") as told:
+        migrations.current("postgresql://nobody:half@other:half@127.0.0.1/nothing")  # a password with @ and :
+    assert "half" not in str(told.value)
+    with pytest.raises(DatabaseUnavailable, match="an option that PostgreSQL does not know"):
+        migrations.current("postgresql://nobody@127.0.0.1:1/nothing?ssl=true")

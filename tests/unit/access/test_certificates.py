@@ -85,8 +85,15 @@ def test_renewal_keeps_the_authority_and_its_bounds(tmp_path: Path) -> None:
     assert after.names == before.names == (NAMES[0], NAMES[1], "xn--bcher-kva.example")
     assert (tmp_path / "ca.pem").read_bytes() == trusted
     assert accepted(tmp_path, tmp_path / "ca.pem", NAMES[0])
-    with pytest.raises(CertificateError, match="bank"):
+    with pytest.raises(CertificateError, match=r"for bank.example; .* --name xn--bcher-.* --name bank.example$"):
         create(tmp_path, ["bank.example"], renew=True)
+
+
+def test_a_name_of_a_renewal_takes_none_away(tmp_path: Path) -> None:
+    create(tmp_path, NAMES)
+    before = describe(tmp_path / "server.pem").names
+    create(tmp_path, ["Bücher.example"], renew=True)
+    assert describe(tmp_path / "server.pem").names == before
 
 
 def test_what_is_no_certificate_is_told(tmp_path: Path) -> None:
