@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -48,8 +48,8 @@ class Wire(asyncio.Transport):
         self.sent = b""
         self.ended = ""
 
-    def writelines(self, list_of_data: Iterable[bytes]) -> None:  # type: ignore[override]
-        self.sent += b"".join(list_of_data)
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.sent += data
 
     def get_write_buffer_size(self) -> int:
         return 0

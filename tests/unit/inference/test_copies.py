@@ -108,11 +108,12 @@ def test_one_that_cannot_be_made_is_logged_and_tried_again_later(
         with copies.one():
             waiting = threads.submit(_number_of, copies)
             assert failed.wait(SECONDS)
-        assert waiting.result(SECONDS) == 1
+        # Where nobody has to be patient, who waits may have the next one made before the first is given back.
+        assert waiting.result(SECONDS) in ({1, 3} if attempted == 3 else {1})
         with copies.one():
             waiting = threads.submit(_number_of, copies)
             if attempted == 3:
-                assert waiting.result(SECONDS) == 3
+                assert waiting.result(SECONDS) in {1, 3}
         assert waiting.result(SECONDS) in {1, 3}
     assert len(attempts) == attempted
     assert len(told) == 1
