@@ -306,7 +306,9 @@ class MilvusCatalog:
     def _look_again(self) -> None:
         """Believe what stands in Milvus now, not what stood there, and bring it up to date."""
         if not self._store.is_made():
-            self._known.clear()
+            for app_pk in list(self._known):
+                with self._own_turn(app_pk):  # who is replaying it counts on what it knows
+                    self._known.pop(app_pk, None)
         self._store.make()
         stored = self._store.positions()
         for app_pk, known in list(self._known.items()):
