@@ -53,7 +53,17 @@ logger = logging.getLogger(__name__)
 
 
 class BadForm(Exception):
-    """A form did not come from a page of this session, or is too large."""
+    """A form did not come from a page of this session, or is none of ours."""
+
+    sentence = "This form is not valid any more. Try again."
+    status = 403
+
+
+class LargeForm(BadForm):
+    """A form is larger than any of ours."""
+
+    sentence = "This is larger than a request may be."
+    status = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class Site:
             lstrip_blocks=True,
         )
         self._templates.filters["path"] = lambda name: quote(str(name), safe="")
-        self._templates.filters["moment"] = lambda moment: f"{moment:%Y-%m-%d %H:%M}"
+        self._templates.filters["moment"] = lambda moment: f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
     def render(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """A page in the visitor's language."""
@@ -102,6 +112,8 @@ class Site:
         content = self._templates.get_template(template).render(
             t=translated,
             language=visit.language,
+            in_english=_in(visit.request, "en"),
+            in_chinese=_in(visit.request, "zh"),
             here=visit.request.url.path,
             logged_in=visit.session is not None,
             form_token=token,
@@ -127,8 +139,8 @@ class Site:
                 visit = await self._received(visit, session, most_bytes)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
-            except BadForm:
-                return self._finished(visit, self.failed(visit, "This form is not valid any more. Try again.", 403))
+            except BadForm as error:
+                return self._finished(visit, self.failed(visit, error.sentence, error.status))
             response = self._finished(visit, await self._run(page, visit))
             if operator.sessions.is_closed(session):  # by this request, or while it was answered
                 set_cookie(response, request, SESSION_COOKIE, "", 0)
@@ -150,8 +162,8 @@ class Site:
                 form = await _form(request, MOST_FORM_BYTES) if request.method == "POST" else {}
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
-            except BadForm:
-                return self._finished(visit, self.failed(visit, "This form is not valid any more. Try again.", 403))
+            except BadForm as error:
+                return self._finished(visit, self.failed(visit, error.sentence, error.status))
             visit = Visit(request, None, visit.language, form)
             return self._finished(visit, await self._run(page, visit))
 
@@ -244,6 +256,11 @@ def _known_language(request: Request, remembered: str) -> str:
     return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
 
 
+def _in(request: Request, language: str) -> str:
+    """The query of this page in another language: whatever else it asks for stays."""
+    return f"?{request.url.include_query_params(lang=language).query}"
+
+
 def redirect(path: str) -> Response:
     """To another page of the console, with GET."""
     return RedirectResponse(f"{ROOT}{path}", status_code=303)
@@ -282,7 +299,7 @@ async def _body(request: Request, most_bytes: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most_bytes:
-            raise BadForm
+            raise LargeForm
     return bytes(body)
 
 
