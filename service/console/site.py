@@ -33,8 +33,9 @@ TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
 MOST_FORM_BYTES = 65_536
 _NAMES = ("app", "group", "user", "face")
 """Parts of paths, which nothing else can be called than what the API lets it be called."""
-PICTURE = "/picture"
-"""How paths of pictures end: the page that shows them is written down, not each of them."""
+_UNWRITTEN = ("/picture", "/delete")
+"""How paths end that are not written down when they are looked at: the page that shows the pictures is, not each of
+them, and what is deleted is, not the question whether it shall be."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -198,7 +199,8 @@ class Site:
         doing = _operation(visit.request)
         with operation(doing):
             response = await self._answered(page, visit)
-        if doing.app_pk is not None and not visit.request.url.path.endswith(PICTURE):
+        told = visit.request.method == "POST" or not visit.request.url.path.endswith(_UNWRITTEN)
+        if doing.app_pk is not None and told:
             self._audit.note(doing, OK if response.status_code < HTTPStatus.BAD_REQUEST else str(response.status_code))
         return response
 
@@ -269,8 +271,9 @@ def redirect(path: str) -> Response:
 def _operation(request: Request) -> Operation:
     """Who visits what: ``console library delete``, from an address, about the group and the user in the path."""
     named = {part: str(request.path_params[part]) for part in ("group", "user") if part in request.path_params}
-    values = {str(value) for value in request.path_params.values()}
-    words = [word for word in request.url.path.removeprefix(ROOT).split("/") if word and word not in values]
+    parts = request.url.path.removeprefix(ROOT).strip("/").split("/")
+    # Names, which may be "delete" too, stand behind the first word; "-" keeps what follows from being one.
+    words = [word for word in (*parts[:1], *parts[1 + len(request.path_params) :]) if word and word != "-"]
     return Operation(
         f"console:{request.client.host if request.client else ''}",
         " ".join(["console", *words[:2]]),

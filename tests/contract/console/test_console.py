@@ -265,7 +265,7 @@ def test_the_library_is_shown_and_emptied(operator: httpx.Client, wire: Wire, pi
     assert wire.result("getGroupUsers", {"group_id": "staff"})["user_id_list"] == []
     assert send(operator, f"{library}/staff/obama/delete").status_code == 404
     assert operator.get(f"{library}/staff/obama").status_code == 404
-    assert send(operator, f"{library}/staff/delete").status_code == 303
+    assert send(operator, f"{library}/staff/-/delete").status_code == 303
     assert wire.result("getGroupList")["group_id_list"] == ["guests"]
     assert operator.get(f"{library}/@ALL").status_code == 404
 
@@ -385,7 +385,7 @@ def test_what_the_operator_does_is_written_down(service: Service, operator: http
     library = f"/library/{app.app_id}"
     send(operator, library, group="audited")
     operator.get(f"{library}/audited/nobody")
-    send(operator, f"{library}/audited/delete")
+    send(operator, f"{library}/audited/-/delete")
     send(operator, f"/apps/{app.app_id}/quota", qps="7")
     service.audit.flush()
     entries = [entry.draft for entry in service.audit.latest(1000)]

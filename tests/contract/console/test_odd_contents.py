@@ -64,3 +64,40 @@ def test_what_is_too_large_is_told_from_a_form_that_has_ended(operator: httpx.Cl
     assert "larger than a request may be" in large.text
     headers = {"Accept": "application/json"}
     assert operator.post("/apps", content=b"x" * 70_000, headers=headers).status_code == 413
+
+
+def test_users_and_groups_may_be_called_like_pages(
+    service: Service, operator: httpx.Client, wire: Wire, pictures: Pictures
+) -> None:
+    """The page of a user "delete" does not ask whether the group shall go, and deleting "delete" is written down."""
+    picture = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
+    for group in ("library", "delete"):
+        wire.result("addUser", {**picture, "group_id": group, "user_id": "delete"})
+    app = service.apps.by_app_id(wire.credentials.app_id)
+    assert app is not None
+    root = f"/library/{app.app_id}"
+    assert "<h1>delete</h1>" in operator.get(f"{root}/delete/delete").text
+    assert send(operator, f"{root}/delete/delete/delete").status_code == 303
+    assert wire.result("getGroupUsers", {"group_id": "delete"})["user_id_list"] == []
+    assert f'href="/console{root}/library/-/delete"' in operator.get(f"{root}/library").text
+    assert send(operator, f"{root}/library/-/delete").status_code == 303
+    assert wire.result("getGroupList")["group_id_list"] == ["delete"]
+    assert ("console library delete", ("delete",), ("delete",)) in _written(service, app.pk)
+    assert ("console library delete", ("library",), ()) in _written(service, app.pk)
+
+
+def test_a_question_that_nobody_answered_is_no_deletion_in_the_audit_log(
+    service: Service, operator: httpx.Client, wire: Wire
+) -> None:
+    wire.result("groupAdd", {"group_id": "kept"})
+    app = service.apps.by_app_id(wire.credentials.app_id)
+    assert app is not None
+    for names in ("kept/-", "kept/somebody"):
+        assert "Delete for good?" in operator.get(f"/library/{app.app_id}/{names}/delete").text
+    assert not any(call.startswith("console") for call, _, _ in _written(service, app.pk))
+
+
+def _written(service: Service, chain: int) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    service.audit.flush()
+    entries = [entry.draft for entry in service.audit.latest(100, chain=chain)]
+    return [(entry.call, entry.groups, entry.users) for entry in entries]
