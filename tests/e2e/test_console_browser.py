@@ -199,8 +199,11 @@ def test_answers_are_shown_with_their_own_picture_or_none(
     page.goto("/console/try")
     page.get_by_label("App").select_option(server.credentials.app_id)
     page.get_by_label("From a file").first.set_input_files(pictures.path("obama.jpg"))
-    page.get_by_role("button", name="Send").click()
+    with page.expect_response("**/console/try") as answered:
+        page.get_by_role("button", name="Send").click()
     expect(page.locator("#code")).to_have_text("SUCCESS")
+    told = answered.value.json()["answer"]["log_id"]  # too large for a number of a script
+    expect(page.locator("#json")).to_contain_text(f'"log_id": {told},')
     page.get_by_label("From a file").first.set_input_files(no_picture)
     expect(page.locator("#canvas")).to_be_hidden()
     page.get_by_role("button", name="Send").click()

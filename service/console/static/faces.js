@@ -3,7 +3,7 @@
 /** Message of the error that is thrown for a request which the server, or a proxy before it, finds too large. */
 export const TOO_LARGE = "413";
 
-/** Sends a call to the server: {answer, milliseconds, samples}. Throws where it is no answer. */
+/** Sends a call to the server: {answer, json, milliseconds, samples}. Throws where it is no answer. */
 export function ask(token, content) {
   return post("/console/try", token, content);
 }

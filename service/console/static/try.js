@@ -109,13 +109,13 @@ function facesOf(result) {
   return result.face_list || (result.location ? [result] : []);
 }
 
-async function show({ answer, milliseconds, samples }, picture) {
+async function show({ answer, json, milliseconds, samples }, picture) {
   const good = answer.error_code === 0;
   const badge = document.getElementById("code");
   badge.textContent = good ? "SUCCESS" : `${answer.error_code} ${answer.error_msg}`;
   badge.className = good ? "badge good" : "badge bad";
   document.getElementById("time").textContent = `${milliseconds} ms`;
-  document.getElementById("json").textContent = JSON.stringify(answer, null, 1);
+  document.getElementById("json").textContent = json;
   for (const [name, text] of Object.entries(samples)) {
     document.getElementById(`sample-${name}`).textContent = text;
   }

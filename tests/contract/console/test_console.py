@@ -325,6 +325,7 @@ def test_every_call_can_be_tried(operator: httpx.Client, wire: Wire, pictures: P
         )
         tried = response.json()
         assert tried["answer"]["error_code"] == 0, tried["answer"]
+        assert json.loads(tried["json"]) == tried["answer"]
         assert tried["milliseconds"] > 0
         assert set(tried["samples"]) == {"curl", "python", "node"}
         assert all(first[:100] not in text for text in tried["samples"].values())
