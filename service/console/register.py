@@ -20,8 +20,9 @@ MOST_BYTES = MOST_PICTURE_BYTES * 4 // 3 + 65_536
 
 def page(site: Site) -> Page:
     """Where a list and its pictures are chosen."""
-    values = {"columns": COLUMNS, "endings": PICTURE_ENDINGS, "most": MOST_PICTURE_BYTES}
-    return lambda visit: site.render(visit, "register.html", **values)
+    return lambda visit: site.render(
+        visit, "register.html", columns=COLUMNS, endings=PICTURE_ENDINGS, most=MOST_PICTURE_BYTES
+    )
 
 
 def enter(site: Site) -> Page:
