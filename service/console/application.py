@@ -81,8 +81,8 @@ def _library(site: Site) -> list[Route]:
         _route(site, "/library/{app}", library.groups(site)),
         _route(site, "/library/{app}", library.add_group(site), "POST"),
         _route(site, group, library.users(site)),
-        _route(site, f"{group}/delete", library.ask(site)),
-        _route(site, f"{group}/delete", library.delete_group(site), "POST"),
+        _route(site, f"{group}/-/delete", library.ask(site)),  # a user may be called "delete", none is called "-"
+        _route(site, f"{group}/-/delete", library.delete_group(site), "POST"),
         _route(site, user, library.faces(site)),
         _route(site, f"{user}/delete", library.ask(site)),
         _route(site, f"{user}/delete", library.delete_user(site), "POST"),

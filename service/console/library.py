@@ -48,6 +48,8 @@ def groups(site: Site) -> Page:
     def page(visit: Visit, app: App) -> Response:
         start = _start(visit)
         names = site.service.groups.list(app, start, GROUPS_PER_PAGE + 1)
+        if start and not names:  # deleted meanwhile: an empty page would say that there are none at all
+            return redirect(_path(app))
         more = len(names) > GROUPS_PER_PAGE
         return site.render(
             visit,
@@ -83,6 +85,8 @@ def users(site: Site) -> Page:
     def page(visit: Visit, app: App) -> Response:
         group, start = visit.name("group"), _start(visit)
         names = site.service.groups.users(app, group, start, USERS_PER_PAGE + 1)
+        if start and not names:
+            return redirect(_path(app, group))
         shown = [_shown(site, app, group, name) for name in names[:USERS_PER_PAGE]]
         return site.render(
             visit,

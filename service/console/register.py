@@ -20,7 +20,9 @@ MOST_BYTES = MOST_PICTURE_BYTES * 4 // 3 + 65_536
 
 def page(site: Site) -> Page:
     """Where a list and its pictures are chosen."""
-    return lambda visit: site.render(visit, "register.html", columns=COLUMNS, endings=PICTURE_ENDINGS)
+    return lambda visit: site.render(
+        visit, "register.html", columns=COLUMNS, endings=PICTURE_ENDINGS, most=MOST_PICTURE_BYTES
+    )
 
 
 def enter(site: Site) -> Page:

@@ -33,8 +33,9 @@ TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
 MOST_FORM_BYTES = 65_536
 _NAMES = ("app", "group", "user", "face")
 """Parts of paths, which nothing else can be called than what the API lets it be called."""
-PICTURE = "/picture"
-"""How paths of pictures end: the page that shows them is written down, not each of them."""
+_UNWRITTEN = ("/picture", "/delete")
+"""How paths end that are not written down when they are looked at: the page that shows the pictures is, not each of
+them, and what is deleted is, not the question whether it shall be."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -53,7 +54,17 @@ logger = logging.getLogger(__name__)
 
 
 class BadForm(Exception):
-    """A form did not come from a page of this session, or is too large."""
+    """A form did not come from a page of this session, or is none of ours."""
+
+    sentence = "This form is not valid any more. Try again."
+    status = 403
+
+
+class LargeForm(BadForm):
+    """A form is larger than any of ours."""
+
+    sentence = "This is larger than a request may be."
+    status = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ class Site:
             lstrip_blocks=True,
         )
         self._templates.filters["path"] = lambda name: quote(str(name), safe="")
-        self._templates.filters["moment"] = lambda moment: f"{moment:%Y-%m-%d %H:%M}"
+        self._templates.filters["moment"] = lambda moment: f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
     def render(self, visit: Visit, template: str, status: int = 200, **values: Any) -> Response:
         """A page in the visitor's language."""
@@ -102,6 +113,8 @@ class Site:
         content = self._templates.get_template(template).render(
             t=translated,
             language=visit.language,
+            in_english=_in(visit.request, "en"),
+            in_chinese=_in(visit.request, "zh"),
             here=visit.request.url.path,
             logged_in=visit.session is not None,
             form_token=token,
@@ -127,8 +140,8 @@ class Site:
                 visit = await self._received(visit, session, most_bytes)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
-            except BadForm:
-                return self._finished(visit, self.failed(visit, "This form is not valid any more. Try again.", 403))
+            except BadForm as error:
+                return self._finished(visit, self.failed(visit, error.sentence, error.status))
             response = self._finished(visit, await self._run(page, visit))
             if operator.sessions.is_closed(session):  # by this request, or while it was answered
                 set_cookie(response, request, SESSION_COOKIE, "", 0)
@@ -150,8 +163,8 @@ class Site:
                 form = await _form(request, MOST_FORM_BYTES) if request.method == "POST" else {}
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
-            except BadForm:
-                return self._finished(visit, self.failed(visit, "This form is not valid any more. Try again.", 403))
+            except BadForm as error:
+                return self._finished(visit, self.failed(visit, error.sentence, error.status))
             visit = Visit(request, None, visit.language, form)
             return self._finished(visit, await self._run(page, visit))
 
@@ -186,7 +199,8 @@ class Site:
         doing = _operation(visit.request)
         with operation(doing):
             response = await self._answered(page, visit)
-        if doing.app_pk is not None and not visit.request.url.path.endswith(PICTURE):
+        told = visit.request.method == "POST" or not visit.request.url.path.endswith(_UNWRITTEN)
+        if doing.app_pk is not None and told:
             self._audit.note(doing, OK if response.status_code < HTTPStatus.BAD_REQUEST else str(response.status_code))
         return response
 
@@ -244,6 +258,11 @@ def _known_language(request: Request, remembered: str) -> str:
     return "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
 
 
+def _in(request: Request, language: str) -> str:
+    """The query of this page in another language: whatever else it asks for stays."""
+    return f"?{request.url.include_query_params(lang=language).query}"
+
+
 def redirect(path: str) -> Response:
     """To another page of the console, with GET."""
     return RedirectResponse(f"{ROOT}{path}", status_code=303)
@@ -252,8 +271,9 @@ def redirect(path: str) -> Response:
 def _operation(request: Request) -> Operation:
     """Who visits what: ``console library delete``, from an address, about the group and the user in the path."""
     named = {part: str(request.path_params[part]) for part in ("group", "user") if part in request.path_params}
-    values = {str(value) for value in request.path_params.values()}
-    words = [word for word in request.url.path.removeprefix(ROOT).split("/") if word and word not in values]
+    parts = request.url.path.removeprefix(ROOT).strip("/").split("/")
+    # Names, which may be "delete" too, stand behind the first word; "-" keeps what follows from being one.
+    words = [word for word in (*parts[:1], *parts[1 + len(request.path_params) :]) if word and word != "-"]
     return Operation(
         f"console:{request.client.host if request.client else ''}",
         " ".join(["console", *words[:2]]),
@@ -282,7 +302,7 @@ async def _body(request: Request, most_bytes: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most_bytes:
-            raise BadForm
+            raise LargeForm
     return bytes(body)
 
 

@@ -107,7 +107,10 @@ class Trials:
         base = str(visit.request.base_url).removesuffix("/").removesuffix("/console")
         arguments = trial.arguments(shown) if isinstance(shown, dict) else [shown]
         code = samples.all_samples(base, app.app_id, app.api_key, trial.path, shown, trial.method, arguments)
-        return JSONResponse({"answer": answer.content, "milliseconds": round(answer.milliseconds, 1), "samples": code})
+        # As text too: a script would round log_id, by which the log tells of the call.
+        text = json.dumps(answer.content, ensure_ascii=False, indent=1)
+        milliseconds = round(answer.milliseconds, 1)
+        return JSONResponse({"answer": answer.content, "json": text, "milliseconds": milliseconds, "samples": code})
 
     def _prepared(self, body: bytes) -> tuple[Trial, App | None, Options, bytes]:
         """What to send, and for whom. Pictures are large: this is work for a thread. Raises ``BadTrial``."""

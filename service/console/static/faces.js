@@ -1,8 +1,16 @@
 // What the pages with pictures share: asking the server, the camera, drawing what was found.
 
-/** Sends a call to the server: {answer, milliseconds, samples}. Throws where it is no answer. */
-export async function ask(token, content) {
-  const response = await fetch("/console/try", {
+/** Message of the error that is thrown for a request which the server, or a proxy before it, finds too large. */
+export const TOO_LARGE = "413";
+
+/** Sends a call to the server: {answer, json, milliseconds, samples}. Throws where it is no answer. */
+export function ask(token, content) {
+  return post("/console/try", token, content);
+}
+
+/** Sends JSON to a page; its answer. Throws the status where it is none, and leads to the log-in where that ended. */
+export async function post(path, token, content) {
+  const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/json", "X-Form-Token": token },
     body: JSON.stringify(content),

@@ -16,6 +16,12 @@ const stop = document.getElementById("stop");
 let close = null;
 let run = 0; // counts starts: what an earlier one still waits for is not shown
 
+/** Takes names and boxes away: what was seen before says nothing of who is there now. */
+function clear() {
+  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  people.textContent = "";
+}
+
 function draw(faces, scale) {
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
@@ -52,9 +58,13 @@ async function look(mine) {
   if (mine !== run) {
     return;
   }
-  const good = answer.error_code === 0;
-  state.textContent = good || answer.error_code === NO_MATCH ? `${milliseconds} ms` : answer.error_msg;
-  draw(good ? answer.result.face_list : [], scale);
+  if (answer.error_code !== 0 && answer.error_code !== NO_MATCH) {
+    state.textContent = answer.error_msg;
+    clear();
+    return;
+  }
+  state.textContent = `${milliseconds} ms`;
+  draw(answer.error_code === 0 ? answer.result.face_list : [], scale);
 }
 
 async function keepLooking(mine) {
@@ -64,6 +74,7 @@ async function keepLooking(mine) {
     } catch {
       if (mine === run) {
         state.textContent = state.dataset.failed;
+        clear();
       }
     }
     await new Promise((done) => setTimeout(done, PAUSE));
@@ -90,6 +101,5 @@ stop.addEventListener("click", () => {
   close();
   start.disabled = false;
   stop.disabled = true;
-  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
-  people.textContent = "";
+  clear();
 });

@@ -1,4 +1,4 @@
-import { ask, base64, drawBox, drawPoints, openCamera, snapshot } from "./faces.js";
+import { TOO_LARGE, ask, base64, drawBox, drawPoints, openCamera, snapshot } from "./faces.js";
 
 const COLOURS = ["#1459c7", "#a4470c", "#11722c", "#8a1f8f", "#0b6b75", "#b3261e"];
 const LANDMARKS = { landmark: "#ff5d52", landmark72: "#ffd400", landmark150: "#3ddc84" };
@@ -61,6 +61,15 @@ async function showPicture(blob, faces) {
   });
 }
 
+/** The picture with what was found in it; none where the browser cannot show it, rather than the one before. */
+async function showPictureOrNone(blob, faces) {
+  try {
+    await showPicture(blob, faces);
+  } catch {
+    canvas.parentElement.hidden = true;
+  }
+}
+
 function isPlain(value) {
   return value === null || typeof value !== "object";
 }
@@ -100,13 +109,13 @@ function facesOf(result) {
   return result.face_list || (result.location ? [result] : []);
 }
 
-async function show({ answer, milliseconds, samples }) {
+async function show({ answer, json, milliseconds, samples }, picture) {
   const good = answer.error_code === 0;
   const badge = document.getElementById("code");
   badge.textContent = good ? "SUCCESS" : `${answer.error_code} ${answer.error_msg}`;
   badge.className = good ? "badge good" : "badge bad";
   document.getElementById("time").textContent = `${milliseconds} ms`;
-  document.getElementById("json").textContent = JSON.stringify(answer, null, 1);
+  document.getElementById("json").textContent = json;
   for (const [name, text] of Object.entries(samples)) {
     document.getElementById(`sample-${name}`).textContent = text;
   }
@@ -121,13 +130,14 @@ async function show({ answer, milliseconds, samples }) {
     faces.forEach((face, place) => tables.append(table(`face ${place + 1}`, rowsOf(face))));
   }
   document.getElementById("result").hidden = false;
-  await showPicture(pictures[0], faces);
+  await showPictureOrNone(picture, faces);
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const count = Number(chosen().pictures);
-  if (pictures.slice(0, count).some((picture) => !picture)) {
+  const sent = pictures.slice(0, count);
+  if (sent.some((picture) => !picture)) {
     state.textContent = state.dataset.missing;
     return;
   }
@@ -135,7 +145,7 @@ form.addEventListener("submit", async (event) => {
   button.disabled = true;
   state.textContent = state.dataset.busy;
   try {
-    const encoded = await Promise.all(pictures.slice(0, count).map(base64));
+    const encoded = await Promise.all(sent.map(base64));
     await show(
       await ask(form.dataset.token, {
         app_id: document.getElementById("app").value,
@@ -143,10 +153,12 @@ form.addEventListener("submit", async (event) => {
         pictures: encoded,
         options: givenOptions(),
       }),
+      sent[0],
     );
     state.textContent = "";
-  } catch {
-    state.textContent = state.dataset.failed;
+  } catch (error) {
+    state.textContent = error.message === TOO_LARGE ? state.dataset.large : state.dataset.failed;
+    document.getElementById("result").hidden = true; // it is of another request
   }
   button.disabled = false;
 });
@@ -155,7 +167,7 @@ for (const place of [0, 1]) {
   document.getElementById(`file${place}`).addEventListener("change", async (event) => {
     pictures[place] = event.target.files[0] || null;
     if (place === 0 && pictures[0]) {
-      await showPicture(pictures[0], []).catch(() => {});
+      await showPictureOrNone(pictures[0], []);
     }
   });
   form.querySelector(`[data-camera="${place}"]`).addEventListener("click", async () => {
@@ -184,6 +196,7 @@ document.getElementById("shoot").addEventListener("click", async () => {
   pictures[cameraFor] = blob;
   document.getElementById(`file${cameraFor}`).value = "";
   leaveCamera();
+  state.textContent = state.dataset.taken;
   if (cameraFor === 0) {
     await showPicture(blob, []);
   }

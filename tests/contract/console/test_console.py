@@ -236,7 +236,7 @@ def test_forms_of_another_site_are_refused_even_with_the_token(service: Service,
 
 
 def test_a_huge_form_is_refused(operator: httpx.Client) -> None:
-    assert send(operator, "/apps", name="x" * 70_000).status_code == 403
+    assert send(operator, "/apps", name="x" * 70_000).status_code == 413
 
 
 # --- the library ----------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_the_library_is_shown_and_emptied(operator: httpx.Client, wire: Wire, pi
     assert wire.result("getGroupUsers", {"group_id": "staff"})["user_id_list"] == []
     assert send(operator, f"{library}/staff/obama/delete").status_code == 404
     assert operator.get(f"{library}/staff/obama").status_code == 404
-    assert send(operator, f"{library}/staff/delete").status_code == 303
+    assert send(operator, f"{library}/staff/-/delete").status_code == 303
     assert wire.result("getGroupList")["group_id_list"] == ["guests"]
     assert operator.get(f"{library}/@ALL").status_code == 404
 
@@ -292,7 +292,9 @@ def test_users_and_groups_come_in_pages(service: Service, operator: httpx.Client
     assert "start=24" in first
     assert "user24" in second
     assert "start=0" in second
-    assert operator.get(f"{path}?start=x").text == first
+    assert operator.get(f"{path}?start=x").text.replace("start=x&amp;", "") == first
+    for beyond in (path, path.removesuffix("/many")):
+        assert operator.get(f"{beyond}?start=300").headers["location"] == f"/console{beyond}"
 
 
 def test_nothing_is_shown_across_apps(operator: httpx.Client, wire: Wire, other_wire: Wire) -> None:
@@ -323,6 +325,7 @@ def test_every_call_can_be_tried(operator: httpx.Client, wire: Wire, pictures: P
         )
         tried = response.json()
         assert tried["answer"]["error_code"] == 0, tried["answer"]
+        assert json.loads(tried["json"]) == tried["answer"]
         assert tried["milliseconds"] > 0
         assert set(tried["samples"]) == {"curl", "python", "node"}
         assert all(first[:100] not in text for text in tried["samples"].values())
@@ -383,7 +386,7 @@ def test_what_the_operator_does_is_written_down(service: Service, operator: http
     library = f"/library/{app.app_id}"
     send(operator, library, group="audited")
     operator.get(f"{library}/audited/nobody")
-    send(operator, f"{library}/audited/delete")
+    send(operator, f"{library}/audited/-/delete")
     send(operator, f"/apps/{app.app_id}/quota", qps="7")
     service.audit.flush()
     entries = [entry.draft for entry in service.audit.latest(1000)]

@@ -53,7 +53,7 @@ def test_what_cannot_be_a_name_is_not_there_and_is_not_written_down(
     library = f"/library/{app_id}"
     for path in (f"{library}/{name}", f"{library}/g/{name}", f"{library}/g/u/{name}/picture", f"/library/{name}"):
         assert operator.get(path).status_code == 404
-    assert send(operator, f"{library}/{name}/delete").status_code == 404
+    assert send(operator, f"{library}/{name}/-/delete").status_code == 404
     assert send(operator, f"/apps/{name}/disable").status_code == 404
     service.audit.flush()
     assert "unexpected failure" not in caplog.text

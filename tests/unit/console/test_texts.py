@@ -11,7 +11,7 @@ from service.console import texts
 from service.console.texts import CHINESE
 
 ROOM = Path(texts.__file__).parent
-SAID_BY_PROGRAMS = {"weights", "database", "index", "readiness"}
+SAID_BY_PROGRAMS = {"weights", "database", "index", "readiness", "model"}
 """Names of checks, which come from elsewhere."""
 
 
