@@ -306,7 +306,7 @@ def _mirrored(frame: VideoFrame) -> bool:
 
     Source: libavutil's ``display.h``: nine integers in the machine's order, of which two by two turn and mirror.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which its type does not tell
     if matrix is None:
         return False
     (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2].astype(np.float64)
