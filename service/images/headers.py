@@ -70,6 +70,9 @@ _MOST_SCANS = 100
 _MOST_SCANNED_PIXELS = 2_000_000_000
 _SCANS_OF_ANY = 20
 
+# Components of one scan.
+_MOST_SCANNED = 4
+
 # Cameras write some twenty before the first scan, and a large profile takes 255. Each costs some microseconds.
 _MOST_SEGMENTS = 2_000
 
@@ -93,11 +96,15 @@ def _read_jpeg(data: bytes) -> Header:
 def _scans(data: bytes) -> int:
     """How many scans there are at most: compressed data never holds their marker.
 
-    What stands behind the picture counts too, once in 65,536 bytes by chance: where it ends decoders disagree.
-    ``bytes.count`` takes longer, and lets no other thread run meanwhile.
+    What stands behind the picture counts too, for where it ends decoders disagree. The marker alone stands there once
+    in 65,536 bytes by chance, and phones put whole videos there; so its header must be one, of a length that fits its
+    components. At any other libjpeg gives up. ``bytes.count`` takes longer, and lets no other thread run meanwhile.
     """
     codes = np.frombuffer(data, np.uint8)
-    return int(np.count_nonzero((codes[1:] == _SCAN) & (codes[:-1] == _MARKER)))
+    places = np.flatnonzero((codes[1:-3] == _SCAN) & (codes[:-4] == _MARKER))
+    high, low, components = (codes[places + offset] for offset in (2, 3, 4))
+    # No components are a scan too, of a progressive picture.
+    return int(np.count_nonzero((high == 0) & (components <= _MOST_SCANNED) & (low == 6 + 2 * components)))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -268,7 +275,7 @@ def _read_tiff(data: bytes) -> Header:
     # Decoders allocate a whole tile even where it is larger than the picture.
     width = max(tags.get(_WIDTH, 0), tags.get(_TILE_WIDTH, 0))
     height = max(tags.get(_LENGTH, 0), tags.get(_TILE_LENGTH, 0))
-    return Header(Format.TIFF, width, height, _valid_orientation(tags))
+    return Header(Format.TIFF, width, height, _valid_orientation(tags.get(_ORIENTATION, UPRIGHT)))
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:
@@ -277,15 +284,9 @@ def _tiff_tags(data: bytes) -> dict[int, int]:
     A decoder may believe the first of two entries, or read types that are not read here: a size is told once and
     plainly, or it is a lie.
     """
-    order = "<" if data[:2] == b"II" else ">"
-    (place,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, place)
-    if count > _MOST_ENTRIES:
-        raise HeaderError("the TIFF has too many tags")
+    order = _byte_order(data)
     tags: dict[int, int] = {}
-    for index in range(count):
-        entry = place + 2 + 12 * index
-        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+    for tag, kind, number, entry in _tiff_entries(data):
         if tag in _SIZES and (tag in tags or kind not in (_SHORT, _LONG) or (number != 1 and tag != _BITS)):
             raise HeaderError("the TIFF does not tell its size plainly")
         if kind not in (_SHORT, _LONG):
@@ -298,18 +299,40 @@ def _tiff_tags(data: bytes) -> dict[int, int]:
     return tags
 
 
+def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(tag, type, number of values, place of the entry) of the first directory."""
+    order = _byte_order(data)
+    (place,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, place)
+    if count > _MOST_ENTRIES:
+        raise HeaderError("the TIFF has too many tags")
+    for entry in range(place + 2, place + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+        yield tag, kind, number, entry
+
+
+def _byte_order(data: bytes) -> str:
+    return "<" if data[:2] == b"II" else ">"
+
+
 def _exif_orientation(block: bytes) -> int:
-    """Orientation in an EXIF block; a block that cannot be read says nothing."""
+    """Orientation in an EXIF block; a block that cannot be read so far says nothing.
+
+    What its other tags are like does not matter: no decoder goes by the sizes that they tell.
+    """
     if block[:4] not in (b"II*\0", b"MM\0*"):
         return UPRIGHT
     try:
-        return _valid_orientation(_tiff_tags(block))
+        for tag, kind, _, entry in _tiff_entries(block):
+            if tag == _ORIENTATION and kind in (_SHORT, _LONG):
+                layout = _byte_order(block) + ("H" if kind == _SHORT else "I")
+                return _valid_orientation(*struct.unpack_from(layout, block, entry + 8))
     except (struct.error, HeaderError):
-        return UPRIGHT
+        pass
+    return UPRIGHT
 
 
-def _valid_orientation(tags: dict[int, int]) -> int:
-    value = tags.get(_ORIENTATION, UPRIGHT)
+def _valid_orientation(value: int) -> int:
     return value if 1 <= value <= 8 else UPRIGHT
 
 

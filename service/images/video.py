@@ -294,5 +294,20 @@ def _upright(frame: VideoFrame) -> Image:
         pixels = frame.reformat(width=size[0], height=size[1], format="bgr24").to_ndarray()
     except (av.error.FFmpegError, ValueError, MemoryError):
         raise VideoDamaged("a frame cannot be converted") from None
-    turns = round(frame.rotation / 90) % _QUARTERS  # degrees counter-clockwise
-    return np.ascontiguousarray(np.rot90(pixels, turns), dtype=np.uint8)
+    turns = round(frame.rotation / 90)  # degrees counter-clockwise, by where the matrix takes a row
+    if _mirrored(frame):
+        # A row that runs the other way, as in a front camera's recording, is no picture that stands on its head.
+        pixels, turns = pixels[:, ::-1], turns + 2
+    return np.ascontiguousarray(np.rot90(pixels, turns % _QUARTERS), dtype=np.uint8)
+
+
+def _mirrored(frame: VideoFrame) -> bool:
+    """Whether the matrix by which the frame is to be shown mirrors it, besides turning it.
+
+    Source: libavutil's ``display.h``: nine integers in the machine's order, of which two by two turn and mirror.
+    """
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which its type does not tell
+    if matrix is None:
+        return False
+    (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2].astype(np.float64)
+    return bool(a * d < b * c)

@@ -151,6 +151,23 @@ def test_nonsense_orientation_is_ignored() -> None:
     assert decode_picture(saved(PHOTO, "JPEG", exif=exif)).shape == EXPECTED.shape
 
 
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [
+        ([(256, 8, 1, 0)], 0),  # a width of an odd type
+        ([(256, 4, 1, 0)] * 2, 0),  # or told twice
+        ([(258, 3, 3, 60_000)], 0),  # bits that lie nowhere
+        ([], 9),  # entries that were cut off
+    ],
+)
+def test_the_orientation_stands_beside_odd_tags(before: list[tuple[int, int, int, int]], more: int) -> None:
+    upright, quarter = saved(PHOTO, "JPEG"), (ORIENTATION, 3, 1, 6 << 16)
+    entries = [struct.pack(">HHII", *entry) for entry in (*before, quarter)]
+    block = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(entries) + more) + b"".join(entries) + bytes(4)
+    turned = upright[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + upright[2:]
+    np.testing.assert_array_equal(decode_picture(turned), np.rot90(decode_picture(upright), -1))
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +260,23 @@ def test_jpeg_of_endless_scans_is_refused() -> None:
     for between in (scan * 200, hidden + scan * 200):
         with pytest.raises(PictureUnreadable, match="scans"):
             decode_picture(whole[:-2] + between + whole[-2:])
+
+
+def test_a_video_behind_a_photograph_holds_no_scans() -> None:
+    """Phones put seconds of film there, megabytes with the marker of a scan in them by chance."""
+    whole, by_chance = saved(PHOTO, "JPEG"), bytes.fromhex("ffda 0000 00 ffda 0008 00 ffda 0108 01 ffda 0010 05") * 50
+    film = b"\0\0\0\x18ftypmp42" + by_chance + b"\xff\xda"
+    np.testing.assert_array_equal(decode_picture(whole + film), decode_picture(whole))
+
+
+def test_what_is_no_scan_ends_a_jpeg() -> None:
+    """Hence it need not be counted: whatever stands behind is not decoded."""
+    for length, components in ((7, 1), (8, 0), (16, 5), (264, 1)):
+        first = bytes.fromhex("ffda") + struct.pack(">HB", length, components) + bytes(64)
+        whole = saved(PHOTO, "JPEG", progressive=True)
+        place = whole.index(b"\xff\xda")
+        with pytest.raises(PictureUnreadable, match="damaged"):
+            decode_picture(whole[:place] + first + whole[place:])
 
 
 @pytest.mark.parametrize(("side", "scans", "read"), [(8000, 20, True), (8000, 40, False), (2000, 90, True)])

@@ -76,19 +76,36 @@ def test_large_frames_are_shrunk() -> None:
     assert max(read[0].image.shape) == LONGER_SIDE
 
 
-# 16.16 fixed point, as ISO 14496-12 (8.3.2) has the matrix: the last column is 2.30.
-_MATRIX_OF_A_QUARTER = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+def shown_by(data: bytes, a: int, b: int, c: int, d: int) -> bytes:
+    """The recording, to be shown with what is stored at ``(x, y)`` at ``(a x + c y, b x + d y)``."""
+    place = data.index(b"tkhd") + 44
+    # 16.16 fixed point, as ISO 14496-12 (8.3.2) has the matrix: the last column is 2.30.
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    return data[:place] + matrix + data[place + len(matrix) :]
 
 
 def test_a_phone_s_rotation_is_undone() -> None:
-    data = bytearray(encode(images(15), container="mov"))
-    place = data.index(b"tkhd") + 44
-    data[place : place + 36] = _MATRIX_OF_A_QUARTER
-    (first, *_) = frames(bytes(data))
+    (first, *_) = frames(shown_by(encode(images(15), container="mov"), 0, 1, -1, 0))
     assert first.image.shape == (96, 64, 3)
     # Shown turned by a quarter clockwise: what was dark on the left is now on top.
     assert first.image[:10].mean() < 40
     assert first.image[-10:].mean() > 215
+
+
+@pytest.mark.parametrize(
+    "matrix", [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
+)
+def test_what_a_front_camera_mirrors_is_shown_as_it_says(matrix: tuple[int, int, int, int]) -> None:
+    a, b, c, d = matrix
+    quarters = {(-1, -1): 250, (1, -1): 170, (-1, 1): 90, (1, 1): 10}  # by the side of the middle that x and y lie on
+    stored = np.array([[250, 170], [90, 10]], np.uint8).repeat(32, axis=0).repeat(48, axis=1)
+    recording = encode([np.repeat(stored[..., np.newaxis], 3, axis=2)] * 15)
+    (first, *_) = frames(shown_by(recording, *matrix))
+    height, width = first.image.shape[:2]
+    for (x, y), value in quarters.items():
+        right, below = (a * x + c * y) > 0, (b * x + d * y) > 0
+        place = first.image[height // 4 + height // 2 * below, width // 4 + width // 2 * right]
+        assert place.mean() == pytest.approx(value, abs=10)
 
 
 def changing_sizes() -> bytes:
