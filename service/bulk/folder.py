@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class FolderSource:
         for path in self._paths:
             relative = Path(path)
             place = printable(relative.as_posix())
-            read = partial(read_below, self._root, relative, self._limit)
+            read: Callable[[], bytes] = partial(read_below, self._root, relative, self._limit)
             if path in self._closed:
                 told = f"the folder cannot be looked through: {self._closed[path]}"
                 yield Picture(place, "", "", refusing("unreadable", told))
@@ -58,7 +58,7 @@ class FolderSource:
         path = os.path.relpath(error.filename, self._root)
         if path == os.curdir:
             raise SourceError(f"{self._root} cannot be looked through: {error.strerror}")
-        self._closed[path] = error.strerror
+        self._closed[path] = str(error.strerror)
 
 
 def read_below(root: Path, relative: Path, limit: int) -> bytes:
