@@ -31,7 +31,7 @@ from service.bulk.export_format import (
 )
 from service.bulk.folder import read_below
 from service.bulk.outcomes import Outcome, Result
-from service.bulk.pictures import Refusal, SourceError, limited
+from service.bulk.pictures import Refusal, SourceError, limited, printable
 from service.bulk.writing import BATCH_FACES, ReadyFace, ReadyUser, Writer
 from service.errors import FaceTokenNotFound, PictureUnreadable
 from service.images.decode import decode_picture
@@ -58,16 +58,24 @@ class Export:
     def lies_at(path: Path) -> bool:
         """Whether there is an export, rather than pictures.
 
-        Raises ``SourceError`` for half of one: its crops would be taken for pictures of one person.
+        Raises ``SourceError`` for half of one, and for one within a folder, as archives are often made of what was
+        unpacked: its crops would be taken for pictures of one person.
         """
         if path.is_dir():
+            inner = [found.parent.name for found in path.glob(f"*/{LIBRARY}")]
             there = {name for name in (MANIFEST, LIBRARY) if os.path.isfile(path / name)}  # noqa: PTH113 (raises nothing)
         else:
             try:
                 with zipfile.ZipFile(path) as archive:
-                    there = {MANIFEST, LIBRARY} & set(archive.namelist())
+                    names = archive.namelist()
             except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
                 return False
+            there = {MANIFEST, LIBRARY} & set(names)
+            inner = [folder for folder, _, name in (each.partition("/") for each in names) if name == LIBRARY]
+        if inner and not there:
+            raise SourceError(
+                f"{path} has an export in its folder {printable(inner[0])}: name that, or pack its inside"
+            )
         if there == {LIBRARY}:
             raise SourceError(f"{path} is an unfinished export: it has a {LIBRARY} and no {MANIFEST}")
         return len(there) == 2

@@ -337,6 +337,17 @@ def test_half_an_export_is_not_taken_for_pictures(tmp_path: Path, name: str) -> 
         Export.lies_at(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_an_export_within_a_folder_is_not_taken_for_pictures(tmp_path: Path, name: str) -> None:
+    """Twenty strangers became faces of one user."""
+    if name.endswith(".zip"):
+        archive(tmp_path / name, lambda made: made.writestr("library/library.jsonl", b""))
+    else:
+        write(tmp_path / name / "library" / "library.jsonl")
+    with pytest.raises(SourceError, match="in its folder library"):
+        Export.lies_at(tmp_path / name)
+
+
 def test_a_report_that_the_disk_does_not_take_is_one_sentence() -> None:
     def fill() -> None:
         with csv_report(Path("/dev/full")) as report:
