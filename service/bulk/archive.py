@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import zipfile
 import zlib
@@ -16,6 +17,9 @@ _ENCRYPTED_FLAG = 0x1
 _UNIX = 3
 _GUESSES = ("utf-8", "gb18030")
 """Encodings of names that do not say theirs: other systems' tools, and Chinese Windows."""
+
+DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+"""What reading a member raises that is damaged, encrypted or packed in a way that Python does not know."""
 
 
 class ArchiveSource:
@@ -33,7 +37,7 @@ class ArchiveSource:
         self._limit = limit
         named = [(name_of(info), info) for info in self._zip.infolist() if not info.is_dir()]
         self._members = sorted(
-            ((name, info) for name, info in named if is_picture(name) and not name.startswith("__MACOSX/")),
+            ((name, info) for name, info in named if is_picture(name) and not _is_aside(name)),
             key=lambda member: (member[0], member[1].header_offset),
         )
 
@@ -60,8 +64,14 @@ class ArchiveSource:
         try:
             with self._zip.open(info) as member:
                 return limited(member.read(self._limit + 1), self._limit)
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except DAMAGE as error:
             raise Refusal("unreadable", f"the archive is damaged here: {type(error).__name__}") from None
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a member lies in a hidden folder, or among what macOS adds."""
+    folders = PurePosixPath(name).parts[:-1]
+    return folders[:1] == ("__MACOSX",) or any(part.startswith(".") and part != ".." for part in folders)
 
 
 def name_of(info: zipfile.ZipInfo) -> str:

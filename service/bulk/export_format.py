@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from service.library.names import MAX_IDENTIFIER_LENGTH, MAX_USER_INFO_BYTES
+from service.library.names import MAX_IDENTIFIER_LENGTH
 from service.storage.library import StoredUserFace
 from service.values import Angles, Embedding, Location, StoredFace
 
@@ -48,7 +48,7 @@ class GroupLine(_Line):
 class UserLine(_Line):
     group_id: Identifier
     user_id: Identifier
-    user_info: str = Field(max_length=MAX_USER_INFO_BYTES)
+    user_info: str  # of any length: imports of earlier releases made longer ones than the API takes
 
 
 class FaceLine(_Line):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -23,6 +23,8 @@ class FolderSource:
         self._root = folder.resolve()
         self._layout = layout
         self._limit = limit
+        self._closed: dict[str, str] = {}
+        """Why a folder could not be looked through, by its path: rows of the report, for who is in it is not known."""
 
     def count(self) -> int:
         return len(self._paths)
@@ -31,21 +33,32 @@ class FolderSource:
         for path in self._paths:
             relative = Path(path)
             place = printable(relative.as_posix())
-            read = partial(read_below, self._root, relative, self._limit)
-            if (self._root / relative).is_dir():
-                read = partial(refusing("linked_folder", "links to folders are not followed"))
+            read: Callable[[], bytes] = partial(read_below, self._root, relative, self._limit)
+            if path in self._closed:
+                told = f"the folder cannot be looked through: {self._closed[path]}"
+                yield Picture(place, "", "", refusing("unreadable", told))
+                continue
+            if os.path.isdir(self._root / relative):  # noqa: PTH112 (pathlib's raises where nobody may enter)
+                read = refusing("linked_folder", "links to folders are not followed")
             yield self._layout.picture(relative.parts, place, read)
 
     @cached_property
     def _paths(self) -> list[str]:
-        """Paths below the root. Links to folders are kept as they are, to be told in the report."""
+        """Paths below the root. Links to folders are kept as they are, to be told in the report, and closed folders."""
         found = []
-        for folder, folders, files in os.walk(self._root):
+        for folder, folders, files in os.walk(self._root, onerror=self._note):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            linked = [name for name in folders if (Path(folder) / name).is_symlink()]
+            linked = [name for name in folders if os.path.islink(Path(folder) / name)]  # noqa: PTH114 (as above)
             names = [name for name in files if is_picture(name)] + linked
             found += [os.path.relpath(Path(folder) / name, self._root) for name in names]
-        return sorted(found)
+        return sorted([*found, *self._closed])
+
+    def _note(self, error: OSError) -> None:
+        """Called for a folder that cannot be read. Raises ``SourceError`` for the root."""
+        path = os.path.relpath(error.filename, self._root)
+        if path == os.curdir:
+            raise SourceError(f"{self._root} cannot be looked through: {error.strerror}")
+        self._closed[path] = str(error.strerror)
 
 
 def read_below(root: Path, relative: Path, limit: int) -> bytes:

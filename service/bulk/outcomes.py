@@ -6,12 +6,13 @@ import csv
 import enum
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TextIO
 
+from service.bulk.pictures import SourceError
 from service.errors import ServiceError
 from service.inference.occlusion import Occlusion
 from service.inference.quality import Quality
@@ -57,25 +58,45 @@ class CsvReport:
     """A CSV file with one row a picture, in the order of the source, written as the work goes on."""
 
     def __init__(self, file: TextIO) -> None:
+        self._name = file.name
         self._writer = csv.writer(file)
-        self._writer.writerow(COLUMNS)
         self.counts: Counter[Outcome] = Counter()
         self.reasons: Counter[str] = Counter()
+        self._write(COLUMNS)
 
     def add(self, result: Result) -> None:
-        """Write a row."""
+        """Write a row. Raises ``SourceError`` where it cannot be."""
         self.counts[result.outcome] += 1
         if result.outcome is Outcome.REFUSED:
             self.reasons[result.reason] += 1
-        self._writer.writerow(["" if cell is None else cell for cell in _cells(result)])
+        self._write(["" if cell is None else cell for cell in _cells(result)])
+
+    def _write(self, cells: Sequence[object]) -> None:
+        try:
+            self._writer.writerow(cells)
+        except OSError as error:
+            raise _unwritten(self._name, error) from None
 
 
 @contextmanager
 def csv_report(path: Path) -> Iterator[CsvReport]:
-    """A report at ``path``; one that is there is overwritten."""
-    # The mark lets spreadsheet programs see that it is UTF-8.
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
+    """A report at ``path``; one that is there is overwritten. Raises ``SourceError`` where it cannot be written."""
+    try:
+        # The mark lets spreadsheet programs see that it is UTF-8.
+        file = path.open("w", encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise _unwritten(str(path), error) from None
+    try:
         yield CsvReport(file)
+    finally:
+        try:
+            file.close()
+        except OSError as error:
+            raise _unwritten(str(path), error) from None
+
+
+def _unwritten(name: str, error: OSError) -> SourceError:
+    return SourceError(f"{name} cannot be written: {error.strerror}; what is enrolled stays")
 
 
 def reason_of(error: ServiceError) -> str:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from service.images.endings import PICTURE_ENDINGS
-from service.library.names import MAX_IDENTIFIER_LENGTH, is_identifier
+from service.library.names import MAX_IDENTIFIER_LENGTH, MAX_USER_INFO_BYTES, is_identifier
 
 
 class Refusal(Exception):
@@ -93,7 +93,7 @@ class Layout:
     ) -> Picture:
         """A picture of a user by name; refuses ids that the API could not name."""
         group_id, user_id = (self._id(name) for name in (group, user))
-        default_info = printable(user) if self.make_ids and user_id != user else None
+        default_info = _info_of(user) if self.make_ids and user_id != user else None
         for what, name in (("group_id", group_id), ("user_id", user_id)):
             if not is_identifier(name):
                 detail = f"an id has 1 to {MAX_IDENTIFIER_LENGTH} letters, digits and underscores; see --make-ids"
@@ -122,6 +122,11 @@ def printable(name: str) -> str:
     """``name`` with bytes that are no UTF-8, and control characters, written as escapes."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _info_of(name: str) -> str:
+    """A name as ``user_info``, cut where it is longer than that may be: escapes take four letters for a byte."""
+    return printable(name).encode()[:MAX_USER_INFO_BYTES].decode("utf-8", "ignore")
 
 
 def is_picture(name: str) -> bool:

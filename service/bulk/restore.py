@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 from pydantic import ValidationError
 
+from service.bulk.archive import DAMAGE
 from service.bulk.export_format import (
     FORMAT,
     LARGEST_CROP,
@@ -30,7 +31,7 @@ from service.bulk.export_format import (
 )
 from service.bulk.folder import read_below
 from service.bulk.outcomes import Outcome, Result
-from service.bulk.pictures import Refusal, SourceError, limited
+from service.bulk.pictures import Refusal, SourceError, limited, printable
 from service.bulk.writing import BATCH_FACES, ReadyFace, ReadyUser, Writer
 from service.errors import FaceTokenNotFound, PictureUnreadable
 from service.images.decode import decode_picture
@@ -55,14 +56,29 @@ class Export:
 
     @staticmethod
     def lies_at(path: Path) -> bool:
-        """Whether there is an export, rather than pictures."""
+        """Whether there is an export, rather than pictures.
+
+        Raises ``SourceError`` for half of one, and for one within a folder, as archives are often made of what was
+        unpacked: its crops would be taken for pictures of one person.
+        """
         if path.is_dir():
-            return (path / MANIFEST).is_file() and (path / LIBRARY).is_file()
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return {MANIFEST, LIBRARY} <= set(archive.namelist())
-        except (OSError, zipfile.BadZipFile):
-            return False
+            inner = [found.parent.name for found in path.glob(f"*/{LIBRARY}")]
+            there = {name for name in (MANIFEST, LIBRARY) if os.path.isfile(path / name)}  # noqa: PTH113 (raises nothing)
+        else:
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    names = archive.namelist()
+            except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+                return False
+            there = {MANIFEST, LIBRARY} & set(names)
+            inner = [folder for folder, _, name in (each.partition("/") for each in names) if name == LIBRARY]
+        if inner and not there:
+            raise SourceError(
+                f"{path} has an export in its folder {printable(inner[0])}: name that, or pack its inside"
+            )
+        if there == {LIBRARY}:
+            raise SourceError(f"{path} is an unfinished export: it has a {LIBRARY} and no {MANIFEST}")
+        return len(there) == 2
 
     def verify(self) -> None:
         """Read the library once and compare it with the manifest's digest. Raises ``SourceError``."""
@@ -104,7 +120,7 @@ class Export:
         try:
             with self._zip.open(name) as part:
                 return limited(part.read(limit + 1), limit)
-        except (KeyError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except (KeyError, *DAMAGE) as error:
             raise Refusal("unreadable", f"{name} is missing or damaged: {type(error).__name__}") from None
 
     @contextlib.contextmanager
@@ -113,7 +129,7 @@ class Export:
             opened = (self._root / LIBRARY).open("rb") if self._zip is None else self._zip.open(LIBRARY)
             with opened as file:
                 yield cast(BinaryIO, file)
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except DAMAGE as error:
             raise SourceError(f"{LIBRARY} cannot be read: {error}") from None
 
 

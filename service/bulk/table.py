@@ -65,6 +65,8 @@ class TableSource:
                 read = refusing("another_app", f"the row is of app {printable(owner)}")
             elif len(info.encode()) > MAX_USER_INFO_BYTES:
                 read = refusing("bad_user_info", f"user_info is longer than {MAX_USER_INFO_BYTES} bytes")
+            elif "\0" in info:  # which no text of the database may hold
+                read = refusing("bad_user_info", "user_info has a zero byte")
             group = cells["group_id"] or self._layout.group or ""
             told = info if info.strip() else None  # else one filled cell of a person's rows would not do
             yield self._layout.named(group, cells["user_id"], place, read, told, remote="://" in named)
@@ -85,7 +87,10 @@ class TableSource:
             raise Refusal("download_failed", str(error)) from None
 
     def _checked_header(self) -> str:
-        header = next(csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter), [])
+        try:
+            header = next(csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter), [])
+        except csv.Error as error:
+            raise SourceError(f"{self._path} is no CSV table at line 1: {error}") from None
         names = {name.strip() for name in header}
         wanted = {"user_id"} if self._layout.group else {"user_id", "group_id"}
         column = next((name for name in _PICTURE_COLUMNS if name in names), None)

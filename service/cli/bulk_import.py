@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import enum
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import effective_settings, known_app, print_json
+from service.cli.common import effective_settings, known_app, print_json, written_privately
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
@@ -234,8 +235,8 @@ def _doubles(bench: Workbench, app: App, touched: frozenset[int], output: Path) 
 
 
 def _write_doubles(path: Path, pairs: Sequence[NamedPair]) -> None:
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
+    with written_privately(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8-sig")(file))
         writer.writerow(["suspicion", "score", "group_id", "user_id_1", "user_id_2", "face_token_1", "face_token_2"])
         for named in pairs:
             first, second = named.users

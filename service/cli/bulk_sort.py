@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from service.cli.bulk_import import LARGEST_FILE, REPORT, SOME_REFUSED, private_folder
-from service.cli.common import effective_settings, known_app, print_json
+from service.cli.common import effective_settings, known_app, print_json, written_privately
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
 from service.cli.progress import shown_progress
@@ -68,8 +69,8 @@ def name_of(person: int) -> str:
 
 def _write(people: Sequence[SortedPicture], group: str, path: Path) -> None:
     """The columns that ``aipface import`` takes, and the confidence to review by."""
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
+    with written_privately(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8-sig")(file))
         writer.writerow(["group_id", "user_id", "picture", "confidence"])
         for each in people:
             confidence = "" if math.isnan(each.confidence) else round(each.confidence, 2)

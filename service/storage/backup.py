@@ -7,7 +7,7 @@ alike. Tables that do not outlast a crash (face tokens, session codes) are left 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class Snapshot:
         self._cursor = cursor
         self.schema = schema
         """The revision of the schema."""
+        self._reading: Generator[bytes, None, None] | None = None
 
     def release(self) -> int:
         """The server's major release."""
@@ -60,9 +61,19 @@ class Snapshot:
         for table in metadata.sorted_tables:
             columns = tuple(name for (name,) in self._cursor.execute(_COLUMNS, (table.name,)).fetchall())
             if columns:
-                yield TableDump(table.name, columns, self._blocks(table.name, columns))
+                self._reading = self._blocks(table.name, columns)
+                yield TableDump(table.name, columns, self._reading)
 
-    def _blocks(self, name: str, columns: Iterable[str]) -> Iterator[bytes]:
+    def close(self) -> None:
+        """Give up a table that was not read to its end.
+
+        A COPY under way that is left to the garbage collector is ended amid the end of the transaction, and both
+        wait for the connection for good.
+        """
+        if self._reading is not None:
+            self._reading.close()
+
+    def _blocks(self, name: str, columns: Iterable[str]) -> Generator[bytes, None, None]:
         with self._cursor.copy(_copy("COPY {} ({}) TO STDOUT (FORMAT BINARY)", name, columns)) as copy:
             for data in copy:
                 yield bytes(data)
@@ -75,8 +86,8 @@ def snapshot(database: Database) -> Iterator[Snapshot]:
     with database.bulk() as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        with connection.cursor() as cursor:
-            yield Snapshot(cursor, schema or "")
+        with connection.cursor() as cursor, contextlib.closing(Snapshot(cursor, schema or "")) as found:
+            yield found
 
 
 class Restoring:

@@ -109,6 +109,16 @@ def test_a_second_import_leaves_what_was_changed_here(place: Place) -> None:
     assert infos == {"ada": "changed here", "faceless": "changed here", "eve": "E"}
 
 
+def test_an_info_longer_than_the_api_takes_comes_back(place: Place) -> None:
+    """Imports of earlier releases made such ones of long names; the library could not be exported."""
+    database = place.bench.admin.database
+    with database.write(place.full.pk) as work:
+        work.users.set_info(work.users.entries(place.full.pk, "ada")[0].pk, "é" * 2000)
+    place.restore(place.export("out"))
+    with database.read() as reader:
+        assert reader.users.entries(place.empty.pk, "ada")[0].user_info == "é" * 2000
+
+
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_everything_comes_back(place: Place, name: str) -> None:
     path = place.export(name)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,39 @@ def written(database: Database, **options: Any) -> bytes:
     out = io.BytesIO()
     backup.write(database, RING, out, files={"calibration/x.json": b"{}"}, **options)
     return out.getvalue()
+
+
+class Full(io.BytesIO):
+    """A disk that takes so many bytes."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > self._room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+@pytest.mark.usefixtures("app")
+def test_a_backup_that_cannot_be_written_ends(database: Database) -> None:
+    """In the midst of a table it waited for its own connection for ever, and kept its transaction open."""
+    caught: list[Exception] = []
+
+    def attempt(room: int) -> None:
+        try:
+            backup.write(database, RING, Full(room), files={})
+        except OSError as error:
+            caught.append(error)
+
+    whole = len(written(database))
+    for room in range(0, whole, max(1, whole // 8)):
+        thread = threading.Thread(target=attempt, args=(room,), daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert len(caught) >= 8
 
 
 def restored(content: bytes, url: str, secret: bytes = b"") -> dict[str, bytes]:

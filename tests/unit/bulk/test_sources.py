@@ -15,10 +15,12 @@ import pytest
 
 from service.bulk.archive import ArchiveSource, name_of
 from service.bulk.folder import FolderSource, read_below
+from service.bulk.outcomes import Outcome, Result, csv_report
 from service.bulk.pictures import Layout, Refusal, Source, SourceError
+from service.bulk.restore import Export
 from service.bulk.table import TableSource
 from service.errors import PictureDownloadFailed
-from service.library.names import is_identifier
+from service.library.names import MAX_USER_INFO_BYTES, is_identifier
 
 LIMIT = 1000
 
@@ -116,6 +118,8 @@ def test_an_archive_is_read_like_a_folder(tmp_path: Path) -> None:
         made.writestr("g/bob/readme.md", b"-")
         made.writestr("__MACOSX/g/bob/1.png", b"-")
         made.writestr("g/bob/._1.png", b"-")
+        made.writestr("g/bob/.thumbs/1.png", b"-")
+        made.writestr(".trash/bob/1.png", b"-")
 
     source = ArchiveSource(archive(tmp_path / "a.zip", build), Layout(), LIMIT)
     assert told(source) == {"g/ada.jpg": ("g", "ada", None, b"pixels"), "g/bob/1.png": ("g", "bob", None, b"more")}
@@ -153,6 +157,33 @@ def test_a_member_that_lies_about_its_size_is_cut(tmp_path: Path) -> None:
     path.write_bytes(data)
     ((_, _, _, reason),) = told(ArchiveSource(path, Layout(), LIMIT)).values()
     assert reason in {"unreadable", "picture_too_large"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_is_refused_however_it_is_packed(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as made:
+        for name in ("g/ada/1.jpg", "g/bob/1.jpg"):
+            made.writestr(name, bytes(range(256)) * 3)
+    data = bytearray(path.read_bytes())
+    for place in range(50, 80):  # within the first member
+        data[place] ^= 0x5A
+    path.write_bytes(data)
+    found = told(ArchiveSource(path, Layout(), LIMIT))
+    assert [entry[3] for entry in found.values()] == ["unreadable", bytes(range(256)) * 3]
+
+
+def test_a_folder_that_cannot_be_looked_through_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here for the length of its path, as permissions are none for root; its pictures were left out silently."""
+    write(tmp_path / "g" / "ada.jpg")
+    monkeypatch.chdir(tmp_path / "g")
+    for _ in range(20):
+        os.mkdir("d" * 250)  # noqa: PTH102 (relative, for the whole path is too long)
+        os.chdir("d" * 250)
+    monkeypatch.chdir(tmp_path)
+    found = told(FolderSource(tmp_path, Layout(), LIMIT))
+    assert found.pop("g/ada.jpg") == ("g", "ada", None, b"pixels")
+    assert [entry[3] for entry in found.values()] == ["unreadable"]
 
 
 def test_damage_and_foreign_names_in_an_archive(tmp_path: Path) -> None:
@@ -274,3 +305,54 @@ def test_a_file_is_read_whatever_size_is_told_of_it(tmp_path: Path, size: int, m
     assert read_below(root, Path("a.jpg"), 500) == b"x" * 500
     with pytest.raises(Refusal, match="more than 499"):
         read_below(root, Path("a.jpg"), 499)
+
+
+def test_a_made_user_info_is_no_longer_than_the_api_takes() -> None:
+    """Else the library could not be exported: names of folders have up to 255 bytes, written as four letters each."""
+    layout = Layout(make_ids=True)
+    for name in ("\udcd5" * 255, "张" * 200):
+        info = layout.named("g", name, "", lambda: b"").default_info
+        assert info
+        assert 250 < len(info.encode()) <= MAX_USER_INFO_BYTES
+
+
+def test_a_table_with_a_zero_byte_or_an_endless_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b"group_id,user_id,picture,user_info\ng,ada,a.jpg,x\0y\ng,bob,b.jpg,y\n")
+    write(tmp_path / "b.jpg")
+    found = told(TableSource(path, tmp_path, Layout(), LIMIT))
+    assert [entry[3] for entry in found.values()] == ["bad_user_info", b"pixels"]
+    path.write_bytes(b"group_id,user_id,picture," + b"x" * 200_000 + b"\n")
+    with pytest.raises(SourceError, match="line 1"):
+        TableSource(path, tmp_path, Layout(), LIMIT)
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_half_an_export_is_not_taken_for_pictures(tmp_path: Path, name: str) -> None:
+    """The manifest is copied last by name, too: the crops before it would become one person."""
+    if name.endswith(".zip"):
+        archive(tmp_path / name, lambda made: made.writestr("library.jsonl", b""))
+    else:
+        write(tmp_path / name / "library.jsonl")
+    with pytest.raises(SourceError, match="unfinished"):
+        Export.lies_at(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_an_export_within_a_folder_is_not_taken_for_pictures(tmp_path: Path, name: str) -> None:
+    """Twenty strangers became faces of one user."""
+    if name.endswith(".zip"):
+        archive(tmp_path / name, lambda made: made.writestr("library/library.jsonl", b""))
+    else:
+        write(tmp_path / name / "library" / "library.jsonl")
+    with pytest.raises(SourceError, match="in its folder library"):
+        Export.lies_at(tmp_path / name)
+
+
+def test_a_report_that_the_disk_does_not_take_is_one_sentence() -> None:
+    def fill() -> None:
+        with csv_report(Path("/dev/full")) as report:
+            for _ in range(1000):
+                report.add(Result("g/a.jpg", "g", "a", Outcome.PRESENT))
+
+    with pytest.raises(SourceError, match="cannot be written: No space left"):
+        fill()
