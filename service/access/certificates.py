@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from service.access import private_files
+
 CLOUD_HOST = "aip.baidubce.com"
 """Where every SDK believes the API to be."""
 USUAL_NAMES = (CLOUD_HOST, "localhost", "127.0.0.1")
@@ -68,7 +70,7 @@ def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
     certificates or for a name that the authority may not sign for.
     """
     if renew:
-        if not (folder / AUTHORITY_KEY).exists():
+        if not is_there(folder / AUTHORITY_KEY):
             raise CertificateError(f"there is no certificate authority in {folder}; aipface tls init makes one")
         authority, key = _certificate(folder / AUTHORITY_CERTIFICATE), _key(folder / AUTHORITY_KEY)
         present = _names(_certificate(folder / SERVER_CERTIFICATE))
@@ -84,7 +86,8 @@ def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         authority = _authority(key, wanted)
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            private_files.make_folder(folder)
         except OSError as error:
             raise CertificateError(f"the folder {folder} cannot be made: {error.strerror}") from None
         _write(folder / AUTHORITY_KEY, _pem(key))
@@ -99,6 +102,14 @@ def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
 def making_anew(names: Sequence[str]) -> str:
     """The command that makes a new authority and a certificate for the same ``names``."""
     return " ".join(["aipface tls init --force", *(f"--name {name}" for name in names if name not in USUAL_NAMES)])
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises ``CertificateError`` where its folder keeps that secret."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise CertificateError(f"the folder {path.parent} cannot be read: {_reason(error)}") from None
 
 
 def describe(path: Path) -> CertificateInfo:
@@ -218,8 +229,13 @@ def _pem(key: Key) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by the owner alone."""
+    """Whole or not at all, readable by the owner alone. Raises ``CertificateError``."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    draft.replace(path)
+    try:
+        with os.fdopen(private_files.created(draft, path), "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise CertificateError(f"{path} cannot be written: {_reason(error)}") from None

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.access import private_files
 from service.access.keys import MASTER_KEY_BYTES, KeyringError, create_unless_there, load_or_create
 
 
@@ -33,7 +34,7 @@ def _write(path: Path, lines: Sequence[str]) -> None:
     """In one step, and on the disk before it is taken: half a file of keys would lock everybody out."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = private_files.created(draft, path)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write("".join(f"{line}\n" for line in lines))
             file.flush()

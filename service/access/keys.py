@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from service.access import private_files
+
 MASTER_KEY_BYTES = 32
 FACE_TOKEN_BYTES = 16
 
@@ -164,7 +166,7 @@ def create_unless_there(path: Path) -> bool:
         if path.exists():
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = private_files.created(draft, path)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_bytes(MASTER_KEY_BYTES).hex() + "\n")
             file.flush()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 import service
@@ -27,6 +30,8 @@ from service.cli.serve import ended_by_signals, serve
 from service.cli.show_settings import show_settings
 from service.cli.tls import tls
 from service.cli.users import users
+
+_STANDARD_ERROR = 2
 
 application = typer.Typer(
     name="aipface",
@@ -66,7 +71,21 @@ def version() -> None:
     typer.echo(service.__version__)
 
 
+def complete_standard_files() -> None:
+    """Put the null device where standard input, output or error was closed, and let errors be told to it.
+
+    Else the next file or connection would take the number, and get what a library writes to standard error.
+    ``sys.stdout`` stays ``None``: who shows keys has to know that nobody reads them.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STANDARD_ERROR, "w", encoding="utf-8", closefd=False)
+
+
 def main() -> None:
     """Run the command line. What an operator can mend ends as one sentence on standard error, without a traceback."""
+    complete_standard_files()
     with ended_by_signals(), one_sentence():
         application()

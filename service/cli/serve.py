@@ -206,7 +206,7 @@ def _certificate(settings: Settings) -> tuple[Path, Path] | None:
     folder = settings.tls_folder
     certificate = settings.tls_cert or folder / certificates.SERVER_CERTIFICATE
     key = settings.tls_key or folder / certificates.SERVER_KEY
-    if settings.tls_cert is None and not certificate.exists():
+    if settings.tls_cert is None and not certificates.is_there(certificate):
         raise Failure("there is no certificate yet: aipface tls init makes one, AIPFACE_TLS_CERT names your own")
     left = certificates.describe(certificate).days_left
     if left < certificates.RENEWAL_DAYS:

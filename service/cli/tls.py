@@ -33,7 +33,7 @@ def init(
     from service.access import certificates
 
     folder = effective_settings().tls_folder
-    if (folder / certificates.AUTHORITY_KEY).exists() and not force:
+    if certificates.is_there(folder / certificates.AUTHORITY_KEY) and not force:
         raise Failure(f"{folder} has an authority already: aipface tls renew keeps it, --force replaces it")
     certificates.create(folder, list(dict.fromkeys([*certificates.USUAL_NAMES, *(names or [])])))
     typer.echo(f"clients have to trust {folder / certificates.AUTHORITY_CERTIFICATE}: docs/clients.md")
@@ -57,7 +57,7 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     from service.access import certificates
 
     folder = effective_settings().tls_folder
-    if not (folder / certificates.AUTHORITY_CERTIFICATE).exists():
+    if not certificates.is_there(folder / certificates.AUTHORITY_CERTIFICATE):
         raise Failure(f"there is no certificate authority in {folder}; aipface tls init makes one")
     if not as_json:
         _tell(folder)

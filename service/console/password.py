@@ -11,6 +11,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from service.access import private_files
+
 FILE = "console.password"
 """Its name in the home folder."""
 
@@ -51,7 +53,7 @@ class PasswordFile:
         draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = private_files.created(draft, self._path)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write("$".join(map(str, fields)) + "\n")
             draft.replace(self._path)

@@ -7,11 +7,18 @@ grants one at a time. None of these classes locks: a ``Meter`` is used by one th
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import date
 from uuid import UUID
 
-from service.errors import DailyQuotaExceeded, QuotaExceeded, RateExceeded, TotalQuotaExceeded
+from service.errors import (
+    DailyQuotaExceeded,
+    QuotaExceeded,
+    RateExceeded,
+    ServiceUnavailable,
+    TotalQuotaExceeded,
+)
 from service.storage.engine import Database
 
 MOST_AT_ONCE = 1024
@@ -22,6 +29,12 @@ GROWTH_SECONDS = 1.0
 
 ASK_AGAIN_SECONDS = 0.1
 """How long a process takes the database's "no" for an answer, where it is not told."""
+
+FEW_SLOTS = 4
+"""Where no more requests than this may be answered at once, no process keeps an empty slot from the others.
+
+A process that answered now and then would otherwise hold what all are to share, and the others refuse every request.
+"""
 
 
 class Seconds:
@@ -153,15 +166,21 @@ class Slots:
         self._too_many = False
 
     def leave(self) -> None:
-        """Free a slot; it stays with the process."""
+        """Free a slot; it stays with the process, unless there are few."""
         self._busy -= 1
+        if self._most <= FEW_SLOTS and self._held > self._busy:
+            with contextlib.suppress(ServiceUnavailable):  # the answer is there; ``tell`` says it later
+                self._keep(self._busy)
 
     def tell(self) -> None:
         """Say that the process lives, and give back the slots that stood empty since the last time."""
         if self._told == 0:
             return
-        needed = min(self._held, self._busiest)
+        self._keep(min(self._held, self._busiest))
+        self._busiest = self._busy
+
+    def _keep(self, needed: int) -> None:
+        """Give back what is held beyond the slots that are needed. Raises ``DatabaseUnavailable``."""
         with self._database.metering() as ledger:
             ledger.tell_slots(self._app_pk, self._process, needed)
         self._held = self._told = needed
-        self._busiest = self._busy

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 
 from service.errors import (
@@ -22,6 +23,7 @@ from service.errors import (
 )
 from service.library.quotas import Quotas
 from service.storage.engine import Database
+from service.storage.urls import driver_address
 from service.values import App, Limits
 from tests.fixtures.library import new_app
 
@@ -246,6 +248,28 @@ def test_slots_of_a_process_that_lives_are_its_own(database: Database, database_
         one.settle()
         assert ask(other, app) == "RateExceeded"
         end()
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_client_that_asks_one_process_after_the_other_is_not_refused(
+    database: Database, database_url: str, most: int
+) -> None:
+    with processes(database_url, 3) as several:
+        app = limited(database, several[0], Limits(concurrent=most))
+        assert [ask(quotas, app) for quotas in several * 2] == ["answered"] * 6
+        with contextlib.ExitStack() as inside:
+            for quotas in several[:most]:
+                inside.enter_context(quotas.admitted(app, "detect"))
+            assert ask(several[2], app) == "RateExceeded"
+
+
+def test_a_slot_that_cannot_be_given_back_costs_no_answer(database: Database, database_url: str) -> None:
+    with contextlib.closing(Database(database_url, lock_seconds=0.01)) as impatient:
+        quotas = Quotas(impatient)
+        app = limited(database, quotas, Limits(concurrent=1))
+        with psycopg.connect(driver_address(database_url)) as other, quotas.admitted(app, "detect"):
+            other.execute("LOCK TABLE quota_slots")
+        assert [ask(quotas, app), ask(Quotas(database), app)] == ["answered"] * 2
 
 
 def test_what_is_refused_takes_nothing(database: Database, database_url: str) -> None:

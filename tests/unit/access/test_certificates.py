@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import stat
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.access import certificates
-from service.access.certificates import CertificateError, create, describe
+from service.access.certificates import CertificateError, create, describe, is_there
 
 NAMES = ["aip.baidubce.com", "127.0.0.1", "bücher.example"]
 
@@ -104,3 +105,18 @@ def test_what_is_no_certificate_is_told(tmp_path: Path) -> None:
     for names in ([], ["a..b"]):
         with pytest.raises(CertificateError):
             create(tmp_path / "new", names)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment")
+def test_what_another_user_owns_is_told(tmp_path: Path) -> None:
+    create(tmp_path / "tls", NAMES)
+    for parent in (*tmp_path.parents[:2], tmp_path):
+        parent.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(CertificateError, match=r"folder .* cannot be read: Permission denied"):
+            is_there(tmp_path / "tls" / "server.pem")
+        with pytest.raises(CertificateError, match="cannot be written: Permission denied"):
+            create(tmp_path, NAMES)
+    finally:
+        os.seteuid(0)
