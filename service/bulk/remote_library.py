@@ -6,6 +6,7 @@ structure, and the list of those who need a picture.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,10 +28,17 @@ PATIENCE_SECONDS = 120.0
 _BUSY = frozenset({2, 4, 18, 222301, 222302, 222361, *range(222901, 222917)})
 """Service unavailable for now, call rate exceeded, "system busy" of one service or another: worth another try."""
 _TOKEN_REFUSED = frozenset({110, 111})
+_GONE = frozenset({223100, 223103})
+"""The group, or the user, is not there."""
+_HOST = re.compile(rb"[\w.:-]+")
 
 
 class _Again(Exception):
     """The call may succeed a little later."""
+
+
+class _Gone(Exception):
+    """The group or user was deleted there since it was listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,7 @@ class RemoteLibrary:
 
     def __init__(self, base_url: str, api_key: str, secret_key: str, *, verify: Any = True) -> None:
         """``verify`` as httpx takes it: an SSL context, or whether certificates are checked at all."""
-        if not base_url.startswith(("http://", "https://")):
-            raise SourceError(f"{base_url} is no address such as https://aip.baidubce.com")
-        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT_SECONDS, verify=verify)
+        self._http = httpx.Client(base_url=_address(base_url), timeout=TIMEOUT_SECONDS, verify=verify)
         self._keys = {"grant_type": "client_credentials", "client_id": api_key, "client_secret": secret_key}
         self._token = ""
 
@@ -66,15 +72,21 @@ class RemoteLibrary:
         """Every group."""
         return list(self._pages("group/getlist", "group_id_list"))
 
-    def users(self, group_id: str) -> list[str]:
-        """Every user of a group."""
-        return list(self._pages("group/getusers", "user_id_list", group_id=group_id))
+    def users(self, group_id: str) -> list[str] | None:
+        """Every user of a group; ``None`` where it has been deleted meanwhile."""
+        try:
+            return list(self._pages("group/getusers", "user_id_list", group_id=group_id))
+        except _Gone:
+            return None
 
-    def user(self, group_id: str, user_id: str) -> RemoteUser:
-        """One user, by two calls."""
+    def user(self, group_id: str, user_id: str) -> RemoteUser | None:
+        """One user, by two calls; ``None`` for one who has been deleted meanwhile."""
         named = {"group_id": group_id, "user_id": user_id}
-        entries = self._call("user/get", **named).get("user_list") or [{}]
-        faces = self._call("face/getlist", **named).get("face_list") or []
+        try:
+            entries = self._call("user/get", **named).get("user_list") or [{}]
+            faces = self._call("face/getlist", **named).get("face_list") or []
+        except _Gone:
+            return None
         return RemoteUser(group_id, user_id, str(entries[0].get("user_info") or ""), len(faces))
 
     def _pages(self, call: str, key: str, **parameters: str) -> Iterator[str]:
@@ -112,6 +124,8 @@ class RemoteLibrary:
             raise _Again("the token is refused")
         if code in _BUSY:
             raise _Again(f"error {code}: {answer.get('error_msg')}")
+        if code in _GONE and "group_id" in parameters:
+            raise _Gone
         if code:
             raise SourceError(f"{name} answered error {code}: {answer.get('error_msg')}")
         return answer
@@ -134,3 +148,14 @@ class RemoteLibrary:
         if not isinstance(answer, dict):
             raise SourceError(f"{self._http.base_url.host} does not answer like the face API")
         return answer
+
+
+def _address(text: str) -> httpx.URL:
+    """The address that was given. Raises ``SourceError`` for what names no host, which would be tried for minutes."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host):
+        raise SourceError(f"{text} is no address such as https://aip.baidubce.com")
+    return url

@@ -6,6 +6,7 @@ import codecs
 import csv
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -51,25 +52,37 @@ def copy(
         raise Failure("a secret key on the command line can be read by others: use SOURCE_SECRET_KEY", MISUSED)
     from service.bulk.remote_library import RemoteLibrary
 
-    users = None
+    done = None
     with stopped_by_signals(), administration() as admin:
         app = known_app(admin, app_id)
         with (
             RemoteLibrary(source, api_key.strip(), secret_key.strip(), verify=_trust(ca)) as remote,
             written_privately(output) as file,
         ):
-            users = _copy(remote, admin, app, file)
-    if users is None:
+            done = _copy(remote, admin, app, file)
+    if done is None:
         raise typer.Exit(INTERRUPTED)
-    typer.echo(f"{users} users; the API gives no pictures: fill the column picture of {output}, then")
+    if done.gone:
+        typer.echo(f"{done.gone} groups and users were deleted there meanwhile, and are left out")
+    typer.echo(f"{done.users} users; the API gives no pictures: fill the column picture of {output}, then")
     typer.echo(f"  aipface import {output} --app {app_id}")
 
 
-def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> int:
+@dataclass(frozen=True)
+class _Done:
+    """How many users were copied; and how many groups and users were ``gone`` before they could be read."""
+
+    users: int
+    gone: int
+
+
+def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> _Done:
     from service.bulk.writing import ReadyUser, Writer
 
     writer = Writer(admin.database, app.pk, model_id="")  # writes no faces
-    groups = {group: remote.users(group) for group in remote.groups()}
+    listed = {group: remote.users(group) for group in remote.groups()}
+    groups = {group: users for group, users in listed.items() if users is not None}
+    copied, gone = 0, len(listed) - len(groups)
     writer.write([], [ReadyUser(group) for group in groups])
     total = sum(len(users) for users in groups.values())
     batch: list[ReadyUser] = []
@@ -77,17 +90,21 @@ def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> int
         table = csv.writer(codecs.getwriter("utf-8-sig")(file))
         table.writerow(["group_id", "user_id", "picture", "user_info", "faces_there"])
         for user in _each(remote, groups):
+            advance("")
+            if user is None:
+                gone += 1
+                continue
+            copied += 1
             table.writerow([user.group_id, user.user_id, "", user.user_info, user.faces])
             batch.append(ReadyUser(user.group_id, user.user_id, user.user_info))
             if len(batch) >= BATCH_USERS:
                 writer.write([], batch)
                 batch = []
-            advance("")
         writer.write([], batch)
-    return total
+    return _Done(copied, gone)
 
 
-def _each(remote: RemoteLibrary, groups: dict[str, list[str]]) -> Iterator[RemoteUser]:
+def _each(remote: RemoteLibrary, groups: dict[str, list[str]]) -> Iterator[RemoteUser | None]:
     for group, users in groups.items():
         for user in users:
             yield remote.user(group, user)

@@ -60,6 +60,24 @@ def test_who_refuses_is_not(remote: RemoteLibrary, monkeypatch: pytest.MonkeyPat
         remote.groups()
 
 
+def test_what_was_deleted_meanwhile_is_no_failure(remote: RemoteLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Elsewhere, "codes", [223100, 223100, 223103, 0, 223103, 6])
+    assert remote.users("gone") is None
+    assert remote.user("gone", "ada") is None
+    assert remote.user("crew", "gone") is None
+    assert remote.user("crew", "gone between the two calls") is None
+    with pytest.raises(SourceError, match="error 6"):
+        remote.user("crew", "ada")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[bad", "http://[bad]", "http://[::1", "http://two words", "https://", "ftp://host", "host"]
+)
+def test_an_address_without_a_host_is_told_at_once(address: str) -> None:
+    with pytest.raises(SourceError, match="is no address such as"):
+        RemoteLibrary(address, "key", "secret")
+
+
 def test_all_that_the_vendor_calls_busy_counts_as_that() -> None:
     busy = {code.number for code in VENDORS_TABLE if "busy" in code.text}
     assert len(busy) == 17
