@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class FolderSource:
                 continue
             if os.path.isdir(self._root / relative):  # noqa: PTH112 (pathlib's raises where nobody may enter)
                 read = refusing("linked_folder", "links to folders are not followed")
-            yield self._layout.picture(relative.parts, place, read)
+            yield replace(self._layout.picture(relative.parts, place, read), path=path)
 
     @cached_property
     def _paths(self) -> list[str]:

@@ -41,6 +41,8 @@ class Picture:
     default_info: str | None = None
     remote: bool = False
     """Whether reading waits for a network rather than for a disk."""
+    path: str = ""
+    """Of a picture of a folder, below it and as it is; bytes that are no UTF-8 as Python has them."""
 
 
 class Source(Protocol):

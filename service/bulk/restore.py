@@ -141,6 +141,8 @@ class Restore:
         self._writer = Writer(database, app_pk, engine.model_id)
         self._threads = threads
         self._keep_crops = keep_crops
+        self._told: set[str] = set()
+        """Groups of another scene that have a row of the report."""
 
     @property
     def touched(self) -> frozenset[int]:
@@ -150,6 +152,7 @@ class Restore:
     def run(self, export: Export, dimension: int) -> Iterator[Result]:
         """One result a face, in the order of the export, when the batch is committed.
 
+        And one, without a place, for a group that is refused as a whole: users without faces have none of their own.
         ``dimension``: of the engine's embeddings. Raises ``SourceError``, before anything is written where the digest
         can tell, and ``ServiceUnavailable``.
         """
@@ -183,7 +186,13 @@ class Restore:
     ) -> list[Result]:
         made = list(pool.map(lambda line: self._made(export, dimension, line, scenes.get(line.group_id)), faces))
         results = iter(self._writer.write([face for face in made if isinstance(face, ReadyFace)], users))
-        return [next(results) if isinstance(face, ReadyFace) else face for face in made]
+        return [*self._foreign(), *(next(results) if isinstance(face, ReadyFace) else face for face in made)]
+
+    def _foreign(self) -> list[Result]:
+        """A row for each group that turned out to belong to another scene here."""
+        new = sorted(self._writer.foreign - self._told)
+        self._told.update(new)
+        return [Result("", group, "", Outcome.REFUSED, "group_of_another_scene", "with all its users") for group in new]
 
     def _made(self, export: Export, dimension: int, line: FaceLine, scene: str | None) -> ReadyFace | Result:
         place = line.crop or line.face_token

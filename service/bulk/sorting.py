@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from service.bulk.clustering import people_of
+from service.bulk.folder import FolderSource
 from service.bulk.outcomes import Outcome, Result, reason_of
-from service.bulk.pictures import Picture, Refusal, Source
+from service.bulk.pictures import Picture, Refusal
 from service.calibration.scores import ScoreTable
 from service.errors import FaceNotFound, PictureError
 from service.intake.intake import Intake
@@ -30,8 +31,8 @@ THUMBNAIL_SIDE = 96
 class SortedPicture:
     """A picture and its person, numbered from 0 for the one with most pictures.
 
+    ``place``: what the row of a table says for it. ``thumbnail``: JPEG.
     ``confidence``: how much the face is like the other faces of its person, 0..100; NaN where there are none.
-    ``thumbnail``: JPEG.
     """
 
     place: str
@@ -50,7 +51,7 @@ class Sorting:
         self._threads = threads
         self._seen: list[tuple[str, Embedding, bytes]] = []
 
-    def look(self, source: Source) -> Iterator[Result]:
+    def look(self, source: FolderSource) -> Iterator[Result]:
         """A result a picture, in the order of the source; a bad picture is one like any other."""
         under_way: deque[Future[Result]] = deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="sort")
@@ -80,15 +81,23 @@ class Sorting:
     def _look(self, picture: Picture) -> Result:
         result = Result(picture.place, "", "", Outcome.REFUSED)
         try:
+            cell = _cell(picture.path)
             face = self._intake.face_of_file(self._app, picture.read())
             embedding = face.embedding
         except Refusal as refusal:
             return replace(result, reason=refusal.reason, detail=str(refusal))
         except (PictureError, FaceNotFound) as error:
             return replace(result, reason=reason_of(error), detail=str(error))
-        self._seen.append((picture.place, embedding, _thumbnail(face)))
+        self._seen.append((cell, embedding, _thumbnail(face)))
         place, angles = face.location, face.angles
         return replace(result, outcome=Outcome.PRESENT, location=place, angles=angles, confidence=face.confidence)
+
+
+def _cell(path: str) -> str:
+    """What the row of a table says for a picture of a folder. Raises ``Refusal`` for what none can say."""
+    if "\\" in path or any("\ud800" <= letter <= "\udfff" for letter in path):
+        raise Refusal("bad_name", "no table can name it, for a backslash or bytes that are no UTF-8: rename it")
+    return path if path == path.strip() else f"./{path}"  # spaces around a cell are no part of it
 
 
 def _thumbnail(face: SeenFace) -> bytes:

@@ -54,6 +54,8 @@ class Writer:
         self._model_id = model_id
         self.touched: set[int] = set()
         """Numbers of the users that were given faces."""
+        self.foreign: set[str] = set()
+        """Groups that were not written, for they belong to another scene here."""
 
     def write(self, faces: Sequence[ReadyFace], users: Sequence[ReadyUser] = ()) -> list[Result]:
         """What became of each face; everything is committed when this returns, and nothing when it raises.
@@ -85,6 +87,7 @@ class Writer:
         try:
             group = made_in_scene(work, group_id, scene)
         except GroupNotFound:
+            self.foreign.add(group_id)
             return {id(face): _refused(face, "group_of_another_scene") for face in members}
         infos, renewed = _infos(users, members)
         numbers = work.users.get_or_create_many(group, infos, renewed) if infos else {}

@@ -214,7 +214,8 @@ def _run(work: _Work, report: CsvReport) -> frozenset[int]:
         for result in work.results:
             report.add(result)
             refused = report.counts[Outcome.REFUSED]
-            advance(f"{refused} refused" if refused else "")
+            if result.place:  # else it is of a whole group
+                advance(f"{refused} refused" if refused else "")
     return work.touched()
 
 

@@ -58,7 +58,7 @@ class Recording:
         self._embedded = 0
         row = execution.run(_LOCK_HEAD, {"app_pk": app_pk, "app": str(app_pk)}).one_or_none()
         if row is None:
-            raise AppUnavailable(f"app {app_pk} does not exist")
+            raise AppUnavailable("the app was deleted meanwhile")
         self.seq: int = row.seq
 
     def record(self, kind: ChangeKind, group_pk: int, user_pk: int = 0, face_pk: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,10 @@ from service.bulk.folder import FolderSource
 from service.bulk.journal import Journal
 from service.bulk.outcomes import Outcome, Result
 from service.bulk.pictures import Layout, Picture
+from service.bulk.sorting import Sorting
+from service.bulk.table import TableSource
 from service.cli.bulk_import import open_source
+from service.cli.bulk_sort import _write
 from service.errors import DatabaseUnavailable
 from service.parts import Models, Workbench, open_workbench
 from service.settings import load_settings
@@ -193,6 +197,23 @@ def test_a_table_of_several_apps_fills_the_one_that_is_named(place: Place, tmp_p
         ("joe", Outcome.REFUSED, "another_app"),
     ]
     assert place.enrolled() == 1
+
+
+def test_sorted_pictures_are_found_by_the_table_that_names_them(place: Place, tmp_path: Path) -> None:
+    folder, table = os.fsencode(tmp_path / "nameless"), tmp_path / "people.csv"
+    os.mkdir(folder)  # noqa: PTH102 (names of bytes)
+    named = ("\u3000leading.jpg", "a\u00a0b\u3000c.jpg", " 1.jpg", "a\nb.jpg", "plain, ordinary.jpg")
+    for name in (*map(os.fsencode, named), b"caf\xe9.jpg", b"back\\slash.jpg"):
+        shutil.copy(os.fsencode(place.folder / "staff" / "barack" / "1.jpg"), os.path.join(folder, name))  # noqa: PTH118
+    sorting = Sorting(place.app, place.bench.intake, place.bench.models.scores, threads=1)
+    source = FolderSource(tmp_path / "nameless", Layout("people", make_ids=True), 2**24)
+    refused = {result.place: result.reason for result in sorting.look(source) if result.outcome is Outcome.REFUSED}
+    assert refused == {"caf\\xe9.jpg": "bad_name", "back\\slash.jpg": "bad_name"}
+    _write(sorting.people(), "people", table)
+    rows = list(TableSource(table, tmp_path / "nameless", Layout(), 2**24).pictures())
+    assert len(rows) == len(named)
+    for picture in rows:
+        assert picture.read()
 
 
 class Given:

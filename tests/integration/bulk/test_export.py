@@ -109,6 +109,16 @@ def test_a_second_import_leaves_what_was_changed_here(place: Place) -> None:
     assert infos == {"ada": "changed here", "faceless": "changed here", "eve": "E"}
 
 
+def test_a_group_of_another_scene_is_told_though_it_has_no_faces(place: Place) -> None:
+    path = place.export("moved")
+    with place.bench.admin.database.write(place.empty.pk) as work:
+        work.groups.insert("gate", "OTHER")
+    results = [result for result in place.restore(path) if result.outcome is Outcome.REFUSED]
+    assert [(result.place, result.group_id, result.reason) for result in results] == [
+        ("", "gate", "group_of_another_scene")
+    ]
+
+
 def test_an_info_longer_than_the_api_takes_comes_back(place: Place) -> None:
     """Imports of earlier releases made such ones of long names; the library could not be exported."""
     database = place.bench.admin.database

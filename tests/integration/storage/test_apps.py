@@ -86,7 +86,7 @@ def test_deleting_an_app_and_moving_the_library_wait_for_each_other_in_turn(data
 
 
 def test_an_app_that_is_not_there(database: Database) -> None:
-    with pytest.raises(AppUnavailable), database.write(404):
+    with pytest.raises(AppUnavailable, match=r"^the app was deleted meanwhile$"), database.write(404):
         pass
     with database.admin() as admin:
         for call in (
