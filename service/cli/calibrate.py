@@ -164,6 +164,8 @@ def _embed(models: Models, path: Path, most_pixels: int) -> Embedding | str:
     from service.intake.order import nearest_first
 
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device read without end
+            return "is no plain file"
         image = decode_picture(path.read_bytes(), most_pixels)
     except (OSError, PictureUnreadable) as error:
         return str(error)
