@@ -29,15 +29,13 @@ MOST_ROWS = 16_384
 """What Milvus answers to one query at most (its documented quota of ``limit`` plus ``offset``)."""
 
 MOST_LETTERS = 300
-"""Of a failure's text that are logged."""
+"""Of a failure's text that are told."""
 
 _STRONG = "Strong"
 _FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
 _POSITION_FIELDS = ["app_pk", "seq", "mark"]
 
-logger = logging.getLogger(__name__)
-
-# The client writes a traceback of its own for every failure, in a form of its own; they are told of here.
+# The client writes a traceback of its own for every failure, in a form of its own; ``failed`` is told of them.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
@@ -70,9 +68,9 @@ class MilvusStore:
         token: str,
         index_type: str,
         timeout: float,
-        failed: Callable[[], object],
+        failed: Callable[[str, str], object],
     ) -> None:
-        """Connect. ``timeout`` in seconds, of every request; ``failed`` is called after every failure."""
+        """Connect. ``timeout`` in seconds, of every request; ``failed`` is called with every failure's code and text."""
         self._dimension = dimension
         self._index_type = index_type
         self._limits = {"timeout": timeout}
@@ -245,8 +243,7 @@ class MilvusStore:
                 (error.code, error.message) if isinstance(error, MilvusException) else (error.code(), error.details())
             )
             reason = " ".join(str(text).split())[:MOST_LETTERS]
-            logger.warning("the vector database failed: %s", reason, extra={"code": str(code)})
-            self._failed()
+            self._failed(str(code), reason)
             raise ServiceUnavailable("the vector database does not answer") from error
 
 
