@@ -222,7 +222,8 @@ def _schema(address: str, revision: str | None, newest: str) -> Check:
     found = f"{revision or 'not made yet'}, newest {newest}"
     if revision is None:
         ok = migrations.may_make_tables(address)
-        return Check("schema", ok, found if ok else f"{found}; the account may make no tables", migrations.PERMIT)
+        mend = "give it a schema on its search_path: GRANT CREATE, USAGE ON SCHEMA public TO account"
+        return Check("schema", ok, found if ok else f"{found}; the account may make no tables", mend)
     mend = "aipface db upgrade" if revision in migrations.known() else "take the newer release that the database is of"
     return Check("schema", revision == newest, found, mend)
 

@@ -35,10 +35,6 @@ QUEUED_SECONDS = 2
 an autovacuum for it (``deadlock_timeout``, a second)."""
 PAUSE_SECONDS = 5.0
 """Between attempts, for the requests that stood behind the last one."""
-PERMIT = (
-    "the account needs a schema on its search_path that it may make tables in: GRANT CREATE, USAGE ON SCHEMA public TO"
-    " account"
-)
 IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 CONNECT_SECONDS = 10
 
@@ -141,7 +137,10 @@ def _permitted() -> Iterator[None]:
     except sa.exc.ProgrammingError as error:
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege | psycopg.errors.InvalidSchemaName):
             raise
-        raise DatabaseUnavailable(f"{str(error.orig).splitlines()[0]}; {PERMIT}") from error
+        raise DatabaseUnavailable(
+            f"{str(error.orig).splitlines()[0]}; the account needs a schema on its search_path that it may make tables"
+            " in: GRANT CREATE, USAGE ON SCHEMA public TO account"
+        ) from error
 
 
 @contextlib.contextmanager
