@@ -105,7 +105,10 @@ class SearchSettings(BaseModel):
 
     search_exact: bool = Field(
         default=False,
-        description="Compare a probe with every face of a large group instead of a short list; slower, for comparison.",
+        description=(
+            "Compare a probe with every face of a large group instead of a short list; slower, for comparison. Of the "
+            "backend `memory` alone: with `milvus`, `AIPFACE_MILVUS_INDEX=FLAT` does it."
+        ),
     )
 
     search_backend: Literal["memory", "milvus"] = Field(

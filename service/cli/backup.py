@@ -76,6 +76,8 @@ def restore(
         secret, _ = _secret(passphrase_file, key_file, ask=head.wants == "passphrase", confirm=False)
         if head.wants is not None and not secret:
             raise Failure("the backup is encrypted with a key: name its file with --key-file", MISUSED)
+        if head.wants is None and secret:
+            typer.echo("the backup is not encrypted: whoever has the file can read it without what you named", err=True)
         if check:
             _tell("sound", backups.check(file, head, secret))
             return

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LEAST_FREE_BYTES = 2**30
 """Free space below which PostgreSQL's own files may soon not fit."""
 
+MILVUS_SECONDS = 5.0
+"""How long Milvus is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -37,7 +40,7 @@ class Check:
 
 
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """Check weights, runtime, key, database, index and disk. Exit status 1 when something is wrong."""
+    """Check weights, runtime, key, database, index, Milvus if used, and disk. Exit status 1 when something is wrong."""
     checks = list(examine(effective_settings()))
     if as_json:
         print_json([asdict(check) for check in checks])
@@ -54,6 +57,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     """All checks; each stands alone, so that one broken thing does not hide the others."""
     yield _runtime(settings)
     yield from _database(settings)
+    if settings.search_backend == "milvus":
+        yield _milvus(settings)
     yield _snapshots(settings)
     yield _disk(settings)
 
@@ -187,15 +192,10 @@ def _database(settings: Settings) -> Iterator[Check]:
     mend = "see the message; is the database running, and is its address right?"
     try:
         with database_address(settings) as address:
+            migrations.check_encoding(address)
             revision, newest = migrations.current(address), migrations.head()
             yield Check("database", ok=True, found=f"{kind}, answers")
-            newer = revision is not None and revision not in migrations.known()
-            yield Check(
-                "schema",
-                revision in {newest, None},
-                f"{revision or 'not made yet'}, newest {newest}",
-                "take the newer release that the database is of" if newer else "aipface db upgrade",
-            )
+            yield _schema(address, revision, newest)
             if revision is None:
                 sealed = Sealed({}, more=False)
             elif revision == newest:
@@ -213,6 +213,19 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
     yield _secret_key(settings, sealed)
     yield _weights(settings, pack)
+
+
+def _schema(address: str, revision: str | None, newest: str) -> Check:
+    """Whether the schema is ours, or can be made."""
+    from service.storage import migrations
+
+    found = f"{revision or 'not made yet'}, newest {newest}"
+    if revision is None:
+        ok = migrations.may_make_tables(address)
+        mend = "give it a schema on its search_path: GRANT CREATE, USAGE ON SCHEMA public TO account"
+        return Check("schema", ok, found if ok else f"{found}; the account may make no tables", mend)
+    mend = "aipface db upgrade" if revision in migrations.known() else "take the newer release that the database is of"
+    return Check("schema", revision == newest, found, mend)
 
 
 def _face_keys(settings: Settings, database: Database) -> Check:
@@ -253,6 +266,21 @@ def _index(database: Database, model: LibraryModel) -> Check:
         found += f"; not searchable with this model: {strangers}"
     mend = f"aipface reembed --pack {model.pack}; it lists those without a crop, to be enrolled again"
     return Check("index", not strangers, found, mend)
+
+
+def _milvus(settings: Settings) -> Check:
+    """Whether Milvus answers. A file is not opened: it would be made, and one process at a time can have it open."""
+    uri = settings.milvus_uri
+    try:
+        from service.search.milvus_store import trouble
+    except ModuleNotFoundError as error:
+        return Check("milvus", ok=False, found=f"needs {error.name}", mend="pip install 'aipface-server[milvus]'")
+    if uri.endswith(".db"):  # as its client tells the two apart
+        return Check("milvus", ok=True, found=f"the file {uri}, not looked into")
+    token = "" if settings.milvus_token is None else settings.milvus_token.get_secret_value()
+    wrong = trouble(uri, token, MILVUS_SECONDS)
+    mend = "is it running, and are AIPFACE_MILVUS_URI and AIPFACE_MILVUS_TOKEN right?"
+    return Check("milvus", not wrong, wrong or f"{uri}, answers", mend)
 
 
 def _snapshots(settings: Settings) -> Check:

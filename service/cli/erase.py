@@ -117,6 +117,8 @@ def _remaining(settings: Settings, beside: tuple[bool, bool, bool]) -> list[str]
         "backups made before hold what was erased until they are destroyed",
         "the database's own files and its log of writes until they are written over",
     ]
+    if settings.search_backend == "milvus":
+        remaining.append("deleted embeddings in Milvus until it compacts")
     for erased, sentence in zip(
         beside,
         (

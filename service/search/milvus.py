@@ -77,6 +77,7 @@ class MilvusCatalog:
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
         self._doubted = threading.Event()
+        self._in_vain = 0  # looks at a Milvus that is away
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vector-database", daemon=True)
         self._store = MilvusStore(
@@ -86,7 +87,7 @@ class MilvusCatalog:
             token=token,
             index_type=index_type,
             timeout=timeout,
-            failed=self._doubted.set,
+            failed=self._failed,
         )
 
     def close(self) -> None:
@@ -285,6 +286,16 @@ class MilvusCatalog:
 
     # --- inside: after an absence ---
 
+    def _failed(self, code: str, reason: str) -> None:
+        """Have Milvus looked at again, and tell of the failure: of a request each, of the looks some."""
+        self._doubted.set()
+        if threading.current_thread() is not self._thread or self._is_told():
+            logger.warning("the vector database failed: %s", reason, extra={"code": code})
+
+    def _is_told(self) -> bool:
+        """Whether a look that fails is told of: the first, and each that doubles their number, so ever more rarely."""
+        return not self._in_vain & (self._in_vain + 1)
+
     def _run(self) -> None:
         while True:
             self._doubted.wait()
@@ -293,13 +304,17 @@ class MilvusCatalog:
             self._doubted.clear()
             try:
                 self._look_again()
-            except ServiceUnavailable:  # Milvus or the database
-                self._doubted.set()
-            except Exception:
+            except Exception as error:
                 if self._closing.is_set():
                     return
-                logger.exception("bringing the vector database up to date failed")
+                # That Milvus or the database is away was told where it was met.
+                if not isinstance(error, ServiceUnavailable) and self._is_told():
+                    logger.exception("bringing the vector database up to date failed")
+                self._in_vain += 1
                 self._doubted.set()
+            else:
+                self._in_vain = 0
+                logger.warning("the vector database answers again and is up to date")
             if self._closing.wait(RETRY_SECONDS):
                 return
 

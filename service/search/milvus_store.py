@@ -29,15 +29,16 @@ MOST_ROWS = 16_384
 """What Milvus answers to one query at most (its documented quota of ``limit`` plus ``offset``)."""
 
 MOST_LETTERS = 300
-"""Of a failure's text that are logged."""
+"""Of a failure's text that are told."""
+
+_FAILURES = (MilvusException, grpc.RpcError)
+"""The client lets some failures through as it got them, a deadline among them."""
 
 _STRONG = "Strong"
 _FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
 _POSITION_FIELDS = ["app_pk", "seq", "mark"]
 
-logger = logging.getLogger(__name__)
-
-# The client writes a traceback of its own for every failure, in a form of its own; they are told of here.
+# The client writes a traceback of its own for every failure, in a form of its own; ``failed`` is told of them.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
@@ -70,9 +71,9 @@ class MilvusStore:
         token: str,
         index_type: str,
         timeout: float,
-        failed: Callable[[], object],
+        failed: Callable[[str, str], object],
     ) -> None:
-        """Connect. ``timeout`` in seconds, of every request; ``failed`` is called after every failure."""
+        """Connect. ``timeout`` in seconds, of every request; ``failed`` is called with each failure's code and text."""
         self._dimension = dimension
         self._index_type = index_type
         self._limits = {"timeout": timeout}
@@ -239,17 +240,32 @@ class MilvusStore:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (MilvusException, grpc.RpcError) as error:
-            # The client lets some failures through as it got them, a deadline among them.
-            code, text = (
-                (error.code, error.message) if isinstance(error, MilvusException) else (error.code(), error.details())
-            )
-            reason = " ".join(str(text).split())[:MOST_LETTERS]
-            logger.warning("the vector database failed: %s", reason, extra={"code": str(code)})
-            self._failed()
+        except _FAILURES as error:
+            self._failed(*_code_and_reason(error))
             raise ServiceUnavailable("the vector database does not answer") from error
 
 
 def listed(numbers: Iterable[int]) -> str:
     """As a list of Milvus' filter language. Numbers of ours, never text from outside."""
     return str([int(number) for number in numbers])
+
+
+def trouble(uri: str, token: str, timeout: float) -> str:
+    """Why a Milvus cannot be asked, within ``timeout`` seconds for each request; nothing of one that answers."""
+    try:
+        client = MilvusClient(uri=uri, token=token, timeout=timeout)
+        try:
+            client.list_collections(timeout=timeout)
+        finally:
+            client.close()
+    except _FAILURES as error:
+        return _code_and_reason(error)[1] or "no reason is given"
+    except ValueError as error:  # of a port that is no number
+        return str(error)
+    return ""
+
+
+def _code_and_reason(error: Any) -> tuple[str, str]:
+    """What one of ``_FAILURES`` says."""
+    code, text = (error.code, error.message) if isinstance(error, MilvusException) else (error.code(), error.details())
+    return str(code), " ".join(str(text).split())[:MOST_LETTERS]

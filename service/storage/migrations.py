@@ -71,7 +71,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises :class:`DatabaseUnavailable`, :class:`UnknownRevision`.
     """
-    _check_encoding(url)
+    check_encoding(url)
     with _permitted():
         _patiently(url, lambda config: command.upgrade(config, revision))
 
@@ -79,6 +79,26 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Bring a database down to ``revision``; ``base`` empties it. Raises as ``upgrade`` does."""
     _patiently(url, lambda config: command.downgrade(config, revision))
+
+
+def check_encoding(url: str) -> None:
+    """Raise :class:`DatabaseUnavailable` where a database has no place for every letter.
+
+    Told when connecting; SQLAlchemy chokes on SQL_ASCII.
+    """
+    with translated(), psycopg.connect(driver_address(url), connect_timeout=CONNECT_SECONDS) as connection:
+        encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseUnavailable(
+            f"the database's encoding is {encoding}; make one with: CREATE DATABASE name TEMPLATE template0 ENCODING"
+            " 'UTF8'"
+        )
+
+
+def may_make_tables(url: str) -> bool:
+    """Whether the account may make tables where it would: in the first schema of its path that it may use."""
+    with _connection(url) as connection:
+        return bool(connection.scalar(sa.text("SELECT has_schema_privilege(current_schema(), 'CREATE')")))
 
 
 def _patiently(url: str, migrate: Callable[[Config], None]) -> None:
@@ -107,17 +127,6 @@ def _config(connection: sa.Connection | None = None) -> Config:
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
-
-
-def _check_encoding(url: str) -> None:
-    """Refuse a database that has no place for every letter. Told when connecting; SQLAlchemy chokes on SQL_ASCII."""
-    with translated(), psycopg.connect(driver_address(url), connect_timeout=CONNECT_SECONDS) as connection:
-        encoding = connection.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        raise DatabaseUnavailable(
-            f"the database's encoding is {encoding}; make one with: CREATE DATABASE name TEMPLATE template0 ENCODING"
-            " 'UTF8'"
-        )
 
 
 @contextlib.contextmanager

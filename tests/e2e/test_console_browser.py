@@ -174,6 +174,11 @@ def test_enrol_from_a_file_and_be_found_by_the_camera(page: Page, server: LiveSe
     assert page.locator(".stage canvas").evaluate(DRAWN) is False
     page.unroute("**/console/try")
     expect(page.locator("#people")).to_have_text("obama")
+    page.route("**/console/try", lambda _: None)  # nor is who was there while nothing answers
+    expect(page.locator("#people")).to_have_text("", timeout=30_000)
+    assert page.locator(".stage canvas").evaluate(DRAWN) is False
+    page.unroute("**/console/try")
+    expect(page.locator("#people")).to_have_text("obama", timeout=30_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#people")).to_have_text("")
 

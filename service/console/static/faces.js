@@ -3,17 +3,18 @@
 /** Message of the error that is thrown for a request which the server, or a proxy before it, finds too large. */
 export const TOO_LARGE = "413";
 
-/** Sends a call to the server: {answer, json, milliseconds, samples}. Throws where it is no answer. */
-export function ask(token, content) {
-  return post("/console/try", token, content);
+/** Sends a call to the server: {answer, json, milliseconds, samples}. Throws where it is no answer; `signal` ends it. */
+export function ask(token, content, signal) {
+  return post("/console/try", token, content, signal);
 }
 
 /** Sends JSON to a page; its answer. Throws the status where it is none, and leads to the log-in where that ended. */
-export async function post(path, token, content) {
+export async function post(path, token, content, signal) {
   const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/json", "X-Form-Token": token },
     body: JSON.stringify(content),
+    signal,
   });
   if (response.status === 401) {
     location.assign("/console/login?next=" + encodeURIComponent(location.pathname));

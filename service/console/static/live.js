@@ -2,6 +2,7 @@ import { ask, base64, drawBox, openCamera, snapshot } from "./faces.js";
 
 const LONGEST = 640;
 const PAUSE = 150;
+const PATIENCE = 5000; // milliseconds; who was seen before that is not said to be there still
 const KNOWN = "#11722c";
 const UNKNOWN = "#57606a";
 const NO_MATCH = 222207;
@@ -44,7 +45,7 @@ function draw(faces, scale) {
 
 async function look(mine) {
   const { blob, scale } = await snapshot(video, LONGEST);
-  const { answer, milliseconds } = await ask(form.dataset.token, {
+  const content = {
     app_id: document.getElementById("app").value,
     call: "multi-search",
     pictures: [await base64(blob)],
@@ -54,7 +55,8 @@ async function look(mine) {
       max_face_num: "5",
       max_user_num: "1",
     },
-  });
+  };
+  const { answer, milliseconds } = await ask(form.dataset.token, content, AbortSignal.timeout(PATIENCE));
   if (mine !== run) {
     return;
   }

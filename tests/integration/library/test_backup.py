@@ -287,7 +287,12 @@ def test_the_commands(database_url: str, empty_database_url: str, tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert Path(file).stat().st_mode & 0o077 == 0
     assert created.secret_key.encode() not in Path(file).read_bytes()
-    assert new.run("restore", file, "--check", *sealing).returncode == 0
+    sound = new.run("restore", file, "--check", *sealing)
+    assert (sound.returncode, "not encrypted" in sound.stderr) == (0, False)
+    plain = str(tmp_path / "plain")
+    assert old.run("backup", plain).returncode == 0
+    sound = new.run("restore", plain, "--check", *sealing)  # a phrase that it never had
+    assert (sound.returncode, "not encrypted" in sound.stderr) == (0, True)
     used = Home(tmp_path / "used", {"DATABASE_URL": empty_database_url})
     assert used.run("key", "add").returncode == 0
     assert "which brings its own: take a new home" in used.run("restore", file, *sealing).stderr

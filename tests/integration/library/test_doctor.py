@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from models.manifest import load_pack
 from service.administration import open_admin
@@ -15,6 +17,7 @@ from service.settings import Settings, load_settings
 from service.storage.models import LibraryModels
 from service.storage.urls import driver_address
 from tests.fixtures.library import new_app, random_embedding, stored_face
+from tests.fixtures.milvus import own_milvus
 from tests.fixtures.people import claim
 
 CORE = load_pack("core").model_id
@@ -85,3 +88,63 @@ def test_a_database_of_a_newer_release_is_not_to_be_upgraded_by_this_one(setting
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     found = checked(settings)["schema"]
     assert (found.ok, found.mend) == (False, "aipface db upgrade")
+
+
+@pytest.fixture
+def operator(empty_database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(driver_address(empty_database_url), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_without_every_letter_is_no_database_for_us(
+    empty_database_url: str, operator: psycopg.Connection[tuple[object, ...]], encoding: str
+) -> None:
+    operator.execute(f"CREATE DATABASE small TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    try:
+        url = make_url(empty_database_url).set(database="small").render_as_string(False)
+        found = checked(load_settings(pack="light", database_url=url))
+        assert (found["database"].ok, "schema" in found) == (False, False)
+        assert f"encoding is {encoding}; make one with: CREATE DATABASE" in found["database"].found
+    finally:
+        operator.execute("DROP DATABASE small WITH (FORCE)")
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_account_that_may_make_no_tables_is_told_what_it_needs(
+    empty_database_url: str, operator: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    operator.execute("CREATE ROLE visitor LOGIN")
+    operator.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    elsewhere = load_settings(
+        pack="light", database_url=make_url(empty_database_url).set(username="visitor").render_as_string(False)
+    )
+    try:
+        for schema in ("public", "nowhere"):
+            operator.execute(f"ALTER ROLE visitor SET search_path = {schema}")
+            found = checked(elsewhere)["schema"]
+            assert (found.ok, "GRANT CREATE, USAGE ON SCHEMA public" in found.mend) == (False, True)
+        operator.execute("ALTER ROLE visitor RESET search_path")
+        operator.execute("GRANT CREATE, USAGE ON SCHEMA public TO visitor")
+        assert checked(elsewhere)["schema"].ok
+    finally:
+        operator.execute("DROP OWNED BY visitor")
+        operator.execute("DROP ROLE visitor")
+
+
+def test_milvus_is_asked_where_it_is_used(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "milvus" not in checked(settings)
+    monkeypatch.setattr("service.cli.doctor.MILVUS_SECONDS", 1.0)
+    file = tmp_path / "milvus.db"
+    assert checked(load_settings(pack="light", search_backend="milvus", milvus_uri=str(file)))["milvus"].ok
+    assert not file.exists()
+    strange = load_settings(pack="light", search_backend="milvus", milvus_uri="http://host:port")
+    assert not checked(strange)["milvus"].ok
+    with own_milvus(tmp_path) as milvus:
+        served = load_settings(pack="light", search_backend="milvus", milvus_uri=milvus.uri)
+        found = checked(served)["milvus"]
+        assert (found.ok, found.found) == (True, f"{milvus.uri}, answers")
+        milvus.end()
+        away = checked(served)["milvus"]
+    assert (away.ok, "AIPFACE_MILVUS_URI" in away.mend, away.found != "") == (False, True, True)

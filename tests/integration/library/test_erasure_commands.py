@@ -104,6 +104,17 @@ def test_somebody_whom_the_library_does_not_know_goes_from_the_register(admin: A
     assert admin.register.find(number(WITH_LETTER)) is None
 
 
+def test_what_a_vector_database_keeps_is_told_where_one_is_in_use(
+    app: App, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for backend, told in (("memory", False), ("milvus", True)):
+        monkeypatch.setenv("AIPFACE_MILVUS_URI", str(tmp_path / "milvus.db"))
+        monkeypatch.setenv("AIPFACE_SEARCH_BACKEND", backend)
+        done = ran("erase", "user", app.app_id, "ada", "--gone", "--yes")
+        remains = json.loads(done.stdout[done.stdout.index("{") :])["remains"]
+        assert any("Milvus" in each for each in remains) is told, backend
+
+
 def test_notes_of_imports_in_the_home_go_with_an_app(app: App, tmp_path: Path) -> None:
     folder = tmp_path / "home" / "imports"
     folder.mkdir()

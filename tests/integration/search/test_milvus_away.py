@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pymilvus import MilvusClient
 
 from service.errors import ServiceUnavailable
 from service.search.milvus import MilvusCatalog
+from service.search.milvus_store import MilvusStore
 from service.storage.engine import Database
 from service.storage.source import PostgresChangeSource
 from service.values import App, Embedding
@@ -65,8 +67,38 @@ def test_one_that_is_silent_is_away_and_what_it_missed_is_brought_without_a_requ
     wait_for(lambda: catalog.position(app.pk) == head)
     assert _is_found(database, catalog, app, SECOND)
     told = {(record.name, record.message) for record in caplog.records if record.levelno >= logging.WARNING}
-    assert ("service.search.milvus_store", "the vector database failed: Deadline Exceeded") in told
+    assert ("service.search.milvus", "the vector database failed: Deadline Exceeded") in told
     assert not [name for name, _ in told if name.startswith("pymilvus")]
+
+
+def test_one_that_stays_away_is_told_of_ever_more_rarely_and_when_it_is_back(
+    catalog: MilvusCatalog, milvus: Milvus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[None] = []
+    is_made = MilvusStore.is_made
+
+    def counted(store: MilvusStore) -> bool:
+        looks.append(None)
+        return is_made(store)
+
+    def told(thread: str, words: str) -> int:
+        records = [each for each in caplog.records if each.name == "service.search.milvus" and words in each.message]
+        return sum(record.threadName == thread for record in records)
+
+    monkeypatch.setattr(MilvusStore, "is_made", counted)
+    monkeypatch.setattr("service.search.milvus.RETRY_SECONDS", 0.01)
+    milvus.end()
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable):
+            catalog.faces()
+    assert told(threading.current_thread().name, "failed") == 2  # each request
+    wait_for(lambda: len(looks) > 7)
+    failures = told("vector-database", "failed")
+    assert failures
+    assert 2 ** (failures - 1) <= len(looks)  # the first, second, fourth and eighth look
+    assert told("vector-database", "answers again") == 0
+    milvus.begin()
+    wait_for(lambda: told("vector-database", "answers again") == 1)
 
 
 def test_one_that_comes_back_empty_is_filled_without_a_restart(
