@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import stat
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -108,15 +109,16 @@ def test_what_is_no_certificate_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment")
-def test_what_another_user_owns_is_told(tmp_path: Path) -> None:
-    create(tmp_path / "tls", NAMES)
-    for parent in (*tmp_path.parents[:2], tmp_path):
-        parent.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(CertificateError, match=r"folder .* cannot be read: Permission denied"):
-            is_there(tmp_path / "tls" / "server.pem")
-        with pytest.raises(CertificateError, match="cannot be written: Permission denied"):
-            create(tmp_path, NAMES)
-    finally:
-        os.seteuid(0)
+def test_what_another_user_owns_is_told() -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are closed to others
+        home = Path(made)
+        home.chmod(0o755)
+        create(home / "tls", NAMES)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(CertificateError, match=r"folder .* cannot be read: Permission denied"):
+                is_there(home / "tls" / "server.pem")
+            with pytest.raises(CertificateError, match="cannot be written: Permission denied"):
+                create(home, NAMES)
+        finally:
+            os.seteuid(0)
