@@ -10,7 +10,7 @@ from pathlib import Path
 def created(draft: Path, path: Path) -> int:
     """Descriptor of the new file ``draft``, for its owner alone, which is to become ``path``. Raises ``OSError``."""
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    _give(descriptor, path if path.exists() else path.parent)
+    give(descriptor, path if path.exists() else path.parent)
     return descriptor
 
 
@@ -20,12 +20,12 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            _give(descriptor, folder.parent)
+            give(descriptor, folder.parent)
         finally:
             os.close(descriptor)
 
 
-def _give(descriptor: int, like: Path) -> None:
+def give(descriptor: int, like: Path) -> None:
     """What root makes belongs to whom ``like`` does: else a command of root would keep the server out of its home.
 
     Where root may not give files away (a file server, a container), they stay root's.

@@ -19,7 +19,7 @@ _GUESSES = ("utf-8", "gb18030")
 """Encodings of names that do not say theirs: other systems' tools, and Chinese Windows."""
 
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
-"""What reading a member raises that is damaged, encrypted or packed in a way that Python does not know."""
+"""What reading an archive or a member raises that is damaged, encrypted or packed as Python does not know."""
 
 
 class ArchiveSource:
@@ -31,7 +31,7 @@ class ArchiveSource:
         """``limit``: largest member in bytes, unpacked. Raises ``SourceError``."""
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except DAMAGE as error:
             raise SourceError(f"{path} cannot be read as a ZIP archive: {error}") from None
         self._layout = layout
         self._limit = limit

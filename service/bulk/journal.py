@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from service.access import private_files
 from service.access.keys import Keyring
 from service.values import Control
 
@@ -118,14 +119,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _opened(path: Path, flags: int = 0) -> int:
-    """Descriptor of a file to write, made where it is not there, for the folder's owner alone.
-
-    What root makes is the owner's too: else an erasure by root would keep later imports out.
-    """
+    """Descriptor of a file to write, made where it is not there, for the folder's owner alone."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    private_files.give(descriptor, path.parent)
     return descriptor
 
 

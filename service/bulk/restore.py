@@ -68,7 +68,7 @@ class Export:
             try:
                 with zipfile.ZipFile(path) as archive:
                     names = archive.namelist()
-            except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+            except DAMAGE:
                 return False
             there = {MANIFEST, LIBRARY} & set(names)
             inner = [folder for folder, _, name in (each.partition("/") for each in names) if name == LIBRARY]

@@ -83,7 +83,7 @@ class MilvusStore:
         name = re.sub(r"\W", "_", model_id)
         self._faces, self._positions = f"aipface_{name}", f"aipface_{name}_marks"
         with self._translated():
-            self._client = MilvusClient(uri=uri, token=token, timeout=timeout)
+            self._client = _connected(uri, token, timeout)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -253,16 +253,22 @@ def listed(numbers: Iterable[int]) -> str:
 def trouble(uri: str, token: str, timeout: float) -> str:
     """Why a Milvus cannot be asked, within ``timeout`` seconds for each request; nothing of one that answers."""
     try:
-        client = MilvusClient(uri=uri, token=token, timeout=timeout)
+        client = _connected(uri, token, timeout)
         try:
             client.list_collections(timeout=timeout)
         finally:
             client.close()
     except _FAILURES as error:
         return _code_and_reason(error)[1] or "no reason is given"
-    except ValueError as error:  # of a port that is no number
-        return str(error)
     return ""
+
+
+def _connected(uri: str, token: str, timeout: float) -> MilvusClient:
+    """Raises one of ``_FAILURES``."""
+    try:
+        return MilvusClient(uri=uri, token=token, timeout=timeout)
+    except ValueError as error:  # of a port that is no number
+        raise MilvusException(message=str(error)) from None
 
 
 def _code_and_reason(error: Any) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import psycopg
 
+from service.errors import ServiceUnavailable
 from service.storage import apps, models, recording
 from service.storage.engine import connect_arguments
 from service.storage.urls import driver_address
@@ -130,5 +131,7 @@ class Listener:
     def _call(self, function: Callable[..., object], *arguments: int) -> None:
         try:
             function(*arguments)
+        except ServiceUnavailable as error:  # what went away is told of where it was met, and caught up with later
+            logger.warning("a change of another process is followed later: %s", error)
         except Exception:
             logger.exception("a reaction to a database notification failed")

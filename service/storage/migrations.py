@@ -15,6 +15,7 @@ from time import sleep
 
 import psycopg
 import sqlalchemy as sa
+import tenacity
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -106,20 +107,23 @@ def _patiently(url: str, migrate: Callable[[Config], None]) -> None:
     with _connection(url) as connection, _alone(connection), _known_alone():
         connection.execute(sa.text(f"SET lock_timeout = '{QUEUED_SECONDS}s'"))
         connection.commit()
-        told = False
-        while True:
-            try:
-                migrate(_config(connection))
-            except sa.exc.OperationalError as error:
-                if not isinstance(error.orig, IN_USE):
-                    raise
-                connection.rollback()
-            else:
-                return
-            if not told:
-                logger.warning("the schema is not up to date yet: tables are in use, perhaps by a backup; waiting")
-            told = True
-            sleep(PAUSE_SECONDS)
+        patience = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_in_use),
+            wait=tenacity.wait_fixed(PAUSE_SECONDS),
+            after=lambda _: connection.rollback(),
+            before_sleep=_tell_once,
+            sleep=sleep,
+        )
+        patience(migrate, _config(connection))
+
+
+def _is_in_use(error: BaseException) -> bool:
+    return isinstance(error, sa.exc.OperationalError) and isinstance(error.orig, IN_USE)
+
+
+def _tell_once(attempt: tenacity.RetryCallState) -> None:
+    if attempt.attempt_number == 1:
+        logger.warning("the schema is not up to date yet: tables are in use, perhaps by a backup; waiting")
 
 
 def _config(connection: sa.Connection | None = None) -> Config:

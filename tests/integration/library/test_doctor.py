@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -88,12 +87,6 @@ def test_a_database_of_a_newer_release_is_not_to_be_upgraded_by_this_one(setting
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     found = checked(settings)["schema"]
     assert (found.ok, found.mend) == (False, "aipface db upgrade")
-
-
-@pytest.fixture
-def operator(empty_database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    with psycopg.connect(driver_address(empty_database_url), autocommit=True) as connection:
-        yield connection
 
 
 @pytest.mark.usefixtures("settings")

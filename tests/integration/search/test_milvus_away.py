@@ -129,6 +129,13 @@ def test_one_that_comes_back_as_it_was_before_is_brought_up_to_date(
     wait_for(lambda: _is_found(database, catalog, app, SECOND))
 
 
+def test_an_address_whose_port_is_none_is_told(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    source = PostgresChangeSource(database, MODEL, DIMENSION)
+    with pytest.raises(ServiceUnavailable, match="the vector database does not answer"):
+        MilvusCatalog(source, MODEL, DIMENSION, uri="http://host:port")
+    assert "the vector database failed: Port could not be cast" in caplog.text
+
+
 def test_positions_do_not_outlive_the_faces_they_tell_of(
     database: Database, app: App, milvus: Milvus, catalog: MilvusCatalog
 ) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
+from service.errors import ServiceUnavailable
 from service.storage.engine import Database
 from service.storage.listener import Listener
 from service.values import App
@@ -52,12 +55,16 @@ def test_a_lost_connection_is_made_anew(database: Database, app: App) -> None:
         assert heard.get(timeout=PATIENCE) == ("change", app.pk, 1)
 
 
-def test_a_failing_reaction_does_not_end_the_listening(database: Database, app: App) -> None:
+@pytest.mark.parametrize(("failure", "traced"), [(RuntimeError(), True), (ServiceUnavailable("away"), False)])
+def test_a_failing_reaction_does_not_end_the_listening(
+    database: Database, app: App, caplog: pytest.LogCaptureFixture, failure: Exception, *, traced: bool
+) -> None:
+    """Who is away is told of in one line."""
     heard: queue.Queue[int] = queue.Queue()
 
     def react(_app_pk: int, seq: int) -> None:
         heard.put(seq)
-        raise RuntimeError
+        raise failure
 
     listener = Listener(database.url, on_change=react, on_app=heard.put, on_connect=lambda: heard.put(0))
     listener.start()
@@ -66,6 +73,8 @@ def test_a_failing_reaction_does_not_end_the_listening(database: Database, app: 
         enrol(database, app, "group", f"u{number}", "t", random_embedding(1))
         assert heard.get(timeout=PATIENCE) == number
     listener.stop()
+    told = [bool(record.exc_info) for record in caplog.records if record.name == "service.storage.listener"]
+    assert told == [traced, traced]
 
 
 def test_listening_to_nothing_can_be_stopped() -> None:

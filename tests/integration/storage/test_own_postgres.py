@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -14,14 +14,9 @@ from service.storage import migrations
 from service.storage.engine import Database
 from service.storage.urls import driver_address
 from tests.fixtures.library import enrol, new_app, random_embedding
+from tests.fixtures.waiting import wait_for
 
 LIMITS = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
-
-
-@pytest.fixture
-def operator(empty_database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    with psycopg.connect(driver_address(empty_database_url), autocommit=True) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
@@ -70,6 +65,23 @@ def test_settings_of_the_database_neither_limit_bulk_work_nor_confuse_the_driver
         assert limits == [("0",)] * len(LIMITS)
     finally:
         database.close()
+
+
+def test_limits_of_the_database_do_not_end_a_migration_that_waits_for_another(
+    empty_database_url: str, operator: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    name = make_url(empty_database_url).database
+    operator.execute(f"ALTER DATABASE {name} SET lock_timeout = '1ms'".encode())
+    operator.execute("SELECT pg_advisory_lock(%s)", (migrations.LOCK,))
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+    with ThreadPoolExecutor(1) as pool:
+        migrating = pool.submit(migrations.upgrade, empty_database_url)
+        try:
+            wait_for(lambda: migrating.done() or operator.execute(waits, (migrations.LOCK,)).fetchone() is not None)
+        finally:
+            operator.execute("SELECT pg_advisory_unlock(%s)", (migrations.LOCK,))
+        migrating.result()
+    assert migrations.current(empty_database_url) == migrations.head()
 
 
 def test_blanks_and_pluses_of_an_address_reach_the_driver() -> None:
