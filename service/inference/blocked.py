@@ -9,7 +9,7 @@ others of zeros beside them first (decision 26).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from service.inference.idle_channels import Constants, constants, name_inputs_alone, prune
 from service.inference.processor import instructions
 from service.inference.widening import NotWidened, widen
 
@@ -26,9 +27,6 @@ VERSION = 1
 """Of what is done to graphs: times measured with another one do not hold."""
 
 logger = logging.getLogger(__name__)
-
-_WEIGHTS_ARE_NO_INPUTS = 4
-"""First version of ONNX's format in which they need not be."""
 
 _BLOCK = 8
 _BLOCK_AVX512 = 16
@@ -38,27 +36,28 @@ _BLOCK_AVX512 = 16
 def rewritten(path: Path, able: Collection[str] | None = None) -> bytes | None:
     """The network at ``path`` as this processor computes it faster; ``None`` where that is as it stands.
 
-    Outputs differ by rounding alone: by about one part in a million for ``sface``, 50 layers deep. ``able`` are the
-    vector instructions to write for, this processor's by default.
+    Idle channels are taken out on any processor, layers rewritten where it has AVX2. Outputs differ by rounding alone:
+    by about one part in a million for ``sface``, 50 layers deep. ``able`` are the vector instructions to write for,
+    this processor's by default.
     """
     if able is None:
         able = instructions()
-    if "avx2" not in able:
-        return None
     try:
         model = onnx.load(path)
     except DecodeError:  # ONNX Runtime says what is wrong with it
         return None
-    if not rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK):
+    pruned = prune(model) is not None
+    if "avx2" in able and rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK):
+        name_inputs_alone(model)
+    elif not pruned:
         return None
-    _name_inputs_alone(model)
     made: bytes = model.SerializeToString()
     return made
 
 
 def rewrite(graph: onnx.GraphProto, block: int) -> bool:
     """Replace the ``PRelu`` of ``graph``, widened where channels fill no blocks; ``False`` where there is none."""
-    activations = [slopes for slopes in map(partial(_slopes, _constants(graph)), graph.node) if slopes is not None]
+    activations = [slopes for slopes in map(partial(_slopes, constants(graph)), graph.node) if slopes is not None]
     if any(len(slopes) % block for slopes in activations):
         try:
             widen(graph, block)
@@ -69,11 +68,11 @@ def rewrite(graph: onnx.GraphProto, block: int) -> bool:
 
 def spread(graph: onnx.GraphProto, block: int) -> int:
     """Replace, in ``graph``, each ``PRelu`` with a slope for each of whole blocks of channels; returns how many."""
-    constants = _constants(graph)
+    known = constants(graph)
     nodes: list[onnx.NodeProto] = []
     count = 0
     for node in graph.node:
-        slopes = _slopes(constants, node)
+        slopes = _slopes(known, node)
         if slopes is None or len(slopes) % block:
             nodes.append(node)
         else:
@@ -122,24 +121,11 @@ class _Layer:
         return f"{self._output}/{part}"
 
 
-def _name_inputs_alone(model: onnx.ModelProto) -> None:
-    """Old graphs name their weights among the inputs, by their old shapes."""
-    weights = _constants(model.graph)
-    used = {name for node in model.graph.node for name in node.input}
-    for item in [item for item in model.graph.input if item.name in weights or item.name not in used]:
-        model.graph.input.remove(item)
-    model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
-
-
-def _constants(graph: onnx.GraphProto) -> Mapping[str, onnx.TensorProto]:
-    return {item.name: item for item in graph.initializer}
-
-
-def _slopes(constants: Mapping[str, onnx.TensorProto], node: onnx.NodeProto) -> NDArray[np.float32] | None:
+def _slopes(known: Constants, node: onnx.NodeProto) -> NDArray[np.float32] | None:
     """One for each channel of ``node``'s input; ``None`` where it is no ``PRelu``, or has other slopes."""
-    if node.op_type != "PRelu" or node.input[1] not in constants:
+    if node.op_type != "PRelu" or node.input[1] not in known:
         return None
-    slopes = numpy_helper.to_array(constants[node.input[1]])
+    slopes = numpy_helper.to_array(known[node.input[1]])
     if slopes.dtype != np.float32 or slopes.ndim != 3 or slopes.shape[0] != slopes.size:
         return None
     return slopes.reshape(-1)

@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, version_converter
 
+from service.inference.idle_channels import Constants, constants, name_inputs_alone, prune
 from service.inference.session import DeviceUnavailable
 
 VERSION = 1
@@ -80,8 +81,8 @@ class Ranges:
 
 def rounded_inputs(graph: onnx.GraphProto) -> list[str]:
     """Names of the tensors that ``quantised`` rounds: inputs of the layers that it turns to eight bits."""
-    constants = {item.name: item for item in graph.initializer}
-    return list(dict.fromkeys(node.input[0] for node in graph.node if _weights(node, constants) is not None))
+    known = constants(graph)
+    return list(dict.fromkeys(node.input[0] for node in graph.node if _weights(node, known) is not None))
 
 
 def quantised(path: Path, ranges: Ranges) -> bytes:
@@ -93,26 +94,36 @@ def quantised(path: Path, ranges: Ranges) -> bytes:
     if min(entry.version for entry in model.opset_import if not entry.domain) < _OPSET:
         model = version_converter.convert_version(model, _OPSET)
     graph = model.graph
-    constants = {item.name: item for item in graph.initializer}
+    bounds = dict(_bounds(graph, ranges, path.stem))
+    for name, left in (prune(model) or {}).items():
+        if name in bounds and bounds[name].shape[1] > 1:
+            bounds[name] = bounds[name][:, left]
+    known = constants(graph)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        weights = _weights(node, constants)
-        if weights is None:
-            nodes.append(node)
-            continue
-        bounds = ranges.bounds.get(node.input[0])
-        if bounds is None or bounds.shape not in {(2, 1), (2, weights.shape[1])}:
-            raise RangesMismatch(f"{path.stem}: the ranges of its activations are another network's")
-        nodes.extend(_Layer(graph, node, weights, bounds).nodes())
+        weights = _weights(node, known)
+        nodes.extend([node] if weights is None else _Layer(graph, node, weights, bounds[node.input[0]]).nodes())
     del graph.node[:]
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
     for stale in [item for item in graph.initializer if item.name not in used]:
         graph.initializer.remove(stale)
-    for stale in [item for item in graph.input if item.name not in used or item.name in constants]:
-        graph.input.remove(stale)
+    name_inputs_alone(model)
     made: bytes = model.SerializeToString()
     return made
+
+
+def _bounds(graph: onnx.GraphProto, ranges: Ranges, network: str) -> Iterator[tuple[str, _Array]]:
+    """Of each tensor of ``graph`` that is rounded. Raises ``RangesMismatch``."""
+    known = constants(graph)
+    for node in graph.node:
+        weights = _weights(node, known)
+        if weights is None:
+            continue
+        bounds = ranges.bounds.get(node.input[0])
+        if bounds is None or bounds.shape not in {(2, 1), (2, weights.shape[1])}:
+            raise RangesMismatch(f"{network}: the ranges of its activations are another network's")
+        yield node.input[0], bounds
 
 
 class _Layer:
@@ -174,12 +185,12 @@ class _Layer:
         return f"{self._node.output[0]}/{part}"
 
 
-def _weights(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> _Array | None:
+def _weights(node: onnx.NodeProto, known: Constants) -> _Array | None:
     """``(channels out, channels in, ...)`` of a layer that is worth rounding; ``None`` for any other node."""
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     dense = node.op_type == "Conv" and attributes.get("group", 1) == 1
     product = node.op_type == "Gemm" and attributes.get("transB", 0) == 1 and attributes.get("transA", 0) == 0
-    if not (dense or product) or node.input[1] not in constants:
+    if not (dense or product) or node.input[1] not in known:
         return None
-    weights = numpy_helper.to_array(constants[node.input[1]])
+    weights = numpy_helper.to_array(known[node.input[1]])
     return weights if weights.dtype == np.float32 and weights.shape[1] >= _FEWEST_CHANNELS else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from service.inference.copies import Copies
 from service.inference.eight_bits import Ranges, quantised
+from service.inference.idle_channels import without_idle_channels
 from service.inference.quiet_openvino import openvino
 from service.inference.session import OPENVINO, OPENVINO_BF16, OPENVINO_INT8, Array, DeviceUnavailable, Session
 
@@ -44,7 +45,10 @@ class OpenVinoSession(Session):
         }
         if name == OPENVINO_INT8 and ranges is None:
             raise DeviceUnavailable(f"{path.stem} has no ranges to be computed in 8 bits with")
-        content = path if ranges is None or name != OPENVINO_INT8 else quantised(path, Ranges.load(ranges))
+        if name == OPENVINO_INT8 and ranges is not None:
+            content: Path | bytes = quantised(path, Ranges.load(ranges))
+        else:
+            content = without_idle_channels(path) or path
         try:
             self._load(content)
         except RuntimeError as error:

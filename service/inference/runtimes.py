@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from service.inference import blocked, eight_bits
+from service.inference import blocked, eight_bits, idle_channels
 from service.inference.processor import instructions
 from service.inference.providers import (
     LOWER,
@@ -303,6 +303,6 @@ def _machine() -> dict[str, str]:
         "processor": model,
         "instructions": " ".join(instructions()),
         "onnxruntime": version("onnxruntime"),
-        "graphs": f"{blocked.VERSION}.{eight_bits.VERSION}",
+        "graphs": f"{blocked.VERSION}.{eight_bits.VERSION}.{idle_channels.VERSION}",
         "openvino": version("openvino") if openvino_installed() else "",
     }

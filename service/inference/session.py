@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from service.errors import ServiceError
 from service.inference import blocked
+from service.inference.idle_channels import without_idle_channels
 
 Array = NDArray[np.float32]
 Provider = str | tuple[str, Mapping[str, Any]]
@@ -154,7 +155,7 @@ def load_session(path: Path, runtime: Runtime, precisions: Precisions = FULL) ->
     # Idle threads of one network would otherwise spin and take the cores from the next network in line.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen = [provider if isinstance(provider, str) else (provider[0], dict(provider[1])) for provider in providers]
-    graph = blocked.rewritten(path) if chosen == [CPU] else None
+    graph = blocked.rewritten(path) if chosen == [CPU] else without_idle_channels(path)
     inference = onnxruntime.InferenceSession(graph or str(path), options, providers=chosen)
     # ONNX Runtime goes on with the processor where a provider's libraries are missing, and says so on a stream only.
     inference.disable_fallback()

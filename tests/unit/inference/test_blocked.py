@@ -4,61 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from models.manifest import load_pack
 from service.inference.blocked import rewritten
-from service.inference.session import Array, OnnxSession
+from service.inference.session import Array
+from tests.unit.inference.small_graphs import Layers, same_answers
 
 AVX2, AVX512 = ("avx", "avx2", "fma"), ("avx", "avx2", "avx512f", "fma")
-SIDE = 12
-RANDOM = np.random.default_rng(5)
-
-
-class Layers:
-    """A network in the making: each step takes what the last one made, or what it is told to."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: dict[str, Array] = {}
-
-    def step(self, kind: str, *inputs: str, constants: list[Array] | None = None, **attributes: Any) -> str:
-        name = f"{kind}{len(self.nodes)}"
-        for number, array in enumerate(constants or []):
-            self.weights[f"{name}/{number}"] = array
-        names = [*inputs, *(f"{name}/{number}" for number in range(len(constants or [])))]
-        self.nodes.append(helper.make_node(kind, names, [name], **attributes))
-        return name
-
-    def convolution(self, source: str, inputs: int, outputs: int, side: int = 1, group: int = 1) -> str:
-        weights = normal(outputs, inputs // group, side, side) / np.sqrt(inputs / group * side * side)
-        pads = [side // 2] * 4
-        constants = [weights.astype(np.float32), normal(outputs)]
-        return self.step("Conv", source, constants=constants, kernel_shape=[side, side], pads=pads, group=group)
-
-    def bend(self, source: str, slopes: Array) -> str:
-        return self.step("PRelu", source, constants=[slopes.reshape(-1, 1, 1)])
-
-    def saved(self, path: Path, output: str) -> Path:
-        graph = helper.make_graph(
-            self.nodes,
-            "small",
-            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
-            [numpy_helper.from_array(array, name) for name, array in self.weights.items()],
-        )
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8), path)
-        return path
-
-
-def normal(*shape: int) -> Array:
-    return RANDOM.standard_normal(shape).astype(np.float32)
 
 
 def slopes(channels: int) -> Array:
@@ -85,17 +42,6 @@ def pruned(path: Path) -> Path:
     joined = layers.step("Add", layers.step("Mul", inner, weighing), bent)
     last = layers.bend(layers.convolution(joined, 13, 32), slopes(32))
     return layers.saved(path, layers.step("Flatten", last, axis=1))
-
-
-def answers(model: str | bytes) -> list[Array]:
-    session = OnnxSession(onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]))
-    shape = [size if isinstance(size, int) else 2 for size in session.input_shape]
-    return session.run(np.random.default_rng(1).uniform(0, 255, shape).astype(np.float32))
-
-
-def same_answers(path: Path, model: bytes) -> None:
-    for expected, answered in zip(answers(str(path)), answers(model), strict=True):
-        np.testing.assert_allclose(answered, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def kinds(model: bytes) -> list[str]:
