@@ -100,7 +100,7 @@ def shown(layers: Bottleneck) -> str:
 
 
 def weights_of_two(layers: Bottleneck) -> str:
-    other = layers.step("Mul", layers.first, f"{layers.second}/0")
+    other = layers.step("Mul", layers.convolution("input", 3, CHANNELS), f"{layers.second}/0")
     return layers.step("Add", layers.last(), layers.convolution(other, CHANNELS, 8))
 
 
