@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from service.inference.idle_channels import Constants, constants, name_inputs_alone, prune
+from service.inference.graphs import Constants, constants, name_inputs_alone, read
+from service.inference.idle_channels import prune
 from service.inference.processor import instructions
 from service.inference.widening import NotWidened, widen
 
@@ -42,9 +42,8 @@ def rewritten(path: Path, able: Collection[str] | None = None) -> bytes | None:
     """
     if able is None:
         able = instructions()
-    try:
-        model = onnx.load(path)
-    except DecodeError:  # ONNX Runtime says what is wrong with it
+    model = read(path)
+    if model is None:
         return None
     pruned = prune(model) is not None
     if "avx2" in able and rewrite(model.graph, _BLOCK_AVX512 if "avx512f" in able else _BLOCK):

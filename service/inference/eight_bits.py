@@ -23,7 +23,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, version_converter
 
-from service.inference.idle_channels import Constants, constants, name_inputs_alone, prune
+from service.inference.graphs import Constants, constants, name_inputs_alone
+from service.inference.idle_channels import prune
 from service.inference.session import DeviceUnavailable
 
 VERSION = 1

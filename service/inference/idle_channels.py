@@ -15,17 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
+
+from service.inference.graphs import Constants, constants, name_inputs_alone, read
 
 VERSION = 1
 """Of what is done to graphs: times measured with another one do not hold."""
 
 Kept = NDArray[np.intp]
 """Old numbers of the channels that are left of a tensor, ascending."""
-
-Constants = Mapping[str, onnx.TensorProto]
 
 _Weights = NDArray[np.float32]
 
@@ -38,17 +37,11 @@ _BLOCK = 16
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "PRelu"}
 """Operations whose constants are factors of activations or added to such products; no variances, no epsilons."""
 
-_WEIGHTS_ARE_NO_INPUTS = 4
-"""First version of ONNX's format in which they need not be."""
-
 
 def without_idle_channels(path: Path) -> bytes | None:
     """The network at ``path`` without them, as an ONNX model; ``None`` where it has none, or is no ONNX model."""
-    try:
-        model = onnx.load(path)
-    except DecodeError:  # whoever loads it next says what is wrong with it
-        return None
-    return bytes(model.SerializeToString()) if prune(model) is not None else None
+    model = read(path)
+    return None if model is None or prune(model) is None else bytes(model.SerializeToString())
 
 
 def prune(model: onnx.ModelProto) -> Mapping[str, Kept] | None:
@@ -68,20 +61,6 @@ def prune(model: onnx.ModelProto) -> Mapping[str, Kept] | None:
         name_inputs_alone(model)
         model.graph.ClearField("value_info")  # inferred for the old sizes
     return kept if kept or zeroed else None
-
-
-def name_inputs_alone(model: onnx.ModelProto) -> None:
-    """Take weights from among the inputs of ``model``, where old graphs name them, by their old shapes."""
-    weights = constants(model.graph)
-    used = {name for node in model.graph.node for name in node.input}
-    for item in [item for item in model.graph.input if item.name in weights or item.name not in used]:
-        model.graph.input.remove(item)
-    model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
-
-
-def constants(graph: onnx.GraphProto) -> Constants:
-    """Those of ``graph``, by name."""
-    return {item.name: item for item in graph.initializer}
 
 
 def _zero_negligible(graph: onnx.GraphProto) -> bool:
@@ -105,8 +84,8 @@ def _bottlenecks(graph: onnx.GraphProto) -> Iterator[_Bottleneck]:
     taken_by = {name: node for node in graph.node for name in node.input}
     for first in graph.node:
         nodes = [first]
-        while len(nodes) < len(_Bottleneck.KINDS) and uses[nodes[-1].output[0]] == 1:
-            nodes.append(taken_by.get(nodes[-1].output[0], first))
+        while len(nodes) < len(_Bottleneck.KINDS) and uses[made := nodes[-1].output[0]] == 1 and made in taken_by:
+            nodes.append(taken_by[made])
         if tuple(node.op_type for node in nodes) != _Bottleneck.KINDS:
             continue
         weights = [name for node in nodes for name in node.input[1:]]
@@ -130,11 +109,13 @@ class _Bottleneck:
 
     def is_one(self) -> bool:
         """Whether channels are where they are looked for."""
-        into, first_slopes, within, second_slopes, out = (self._weights(node) for node in self.nodes)
+        weights = [self._weights(node) for node in self.nodes]
+        into, first_slopes, within, second_slopes, out = weights
         convolutions = self.nodes[::2]
         channels = len(into)
         return (
-            all(one.output[0] == other.input[0] for one, other in pairwise(self.nodes))
+            all(array.dtype == np.float32 for array in weights)
+            and all(one.output[0] == other.input[0] for one, other in pairwise(self.nodes))
             and all(len(node.input) == 3 for node in convolutions)  # with a bias
             and [_groups(node) for node in convolutions] == [1, channels, 1]
             and within.shape[:2] == (channels, 1)

@@ -13,6 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from service.inference.graphs import constants
+
 Weights = NDArray[np.float32]
 
 
@@ -43,7 +45,7 @@ class _Widening:
 
     def __init__(self, graph: onnx.GraphProto, block: int) -> None:
         self._block = block
-        self._constants = {item.name: item for item in graph.initializer}
+        self._constants = constants(graph)
         self._outputs = {item.name for item in graph.output}
         self.wide: dict[str, int] = {}
         """Channels of tensors that have more than before."""
