@@ -176,14 +176,22 @@ class Running:
         """A client with a connection of its own; one per thread."""
         return Client(self.server.base_url, self.keys)
 
+    def processes(self) -> list[psutil.Process]:
+        """The server's own: one, or those that share its port and the one above them."""
+        above = psutil.Process(self.server.process.pid)
+        return [above, *above.children()]
+
     def peak_memory_mib(self) -> float:
-        """Largest resident memory of the server's own process so far."""
-        status = Path(f"/proc/{self.server.process.pid}/status")
-        with contextlib.suppress(OSError):
-            for line in status.read_text(encoding="ascii").splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1024
-        return psutil.Process(self.server.process.pid).memory_info().rss / 2**20
+        """Largest resident memory of the server's own processes so far, one added to the other."""
+        return sum(map(_peak_memory_mib, self.processes()))
+
+
+def _peak_memory_mib(process: psutil.Process) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return float(process.memory_info().rss / 2**20)
 
 
 def keep_measured(home: Path) -> None:
@@ -200,6 +208,8 @@ def running_server(**settings: str) -> Iterator[Running]:
         keep_measured(home.folder)
         keys = home.create_app("benchmark")
         with home.serving() as server:
+            if settings.get("PROCESSES", "1") != "1":
+                server.wait_for_all()
             yield Running(server, keys)
 
 
@@ -267,14 +277,14 @@ def encoded(content: object) -> bytes:
 
 
 def processor_seconds(running: Running) -> tuple[float, float]:
-    """What the server's own process and its database's have taken of the processors so far."""
-    own = psutil.Process(running.server.process.pid)
+    """What the server's own processes and its database's have taken of the processors so far."""
+    own = sum(sum(process.cpu_times()[:2]) for process in running.processes())
     database = 0.0
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
             if process.info["name"] == "postgres" and Path(process.cwd()).is_relative_to(running.server.home.folder):
                 database += sum(process.cpu_times()[:2])
-    return sum(own.cpu_times()[:2]), database
+    return own, database
 
 
 def in_threads(works: Sequence[Callable[[], object]], on_failure: Callable[[], object] = lambda: None) -> None:

@@ -5,7 +5,9 @@ each against the bare pipeline, a loop that decodes, detects, aligns, embeds and
 server (for ``match``: embeds two pictures and compares them). ``detect`` needs no embedding, so it is also told beside
 a loop that only decodes and detects; that loop cuts no portrait, keeps no face token and answers nobody.
 
-    python -m benchmarks.throughput [--quick] [--json] [--pack core] [--threads N] [--device auto]
+    python -m benchmarks.throughput [--quick] [--json] [--pack core] [--threads N] [--device auto] [--processes 1]
+
+With several processes the server's are meant that share its port; each then has its share of the threads.
 """
 
 from __future__ import annotations
@@ -229,6 +231,7 @@ def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
     options = with_device(parser(__doc__))
     options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
+    options.add_argument("--processes", type=int, default=1, help="processes that share the server's port")
     chosen = options.parse_args()
     report = Report("throughput", chosen.json)
     engine = bare_engine(chosen.pack, chosen.device)
@@ -242,7 +245,9 @@ def main() -> int:
     )
     report.figure("threads", chosen.threads)
     report.figure("runtimes", ", ".join(engine.providers))
-    settings = {"INFERENCE_THREADS": str(chosen.threads), "PACK": chosen.pack, "DEVICE": chosen.device}
+    settings = {"PACK": chosen.pack, "DEVICE": chosen.device, "PROCESSES": str(chosen.processes)}
+    if chosen.processes == 1:
+        settings["INFERENCE_THREADS"] = str(chosen.threads)
     with running_server(**settings) as running:
         client = running.client()
         fill_gallery(bench, client, GALLERY // 5 if chosen.quick else GALLERY)

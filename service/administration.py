@@ -69,6 +69,12 @@ class Admin:
         return EnvelopeKeys(self.database, self.keyring, grace=grace)
 
 
+LEAST_CONNECTIONS = 100
+"""That the embedded PostgreSQL takes; more where several processes share it."""
+OTHER_CONNECTIONS, COMMANDS_CONNECTIONS = 5, 30
+"""What each process has beside its pool, to listen and to migrate, and what is left for commands beside servers."""
+
+
 @contextlib.contextmanager
 def open_admin(settings: Settings) -> Iterator[Admin]:
     """The database, migrated, and the keys. Starts the embedded PostgreSQL where no other is named, and stops it.
@@ -108,7 +114,8 @@ def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | 
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value(), None
         return
-    embedded = EmbeddedPostgres(settings.home)
+    wanted = COMMANDS_CONNECTIONS + settings.processes * (settings.database_pool_size + OTHER_CONNECTIONS)
+    embedded = EmbeddedPostgres(settings.home, {"max_connections": str(max(LEAST_CONNECTIONS, wanted))})
     try:
         yield embedded.start(), embedded
     finally:

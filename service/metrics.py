@@ -17,12 +17,18 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 REGISTRY = CollectorRegistry()
-ProcessCollector(registry=REGISTRY)
+PROCESS = CollectorRegistry()
+"""Memory, processor time and files of this process."""
+ProcessCollector(registry=PROCESS)
+
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable by which the library is told, when it is loaded, the folder in which several processes count together."""
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -50,7 +56,9 @@ CALL_TIME = Histogram(
     buckets=CALL_SECONDS,
     registry=REGISTRY,
 )
-RUNNING = Gauge("aipface_requests_running", "Requests that are being answered now.", registry=REGISTRY)
+RUNNING = Gauge(
+    "aipface_requests_running", "Requests that are being answered now.", registry=REGISTRY, multiprocess_mode="livesum"
+)
 STAGE_TIME = Histogram(
     "aipface_stage_seconds",
     "Time of one run of a stage: wait (for a permit to compute), download, decode, detect, embed, analyse (attributes, "
@@ -90,12 +98,16 @@ LOST_TOKENS = Counter(
 SLOW = Counter("aipface_slow_requests", "Requests that took longer than `slow_request_ms`.", registry=REGISTRY)
 
 INDEX_LOAD_TIME = Gauge(
-    "aipface_index_load_seconds", "Time that making the index took when the process started.", registry=REGISTRY
+    "aipface_index_load_seconds",
+    "Time that making the index took when the process started.",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
 )
 INDEX_RESTORED = Gauge(
     "aipface_index_restored_faces",
     "Faces that came from snapshots on the disk then; the others were read from the database.",
     registry=REGISTRY,
+    multiprocess_mode="livemin",
 )
 SNAPSHOTS = Counter(
     "aipface_index_snapshots",
@@ -155,6 +167,16 @@ def spent_in_stages(spent: Spent) -> Iterator[None]:
         yield
     finally:
         _spent.reset(token)
+
+
+def registries() -> tuple[CollectorRegistry, ...]:
+    """What there is to be read: what this process counts and takes, or what all count that share its port."""
+    common = CollectorRegistry()
+    try:
+        MultiProcessCollector(common)  # type: ignore[no-untyped-call]
+    except ValueError:  # no folder was named: there is one process
+        return PROCESS, REGISTRY
+    return (common,)
 
 
 # --- calls --------------------------------------------------------------------------------------------------------

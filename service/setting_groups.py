@@ -81,6 +81,32 @@ class AccessSettings(BaseModel):
         return value
 
 
+class ProcessSettings(BaseModel):
+    """How many processes answer, and how they stop."""
+
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description=(
+            "Server processes that share the port; each holds networks and indexes of its own: see "
+            "docs/scaling.md#several-processes-on-one-machine."
+        ),
+    )
+    shutdown_grace: float = Field(
+        default=15.0, ge=0, le=3600, description="Seconds that running requests get to finish when the server stops."
+    )
+    shutdown_delay: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description=(
+            "Seconds between the stop signal and the end of listening, while `/readyz` says no and requests are still "
+            "answered: longer than a load balancer takes to notice, and nothing is refused. A second signal skips it."
+        ),
+    )
+
+
 class SealingSettings(BaseModel):
     """Faces encrypted at rest."""
 

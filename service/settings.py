@@ -22,6 +22,7 @@ from service.setting_groups import (
     AccessSettings,
     CaptureSettings,
     IdentitySettings,
+    ProcessSettings,
     RetentionSettings,
     SealingSettings,
     SearchSettings,
@@ -87,6 +88,7 @@ class Settings(
     IdentitySettings,
     TraceSettings,
     RetentionSettings,
+    ProcessSettings,
     BaseSettings,
 ):
     """The effective settings of one process; immutable. Make one with :func:`load_settings`."""
@@ -125,18 +127,6 @@ class Settings(
         default=False,
         description=(
             "Also answer `/face-api/v3/...?appid=` without a token: whoever reaches the port may use every app."
-        ),
-    )
-    shutdown_grace: float = Field(
-        default=15.0, ge=0, le=3600, description="Seconds that running requests get to finish when the server stops."
-    )
-    shutdown_delay: float = Field(
-        default=0.0,
-        ge=0,
-        le=3600,
-        description=(
-            "Seconds between the stop signal and the end of listening, while `/readyz` says no and requests are still "
-            "answered: longer than a load balancer takes to notice, and nothing is refused. A second signal skips it."
         ),
     )
     header_timeout: float = Field(

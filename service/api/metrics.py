@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.ports import UseCases
-from service.metrics import LABELS, REGISTRY, State
+from service.metrics import LABELS, REGISTRY, State, registries
 
 PATH = "/metrics"
 
@@ -84,7 +84,7 @@ def exposition(look: Callable[[], State]) -> bytes:
     """Everything in Prometheus' text format; asks the database."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StateCollector(look))
-    return generate_latest(REGISTRY) + generate_latest(registry)
+    return b"".join(map(generate_latest, (*registries(), registry)))
 
 
 def may_read(request: Request, exposure: Exposure) -> bool:

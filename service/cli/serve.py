@@ -12,7 +12,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -54,26 +55,50 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
     tls: Annotated[bool | None, typer.Option("--tls", help="Answer TLS, on port 443 if no other is named.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Server processes that share the port.")] = None,
+    member: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the server. The first start fetches the weights and creates an app."""
     from service.logs import configure_logging
 
-    settings = effective_settings(host=host, port=port, tls=tls)
+    named = {"host": host, "port": port, "tls": tls, "processes": processes}
+    settings = effective_settings(**named)
     configure_logging(settings.log_level, settings.log_format)
+    with stopped_by_signals(told=member is None):
+        if settings.processes == 1:
+            with reserved(settings.host, settings.port) as listener:
+                _serve(settings, listener, partial(_announce, listener, settings))
+            return
+        from service.cli.processes import Member, of_each, run_processes
+
+        if member is not None:
+            place = Member(member)
+            with contextlib.closing(place.listener):
+                _serve(effective_settings(**named, **of_each(settings)), place.listener, place.ready)
+            return
+        with reserved(settings.host, settings.port) as listener:
+            run_processes(settings, listener, partial(_announce, listener, settings))
+
+
+def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Be a server, from nothing to ready, which is told, and until a signal comes."""
     certificate = _certificate(settings)
-    with stopped_by_signals(), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.enter_context(_traced(settings))
-        listener = stack.enter_context(reserved(settings.host, settings.port))
         from service.app import create_app, open_service
 
         with shown_progress() as progress:
             running = stack.enter_context(open_service(settings, progress=progress))
         _introduce_first_app(running, settings)
-        _answer(create_app(running), listener, settings, certificate)
+        _answer(create_app(running), listener, settings, certificate, ready)
+
+
+def _announce(listener: socket.socket, settings: Settings) -> None:
+    typer.echo(f"ready on {public_address(listener, tls=settings.tls)}")
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals(*, told: bool = True) -> Iterator[None]:
     """Let Ctrl-C, SIGTERM and a closed terminal end the block at any moment, ``finally`` clauses included, normally.
 
     The first signal unwinds; further ones are ignored, so that an impatient second Ctrl-C leaves no database behind.
@@ -96,7 +121,8 @@ def stopped_by_signals() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # nobody can be told in a terminal that was closed
-            typer.echo("stopped", err=True)
+            if told:
+                typer.echo("stopped", err=True)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -243,7 +269,11 @@ def _settle_interpreter() -> None:
 
 
 def _answer(
-    application: FastAPI, listener: socket.socket, settings: Settings, certificate: tuple[Path, Path] | None
+    application: FastAPI,
+    listener: socket.socket,
+    settings: Settings,
+    certificate: tuple[Path, Path] | None,
+    ready: Callable[[], None],
 ) -> None:
     """Listen and answer until a signal comes and the delay is over; running requests may finish within the grace."""
     import anyio.to_thread
@@ -270,7 +300,7 @@ def _answer(
             await super().startup(sockets=sockets)
             if self.started:
                 listener.listen(BACKLOG)
-                typer.echo(f"ready on {public_address(listener, tls=certificate is not None)}")
+                ready()
 
     config = uvicorn.Config(
         application,
