@@ -34,6 +34,7 @@ from service.inference.engine import Engine
 from service.inference.providers import DEVICES, openvino_installed
 from service.inference.runtimes import FILE as RUNTIMES
 from service.inference.runtimes import runtime_for
+from service.settings import available_cpus
 from tests.fixtures.places import FETCHED, MODELS
 from tests.fixtures.server import Credentials, Server, temporary_home
 
@@ -58,6 +59,19 @@ def with_device(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """One more option, for those that measure a server beside bare networks."""
     made.add_argument("--device", choices=DEVICES, default="auto", help="what computes both, as AIPFACE_DEVICE")
     return made
+
+
+def with_processes(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """And how many threads compute, in how many processes of the server."""
+    made.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
+    made.add_argument("--processes", type=int, default=1, help="processes that share the server's port")
+    return made
+
+
+def server_settings(chosen: argparse.Namespace) -> dict[str, str]:
+    """A server as the options wish; of several processes each has its share of the threads."""
+    settings = {"PACK": chosen.pack, "DEVICE": chosen.device, "PROCESSES": str(chosen.processes)}
+    return settings if chosen.processes > 1 else {**settings, "INFERENCE_THREADS": str(chosen.threads)}
 
 
 def bare_engine(pack: str, device: str) -> Engine:

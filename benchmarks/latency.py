@@ -1,6 +1,6 @@
 """How long one request takes: on an idle server, near saturation, under overload, of a large photograph, by stage.
 
-    python -m benchmarks.latency [--quick] [--json] [--pack core] [--threads N]
+    python -m benchmarks.latency [--quick] [--json] [--pack core] [--threads N] [--processes 1]
 
 Requests under load come at a fixed rate whether or not earlier ones were answered, and time counts from the moment a
 request was due: a server that stalls cannot hide it.
@@ -37,8 +37,10 @@ from benchmarks.harness import (
     parser,
     processor_seconds,
     running_server,
+    server_settings,
     stolen,
     with_device,
+    with_processes,
 )
 from benchmarks.throughput import CALLERS, GROUP, Bench, camera_pictures, decode, fill_gallery, loops, served
 from service.images.decode import Picture
@@ -46,7 +48,6 @@ from service.images.inline import decode_base64
 from service.inference.engine import Engine
 from service.intake.seen import encode_jpeg
 from service.search.flat import FlatIndex
-from service.settings import available_cpus
 from service.values import Image
 from tests.fixtures.pictures import fetch_pictures
 
@@ -293,8 +294,7 @@ def stages(report: Report, engine: Engine, photograph: Image, rounds: int) -> No
 
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
-    options = with_device(parser(__doc__))
-    options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
+    options = with_processes(with_device(parser(__doc__)))
     chosen = options.parse_args()
     report = Report("latency", chosen.json)
     engine = bare_engine(chosen.pack, chosen.device)
@@ -304,9 +304,9 @@ def main() -> int:
     seconds, rounds = (2.0, 12) if chosen.quick else (20.0, 200)
     bench = Bench(engine, camera_pictures(pictures), FlatIndex(engine.dimension), chosen.threads, seconds)
     stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 6))
-    usual = {"INFERENCE_THREADS": str(chosen.threads), "PACK": chosen.pack, "DEVICE": chosen.device}
+    usual = server_settings(chosen)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
-        both = (usual, {**usual, "QUEUE_LIMIT": str(QUEUE)})
+        both = (usual, {**usual, "QUEUE_LIMIT": str(QUEUE // chosen.processes)})
         running, narrow = pool.map(lambda settings: stack.enter_context(running_server(**settings)), both)
         for server in (running, narrow):
             client = server.client()

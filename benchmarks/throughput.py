@@ -39,11 +39,12 @@ from benchmarks.harness import (
     picture_parameters,
     processor_seconds,
     running_server,
+    server_settings,
     with_device,
+    with_processes,
 )
 from service.inference.engine import Engine
 from service.search.flat import FlatIndex
-from service.settings import available_cpus
 from service.values import Embedding, Image
 from tests.fixtures.pictures import Pictures, fetch_pictures
 
@@ -229,9 +230,7 @@ def _side_by_side(report: Report, bench: Bench, running: Running, call: str) -> 
 
 def main() -> int:
     """Run, report, and say by the exit status whether the targets were met."""
-    options = with_device(parser(__doc__))
-    options.add_argument("--threads", type=int, default=available_cpus(), help="computing threads (default: CPUs)")
-    options.add_argument("--processes", type=int, default=1, help="processes that share the server's port")
+    options = with_processes(with_device(parser(__doc__)))
     chosen = options.parse_args()
     report = Report("throughput", chosen.json)
     engine = bare_engine(chosen.pack, chosen.device)
@@ -245,10 +244,7 @@ def main() -> int:
     )
     report.figure("threads", chosen.threads)
     report.figure("runtimes", ", ".join(engine.providers))
-    settings = {"PACK": chosen.pack, "DEVICE": chosen.device, "PROCESSES": str(chosen.processes)}
-    if chosen.processes == 1:
-        settings["INFERENCE_THREADS"] = str(chosen.threads)
-    with running_server(**settings) as running:
+    with running_server(**server_settings(chosen)) as running:
         client = running.client()
         fill_gallery(bench, client, GALLERY // 5 if chosen.quick else GALLERY)
         client.close()
