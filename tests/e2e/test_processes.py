@@ -1,0 +1,208 @@
+"""Several server processes behind one port: one server for its clients, its operator, and who kills parts of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+
+import httpx
+import psutil
+import pytest
+
+from service.cli.failures import FAILED
+from tests.fixtures.lived import patience
+from tests.fixtures.pictures import Pictures
+from tests.fixtures.server import STOP_SECONDS, WAIT_SECONDS, Home, Server
+from tests.torture.caller import BROKEN, Caller
+
+TOTAL = re.compile(r'^aipface_requests_total\{call="v3/faceset/group/getlist",code="0"\} (\d+)', re.MULTILINE)
+CONNECTIONS = 64
+"""Opened until each process has one; the kernel gives each to whoever comes first."""
+
+
+@contextmanager
+def serving(home: Home, processes: int = 2) -> Iterator[Server]:
+    with home.serving(PROCESSES=str(processes), CREATE_FIRST_APP="false") as server:
+        server.wait_for_all()
+        yield server
+
+
+def members(server: Server) -> list[psutil.Process]:
+    """The processes that share the port."""
+    return psutil.Process(server.process.pid).children()
+
+
+def answering(client: httpx.Client, server: Server) -> int:
+    """Which process has the client's connection."""
+    client.get("/healthz").raise_for_status()
+    ours = client.get("/healthz").extensions["network_stream"].get_extra_info("socket").getsockname()
+    for member in members(server):
+        if ours in [known.raddr for known in member.net_connections("tcp")]:
+            return member.pid
+    raise AssertionError("nobody has the connection")
+
+
+@contextmanager
+def a_client_of_each(server: Server) -> Iterator[list[httpx.Client]]:
+    """Clients with a connection each, which different processes have."""
+    found: dict[int, httpx.Client] = {}
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            client = httpx.Client(base_url=server.base_url, timeout=WAIT_SECONDS, trust_env=False)
+            stack.enter_context(closing(client))
+            found.setdefault(answering(client, server), client)
+            if len(found) == len(members(server)):
+                break
+        assert len(found) == len(members(server)), "one process took all connections"
+        yield list(found.values())
+
+
+def test_a_client_cannot_tell_them_apart(home: Home, pictures: Pictures) -> None:
+    keys = home.create_app("several")
+    face = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
+    with serving(home) as server, a_client_of_each(server) as (one, other):
+        token = Caller(server.base_url, keys).log_in().token
+
+        def call(client: httpx.Client, name: str, content: object) -> dict[str, object]:
+            answer = client.post(f"/rest/2.0/face/v3/{name}", params={"access_token": token}, json=content).json()
+            assert answer["error_code"] == 0, answer
+            assert isinstance(answer["result"], dict)
+            return answer["result"]
+
+        added = call(one, "faceset/user/add", {**face, "group_id": "g", "user_id": "obama"})
+        probe = {"image": added["face_token"], "image_type": "FACE_TOKEN", "group_id_list": "g"}
+        users = call(other, "search", probe)["user_list"]
+        assert isinstance(users, list)
+        assert [(user["user_id"], user["score"]) for user in users] == [("obama", 100)]
+        for client in (one, other, one):
+            call(client, "faceset/group/getlist", {})
+        for client in (one, other):
+            told = TOTAL.findall(client.get("/metrics").text)
+            assert told == ["3"], "metrics are those of all processes"
+            assert client.get("/readyz").status_code == 200
+
+
+def test_one_that_is_killed_is_replaced_and_nothing_acknowledged_is_lost(home: Home, pictures: Pictures) -> None:
+    keys = home.create_app("killed")
+    with serving(home) as server, Caller(server.base_url, keys).log_in().connected() as caller:
+        face = {"image": pictures.base64("biden.jpg"), "image_type": "BASE64"}
+        code, first = caller.call("faceset/user/add", {**face, "group_id": "g", "user_id": "first"})
+        assert code == 0
+        known = {"image": first["face_token"], "image_type": "FACE_TOKEN", "group_id": "g"}
+        stopping = threading.Event()
+        acknowledged: list[str] = []
+        codes: set[int] = set()
+
+        def enrol(number: int) -> None:
+            with caller.connected():
+                count = 0
+                while not stopping.is_set():
+                    user = f"u{number}_{count}"
+                    count += 1
+                    code, _ = caller.call("faceset/user/add", {**known, "user_id": user})
+                    codes.add(code)
+                    if code == 0:
+                        acknowledged.append(user)
+
+        with ThreadPoolExecutor(4) as pool:
+            works = [pool.submit(enrol, number) for number in range(4)]
+            try:
+                for times in (2, 3):
+                    members(server)[0].send_signal(signal.SIGKILL)
+                    server.wait_for_all(times)
+            finally:
+                stopping.set()
+            for work in works:
+                work.result()
+        assert codes <= {0, BROKEN}
+        assert "ended by SIGKILL; another one takes its place" in server.output()
+        stored: list[str] = []
+        while True:
+            code, page = caller.call("faceset/group/getusers", {"group_id": "g", "start": len(stored), "length": 1000})
+            assert code == 0
+            users = page["user_id_list"]
+            assert isinstance(users, list)
+            if not users:
+                break
+            stored += users
+        assert set(acknowledged) <= set(stored)
+
+
+def test_they_end_with_the_one_above_them(home: Home) -> None:
+    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false")
+    try:
+        server.wait_until_ready()
+        server.wait_for_all()
+        server.kill()
+        assert home.processes() == []
+    finally:
+        home.sweep()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_one_above_stops_all_of_them_after_what_they_were_asked(
+    home: Home, pictures: Pictures, number: signal.Signals
+) -> None:
+    keys = home.create_app("stopped")
+    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false", SHUTDOWN_GRACE="120")
+    try:
+        server.wait_until_ready()
+        caller = Caller(server.base_url, keys).log_in()
+        content = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
+
+        def detect() -> int:
+            with caller.connected():
+                return caller.call("detect", content)[0]
+
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(detect) for _ in range(4)]
+            running = re.compile(r"^aipface_requests_running [1-9]", re.MULTILINE)
+            for _ in patience(WAIT_SECONDS, 0.01):
+                told = httpx.get(f"{server.base_url}/metrics", timeout=WAIT_SECONDS, trust_env=False).text
+                if running.search(told) or all(work.done() for work in asked):
+                    break
+            os.kill(server.process.pid, number)
+            # A connection that nobody has accepted yet breaks, as by the end of any server.
+            assert {work.result() for work in asked} <= {0, BROKEN}
+        assert server.process.wait(STOP_SECONDS) == 0, server.output()
+        assert home.processes() == []
+        assert server.output().count("stopped") == 1
+    finally:
+        server.kill()
+        home.sweep()
+
+
+def test_what_keeps_the_first_from_starting_is_told_once(home: Home) -> None:
+    away = {"AIPFACE_DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:1/nothing", "AIPFACE_PORT": "0"}
+    done = home.run("serve", "--processes", "2", variables=away)
+    assert done.returncode == FAILED
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Connection refused" in done.stderr
+    assert home.processes() == []
+
+
+def test_one_that_is_killed_before_it_is_ready_ends_all(home: Home) -> None:
+    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false")
+    try:
+        for _ in patience(WAIT_SECONDS, 0.01):
+            if started := members(server):
+                break
+        started[0].send_signal(signal.SIGKILL)
+        assert server.process.wait(STOP_SECONDS) == FAILED
+        assert "the server was ended by SIGKILL before it was ready" in server.output()
+    finally:
+        server.kill()
+        home.sweep()
+
+
+def test_a_file_of_milvus_lite_is_for_one_process(home: Home) -> None:
+    lite = {"AIPFACE_SEARCH_BACKEND": "milvus", "AIPFACE_MILVUS_URI": str(home.folder / "vectors.db")}
+    done = home.run("serve", "--processes", "2", "--port", "0", variables=lite)
+    assert done.returncode == FAILED
+    assert "set AIPFACE_PROCESSES to 1" in done.stderr
