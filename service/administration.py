@@ -114,12 +114,17 @@ def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | 
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value(), None
         return
-    wanted = COMMANDS_CONNECTIONS + settings.processes * (settings.database_pool_size + OTHER_CONNECTIONS)
-    embedded = EmbeddedPostgres(settings.home, {"max_connections": str(max(LEAST_CONNECTIONS, wanted))})
+    embedded = EmbeddedPostgres(settings.home, {"max_connections": str(embedded_connections(settings))})
     try:
         yield embedded.start(), embedded
     finally:
         embedded.stop()
+
+
+def embedded_connections(settings: Settings) -> int:
+    """How many the embedded PostgreSQL has to take."""
+    each = settings.database_pool_size + OTHER_CONNECTIONS
+    return max(LEAST_CONNECTIONS, COMMANDS_CONNECTIONS + settings.processes * each)
 
 
 def _days(number: int) -> timedelta | None:

@@ -177,7 +177,9 @@ class Settings(
         ge=1,
         le=1024,
         description="Threads that compute at the same time: one a request, two while nobody waits.",
-        json_schema_extra={SHOWN_DEFAULT: "the CPUs granted to the process"},
+        json_schema_extra={
+            SHOWN_DEFAULT: "the CPUs granted to the process; of several `processes` its share, 2 at least"
+        },
     )
     batch_size: int = Field(
         default_factory=lambda known: 32 if known.get("device") in ("cuda", "tensorrt") else 1,
@@ -190,7 +192,11 @@ class Settings(
         default=2.0, ge=0, le=1000, description="Milliseconds that a face waits for others, where they are batched."
     )
     queue_limit: int = Field(
-        default=64, ge=0, le=100_000, description='Requests that may wait to compute; one more answers "busy".'
+        default=64,
+        ge=0,
+        le=100_000,
+        description='Requests that may wait to compute; one more answers "busy".',
+        json_schema_extra={SHOWN_DEFAULT: "`64`; of several `processes` its share"},
     )
     request_threads: int = Field(
         default_factory=lambda known: known["inference_threads"] + known["queue_limit"] + 16,

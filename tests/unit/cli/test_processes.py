@@ -1,0 +1,38 @@
+"""What each of several processes has of its own. That they serve is shown in tests/e2e."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.administration import LEAST_CONNECTIONS, embedded_connections
+from service.cli import processes
+from service.cli.processes import of_each
+from service.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    ("cpus", "count", "threads", "queue"),
+    [(1, 2, 1, 32), (2, 2, 2, 32), (4, 2, 2, 32), (5, 2, 3, 32), (16, 4, 4, 16), (16, 3, 6, 22)],
+)
+def test_each_has_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, count: int, threads: int, queue: int
+) -> None:
+    monkeypatch.setattr(processes, "available_cpus", lambda: cpus)
+    shares = of_each(load_settings(home=tmp_path, processes=count))
+    assert shares == {"inference_threads": threads, "queue_limit": queue}
+
+
+def test_what_the_operator_names_is_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "available_cpus", lambda: 8)
+    named = load_settings(home=tmp_path, processes=2, inference_threads=7)
+    assert of_each(named) == {"queue_limit": 32}
+    monkeypatch.setenv("AIPFACE_QUEUE_LIMIT", "10")
+    assert of_each(load_settings(home=tmp_path, processes=2)) == {"inference_threads": 4}
+
+
+def test_the_embedded_database_takes_the_connections_of_all(tmp_path: Path) -> None:
+    assert embedded_connections(load_settings(home=tmp_path)) == LEAST_CONNECTIONS
+    many = load_settings(home=tmp_path, processes=8, database_pool_size=20)
+    assert embedded_connections(many) > 8 * 20
