@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -131,6 +132,25 @@ def test_one_that_is_killed_is_replaced_and_nothing_acknowledged_is_lost(home: H
                 break
             stored += users
         assert set(acknowledged) <= set(stored)
+
+
+def test_one_that_cannot_start_again_is_tried_again_while_the_others_answer(home: Home, model_dir: Path) -> None:
+    weights, empty = home.folder / "weights", home.folder / "empty"
+    weights.symlink_to(model_dir)
+    empty.mkdir()
+    with home.serving(PROCESSES="2", CREATE_FIRST_APP="false", MODEL_DIR=str(weights)) as server:
+        server.wait_for_all()
+        weights.unlink()
+        weights.symlink_to(empty)
+        members(server)[1].send_signal(signal.SIGKILL)
+        for _ in patience(WAIT_SECONDS, 0.1):
+            if server.output().count("ended with status 1") == 2:
+                break
+            assert httpx.get(f"{server.base_url}/readyz", timeout=WAIT_SECONDS, trust_env=False).status_code == 200
+        weights.unlink()
+        weights.symlink_to(model_dir)
+        server.wait_for_all(2)
+        assert len(members(server)) == 2
 
 
 def test_they_end_with_the_one_above_them(home: Home) -> None:
