@@ -306,7 +306,7 @@ def main() -> int:
     stages(report, engine, decode(pictures.bytes(PHOTOGRAPH)), max(5, rounds // 6))
     usual = server_settings(chosen)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
-        both = (usual, {**usual, "QUEUE_LIMIT": str(QUEUE // chosen.processes)})
+        both = (usual, {**usual, "QUEUE_LIMIT": str(max(1, QUEUE // chosen.processes))})
         running, narrow = pool.map(lambda settings: stack.enter_context(running_server(**settings)), both)
         for server in (running, narrow):
             client = server.client()

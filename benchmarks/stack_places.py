@@ -60,7 +60,7 @@ def least_times(session: Session, rounds: int) -> dict[str, float]:
     probe = np.random.default_rng(1).uniform(0, 255, (1, *sides)).astype(np.float32)
     work = partial(session._run, probe)  # noqa: SLF001 (what ``run`` does besides takes none of a network's time)
     places = {str(distance): StackPlace(distance) for distance in range(0, PAGE, STEP)}
-    if isinstance(session, OpenVinoSession):
+    if isinstance(session, OpenVinoSession) and session.place is not None:
         places[OWN] = session.place
     best = dict.fromkeys(places, float("inf"))
     for _ in range(rounds):

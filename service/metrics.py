@@ -7,6 +7,7 @@ microseconds. The state of the service (queue, faces, index) is not kept here: i
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -29,6 +31,8 @@ ProcessCollector(registry=PROCESS)
 
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Variable by which the library is told, when it is loaded, the folder in which several processes count together."""
+SHARED_METRICS_FOLDER = "aipface-metrics-"
+"""What the name of such a folder begins with, if it is one of ours."""
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -170,12 +174,16 @@ def spent_in_stages(spent: Spent) -> Iterator[None]:
 
 
 def registries() -> tuple[CollectorRegistry, ...]:
-    """What there is to be read: what this process counts and takes, or what all count that share its port."""
-    common = CollectorRegistry()
-    try:
-        MultiProcessCollector(common)  # type: ignore[no-untyped-call]
-    except ValueError:  # no folder was named: there is one process
+    """What there is to be read: what this process counts and takes, or what all count that share its port.
+
+    Where somebody removed the folder in which they count, there is nothing until they have been started anew.
+    """
+    folder = os.environ.get(SHARED_METRICS)
+    if folder is None:
         return PROCESS, REGISTRY
+    common = CollectorRegistry()
+    if Path(folder).is_dir():
+        MultiProcessCollector(common, folder)  # type: ignore[no-untyped-call]
     return (common,)
 
 

@@ -165,6 +165,11 @@ class SearchSettings(BaseModel):
         default=10_000, ge=1, le=10**12, description="Faces of an app below which its index is not written."
     )
 
+    @property
+    def milvus_is_a_file(self) -> bool:
+        """Whether milvus-lite is meant; its client tells by the ending."""
+        return self.search_backend == "milvus" and self.milvus_uri.endswith(".db")
+
     @field_validator("search_backend", mode="before")
     @classmethod
     def _any_case_of_backend(cls, value: object) -> object:

@@ -177,9 +177,7 @@ class Settings(
         ge=1,
         le=1024,
         description="Threads that compute at the same time: one a request, two while nobody waits.",
-        json_schema_extra={
-            SHOWN_DEFAULT: "the CPUs granted to the process; of several `processes` its share, 2 at least"
-        },
+        json_schema_extra={SHOWN_DEFAULT: "the CPUs granted to us; of several `processes` its share, 2 at least"},
     )
     batch_size: int = Field(
         default_factory=lambda known: 32 if known.get("device") in ("cuda", "tensorrt") else 1,
@@ -311,6 +309,12 @@ class Settings(
     def _threads_suffice(self) -> Settings:
         if self.request_threads <= self.inference_threads:
             raise ValueError("request_threads must exceed inference_threads")
+        return self
+
+    @model_validator(mode="after")
+    def _a_file_is_for_one_process(self) -> Settings:
+        if self.processes > 1 and self.milvus_is_a_file:
+            raise ValueError("one process at a time can open a file of milvus-lite: processes must be 1")
         return self
 
     @model_validator(mode="after")

@@ -275,7 +275,7 @@ def _milvus(settings: Settings) -> Check:
         from service.search.milvus_store import trouble
     except ModuleNotFoundError as error:
         return Check("milvus", ok=False, found=f"needs {error.name}", mend="pip install 'aipface-server[milvus]'")
-    if uri.endswith(".db"):  # as its client tells the two apart
+    if settings.milvus_is_a_file:
         return Check("milvus", ok=True, found=f"the file {uri}, not looked into")
     token = "" if settings.milvus_token is None else settings.milvus_token.get_secret_value()
     wrong = trouble(uri, token, MILVUS_SECONDS)

@@ -8,75 +8,87 @@ library: docs/decisions/0031-processes.md.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
-import math
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
 
 import typer
 from prometheus_client import multiprocess
 
-from service.cli.failures import FAILED, Failure
-from service.metrics import SHARED_METRICS
-from service.settings import available_cpus
-
-if TYPE_CHECKING:
-    from service.settings import Settings
+from service.cli.failures import Failure
+from service.cli.member import Role
+from service.metrics import SHARED_METRICS, SHARED_METRICS_FOLDER
 
 logger = logging.getLogger(__name__)
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM)
 STEADY_SECONDS = 60.0
 """A process that lived as long is replaced at once when it ends; otherwise after a pause."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds; each pause is twice the one before."""
-_READY = b"."
+MOST_IN_VAIN = 5
+"""So many in a row that do not become ready, while none is, are the end."""
+MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of one's own is made in it)
+"""Where Linux keeps files in memory: a full disk would end whoever writes to a file that is mapped."""
+_LOCK = "lock"
 
 
-def of_each(settings: Settings) -> dict[str, int]:
-    """The settings that each of the processes has of its own, where the operator names none: its share.
+def run_processes(size: int, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Run so many servers on the bound socket until a signal comes; then stop them, and return when they have ended.
 
-    Two threads at least, where there are two processors: a lone request may compute on both, and a process whose
-    connections happen to ask more than those of another is not held back.
+    One starts after the other: the first alone makes and measures what they share. ``announce`` is called when that
+    one answers. Raises ``SystemExit`` with its status where it ends before and has said why; ``Failure`` where it has
+    not, and when none can be started any more.
     """
-    cpus = available_cpus()
-    threads = max(math.ceil(cpus / settings.processes), min(2, cpus))
-    shares = {"inference_threads": threads, "queue_limit": math.ceil(settings.queue_limit / settings.processes)}
-    return {name: share for name, share in shares.items() if name not in settings.model_fields_set}
+    with _counting_folder() as metrics, _heard_signals() as signals:
+        crew = _Crew(size, listener, metrics, announce)
+        try:
+            crew.run(signals)
+        finally:
+            crew.close()
+    _say("stopped", error=True)
 
 
-class Member:
-    """One of several processes, seen by itself: it tells when it is ready, and ends when who started it has ended."""
+@contextlib.contextmanager
+def _heard_signals() -> Iterator[socket.socket]:
+    """A socket that tells the numbers of the signals that would end this process, which they do not."""
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        wakened = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield ours
+        finally:
+            signal.set_wakeup_fd(wakened)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def __init__(self, descriptors: str) -> None:
-        """Take over ``<listening socket>,<line>`` as :func:`run_processes` hands them down."""
-        listener, line = map(int, descriptors.split(","))
-        self.listener = socket.socket(fileno=listener)
-        self._line = socket.socket(fileno=line)
-        threading.Thread(target=self._watch, name="parent watch", daemon=True).start()
 
-    def ready(self) -> None:
-        """It listens."""
-        with contextlib.suppress(OSError):  # who started us has ended
-            self._line.send(_READY)
-
-    def _watch(self) -> None:
-        with contextlib.suppress(OSError):
-            while self._line.recv(1):
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
+@contextlib.contextmanager
+def _counting_folder() -> Iterator[Path]:
+    """A folder in which the processes count together; one that was left behind by a kill is removed."""
+    base = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    for left in base.glob(f"{SHARED_METRICS_FOLDER}*"):
+        with contextlib.suppress(OSError), (left / _LOCK).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=SHARED_METRICS_FOLDER, dir=base, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (folder / _LOCK).open("w+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
 
 
 @dataclass(slots=True, eq=False)
@@ -88,142 +100,148 @@ class _Child:
     begun: float = field(default_factory=time.monotonic)
     ready: bool = False
 
+    def told(self) -> bytes:
+        """What it tells; nothing when it has ended."""
+        try:
+            return self.line.recv(1)
+        except OSError:
+            return b""
+
+    def tell(self, number: int) -> None:
+        """Give the order to stop, or to stop sooner, as the number of a signal."""
+        with contextlib.suppress(OSError):  # it has ended
+            self.line.send(bytes([number]))
+
     def status(self) -> int:
         """Wait for its end."""
+        status = self.process.wait()
         self.line.close()
-        return self.process.wait()
-
-
-def run_processes(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
-    """Run ``settings.processes`` servers until a signal raises ``KeyboardInterrupt`` here; then stop them.
-
-    One starts after the other: the first alone makes and measures what they share. ``announce`` is called when that
-    one answers. Raises ``Failure`` where it ends before, and ``SystemExit`` with its status if it said why.
-    """
-    if settings.search_backend == "milvus" and "://" not in settings.milvus_uri:
-        raise Failure("one process at a time can open a file of milvus-lite: set AIPFACE_PROCESSES to 1")
-    with _shared_metrics() as metrics, contextlib.ExitStack() as stack:
-        crew = _Crew(settings.processes, listener, metrics)
-        stack.callback(crew.stop)
-        crew.start_first()
-        announce()
-        crew.keep()
-
-
-@contextlib.contextmanager
-def _shared_metrics() -> Iterator[Path]:
-    """A folder in which the processes count together; what they start with finds it."""
-    with tempfile.TemporaryDirectory(prefix="aipface-metrics-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+        return status
 
 
 class _Crew:
-    """The processes, and those that are due."""
+    """The processes, those that are due, and those that are to end."""
 
-    def __init__(self, size: int, listener: socket.socket, metrics: Path) -> None:
+    def __init__(self, size: int, listener: socket.socket, metrics: Path, announce: Callable[[], None]) -> None:
         self._size = size
         self._listener = listener
         self._metrics = metrics
+        self._announce = announce
+        self._announced = self._stopping = False
         self._children: list[_Child] = []
-        self._lines = selectors.DefaultSelector()
+        self._events = selectors.DefaultSelector()
         self._pause = FIRST_PAUSE
         self._not_before = 0.0
+        self._in_vain = 0
 
-    def start_first(self) -> None:
-        """Start one and wait until it is ready. Raises ``SystemExit`` or ``Failure`` where it does not become it."""
-        child = self._start()
-        while not child.ready:
-            for ended in self._look(None):
-                status = ended.status()
-                if status >= 0:
-                    raise SystemExit(status or FAILED)
-                raise Failure(f"the server was ended by {_signal(-status)} before it was ready")
+    def run(self, signals: socket.socket) -> None:
+        """Start, replace and stop them, as :func:`run_processes`."""
+        self._events.register(signals, selectors.EVENT_READ)
+        while self._children or not self._stopping:
+            if self._due() and time.monotonic() >= self._not_before:
+                self._start_one()
+            for key, _ in self._events.select(max(0.0, self._not_before - time.monotonic()) if self._due() else None):
+                if key.data is None:
+                    for number in signals.recv(64):
+                        self._stop(number)
+                else:
+                    self._listen_to(key.data)
 
-    def keep(self) -> None:
-        """Start the others one after the other, and again who ends; for ever."""
-        while True:
-            if len(self._children) < self._size and all(child.ready for child in self._children):
-                self._try_to_start()
-            missing = len(self._children) < self._size
-            for child in self._look(max(0.0, self._not_before - time.monotonic()) if missing else None):
-                self._bury(child)
-
-    def stop(self) -> None:
-        """Tell all of them to stop, pass further signals on, and wait; each has the grace of its requests."""
-        self._listener.close()  # ours; who connects from now on is refused once the last of them has closed his
-
-        def forward(number: int, frame: FrameType | None) -> None:
-            del frame
-            for child in self._children:
-                child.process.send_signal(number)
-
-        for number in FORWARDED:
-            signal.signal(number, forward)
-        forward(signal.SIGTERM, None)
+    def close(self) -> None:
+        """Nobody is left behind, whatever happened here."""
+        for child in self._children:
+            child.tell(signal.SIGTERM)
         for child in self._children:
             child.status()
-        self._lines.close()
+        self._events.close()
 
-    def _try_to_start(self) -> None:
-        if time.monotonic() < self._not_before:
+    def _due(self) -> bool:
+        """Whether another one is to be started, which is not while one is starting."""
+        return not self._stopping and len(self._children) < self._size and all(child.ready for child in self._children)
+
+    def _stop(self, number: int) -> None:
+        """Tell all of them; who connects from now on is refused once the last of them has closed the socket."""
+        self._stopping = True
+        self._listener.close()
+        for child in self._children:
+            child.tell(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    def _listen_to(self, child: _Child) -> None:
+        if not child.told():
+            self._events.unregister(child.line)
+            self._children.remove(child)
+            self._bury(child)
             return
-        try:
-            self._start()
-        except OSError as error:
-            logger.warning("no further process can be started: %s", error.strerror)
-            self._rest()
-
-    def _start(self) -> _Child:
-        ours, theirs = socket.socketpair()
-        handed = (self._listener.fileno(), theirs.fileno())
-        with theirs:
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, *sys.argv, "--member", ",".join(map(str, handed))],
-                    env={**os.environ, SHARED_METRICS: str(self._metrics)},
-                    pass_fds=handed,
-                    start_new_session=True,  # Ctrl-C reaches us alone, and them through us
-                )
-            except BaseException:
-                ours.close()
-                raise
-        child = _Child(process, ours)
-        self._children.append(child)
-        self._lines.register(ours, selectors.EVENT_READ, child)
-        return child
-
-    def _look(self, seconds: float | None) -> list[_Child]:
-        """Wait until something happens, at most so long; returns those that have ended."""
-        ended = []
-        for key, _ in self._lines.select(seconds):
-            child: _Child = key.data
-            try:
-                told = child.line.recv(1)
-            except OSError:
-                told = b""
-            if told:
-                child.ready = True
-                if self._size == sum(each.ready for each in self._children):
-                    typer.echo(f"all {self._size} processes answer")
-            else:
-                self._lines.unregister(child.line)
-                ended.append(child)
-        return ended
+        child.ready = True
+        self._in_vain = 0
+        if not self._announced:
+            self._announced = True
+            self._announce()
+        if self._size == sum(each.ready for each in self._children):
+            _say(f"all {self._size} processes answer")
 
     def _bury(self, child: _Child) -> None:
-        self._children.remove(child)
+        """What follows from an end. Raises ``Failure`` and ``SystemExit`` where that is the end of all."""
         status = child.status()
-        multiprocess.mark_process_dead(child.process.pid, str(self._metrics))  # type: ignore[no-untyped-call]
+        if self._stopping:
+            return
         how = f"by {_signal(-status)}" if status < 0 else f"with status {status}"
+        if not self._announced:
+            if status > 0:
+                raise SystemExit(status)
+            raise Failure(f"the server was ended {how} before it was ready")
         logger.error("process %d ended %s; another one takes its place", child.process.pid, how)
+        self._forget_counts(child)
+        self._in_vain += not child.ready
+        if self._in_vain >= MOST_IN_VAIN and not any(each.ready for each in self._children):
+            raise Failure("no process can be started any more; the log above says why")
         if child.ready and time.monotonic() - child.begun >= STEADY_SECONDS:
             self._pause = FIRST_PAUSE
         else:
             self._rest()
 
+    def _forget_counts(self, child: _Child) -> None:
+        """What goes up and down, and everything of one that never answered: each scrape reads all files."""
+        with contextlib.suppress(OSError):
+            multiprocess.mark_process_dead(child.process.pid, str(self._metrics))  # type: ignore[no-untyped-call]
+            if not child.ready:
+                for path in self._metrics.glob(f"*_{child.process.pid}.db"):
+                    path.unlink()
+
     def _rest(self) -> None:
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def _start_one(self) -> None:
+        role: Role = "other" if self._announced else "first" if sys.stdout is not None else "silent"
+        ours, theirs = socket.socketpair()
+        handed = (self._listener.fileno(), theirs.fileno())
+        try:
+            self._metrics.mkdir(mode=0o700, exist_ok=True)  # somebody may have tidied up
+            process = subprocess.Popen(
+                [sys.executable, *sys.argv, "--member", f"{handed[0]},{handed[1]},{role}"],
+                env={**os.environ, SHARED_METRICS: str(self._metrics)},
+                pass_fds=handed,
+                start_new_session=True,  # Ctrl-C reaches us alone, and them through us
+            )
+        except OSError as error:
+            ours.close()
+            if not self._announced:
+                raise Failure(f"no process can be started: {error.strerror}") from None
+            logger.warning("no further process can be started: %s", error.strerror)
+            self._rest()
+            return
+        finally:
+            theirs.close()
+        child = _Child(process, ours)
+        self._children.append(child)
+        self._events.register(ours, selectors.EVENT_READ, child)
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    """To whoever listens still: the terminal may have been closed."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=error)
 
 
 def _signal(number: int) -> str:

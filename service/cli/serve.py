@@ -12,11 +12,10 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -62,27 +61,55 @@ def serve(
     from service.logs import configure_logging
 
     named = {"host": host, "port": port, "tls": tls, "processes": processes}
+    if member is not None:
+        from service.cli.member import Member
+
+        place = Member(member)
+        settings = place.settings(**named)
+        configure_logging(settings.log_level, settings.log_format)
+        with stopped_by_signals(told=False), place.listener:
+            _serve(settings, place, _certificate(settings, warn=False))
+        return
     settings = effective_settings(**named)
     configure_logging(settings.log_level, settings.log_format)
-    with stopped_by_signals(told=member is None):
-        if settings.processes == 1:
-            with reserved(settings.host, settings.port) as listener:
-                _serve(settings, listener, partial(_announce, listener, settings))
-            return
-        from service.cli.processes import Member, of_each, run_processes
-
-        if member is not None:
-            place = Member(member)
-            with contextlib.closing(place.listener):
-                _serve(effective_settings(**named, **of_each(settings)), place.listener, place.ready)
-            return
-        with reserved(settings.host, settings.port) as listener:
-            run_processes(settings, listener, partial(_announce, listener, settings))
-
-
-def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Be a server, from nothing to ready, which is told, and until a signal comes."""
     certificate = _certificate(settings)
+    with stopped_by_signals(), reserved(settings.host, settings.port) as listener:
+        alone = _Alone(listener, tls=certificate is not None)
+        if settings.processes == 1:
+            _serve(settings, alone, certificate)
+            return
+        from service.cli.processes import run_processes
+
+        run_processes(settings.processes, listener, alone.ready)
+
+
+class _Place(Protocol):
+    """Where a server stands: the socket that it answers on, bound, and who is told of it."""
+
+    @property
+    def listener(self) -> socket.socket: ...
+
+    def ready(self) -> None: ...
+
+    def stopping(self) -> None: ...
+
+
+class _Alone:
+    """A server that no other process is above."""
+
+    def __init__(self, listener: socket.socket, *, tls: bool) -> None:
+        self.listener = listener
+        self._tls = tls
+
+    def ready(self) -> None:
+        typer.echo(f"ready on {public_address(self.listener, tls=self._tls)}")
+
+    def stopping(self) -> None:
+        """Nobody is told."""
+
+
+def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | None) -> None:
+    """Be a server, from nothing to ready, which is told, and until a signal comes."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_traced(settings))
         from service.app import create_app, open_service
@@ -90,11 +117,7 @@ def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None
         with shown_progress() as progress:
             running = stack.enter_context(open_service(settings, progress=progress))
         _introduce_first_app(running, settings)
-        _answer(create_app(running), listener, settings, certificate, ready)
-
-
-def _announce(listener: socket.socket, settings: Settings) -> None:
-    typer.echo(f"ready on {public_address(listener, tls=settings.tls)}")
+        _answer(create_app(running), place, settings, certificate)
 
 
 @contextlib.contextmanager
@@ -219,10 +242,10 @@ def _introduce_first_app(running: Service, settings: Settings) -> None:
     show_credentials(running.apps.create("first app"), as_json=False, introduction=introduction)
 
 
-def _certificate(settings: Settings) -> tuple[Path, Path] | None:
+def _certificate(settings: Settings, *, warn: bool = True) -> tuple[Path, Path] | None:
     """Certificate and key to answer with, checked; ``None`` for plain HTTP. Raises ``Failure``."""
     if not settings.tls:
-        if settings.tls_cert is not None:
+        if settings.tls_cert is not None and warn:
             typer.echo(
                 "aipface: warning: a certificate is named and plain HTTP is answered: --tls is missing", err=True
             )
@@ -235,7 +258,7 @@ def _certificate(settings: Settings) -> tuple[Path, Path] | None:
     if settings.tls_cert is None and not certificates.is_there(certificate):
         raise Failure("there is no certificate yet: aipface tls init makes one, AIPFACE_TLS_CERT names your own")
     left = certificates.describe(certificate).days_left
-    if left < certificates.RENEWAL_DAYS:
+    if left < certificates.RENEWAL_DAYS and warn:
         typer.echo(f"aipface: warning: the certificate {certificate} expires in {left} days", err=True)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
@@ -268,13 +291,7 @@ def _settle_interpreter() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def _answer(
-    application: FastAPI,
-    listener: socket.socket,
-    settings: Settings,
-    certificate: tuple[Path, Path] | None,
-    ready: Callable[[], None],
-) -> None:
+def _answer(application: FastAPI, place: _Place, settings: Settings, certificate: tuple[Path, Path] | None) -> None:
     """Listen and answer until a signal comes and the delay is over; running requests may finish within the grace."""
     import anyio.to_thread
     import uvicorn
@@ -287,6 +304,7 @@ def _answer(
         """Says that it is ready when it is, and that it no longer is before it stops."""
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            place.stopping()
             if settings.shutdown_delay == 0 or patience.draining:
                 super().handle_exit(sig, frame)
                 return
@@ -299,8 +317,8 @@ def _answer(
             )  # in a thread, whose making the first call need not await
             await super().startup(sockets=sockets)
             if self.started:
-                listener.listen(BACKLOG)
-                ready()
+                place.listener.listen(BACKLOG)
+                place.ready()
 
     config = uvicorn.Config(
         application,
@@ -320,7 +338,7 @@ def _answer(
     )
     server = Announcing(config)
     with _address_failures(settings.host, settings.port):
-        server.run(sockets=[listener])
+        server.run(sockets=[place.listener])
     if not server.started:
         raise Failure("the server did not start; the log above says why")
 

@@ -33,7 +33,8 @@ class OpenVinoSession(Session):
     time. A network compiled for one thread and one run is computed by its caller. So there are as many such copies as
     there have been callers at once; one of ``sface`` takes 17 MB in 8 bits, 82 in 32, and .2 to .3 s to make.
 
-    ``place`` is where on the caller's stack it is computed, found when it is loaded.
+    ``place`` is where on the caller's stack it is computed, found when it is loaded; ``None``: where the caller stands,
+    for a network whose input has a free side.
     """
 
     def __init__(self, path: Path, name: str = OPENVINO, ranges: Path | None = None) -> None:
@@ -71,7 +72,7 @@ class OpenVinoSession(Session):
         self.input_shape = tuple(None if size.is_dynamic else int(size.get_length()) for size in dimensions)
         self.output_names = tuple(output.any_name for output in self._model.outputs)
         self._copies = Copies(self._copy)
-        self.place = StackPlace(0)
+        self.place: StackPlace | None = None
         sides = [side for side in self.input_shape if isinstance(side, int)]
         if len(sides) == len(self.input_shape):
             with self._copies.one() as request:
@@ -86,7 +87,8 @@ class OpenVinoSession(Session):
         with self._copies.one() as request:
             # By itself ``infer`` looks at what it is given for 50 microseconds, the computing of a small network.
             request.set_input_tensor(openvino.Tensor(batch, shared_memory=True))
-            self.place(partial(request.infer, share_outputs=True))
+            compute = partial(request.infer, share_outputs=True)
+            compute() if self.place is None else self.place(compute)
             count = len(self.output_names)
             return [np.array(request.get_output_tensor(index).data, dtype=np.float32) for index in range(count)]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,8 @@ import pytest
 from service.cli.failures import FAILED
 from tests.fixtures.lived import patience
 from tests.fixtures.pictures import Pictures
-from tests.fixtures.server import STOP_SECONDS, WAIT_SECONDS, Home, Server
+from tests.fixtures.places import environment
+from tests.fixtures.server import PROGRAM, STOP_SECONDS, WAIT_SECONDS, Home, Server
 from tests.torture.caller import BROKEN, Caller
 
 TOTAL = re.compile(r'^aipface_requests_total\{call="v3/faceset/group/getlist",code="0"\} (\d+)', re.MULTILINE)
@@ -27,8 +29,8 @@ CONNECTIONS = 64
 
 
 @contextmanager
-def serving(home: Home, processes: int = 2) -> Iterator[Server]:
-    with home.serving(PROCESSES=str(processes), CREATE_FIRST_APP="false") as server:
+def serving(home: Home, processes: int, **settings: str) -> Iterator[Server]:
+    with home.serving(**{"PROCESSES": str(processes), "CREATE_FIRST_APP": "false", **settings}) as server:
         server.wait_for_all()
         yield server
 
@@ -66,7 +68,7 @@ def a_client_of_each(server: Server) -> Iterator[list[httpx.Client]]:
 def test_a_client_cannot_tell_them_apart(home: Home, pictures: Pictures) -> None:
     keys = home.create_app("several")
     face = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
-    with serving(home) as server, a_client_of_each(server) as (one, other):
+    with serving(home, 2) as server, a_client_of_each(server) as (one, other):
         token = Caller(server.base_url, keys).log_in().token
 
         def call(client: httpx.Client, name: str, content: object) -> dict[str, object]:
@@ -90,7 +92,7 @@ def test_a_client_cannot_tell_them_apart(home: Home, pictures: Pictures) -> None
 
 def test_one_that_is_killed_is_replaced_and_nothing_acknowledged_is_lost(home: Home, pictures: Pictures) -> None:
     keys = home.create_app("killed")
-    with serving(home) as server, Caller(server.base_url, keys).log_in().connected() as caller:
+    with serving(home, 3) as server, Caller(server.base_url, keys).log_in().connected() as caller:
         face = {"image": pictures.base64("biden.jpg"), "image_type": "BASE64"}
         code, first = caller.call("faceset/user/add", {**face, "group_id": "g", "user_id": "first"})
         assert code == 0
@@ -138,8 +140,7 @@ def test_one_that_cannot_start_again_is_tried_again_while_the_others_answer(home
     weights, empty = home.folder / "weights", home.folder / "empty"
     weights.symlink_to(model_dir)
     empty.mkdir()
-    with home.serving(PROCESSES="2", CREATE_FIRST_APP="false", MODEL_DIR=str(weights)) as server:
-        server.wait_for_all()
+    with serving(home, 2, MODEL_DIR=str(weights)) as server:
         weights.unlink()
         weights.symlink_to(empty)
         members(server)[1].send_signal(signal.SIGKILL)
@@ -197,6 +198,83 @@ def test_a_signal_to_the_one_above_stops_all_of_them_after_what_they_were_asked(
         home.sweep()
 
 
+def test_a_delay_is_kept_and_a_second_signal_skips_it(home: Home) -> None:
+    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false", SHUTDOWN_DELAY="3600")
+    try:
+        server.wait_until_ready()
+        server.wait_for_all()
+        with a_client_of_each(server) as clients:
+            server.process.send_signal(signal.SIGTERM)
+            for member in members(server):
+                member.send_signal(signal.SIGTERM)  # as systemd tells every process of a unit
+            for client in clients:
+                for _ in patience(WAIT_SECONDS, 0.05):
+                    if client.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                        break
+            assert len(members(server)) == len(clients)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(STOP_SECONDS) == 0, server.output()
+        assert home.processes() == []
+    finally:
+        server.kill()
+        home.sweep()
+
+
+def test_the_first_app_is_shown_once_and_a_terminal_that_was_closed_ends_nothing(home: Home) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as output:
+        try:
+            process = subprocess.Popen(
+                [PROGRAM, "serve", "--processes", "2"],
+                env=environment(home.folder, PORT="0"),
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        told = b""
+        while b"all 2 processes answer" not in told:
+            told += (line := output.readline())
+            assert line, told
+    assert told.count(b"secret_key") == 1
+    server = Server(home, process, home.folder / "server-none.log")
+    server.log.touch()
+    try:
+        announced = re.search(rb"^ready on (\S+)", told, re.MULTILINE)
+        assert announced is not None
+        server.base_url = announced[1].decode()
+        lost = members(server)[0]
+        lost.send_signal(signal.SIGKILL)
+        for _ in patience(WAIT_SECONDS):
+            if lost.pid not in (now := {member.pid for member in members(server)}) and len(now) == 2:
+                break
+        for _ in patience(WAIT_SECONDS, 0.5):
+            with suppress(AssertionError), a_client_of_each(server):  # which the new one has, when it answers
+                break
+        assert process.poll() is None
+        assert server.stop() == 0
+    finally:
+        server.kill()
+        home.sweep()
+
+
+def test_keys_that_could_be_shown_nowhere_are_not_made(home: Home) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" serve --processes 2 --port 0 >&-', PROGRAM],
+        env=environment(home.folder),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == FAILED
+    assert "the keys could be shown nowhere" in done.stderr
+    assert home.run("app", "list", "--json").stdout.strip() == "[]"
+
+
 def test_what_keeps_the_first_from_starting_is_told_once(home: Home) -> None:
     away = {"AIPFACE_DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:1/nothing", "AIPFACE_PORT": "0"}
     done = home.run("serve", "--processes", "2", variables=away)
@@ -219,10 +297,3 @@ def test_one_that_is_killed_before_it_is_ready_ends_all(home: Home) -> None:
     finally:
         server.kill()
         home.sweep()
-
-
-def test_a_file_of_milvus_lite_is_for_one_process(home: Home) -> None:
-    lite = {"AIPFACE_SEARCH_BACKEND": "milvus", "AIPFACE_MILVUS_URI": str(home.folder / "vectors.db")}
-    done = home.run("serve", "--processes", "2", "--port", "0", variables=lite)
-    assert done.returncode == FAILED
-    assert "set AIPFACE_PROCESSES to 1" in done.stderr

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.administration import LEAST_CONNECTIONS, embedded_connections
-from service.cli import processes
-from service.cli.processes import of_each
-from service.settings import load_settings
+from service.cli import member
+from service.cli.member import of_each
+from service.settings import SettingsError, load_settings
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from service.settings import load_settings
 def test_each_has_its_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, count: int, threads: int, queue: int
 ) -> None:
-    monkeypatch.setattr(processes, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(member, "available_cpus", lambda: cpus)
     shares = of_each(load_settings(home=tmp_path, processes=count))
     assert shares == {"inference_threads": threads, "queue_limit": queue}
 
 
 def test_what_the_operator_names_is_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "available_cpus", lambda: 8)
+    monkeypatch.setattr(member, "available_cpus", lambda: 8)
     named = load_settings(home=tmp_path, processes=2, inference_threads=7)
     assert of_each(named) == {"queue_limit": 32}
     monkeypatch.setenv("AIPFACE_QUEUE_LIMIT", "10")
@@ -36,3 +36,11 @@ def test_the_embedded_database_takes_the_connections_of_all(tmp_path: Path) -> N
     assert embedded_connections(load_settings(home=tmp_path)) == LEAST_CONNECTIONS
     many = load_settings(home=tmp_path, processes=8, database_pool_size=20)
     assert embedded_connections(many) > 8 * 20
+
+
+def test_a_file_of_milvus_lite_is_for_one_process(tmp_path: Path) -> None:
+    named = {"home": tmp_path, "search_backend": "milvus", "milvus_uri": str(tmp_path / "vectors.db")}
+    assert load_settings(**named).milvus_is_a_file
+    with pytest.raises(SettingsError, match="one process at a time"):
+        load_settings(**named, processes=2)
+    assert load_settings(**{**named, "milvus_uri": "http://milvus:19530"}, processes=2).processes == 2

@@ -1,0 +1,93 @@
+"""One of several server processes behind one port, seen by itself (``service.cli.processes`` is what starts it)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+from service.settings import available_cpus, load_settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+Role = Literal["first", "silent", "other"]
+"""The first may create the first app; a silent one is the first, of whose standard output nobody hears."""
+
+READY = b"."
+
+
+class Member:
+    """Tells who started it when it is ready, and does what it is told by: stop, or stop sooner.
+
+    An order is the number of a signal, as one byte. That the line breaks off is the order to stop, too.
+    """
+
+    def __init__(self, handed: str) -> None:
+        """``handed`` is ``<listening socket>,<line>,<role>``, the first two descriptors."""
+        listener, line, self._role = handed.split(",")
+        self.listener = socket.socket(fileno=int(listener))
+        self._line = socket.socket(fileno=int(line))
+        for handle in (self.listener, self._line):
+            handle.set_inheritable(False)
+        if self._role == "silent":
+            sys.stdout = None  # as it was where this began: keys would be shown nowhere
+        self._stopping = False
+        threading.Thread(target=self._obey, name="orders", daemon=True).start()
+
+    def settings(self, **named: object) -> Settings:
+        """Those that are in force, ``named`` ones first, with this process' share of what is shared.
+
+        Who started us has told what there is to be warned of.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            settings = load_settings(**named)
+            own: dict[str, object] = {**of_each(settings)}
+            if self._role == "other":
+                own["create_first_app"] = False
+            return load_settings(**{**named, **own})
+
+    def ready(self) -> None:
+        """It listens."""
+        with contextlib.suppress(OSError):  # who started us has ended
+            self._line.send(READY)
+
+    def stopping(self) -> None:
+        """It was told to stop, by whomever."""
+        self._stopping = True
+
+    def _obey(self) -> None:
+        """A first order says nothing new to who stops already: systemd tells every process of a unit itself."""
+        told = False
+        while order := self._next_order():
+            if told or not self._stopping:
+                os.kill(os.getpid(), order)
+            told = True
+        if not (told or self._stopping):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _next_order(self) -> int:
+        """0 when there will be none."""
+        try:
+            return int.from_bytes(self._line.recv(1), "big")
+        except OSError:
+            return 0
+
+
+def of_each(settings: Settings) -> dict[str, int]:
+    """The settings that each of the processes has of its own, where the operator names none: its share.
+
+    Two threads at least, where there are two processors: a lone request may compute on both, and a process whose
+    connections happen to ask more than those of another is not held back.
+    """
+    cpus = available_cpus()
+    threads = max(math.ceil(cpus / settings.processes), min(2, cpus))
+    shares = {"inference_threads": threads, "queue_limit": math.ceil(settings.queue_limit / settings.processes)}
+    return {name: share for name, share in shares.items() if name not in settings.model_fields_set}
