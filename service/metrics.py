@@ -6,8 +6,8 @@ microseconds. The state of the service (queue, faces, index) is not kept here: i
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 import threading
 import time
 from collections import deque
@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 P = ParamSpec("P")
@@ -28,11 +27,8 @@ REGISTRY = CollectorRegistry()
 PROCESS = CollectorRegistry()
 """Memory, processor time and files of this process."""
 ProcessCollector(registry=PROCESS)
-
-SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable by which the library is told, when it is loaded, the folder in which several processes count together."""
-SHARED_METRICS_FOLDER = "aipface-metrics-"
-"""What the name of such a folder begins with, if it is one of ours."""
+SHARED = values.ValueClass is not values.MutexValue
+"""Whether several processes count together, in a folder that the library was told when it was loaded."""
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STAGE_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -178,12 +174,11 @@ def registries() -> tuple[CollectorRegistry, ...]:
 
     Where somebody removed the folder in which they count, there is nothing until they have been started anew.
     """
-    folder = os.environ.get(SHARED_METRICS)
-    if folder is None:
+    if not SHARED:
         return PROCESS, REGISTRY
     common = CollectorRegistry()
-    if Path(folder).is_dir():
-        MultiProcessCollector(common, folder)  # type: ignore[no-untyped-call]
+    with contextlib.suppress(ValueError):  # the folder is gone
+        MultiProcessCollector(common)  # type: ignore[no-untyped-call]
     return (common,)
 
 

@@ -8,7 +8,6 @@ import os
 # 200,000 faces, one every 40 ms, cost 65 ms of processors instead of 3 (docs/performance.md).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The folder in which several processes count together (service.cli.processes) is no other program's.
+# Where another program's processes count together (its name in the library's first releases, too) is not for ours.
 for _name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
-    if not os.path.basename(os.environ.get(_name, "")).startswith("aipface-metrics-"):  # noqa: PTH119 (quick to load)
-        os.environ.pop(_name, None)
+    os.environ.pop(_name, None)

@@ -21,17 +21,21 @@ Role = Literal["first", "silent", "other"]
 """The first may create the first app; a silent one is the first, of whose standard output nobody hears."""
 
 READY = b"."
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that names, to the library of metrics when it is loaded, the folder in which several processes count."""
 
 
 class Member:
     """Tells who started it when it is ready, and does what it is told by: stop, or stop sooner.
 
+    To be made before anything that counts is loaded.
     An order is the number of a signal, as one byte. That the line breaks off is the order to stop, too.
     """
 
     def __init__(self, handed: str) -> None:
-        """``handed`` is ``<listening socket>,<line>,<role>``, the first two descriptors."""
-        listener, line, self._role = handed.split(",")
+        """``handed`` is ``<listening socket>,<line>,<role>,<folder of metrics>``, the first two descriptors."""
+        listener, line, self._role, metrics = handed.split(",", 3)
+        os.environ.setdefault(SHARED_METRICS, metrics)
         self.listener = socket.socket(fileno=int(listener))
         self._line = socket.socket(fileno=int(line))
         for handle in (self.listener, self._line):

@@ -28,7 +28,6 @@ from prometheus_client import multiprocess
 
 from service.cli.failures import Failure
 from service.cli.member import Role
-from service.metrics import SHARED_METRICS, SHARED_METRICS_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,8 @@ MOST_IN_VAIN = 5
 """So many in a row that do not become ready, while none is, are the end."""
 MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of one's own is made in it)
 """Where Linux keeps files in memory: a full disk would end whoever writes to a file that is mapped."""
+FOLDER = "aipface-metrics-"
+"""What the name of the folder begins with in which they count."""
 _LOCK = "lock"
 
 
@@ -80,11 +81,11 @@ def _heard_signals() -> Iterator[socket.socket]:
 def _counting_folder() -> Iterator[Path]:
     """A folder in which the processes count together; one that was left behind by a kill is removed."""
     base = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
-    for left in base.glob(f"{SHARED_METRICS_FOLDER}*"):
+    for left in base.glob(f"{FOLDER}*"):
         with contextlib.suppress(OSError), (left / _LOCK).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=SHARED_METRICS_FOLDER, dir=base, ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=base, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with (folder / _LOCK).open("w+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -219,8 +220,7 @@ class _Crew:
         try:
             self._metrics.mkdir(mode=0o700, exist_ok=True)  # somebody may have tidied up
             process = subprocess.Popen(
-                [sys.executable, *sys.argv, "--member", f"{handed[0]},{handed[1]},{role}"],
-                env={**os.environ, SHARED_METRICS: str(self._metrics)},
+                [sys.executable, *sys.argv, "--member", f"{handed[0]},{handed[1]},{role},{self._metrics}"],
                 pass_fds=handed,
                 start_new_session=True,  # Ctrl-C reaches us alone, and them through us
             )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from service import metrics
 from service.administration import LEAST_CONNECTIONS, embedded_connections
-from service.cli import member
-from service.cli.member import of_each
+from service.cli import member, processes
+from service.cli.member import SHARED_METRICS, of_each
+from service.metrics import PROCESS, REGISTRY
 from service.settings import SettingsError, load_settings
 
 
@@ -44,3 +49,41 @@ def test_a_file_of_milvus_lite_is_for_one_process(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="one process at a time"):
         load_settings(**named, processes=2)
     assert load_settings(**{**named, "milvus_uri": "http://milvus:19530"}, processes=2).processes == 2
+
+
+def test_folders_of_killed_servers_are_removed_and_those_of_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "MEMORY", tmp_path)
+    left = tmp_path / f"{processes.FOLDER}left"
+    left.mkdir()
+    (left / "lock").touch()
+    with processes._counting_folder() as first, processes._counting_folder() as second:
+        assert not left.exists()
+        assert first != second
+        assert first.is_dir()
+        assert first.stat().st_mode & 0o077 == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_folder_there_is_nothing_rather_than_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert metrics.registries() == (PROCESS, REGISTRY)
+    monkeypatch.setattr(metrics, "SHARED", True)
+    monkeypatch.setenv(SHARED_METRICS, str(tmp_path / "gone"))
+    (common,) = metrics.registries()
+    assert list(common.collect()) == []
+
+
+@pytest.mark.parametrize("name", [SHARED_METRICS, SHARED_METRICS.lower()])
+def test_another_programs_folder_is_not_counted_in(tmp_path: Path, name: str) -> None:
+    code = "import service.cli.main, service.metrics; print(service.metrics.SHARED)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, name: str(tmp_path / "not there")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"

@@ -7,8 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -19,7 +22,10 @@ from service.inference import runtimes
 from service.inference.providers import DEVICES, openvino_installed, providers_for
 from service.inference.runtimes import FILE, MeasuredRuntimes, chosen, runtime_for
 from service.inference.session import OPENVINO, DeviceUnavailable, load_session
+from service.inference.stack_place import PAGE, StackPlace, stack_pointer
 from tests.fixtures.places import ROOT
+
+R = TypeVar("R")
 
 CPU = "CPUExecutionProvider"
 NEEDS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider", "openvino": OPENVINO}
@@ -116,6 +122,33 @@ def test_openvino_answers_many_at_once_as_one_after_the_other(model_dir: Path, n
     for one, other in zip(expected * 4, answered, strict=True):
         for wanted, got in zip(one, other, strict=True):
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@openvino_only
+@pytest.mark.skipif(stack_pointer() is None, reason="the system does not tell where the stack ends")
+def test_openvino_computes_at_the_place_that_was_found_for_a_network_of_one_size(model_dir: Path) -> None:
+    from service.inference.openvino_session import OpenVinoSession  # noqa: PLC0415 (it is not always installed)
+
+    files = load_pack("core").files
+    session = OpenVinoSession(files["fr_landmark"].path(model_dir))
+    places = []
+
+    class Noted(StackPlace):
+        def __call__(self, function: Callable[[], R]) -> R:
+            pointer = super().__call__(stack_pointer)
+            assert pointer is not None
+            places.append(pointer % PAGE)
+            return super().__call__(function)
+
+    assert session.place is not None
+    session.place = Noted(1024)
+    batch = np.zeros((1, 1, 64, 64), np.float32)
+    run: Callable[[], object] = partial(session.run, batch)
+    for _ in range(4):
+        run()
+        run = partial(run)
+    assert places == 4 * [1024]
+    assert OpenVinoSession(files["yunet"].path(model_dir)).place is None
 
 
 @openvino_only
