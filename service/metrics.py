@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, values
@@ -172,13 +174,15 @@ def spent_in_stages(spent: Spent) -> Iterator[None]:
 def registries() -> tuple[CollectorRegistry, ...]:
     """What there is to be read: what this process counts and takes, or what all count that share its port.
 
-    Where somebody removed the folder in which they count, there is nothing until they have been started anew.
+    Where somebody removed the folder in which they count, there is nothing until this one has been started anew.
     """
     if not SHARED:
         return PROCESS, REGISTRY
     common = CollectorRegistry()
     with contextlib.suppress(ValueError):  # the folder is gone
-        MultiProcessCollector(common)  # type: ignore[no-untyped-call]
+        collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        if any(Path(collector._path).glob(f"*_{os.getpid()}.db")):  # noqa: SLF001 (else it is another folder of the name)
+            common.register(collector)
     return (common,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import struct
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -84,7 +85,17 @@ def exposition(look: Callable[[], State]) -> bytes:
     """Everything in Prometheus' text format; asks the database."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StateCollector(look))
-    return b"".join(map(generate_latest, (*registries(), registry)))
+    return _counted() + generate_latest(registry)
+
+
+def _counted(attempts: int = 3) -> bytes:
+    """What is counted. A process that begins or ends meanwhile may have half a file, or one that is gone."""
+    try:
+        return b"".join(map(generate_latest, registries()))
+    except (FileNotFoundError, struct.error):
+        if attempts == 1:
+            raise
+        return _counted(attempts - 1)
 
 
 def may_read(request: Request, exposure: Exposure) -> bool:

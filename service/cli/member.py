@@ -42,7 +42,8 @@ class Member:
             handle.set_inheritable(False)
         if self._role == "silent":
             sys.stdout = None  # as it was where this began: keys would be shown nowhere
-        self._stopping = False
+        self._heard = False
+        self._orders = 0
         threading.Thread(target=self._obey, name="orders", daemon=True).start()
 
     def settings(self, **named: object) -> Settings:
@@ -63,18 +64,20 @@ class Member:
         with contextlib.suppress(OSError):  # who started us has ended
             self._line.send(READY)
 
-    def stopping(self) -> None:
-        """It was told to stop, by whomever."""
-        self._stopping = True
+    def stopping(self) -> bool:
+        """It was told to stop, by whomever. Whether it was told so twice: systemd tells every process of a unit once.
+
+        Who started us is the one to say it again.
+        """
+        self._heard = True
+        return self._orders > 1
 
     def _obey(self) -> None:
-        """A first order says nothing new to who stops already: systemd tells every process of a unit itself."""
-        told = False
         while order := self._next_order():
-            if told or not self._stopping:
+            self._orders += 1
+            if self._orders > 1 or not self._heard:
                 os.kill(os.getpid(), order)
-            told = True
-        if not (told or self._stopping):
+        if not (self._orders or self._heard):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _next_order(self) -> int:

@@ -67,8 +67,8 @@ def _heard_signals() -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
-        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         wakened = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         try:
             yield ours
         finally:
@@ -138,23 +138,33 @@ class _Crew:
     def run(self, signals: socket.socket) -> None:
         """Start, replace and stop them, as :func:`run_processes`."""
         self._events.register(signals, selectors.EVENT_READ)
-        while self._children or not self._stopping:
-            if self._due() and time.monotonic() >= self._not_before:
-                self._start_one()
-            for key, _ in self._events.select(max(0.0, self._not_before - time.monotonic()) if self._due() else None):
-                if key.data is None:
-                    for number in signals.recv(64):
-                        self._stop(number)
-                else:
-                    self._listen_to(key.data)
+        try:
+            while self._children or not self._stopping:
+                self._step(signals)
+        except BaseException:
+            for _ in range(2):  # nobody waits for a balancer now
+                self._stop(signal.SIGTERM)
+            while self._children:
+                self._step(signals)
+            raise
 
     def close(self) -> None:
         """Nobody is left behind, whatever happened here."""
         for child in self._children:
-            child.tell(signal.SIGTERM)
-        for child in self._children:
+            child.process.kill()
             child.status()
         self._events.close()
+
+    def _step(self, signals: socket.socket) -> None:
+        """Start one that is due, and wait for the next thing to happen."""
+        if self._due() and time.monotonic() >= self._not_before:
+            self._start_one()
+        for key, _ in self._events.select(max(0.0, self._not_before - time.monotonic()) if self._due() else None):
+            if key.data is None:
+                for number in signals.recv(64):
+                    self._stop(number)
+            else:
+                self._listen_to(key.data)
 
     def _due(self) -> bool:
         """Whether another one is to be started, which is not while one is starting."""
@@ -174,10 +184,12 @@ class _Crew:
             self._bury(child)
             return
         child.ready = True
-        self._in_vain = 0
+        if self._stopping:
+            return
         if not self._announced:
             self._announced = True
-            self._announce()
+            with contextlib.suppress(OSError):
+                self._announce()
         if self._size == sum(each.ready for each in self._children):
             _say(f"all {self._size} processes answer")
 
@@ -193,13 +205,10 @@ class _Crew:
             raise Failure(f"the server was ended {how} before it was ready")
         logger.error("process %d ended %s; another one takes its place", child.process.pid, how)
         self._forget_counts(child)
-        self._in_vain += not child.ready
-        if self._in_vain >= MOST_IN_VAIN and not any(each.ready for each in self._children):
-            raise Failure("no process can be started any more; the log above says why")
         if child.ready and time.monotonic() - child.begun >= STEADY_SECONDS:
-            self._pause = FIRST_PAUSE
+            self._pause, self._not_before, self._in_vain = FIRST_PAUSE, 0.0, 0
         else:
-            self._rest()
+            self._rest(in_vain=not child.ready)
 
     def _forget_counts(self, child: _Child) -> None:
         """What goes up and down, and everything of one that never answered: each scrape reads all files."""
@@ -209,33 +218,47 @@ class _Crew:
                 for path in self._metrics.glob(f"*_{child.process.pid}.db"):
                     path.unlink()
 
-    def _rest(self) -> None:
+    def _rest(self, *, in_vain: bool) -> None:
+        """Wait before the next one. Raises ``Failure`` after too many in vain."""
+        if not in_vain or any(child.ready for child in self._children):
+            self._in_vain = 0
+        else:
+            self._in_vain += 1
+        if self._in_vain >= MOST_IN_VAIN:
+            raise Failure("no process can be started any more; the log above says why")
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _start_one(self) -> None:
         role: Role = "other" if self._announced else "first" if sys.stdout is not None else "silent"
-        ours, theirs = socket.socketpair()
-        handed = (self._listener.fileno(), theirs.fileno())
         try:
-            self._metrics.mkdir(mode=0o700, exist_ok=True)  # somebody may have tidied up
-            process = subprocess.Popen(
-                [sys.executable, *sys.argv, "--member", f"{handed[0]},{handed[1]},{role},{self._metrics}"],
-                pass_fds=handed,
-                start_new_session=True,  # Ctrl-C reaches us alone, and them through us
-            )
+            process, ours = self._started(role)
         except OSError as error:
-            ours.close()
             if not self._announced:
                 raise Failure(f"no process can be started: {error.strerror}") from None
             logger.warning("no further process can be started: %s", error.strerror)
-            self._rest()
+            self._rest(in_vain=True)
             return
-        finally:
-            theirs.close()
         child = _Child(process, ours)
         self._children.append(child)
         self._events.register(ours, selectors.EVENT_READ, child)
+
+    def _started(self, role: Role) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """One more and our end of the line to it. Raises ``OSError``."""
+        self._metrics.mkdir(mode=0o700, exist_ok=True)  # somebody may have tidied up
+        ours, theirs = socket.socketpair()
+        handed = (self._listener.fileno(), theirs.fileno())
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, *sys.argv, "--member", f"{handed[0]},{handed[1]},{role},{self._metrics}"],
+                    pass_fds=handed,
+                    start_new_session=True,  # Ctrl-C reaches us alone, and them through us
+                )
+            except BaseException:
+                ours.close()
+                raise
+        return process, ours
 
 
 def _say(text: str, *, error: bool = False) -> None:

@@ -91,7 +91,7 @@ class _Place(Protocol):
 
     def ready(self) -> None: ...
 
-    def stopping(self) -> None: ...
+    def stopping(self) -> bool: ...
 
 
 class _Alone:
@@ -100,12 +100,15 @@ class _Alone:
     def __init__(self, listener: socket.socket, *, tls: bool) -> None:
         self.listener = listener
         self._tls = tls
+        self._told = False
 
     def ready(self) -> None:
         typer.echo(f"ready on {public_address(self.listener, tls=self._tls)}")
 
-    def stopping(self) -> None:
-        """Nobody is told."""
+    def stopping(self) -> bool:
+        """Whether it was told so before."""
+        before, self._told = self._told, True
+        return before
 
 
 def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | None) -> None:
@@ -304,9 +307,10 @@ def _answer(application: FastAPI, place: _Place, settings: Settings, certificate
         """Says that it is ready when it is, and that it no longer is before it stops."""
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            place.stopping()
-            if settings.shutdown_delay == 0 or patience.draining:
+            again = place.stopping()
+            if settings.shutdown_delay == 0 or (patience.draining and again):
                 super().handle_exit(sig, frame)
+            if settings.shutdown_delay == 0 or patience.draining:
                 return
             patience.draining = application.state.draining = True
             asyncio.get_running_loop().call_later(settings.shutdown_delay, super().handle_exit, sig, frame)
@@ -318,7 +322,8 @@ def _answer(application: FastAPI, place: _Place, settings: Settings, certificate
             await super().startup(sockets=sockets)
             if self.started:
                 place.listener.listen(BACKLOG)
-                place.ready()
+                if not self.should_exit:
+                    place.ready()
 
     config = uvicorn.Config(
         application,

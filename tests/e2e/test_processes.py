@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -21,6 +22,7 @@ from tests.fixtures.lived import patience
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.places import environment
 from tests.fixtures.server import PROGRAM, STOP_SECONDS, WAIT_SECONDS, Home, Server
+from tests.fixtures.signals import as_in_a_terminal
 from tests.torture.caller import BROKEN, Caller
 
 TOTAL = re.compile(r'^aipface_requests_total\{call="v3/faceset/group/getlist",code="0"\} (\d+)', re.MULTILINE)
@@ -148,6 +150,8 @@ def test_one_that_cannot_start_again_is_tried_again_while_the_others_answer(home
             if server.output().count("ended with status 1") == 2:
                 break
             assert httpx.get(f"{server.base_url}/readyz", timeout=WAIT_SECONDS, trust_env=False).status_code == 200
+        else:
+            raise AssertionError(server.output())
         weights.unlink()
         weights.symlink_to(model_dir)
         server.wait_for_all(2)
@@ -170,7 +174,8 @@ def test_a_signal_to_the_one_above_stops_all_of_them_after_what_they_were_asked(
     home: Home, pictures: Pictures, number: signal.Signals
 ) -> None:
     keys = home.create_app("stopped")
-    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false", SHUTDOWN_GRACE="120")
+    with as_in_a_terminal():
+        server = home.start(PROCESSES="2", CREATE_FIRST_APP="false", SHUTDOWN_GRACE="120")
     try:
         server.wait_until_ready()
         caller = Caller(server.base_url, keys).log_in()
@@ -198,20 +203,36 @@ def test_a_signal_to_the_one_above_stops_all_of_them_after_what_they_were_asked(
         home.sweep()
 
 
+def test_one_that_is_stopped_while_it_starts_ends_quietly(home: Home) -> None:
+    for wanted in ("networks loaded", "index of 0 faces loaded"):
+        server = home.start(PROCESSES="2", CREATE_FIRST_APP="false")
+        try:
+            for _ in patience(WAIT_SECONDS, 0.01):
+                if wanted in server.output():
+                    break
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(STOP_SECONDS) == 0, server.output()
+            assert home.processes() == []
+            assert "Traceback" not in server.output()
+        finally:
+            server.kill()
+            home.sweep()
+
+
 def test_a_delay_is_kept_and_a_second_signal_skips_it(home: Home) -> None:
     server = home.start(PROCESSES="2", CREATE_FIRST_APP="false", SHUTDOWN_DELAY="3600")
     try:
         server.wait_until_ready()
         server.wait_for_all()
+        started = members(server)
         with a_client_of_each(server) as clients:
-            server.process.send_signal(signal.SIGTERM)
-            for member in members(server):
-                member.send_signal(signal.SIGTERM)  # as systemd tells every process of a unit
-            for client in clients:
-                for _ in patience(WAIT_SECONDS, 0.05):
-                    if client.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE:
-                        break
-            assert len(members(server)) == len(clients)
+            for each in (started[0], server.process, started[1]):
+                each.send_signal(signal.SIGTERM)  # as systemd tells every process of a unit, before us or behind us
+            saying_no = Counter[int]()
+            for _ in patience(4, 0.1):
+                saying_no.update(client.get("/readyz").status_code for client in clients)
+            assert saying_no[httpx.codes.SERVICE_UNAVAILABLE] > saying_no[httpx.codes.OK]
+            assert members(server) == started
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(STOP_SECONDS) == 0, server.output()
         assert home.processes() == []
@@ -253,6 +274,8 @@ def test_the_first_app_is_shown_once_and_a_terminal_that_was_closed_ends_nothing
         for _ in patience(WAIT_SECONDS, 0.5):
             with suppress(AssertionError), a_client_of_each(server):  # which the new one has, when it answers
                 break
+        else:
+            raise AssertionError("the one that was killed was not replaced")
         assert process.poll() is None
         assert server.stop() == 0
     finally:
