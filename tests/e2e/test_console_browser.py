@@ -117,7 +117,7 @@ def test_rows_that_cannot_be_entered_are_refused_as_the_command_refuses_them(
 ) -> None:
     """Nobody is entered without the picture that the list names, and no row ends the list."""
     assert page.viewport_size is not None
-    first = 620 + page.viewport_size["width"] % 100
+    first = 500 + page.viewport_size["width"] % 100  # the server is shared: others have numbers from 600 on
     folder = tmp_path / "pictures"
     folder.mkdir()
     shutil.copy(pictures.path("obama.jpg"), folder / "a.jpg")
