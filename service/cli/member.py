@@ -12,6 +12,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Literal
 
+from service.cli.failures import MISUSED, Failure
 from service.settings import available_cpus, load_settings
 
 if TYPE_CHECKING:
@@ -28,18 +29,24 @@ SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 class Member:
     """Tells who started it when it is ready, and does what it is told by: stop, or stop sooner.
 
-    To be made before anything that counts is loaded.
-    An order is the number of a signal, as one byte. That the line breaks off is the order to stop, too.
+    To be made before anything that counts is loaded. An order is the number of a signal, as one byte; that the line
+    breaks off is the order to stop, too.
     """
 
     def __init__(self, handed: str) -> None:
-        """``handed`` is ``<listening socket>,<line>,<role>,<folder of metrics>``, the first two descriptors."""
-        listener, line, self._role, metrics = handed.split(",", 3)
-        os.environ.setdefault(SHARED_METRICS, metrics)
-        self.listener = socket.socket(fileno=int(listener))
-        self._line = socket.socket(fileno=int(line))
+        """``handed`` is ``<listening socket>,<line>,<role>,<folder of metrics>``, the first two descriptors.
+
+        Raises ``Failure`` where it is not: somebody types what only ``service.cli.processes`` has to say.
+        """
+        try:
+            listener, line, self._role, metrics = handed.split(",", 3)
+            self.listener = socket.socket(fileno=int(listener))
+            self._line = socket.socket(fileno=int(line))
+        except (ValueError, OSError):
+            raise Failure("--member is what aipface serve --processes tells its own processes", MISUSED) from None
         for handle in (self.listener, self._line):
             handle.set_inheritable(False)
+        os.environ.setdefault(SHARED_METRICS, metrics)
         if self._role == "silent":
             sys.stdout = None  # as it was where this began: keys would be shown nowhere
         self._heard = False

@@ -80,16 +80,25 @@ def _heard_signals() -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def _counting_folder() -> Iterator[Path]:
     """A folder in which the processes count together; one that was left behind by a kill is removed."""
-    base = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    try:
+        base = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+        _tidy(base)
+        directory = tempfile.TemporaryDirectory(prefix=FOLDER, dir=base, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise Failure(f"no folder can be made in which the processes count: {error.strerror}") from None
+    with directory as name, (Path(name) / _LOCK).open("w+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Path(name)
+
+
+def _tidy(base: Path) -> None:
+    """Remove folders of ours that no process holds."""
     for left in base.glob(f"{FOLDER}*"):
-        with contextlib.suppress(OSError), (left / _LOCK).open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=base, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with (folder / _LOCK).open("w+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
+        with contextlib.suppress(OSError):
+            if left.lstat().st_uid == os.geteuid():  # the place is everybody's
+                with (left / _LOCK).open("r+b") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 @dataclass(slots=True, eq=False)

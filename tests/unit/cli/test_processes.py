@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from service import metrics
 from service.administration import LEAST_CONNECTIONS, embedded_connections
 from service.cli import member, processes
-from service.cli.member import SHARED_METRICS, of_each
+from service.cli.failures import Failure
+from service.cli.member import SHARED_METRICS, Member, of_each
 from service.metrics import PROCESS, REGISTRY
 from service.settings import SettingsError, load_settings
 
@@ -87,3 +89,36 @@ def test_another_programs_folder_is_not_counted_in(tmp_path: Path, name: str) ->
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "handed", ["", "x", "3", "0,1", "a,b,first,/tmp", "-1,-1,first,/tmp", "9999,9998,first,"]
+)
+def test_what_only_the_one_above_may_say_is_refused_of_others(handed: str) -> None:
+    with pytest.raises(Failure, match="--member"):
+        Member(handed)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "65", "1.5", "two", "２x", "9" * 400])
+def test_a_number_of_processes_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setenv("AIPFACE_PROCESSES", number)
+    with pytest.raises(SettingsError, match="AIPFACE_PROCESSES"):
+        load_settings(home=tmp_path)
+
+
+def test_a_place_without_room_for_counting_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MEMORY", tmp_path / "gone")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone, too"))
+    with pytest.raises(Failure, match="no folder can be made"), processes._counting_folder():
+        pass
+
+
+def test_folders_of_other_accounts_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / f"{processes.FOLDER}left"
+    left.mkdir()
+    (left / "lock").touch()
+    monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid + 1)
+    processes._tidy(tmp_path)
+    assert left.exists()
