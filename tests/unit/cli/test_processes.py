@@ -91,9 +91,7 @@ def test_another_programs_folder_is_not_counted_in(tmp_path: Path, name: str) ->
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(
-    "handed", ["", "x", "3", "0,1", "a,b,first,/tmp", "-1,-1,first,/tmp", "9999,9998,first,"]
-)
+@pytest.mark.parametrize("handed", ["", "x", "3", "0,1", "a,b,first,/tmp", "-1,-1,first,/tmp", "9999,9998,first,"])
 def test_what_only_the_one_above_may_say_is_refused_of_others(handed: str) -> None:
     with pytest.raises(Failure, match="--member"):
         Member(handed)
