@@ -43,12 +43,20 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31 12:00:00.123 INFO service.api: message key=value``, local time."""
+    """``2026-01-31 12:00:00.123 INFO service.api: message key=value``, local time.
+
+    Where it is ``numbered``, ``INFO [4711] service.api`` with the process' number.
+    """
+
+    def __init__(self, *, numbered: bool = False) -> None:
+        super().__init__()
+        self._numbered = numbered
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).astimezone()
         extras = "".join(f" {name}={value}" for name, value in _extras(record).items())
-        line = f"{moment:%Y-%m-%d %H:%M:%S}.{int(record.msecs):03d} {record.levelname} {record.name}: "
+        number = f" [{record.process}]" if self._numbered else ""
+        line = f"{moment:%Y-%m-%d %H:%M:%S}.{int(record.msecs):03d} {record.levelname}{number} {record.name}: "
         return redact("\n".join([line + record.getMessage() + extras, *self._details(record)]))
 
     def _details(self, record: logging.LogRecord) -> list[str]:
@@ -57,7 +65,14 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``time`` (UTC, ISO 8601), ``level``, ``logger``, ``message``, extras, ``exception``."""
+    """One JSON object a line: ``time`` (UTC, ISO 8601), ``level``, ``logger``, ``message``, extras, ``exception``.
+
+    Where it is ``numbered``, ``process`` too.
+    """
+
+    def __init__(self, *, numbered: bool = False) -> None:
+        super().__init__()
+        self._numbered = numbered
 
     def format(self, record: logging.LogRecord) -> str:
         content: dict[str, Any] = {
@@ -66,6 +81,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": redact(record.getMessage()),
         }
+        if self._numbered:
+            content["process"] = record.process
         for name, value in _extras(record).items():
             plain = value is None or isinstance(value, bool | int | float)
             content[name] = value if plain else redact(str(value))
@@ -85,14 +102,21 @@ class WithoutQuery(logging.Filter):
 
 
 def configure_logging(
-    level: str = "info", style: Literal["text", "json"] = "text", stream: TextIO | None = None
+    level: str = "info",
+    style: Literal["text", "json"] = "text",
+    stream: TextIO | None = None,
+    *,
+    numbered: bool = False,
 ) -> None:
-    """Send every logger of the process, uvicorn's too, to ``stream`` (standard error)."""
-    logging.config.dictConfig(_configuration(level, style, stream or sys.stderr))
+    """Send every logger of the process, uvicorn's too, to ``stream`` (standard error).
+
+    ``numbered`` lines tell which of several processes wrote them.
+    """
+    logging.config.dictConfig(_configuration(level, style, stream or sys.stderr, numbered=numbered))
     logging.captureWarnings(capture=True)
 
 
-def _configuration(level: str, style: str, stream: TextIO) -> dict[str, Any]:
+def _configuration(level: str, style: str, stream: TextIO, *, numbered: bool) -> dict[str, Any]:
     # Libraries that talk at INFO about each step of theirs are heard from WARNING up.
     quiet = {name: {"level": "WARNING"} for name in QUIET_LIBRARIES}
     # uvicorn's loggers come with handlers of their own; ours at the root is enough.
@@ -103,7 +127,7 @@ def _configuration(level: str, style: str, stream: TextIO) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"without_query": {"()": WithoutQuery}},
-        "formatters": {"chosen": {"()": JsonFormatter if style == "json" else TextFormatter}},
+        "formatters": {"chosen": {"()": JsonFormatter if style == "json" else TextFormatter, "numbered": numbered}},
         "handlers": {"stream": {"class": "logging.StreamHandler", "stream": stream, "formatter": "chosen"}},
         "root": {"level": level.upper(), "handlers": ["stream"]},
         "loggers": {**quiet, **server, **access},

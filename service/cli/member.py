@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import os
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 Role = Literal["first", "silent", "other"]
 """The first may create the first app; a silent one is the first, of whose standard output nobody hears."""
 
-READY = b"."
+READY, LEAVING = b".", b"-"
+BEAT_SECONDS = 5.0
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Variable that names, to the library of metrics when it is loaded, the folder in which several processes count."""
 
@@ -67,17 +69,26 @@ class Member:
             return load_settings(**{**named, **own})
 
     def ready(self) -> None:
-        """It listens."""
-        with contextlib.suppress(OSError):  # who started us has ended
-            self._line.send(READY)
+        """It listens, and its event loop, which this is called in, goes on: says so now and again and again."""
+        self._say(READY)
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def _beat(self) -> None:
+        if not self._heard:
+            self.ready()
 
     def stopping(self) -> bool:
         """It was told to stop, by whomever. Whether it was told so twice: systemd tells every process of a unit once.
 
-        Who started us is the one to say it again.
+        Who started us is the one to say it again. What is done at the end may take long, and nothing is said meanwhile.
         """
         self._heard = True
+        self._say(LEAVING)
         return self._orders > 1
+
+    def _say(self, what: bytes) -> None:
+        with contextlib.suppress(OSError):  # who started us has ended, or does not listen for long
+            self._line.send(what, socket.MSG_DONTWAIT)
 
     def _obey(self) -> None:
         while order := self._next_order():

@@ -27,7 +27,7 @@ import typer
 from prometheus_client import multiprocess
 
 from service.cli.failures import Failure
-from service.cli.member import Role
+from service.cli.member import LEAVING, READY, Role
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds; each pause is twice the one before."""
 MOST_IN_VAIN = 5
 """So many in a row that do not become ready, while none is, are the end."""
+LOOK_SECONDS = 10.0
+"""How often it is looked whether a process hangs."""
+HUNG_SECONDS = 60.0
+"""So long without a word from its event loop is hanging; while this process stands still itself, nobody is."""
 MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of one's own is made in it)
 """Where Linux keeps files in memory: a full disk would end whoever writes to a file that is mapped."""
 FOLDER = "aipface-metrics-"
@@ -103,17 +107,23 @@ def _tidy(base: Path) -> None:
 
 @dataclass(slots=True, eq=False)
 class _Child:
-    """One of the processes, seen from above. By a byte ``line`` tells that it is ready, by its end that it ended."""
+    """One of the processes, seen from above.
+
+    By bytes ``line`` tells that it is ready and goes on, or that it is about to end, by its end that it ended.
+    """
 
     process: subprocess.Popen[bytes]
     line: socket.socket
     begun: float = field(default_factory=time.monotonic)
     ready: bool = False
+    leaving: bool = False
+    silent: float = 0.0
+    """Seconds since it told anything."""
 
     def told(self) -> bytes:
         """What it tells; nothing when it has ended."""
         try:
-            return self.line.recv(1)
+            return self.line.recv(64)
         except OSError:
             return b""
 
@@ -143,6 +153,7 @@ class _Crew:
         self._pause = FIRST_PAUSE
         self._not_before = 0.0
         self._in_vain = 0
+        self._looked = time.monotonic()
 
     def run(self, signals: socket.socket) -> None:
         """Start, replace and stop them, as :func:`run_processes`."""
@@ -165,15 +176,34 @@ class _Crew:
         self._events.close()
 
     def _step(self, signals: socket.socket) -> None:
-        """Start one that is due, and wait for the next thing to happen."""
+        """Start one that is due, wait for the next thing to happen, and end who hangs."""
         if self._due() and time.monotonic() >= self._not_before:
             self._start_one()
-        for key, _ in self._events.select(max(0.0, self._not_before - time.monotonic()) if self._due() else None):
+        wait = max(0.0, self._not_before - time.monotonic()) if self._due() else LOOK_SECONDS
+        for key, _ in self._events.select(min(wait, LOOK_SECONDS)):
             if key.data is None:
                 for number in signals.recv(64):
                     self._stop(number)
             else:
                 self._listen_to(key.data)
+        passed = time.monotonic() - self._looked
+        if passed >= LOOK_SECONDS:
+            self._looked += passed
+            self._end_hung(min(passed, 2 * LOOK_SECONDS))
+
+    def _end_hung(self, passed: float) -> None:
+        """Count ``passed`` seconds more of silence, and end whose silence is too long.
+
+        What is told of is counted anew: of a process that stood still with us it is still to be read.
+        """
+        for child in self._children:
+            child.silent += passed
+            if self._stopping or child.leaving or not child.ready or child.silent < HUNG_SECONDS:
+                continue
+            # The first shows where it hangs; who cannot even do that has no other time to.
+            first = child.silent - passed < HUNG_SECONDS
+            logger.error("process %d has hung for %d s and is ended", child.process.pid, child.silent)
+            child.process.send_signal(signal.SIGABRT if first else signal.SIGKILL)
 
     def _due(self) -> bool:
         """Whether another one is to be started, which is not while one is starting."""
@@ -187,14 +217,17 @@ class _Crew:
             child.tell(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def _listen_to(self, child: _Child) -> None:
-        if not child.told():
+        told = child.told()
+        child.silent = 0.0
+        child.leaving |= LEAVING in told
+        if not told:
             self._events.unregister(child.line)
             self._children.remove(child)
             self._bury(child)
             return
-        child.ready = True
-        if self._stopping:
+        if child.ready or self._stopping or READY not in told:
             return
+        child.ready = True
         if not self._announced:
             self._announced = True
             with contextlib.suppress(OSError):

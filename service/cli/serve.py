@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import faulthandler
 import gc
 import ipaddress
 import math
@@ -66,12 +67,12 @@ def serve(
 
         place = Member(member)
         settings = place.settings(**named)
-        configure_logging(settings.log_level, settings.log_format)
+        configure_logging(settings.log_level, settings.log_format, numbered=True)
         with stopped_by_signals(told=False), place.listener:
             _serve(settings, place, _certificate(settings, warn=False))
         return
     settings = effective_settings(**named)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, numbered=settings.processes > 1)
     certificate = _certificate(settings)
     with stopped_by_signals(), reserved(settings.host, settings.port) as listener:
         alone = _Alone(listener, tls=certificate is not None)
@@ -113,6 +114,8 @@ class _Alone:
 
 def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | None) -> None:
     """Be a server, from nothing to ready, which is told, and until a signal comes."""
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed
+        faulthandler.enable()  # a crash, or who ends one that hangs, shows where every thread was
     with contextlib.ExitStack() as stack:
         stack.enter_context(_traced(settings))
         from service.app import create_app, open_service

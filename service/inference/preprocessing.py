@@ -39,7 +39,8 @@ def _channels(image: Image, colour: str) -> NDArray[np.uint8]:
     """
     if colour == "gray":
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)[np.newaxis]
-    return image.transpose(2, 0, 1) if colour == "bgr" else image.transpose(2, 0, 1)[::-1]
+    channels: NDArray[np.uint8] = image.transpose(2, 0, 1)
+    return channels if colour == "bgr" else channels[::-1]
 
 
 @lru_cache(maxsize=64)

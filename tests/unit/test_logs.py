@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Literal
 
@@ -82,3 +83,14 @@ def test_text_lines_carry_extras() -> None:
     logging.getLogger("service.test").warning("slow", extra={"log_id": 7})
     assert stream.getvalue().endswith("WARNING service.test: slow log_id=7\n")
     assert "too quiet" not in stream.getvalue()
+
+
+def test_lines_of_one_of_several_processes_tell_which() -> None:
+    stream = io.StringIO()
+    configure_logging("warning", "text", stream, numbered=True)
+    logging.getLogger("service.test").warning("slow")
+    assert stream.getvalue().endswith(f"WARNING [{os.getpid()}] service.test: slow\n")
+    stream = io.StringIO()
+    configure_logging("warning", "json", stream, numbered=True)
+    logging.getLogger("service.test").warning("slow")
+    assert json.loads(stream.getvalue())["process"] == os.getpid()

@@ -10,14 +10,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.cli.failures import Failure
-from service.cli.processes import LONGEST_PAUSE, MOST_IN_VAIN, STEADY_SECONDS, _Child, _Crew
+from service.cli.processes import HUNG_SECONDS, LONGEST_PAUSE, LOOK_SECONDS, MOST_IN_VAIN, STEADY_SECONDS, _Child, _Crew
 
 
 @dataclass
@@ -27,9 +27,13 @@ class Actor:
     line: socket.socket
     pid: int = 1
     returned: int = 0
+    signals: list[int] = field(default_factory=list)
 
     def wait(self) -> int:
         return self.returned
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
 
 
 @dataclass
@@ -47,6 +51,12 @@ class Play:
         self.crew._start_one()
         return self.crew._children[-1]
 
+    def started(self) -> _Child:
+        """One that is ready."""
+        child = self.start()
+        self.ready(child)
+        return child
+
     def ready(self, child: _Child) -> None:
         self._actor(child).line.send(b".")
         self.crew._listen_to(child)
@@ -56,8 +66,15 @@ class Play:
         self._actor(child).line.close()
         self.crew._listen_to(child)
 
+    def leave(self, child: _Child) -> None:
+        self._actor(child).line.send(b"-")
+        self.crew._listen_to(child)
+
     def orders(self, child: _Child) -> list[int]:
         return list(self._actor(child).line.recv(64))
+
+    def signals(self, child: _Child) -> list[int]:
+        return self._actor(child).signals
 
     def _actor(self, child: _Child) -> Actor:
         process: object = child.process
@@ -176,3 +193,47 @@ def test_a_system_without_room_for_another_process(play: Callable[[int], Play]) 
         scene.crew._start_one()
     with pytest.raises(Failure, match="no process can be started any more"):
         scene.crew._start_one()
+
+
+def test_who_says_nothing_for_long_is_ended_at_last_by_force(play: Callable[[int], Play]) -> None:
+    scene = play(3)
+    hanging, other = (scene.started() for _ in range(2))
+    starting_takes_its_time = scene.start()
+    for _ in range(int(HUNG_SECONDS / LOOK_SECONDS) + 1):
+        scene.ready(other)
+        scene.crew._end_hung(LOOK_SECONDS)
+    assert scene.signals(hanging) == [signal.SIGABRT, signal.SIGKILL]
+    assert scene.signals(other) == scene.signals(starting_takes_its_time) == []
+
+
+def test_who_is_about_to_end_may_take_its_time(play: Callable[[int], Play]) -> None:
+    scene = play(2)
+    leaving, other = (scene.started() for _ in range(2))
+    scene.leave(leaving)
+    scene.crew._end_hung(2 * HUNG_SECONDS)
+    assert scene.signals(leaving) == []
+    assert scene.signals(other) == [signal.SIGABRT]
+    scene.crew._stop(signal.SIGTERM)
+    scene.crew._end_hung(2 * HUNG_SECONDS)
+    assert scene.signals(other) == [signal.SIGABRT]
+
+
+def test_who_leaves_before_it_is_ready_is_not(play: Callable[[int], Play]) -> None:
+    scene = play(2)
+    first = scene.start()
+    scene.leave(first)
+    assert not first.ready
+    assert scene.announced == []
+
+
+def test_a_machine_that_stood_still_makes_nobody_hang(
+    play: Callable[[int], Play], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = play(1)
+    only = scene.started()
+    monkeypatch.setattr(scene.crew._events, "select", lambda _: [])
+    for _ in range(2):
+        scene.crew._looked -= 100 * HUNG_SECONDS
+        scene.crew._step(only.line)
+    assert scene.signals(only) == []
+    assert only.silent == 4 * LOOK_SECONDS

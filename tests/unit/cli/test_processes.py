@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,3 +124,42 @@ def test_folders_of_other_accounts_are_left_alone(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid + 1)
     processes._tidy(tmp_path)
     assert left.exists()
+
+
+@pytest.fixture
+def placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Member, socket.socket]]:
+    """A member, in this process, and the end of its line that whoever started it has."""
+    monkeypatch.setenv(SHARED_METRICS, str(tmp_path))
+    above, line = socket.socketpair()
+    listener = socket.create_server(("127.0.0.1", 0))
+    place = Member(f"{listener.detach()},{line.detach()},other,{tmp_path}")
+    with place.listener, place._line:
+        with above:
+            yield place, above
+            place.stopping()  # else the end of the line were an order to this process
+        for thread in threading.enumerate():
+            if thread.name == "orders":
+                thread.join()
+
+
+def test_a_member_says_that_it_goes_on_until_it_is_told_to_stop(
+    placed: tuple[Member, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "BEAT_SECONDS", 0.01)
+    place, above = placed
+
+    async def serve() -> None:
+        place.ready()
+        await asyncio.sleep(0.2)
+        place.stopping()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(serve())
+    said = above.recv(1024)
+    assert len(said) > 3
+    assert said == b"." * (len(said) - 1) + b"-"
+
+
+def test_a_member_does_not_wait_for_who_does_not_listen(placed: tuple[Member, socket.socket]) -> None:
+    for _ in range(10_000):
+        placed[0]._say(b".")
