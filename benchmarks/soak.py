@@ -1,10 +1,10 @@
 """Whether a server stays what it was: memory, descriptors, threads, connections and tail latency under a mixed load.
 
-    python -m benchmarks.soak [--quick] [--json] [--pack core] [--minutes 30] [--clients 3]
+    python -m benchmarks.soak [--quick] [--json] [--pack core] [--minutes 30] [--clients 3] [--processes 1]
 
 The load looks at pictures, searches, enrols, deletes and makes mistakes, on one server of its own on the loopback
 address. The first part of the run warms up and is not judged. ``--quick`` takes less than 50 seconds, too short to
-tell a slow leak: its limit on memory is wider.
+tell a slow leak: its limit on memory is wider. Of several processes of the server the sum is told.
 """
 
 from __future__ import annotations
@@ -106,12 +106,16 @@ class Load:
 
 
 def look(running: Running, seconds: float) -> Sample:
-    """The server's process, and how many processes its database has for it."""
-    process = psutil.Process(running.server.process.pid)
+    """The server's processes, and how many processes its database has for them."""
+    own = running.processes()
     database = postmaster.running(running.server.home.folder / "postgres")
     children = [] if database is None else psutil.Process(database.pid).children()
     return Sample(
-        seconds, process.memory_info().rss, process.num_fds(), process.num_threads(), sum(map(_serves_us, children))
+        seconds,
+        sum(each.memory_info().rss for each in own),
+        sum(each.num_fds() for each in own),
+        sum(each.num_threads() for each in own),
+        sum(map(_serves_us, children)),
     )
 
 
@@ -168,10 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--minutes", type=float, default=30.0, help="length of the load (default: 30)")
     options.add_argument("--clients", type=int, default=3, help="how many clients at once (default: 3)")
+    options.add_argument("--processes", type=int, default=1, help="processes that share the server's port (default: 1)")
     chosen = options.parse_args(arguments)
     report = Report("soak", chosen.json)
     pictures = fetch_pictures()
-    with running_server(PACK=chosen.pack) as running:
+    with running_server(PACK=chosen.pack, PROCESSES=str(chosen.processes)) as running:
         load = Load(running, pictures, 28.0 if chosen.quick else 60 * chosen.minutes)
         threads = [threading.Thread(target=load.client, args=(number,)) for number in range(chosen.clients)]
         for thread in threads:
