@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from typing import Protocol
 
 from models.manifest import PackManifest
@@ -16,6 +19,13 @@ from service.search.protocol import FaceSearch
 from service.settings import Settings
 from service.storage import migrations
 from service.storage.engine import Database
+
+PATIENCE = 1.0
+"""Seconds that an index may take to follow what was committed when it was asked whether it does."""
+LONGEST_LOOK = 4.0
+"""Seconds after which a database counts as one that does not answer; whoever scrapes waits ten, by default."""
+
+_asking = threading.Lock()
 
 
 class Watched(Protocol):
@@ -82,13 +92,21 @@ def look(service: Watched) -> State:
 
 
 def _storage(database: Database, catalog: FaceSearch) -> Storage | None:
-    try:
-        with database.read() as reader:
+    """What the database tells; ``None`` where it does not answer in time, or still has not since the last look."""
+    found: list[Storage] = []
+
+    def ask() -> None:
+        with _asking, contextlib.suppress(ServiceUnavailable), database.read() as reader:
             heads = reader.changes.heads()
             rows, size = reader.tokens.size()
-    except ServiceUnavailable:
+            found.append(Storage(sum(_behind(catalog, heads).values()), rows, size))
+
+    if _asking.locked():
         return None
-    return Storage(sum(_behind(catalog, heads).values()), rows, size)
+    asking = threading.Thread(target=ask, name="state", daemon=True)
+    asking.start()
+    asking.join(LONGEST_LOOK)
+    return next(iter(found), None)
 
 
 def _behind(catalog: FaceSearch, heads: dict[int, int]) -> dict[int, int]:
@@ -123,7 +141,10 @@ def _index(database: Database, catalog: FaceSearch) -> Check:
             heads = reader.changes.heads()
     except ServiceUnavailable as error:
         return Check("index", ok=False, detail=str(error))
-    behind = _behind(catalog, heads)
+    # What has just been written is on its way; an index that lags says so for longer.
+    until = time.monotonic() + PATIENCE
+    while (behind := _behind(catalog, heads)) and time.monotonic() < until:
+        time.sleep(PATIENCE / 50)
     if behind:
         return Check("index", ok=False, detail=f"{len(behind)} apps are being replayed")
     try:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from service.api import forms, json_text, multipart
 from service.api.extensions import UNREAD_BODY
-from service.errors import Overloaded, ParameterMalformed, ParameterTooLong
+from service.errors import Overloaded, ParameterMalformed, ParameterTooLong, ServiceUnavailable
 from service.metrics import REFUSED
 
 Parameters: TypeAlias = "Mapping[str, object] | list[Mapping[str, object]]"
@@ -31,6 +31,8 @@ JSON_BEGINNINGS = (b"{", b"[", b'"')
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
+_NO_MEMORY = "Not enough memory"
+"""What the parser's complaint begins with that is about this machine and not about the text."""
 _DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
@@ -224,6 +226,8 @@ def _json(text: bytes | str) -> object:
     try:
         content: object = json_text.loads(text.encode() if isinstance(text, str) else text)
     except orjson.JSONDecodeError as error:
+        if error.msg.startswith(_NO_MEMORY):
+            raise ServiceUnavailable("no memory is left to read a body") from None
         raise ParameterMalformed(BODY, error.msg) from None
     except RecursionError:  # the parser has a limit of its own; what is put back behind it has the interpreter's
         raise ParameterMalformed(BODY, "too deep") from None

@@ -33,7 +33,7 @@ from service.api.extensions import DISCONNECTED
 from service.api.ports import UseCases
 from service.api.threads import LeftBehind, Outcome
 from service.auditing import OK, Operation
-from service.errors import DeadlineExceeded, Overloaded, ServiceError
+from service.errors import DeadlineExceeded, Overloaded, ServiceError, ServiceUnavailable
 from service.inference.admission import Abandoned, caller_left
 from service.values import App
 
@@ -258,7 +258,10 @@ class Dispatcher:
         try:
             with self._left_behind.watching(work) as watched:
                 work_done = partial(Outcome[R], watched)
-                outcome = await anyio.to_thread.run_sync(work_done, limiter=self._limiter, abandon_on_cancel=True)
+                try:
+                    outcome = await anyio.to_thread.run_sync(work_done, limiter=self._limiter, abandon_on_cancel=True)
+                except RuntimeError as error:  # what the work raises is in its outcome
+                    raise ServiceUnavailable(f"no thread can be had: {error}") from None
             return outcome.take()
         finally:
             self._inside -= 1

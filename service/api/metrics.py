@@ -118,7 +118,10 @@ def add(api: FastAPI, service: UseCases, exposure: Exposure, refused: Callable[[
     async def metrics(request: Request) -> Response:
         if not may_read(request, exposure):
             return refused()
-        content = await anyio.to_thread.run_sync(exposition, service.state)
+        try:
+            content = await anyio.to_thread.run_sync(exposition, service.state)
+        except OSError as error:  # no descriptor is left to read with what other processes have counted
+            return Response(f"{error.strerror}\n", 503, {"Cache-Control": "no-store"}, "text/plain")
         return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
     api.add_api_route(

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from service.cli.failures import MISUSED, Failure
@@ -24,6 +25,14 @@ Role = Literal["first", "silent", "other"]
 
 READY, LEAVING = b".", b"-"
 BEAT_SECONDS = 5.0
+RESERVED = {
+    "counter": 2**20,
+    "histogram": 2**20,
+    "gauge_livesum": 2**16,
+    "gauge_livemax": 2**16,
+    "gauge_livemin": 2**16,
+}
+"""Bytes of the files in which a process counts, by what the library names them."""
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Variable that names, to the library of metrics when it is loaded, the folder in which several processes count."""
 
@@ -49,6 +58,7 @@ class Member:
         for handle in (self.listener, self._line):
             handle.set_inheritable(False)
         os.environ.setdefault(SHARED_METRICS, metrics)
+        _reserve(Path(metrics))
         if self._role == "silent":
             sys.stdout = None  # as it was where this began: keys would be shown nowhere
         self._heard = False
@@ -104,6 +114,26 @@ class Member:
             return int.from_bytes(self._line.recv(1), "big")
         except OSError:
             return 0
+
+
+def _reserve(folder: Path) -> None:
+    """Take the room that counting needs. Raises ``Failure`` where there is none.
+
+    The library maps files with holes: where these cannot be filled any more, whoever counts is ended by SIGBUS.
+    """
+    try:
+        for name, size in RESERVED.items():
+            with (folder / f"{name}_{os.getpid()}.db").open("ab") as file:
+                if sys.platform == "linux":
+                    os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise Failure(f"there is no room for counting in {folder}: {error.strerror}") from None
+
+
+def used(path: Path) -> int:
+    """How many bytes of such a file have been written to: its first number tells."""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(4), sys.byteorder)
 
 
 def of_each(settings: Settings) -> dict[str, int]:

@@ -27,7 +27,7 @@ import typer
 from prometheus_client import multiprocess
 
 from service.cli.failures import Failure
-from service.cli.member import LEAVING, READY, Role
+from service.cli.member import LEAVING, READY, RESERVED, Role, used
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,15 @@ LOOK_SECONDS = 10.0
 """How often it is looked whether a process hangs."""
 HUNG_SECONDS = 60.0
 """So long without a word from its event loop is hanging; while this process stands still itself, nobody is."""
+LAST_ORDER = 3
+"""The order to stop that is no order any more: whoever is left is killed."""
 MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of one's own is made in it)
 """Where Linux keeps files in memory: a full disk would end whoever writes to a file that is mapped."""
 FOLDER = "aipface-metrics-"
 """What the name of the folder begins with in which they count."""
 _LOCK = "lock"
+_HEAD = 8
+"""Bytes at the beginning of a file of counts, without which nobody can read it."""
 
 
 def run_processes(size: int, listener: socket.socket, announce: Callable[[], None]) -> None:
@@ -55,7 +59,7 @@ def run_processes(size: int, listener: socket.socket, announce: Callable[[], Non
     one answers. Raises ``SystemExit`` with its status where it ends before and has said why; ``Failure`` where it has
     not, and when none can be started any more.
     """
-    with _counting_folder() as metrics, _heard_signals() as signals:
+    with _counting_folder(size) as metrics, _heard_signals() as signals:
         crew = _Crew(size, listener, metrics, announce)
         try:
             crew.run(signals)
@@ -82,10 +86,10 @@ def _heard_signals() -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _counting_folder() -> Iterator[Path]:
-    """A folder in which the processes count together; one that was left behind by a kill is removed."""
+def _counting_folder(size: int) -> Iterator[Path]:
+    """A folder in which so many processes count together; one that was left behind by a kill is removed."""
     try:
-        base = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+        base = MEMORY if _has_room(MEMORY, size) else Path(tempfile.gettempdir())
         _tidy(base)
         directory = tempfile.TemporaryDirectory(prefix=FOLDER, dir=base, ignore_cleanup_errors=True)
     except OSError as error:
@@ -93,6 +97,15 @@ def _counting_folder() -> Iterator[Path]:
     with directory as name, (Path(name) / _LOCK).open("w+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield Path(name)
+
+
+def _has_room(base: Path, size: int) -> bool:
+    """Whether so many processes, and as many that take their places, can have their files there."""
+    try:
+        found = os.statvfs(base)
+    except OSError:
+        return False
+    return os.access(base, os.W_OK | os.X_OK) and found.f_bavail * found.f_frsize >= 2 * size * sum(RESERVED.values())
 
 
 def _tidy(base: Path) -> None:
@@ -147,7 +160,8 @@ class _Crew:
         self._listener = listener
         self._metrics = metrics
         self._announce = announce
-        self._announced = self._stopping = False
+        self._announced = False
+        self._orders = 0
         self._children: list[_Child] = []
         self._events = selectors.DefaultSelector()
         self._pause = FIRST_PAUSE
@@ -198,12 +212,16 @@ class _Crew:
         """
         for child in self._children:
             child.silent += passed
-            if self._stopping or child.leaving or not child.ready or child.silent < HUNG_SECONDS:
+            if child.leaving or not child.ready or child.silent < HUNG_SECONDS:
                 continue
             # The first shows where it hangs; who cannot even do that has no other time to.
             first = child.silent - passed < HUNG_SECONDS
             logger.error("process %d has hung for %d s and is ended", child.process.pid, child.silent)
             child.process.send_signal(signal.SIGABRT if first else signal.SIGKILL)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._orders > 0
 
     def _due(self) -> bool:
         """Whether another one is to be started, which is not while one is starting."""
@@ -211,10 +229,13 @@ class _Crew:
 
     def _stop(self, number: int) -> None:
         """Tell all of them; who connects from now on is refused once the last of them has closed the socket."""
-        self._stopping = True
+        self._orders += 1
         self._listener.close()
         for child in self._children:
             child.tell(signal.SIGTERM if number == signal.SIGHUP else number)
+            if self._orders >= LAST_ORDER:
+                logger.warning("process %d has not ended yet and is killed", child.process.pid)
+                child.process.kill()
 
     def _listen_to(self, child: _Child) -> None:
         told = child.told()
@@ -245,7 +266,8 @@ class _Crew:
             if status > 0:
                 raise SystemExit(status)
             raise Failure(f"the server was ended {how} before it was ready")
-        logger.error("process %d ended %s; another one takes its place", child.process.pid, how)
+        level = logging.INFO if child.leaving and status == 0 else logging.ERROR  # somebody stopped it alone
+        logger.log(level, "process %d ended %s; another one takes its place", child.process.pid, how)
         self._forget_counts(child)
         if child.ready and time.monotonic() - child.begun >= STEADY_SECONDS:
             self._pause, self._not_before, self._in_vain = FIRST_PAUSE, 0.0, 0
@@ -253,23 +275,29 @@ class _Crew:
             self._rest(in_vain=not child.ready)
 
     def _forget_counts(self, child: _Child) -> None:
-        """What goes up and down, and everything of one that never answered: each scrape reads all files."""
+        """What goes up and down, and everything of one that never answered; what else it counted is kept, no more.
+
+        Each scrape reads all files, and their room is taken.
+        """
         with contextlib.suppress(OSError):
             multiprocess.mark_process_dead(child.process.pid, str(self._metrics))  # type: ignore[no-untyped-call]
-            if not child.ready:
-                for path in self._metrics.glob(f"*_{child.process.pid}.db"):
+            for path in self._metrics.glob(f"*_{child.process.pid}.db"):
+                if child.ready:
+                    os.truncate(path, max(used(path), _HEAD))
+                else:
                     path.unlink()
 
     def _rest(self, *, in_vain: bool) -> None:
-        """Wait before the next one. Raises ``Failure`` after too many in vain."""
-        if not in_vain or any(child.ready for child in self._children):
-            self._in_vain = 0
-        else:
-            self._in_vain += 1
+        """Wait before the next one, not for long where nobody answers. Raises ``Failure`` after too many in vain."""
+        answered = any(child.ready for child in self._children)
+        self._in_vain = self._in_vain + 1 if in_vain and not answered else 0
         if self._in_vain >= MOST_IN_VAIN:
             raise Failure("no process can be started any more; the log above says why")
-        self._not_before = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        pause = self._pause if in_vain or answered else FIRST_PAUSE
+        self._pause = min(2 * pause, LONGEST_PAUSE)
+        self._not_before = time.monotonic() + pause
+        if pause > FIRST_PAUSE:
+            logger.info("the next one is started in %d s", pause)
 
     def _start_one(self) -> None:
         role: Role = "other" if self._announced else "first" if sys.stdout is not None else "silent"

@@ -24,6 +24,7 @@ from service.cli.apps import check_output, show_credentials
 from service.cli.common import effective_settings
 from service.cli.failures import Failure
 from service.cli.progress import shown_progress
+from service.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -81,7 +82,11 @@ def serve(
             return
         from service.cli.processes import run_processes
 
-        run_processes(settings.processes, listener, alone.ready)
+        try:
+            run_processes(settings.processes, listener, alone.ready)
+        finally:
+            if settings.database_url is None:
+                _sweep_database(settings.home)
 
 
 class _Place(Protocol):
@@ -110,6 +115,14 @@ class _Alone:
         """Whether it was told so before."""
         before, self._told = self._told, True
         return before
+
+
+def _sweep_database(home: Path) -> None:
+    """Leave no embedded PostgreSQL behind that processes had which were killed."""
+    from service.storage.embedded import EmbeddedPostgres
+
+    with contextlib.suppress(DatabaseUnavailable, OSError):
+        EmbeddedPostgres(home).sweep()
 
 
 def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from service.errors import PictureUnreadable
+from service.errors import PictureUnreadable, ServiceUnavailable
 from service.images.headers import UPRIGHT, Format, Header, HeaderError, png_pixels, read_header
 from service.metrics import measured
 from service.once import once
@@ -17,6 +17,8 @@ from service.values import Image
 
 LEAST_SKETCH = 1280
 """Pixels of a sketch's longer side: a face of an eighth of it is still as large as any network looks at."""
+
+_NO_MEMORY = "no memory is left for a picture"
 
 _JPEG_END = b"\xff\xd9"
 
@@ -149,7 +151,7 @@ def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
     height, width = _reduced_size(header, factor)
     try:
         # What is larger than its header told does not fit, and is not decoded.
-        image = np.empty((height, width, _COLOURS), np.uint8)
+        image = _room((height, width, _COLOURS))
         # Strict, for otherwise it returns, after some errors, what lay in the memory that it was given.
         found = simplejpeg.decode_jpeg(data, "BGR", min_height=height, min_width=width, buffer=image, strict=True)
     except (ValueError, RuntimeError, MemoryError):
@@ -182,8 +184,18 @@ def _for_opencv(data: bytes, header: Header, *, cut_off: bool) -> bytes | memory
 def _imdecode(data: bytes | memoryview, flags: int) -> NDArray[np.generic] | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError):
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise ServiceUnavailable(_NO_MEMORY) from None
         return None
+
+
+def _room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Memory for pixels, no more than a picture may have. Raises ``ServiceUnavailable`` where there is none."""
+    try:
+        return np.empty(shape, np.uint8)
+    except MemoryError:
+        raise ServiceUnavailable(_NO_MEMORY) from None
 
 
 def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -117,6 +117,16 @@ class EmbeddedPostgres:
                 if self._release_share():
                     self._stop_server()
 
+    def sweep(self) -> None:
+        """Stop a server that nobody has a share in any more: whoever had the last one was killed."""
+        with self._mutex:
+            if self._share is not None or not self.running():
+                return
+            with self._exclusive():
+                self._share = _open_lock(self.home / "postgres.users")
+                if self._release_share():
+                    self._stop_server()
+
     def running(self) -> bool:
         """Whether the server's process lives."""
         return postmaster.running(self.data) is not None

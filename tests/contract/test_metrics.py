@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import threading
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import state
+from service.api import metrics as api_metrics
 from service.api.application import build_api
 from service.app import Service
+from service.errors import DatabaseUnavailable
 from tests.contract.conftest import listening
 from tests.contract.wire import Wire
 from tests.fixtures.pictures import Pictures
@@ -92,3 +97,56 @@ def test_a_slow_call_is_logged_with_its_stages(service: Service, wire: Wire, cap
     assert 0 < told["body_ms"] < told["milliseconds"]
     (usual,) = [record for record in caplog.records if record.message == "call"]
     assert vars(usual)["log_id"] == answer["log_id"]
+
+
+def test_descriptors_that_ran_out_are_told_to_who_scrapes(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(api_metrics, "registries", none_left)
+    response = http.get("/metrics")
+    assert (response.status_code, response.text) == (503, "Too many open files\n")
+
+
+def test_a_database_that_stands_still_keeps_no_scrape_waiting(
+    http: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving, asked = threading.Event(), []
+
+    def stands_still(*_: object) -> object:
+        asked.append(1)
+        moving.wait()
+        raise DatabaseUnavailable("too late")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "LONGEST_LOOK", 0.01)
+        patched.setattr(service.database, "read", stands_still)
+        for _ in range(3):
+            assert samples(http)["aipface_database_up", frozenset()] == 0
+        assert len(asked) == 1
+        moving.set()
+        with state._asking:
+            pass
+    assert samples(http)["aipface_database_up", frozenset()] == 1
+
+
+def test_an_index_that_is_about_to_follow_is_ready(
+    http: httpx.Client, service: Service, wire: Wire, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64", "group_id": "ready", "user_id": "obama"}
+    wire.result("addUser", person)
+    reached, positions = service.catalog.position, []
+
+    def follows(app_pk: int) -> int:
+        positions.append(app_pk)
+        return reached(app_pk) - (len(positions) < 10)
+
+    monkeypatch.setattr(service.catalog, "position", follows)
+    response = http.get("/readyz")
+    assert (response.status_code, response.json()["ready"]) == (200, True)
+    assert len(positions) >= 10
+    monkeypatch.setattr(service.catalog, "position", lambda app_pk: reached(app_pk) - 1)
+    monkeypatch.setattr(state, "PATIENCE", 0.05)
+    response = http.get("/readyz")
+    assert response.status_code == 503
+    assert "apps are being replayed" in response.text

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +167,43 @@ def test_they_end_with_the_one_above_them(home: Home) -> None:
         server.kill()
         assert home.processes() == []
     finally:
+        home.sweep()
+
+
+def test_no_database_is_left_behind_by_processes_that_were_killed(home: Home) -> None:
+    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false")
+    try:
+        server.wait_until_ready()
+        server.wait_for_all()
+        for member in members(server):
+            member.kill()
+        assert server.stop() == 0, server.output()
+        assert home.processes() == []
+    finally:
+        server.kill()
+        home.sweep()
+
+
+def test_one_that_stands_still_is_killed_by_the_third_signal(home: Home) -> None:
+    server = home.start(PROCESSES="2", CREATE_FIRST_APP="false")
+    try:
+        server.wait_until_ready()
+        server.wait_for_all()
+        still = members(server)[1]
+        still.suspend()
+        os.kill(server.process.pid, signal.SIGTERM)
+        for _ in patience(WAIT_SECONDS, 0.05):
+            if members(server) == [still]:
+                break
+        for _ in range(2):
+            assert server.process.poll() is None
+            os.kill(server.process.pid, signal.SIGTERM)
+            time.sleep(0.2)  # signals that wait are one
+        assert server.process.wait(STOP_SECONDS) == 0, server.output()
+        assert f"process {still.pid} has not ended yet and is killed" in server.output()
+        assert home.processes() == []
+    finally:
+        server.kill()
         home.sweep()
 
 

@@ -313,3 +313,19 @@ def test_data_of_an_unknown_release(new_home: Path) -> None:
     (new_home / "postgres" / "PG_VERSION").write_text("9\n")
     with pytest.raises(DatabaseUnavailable, match="PostgreSQL 9"):
         EmbeddedPostgres(new_home).start()
+
+
+def test_what_nobody_has_a_share_in_any_more_is_swept(home: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        EmbeddedPostgres(home).sweep()
+        assert EmbeddedPostgres(home).running(), "somebody has a share"
+        process.kill()
+    assert EmbeddedPostgres(home).running()
+    EmbeddedPostgres(home).sweep()
+    assert not EmbeddedPostgres(home).running()
+    EmbeddedPostgres(home).sweep()

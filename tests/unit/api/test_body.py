@@ -6,14 +6,16 @@ from urllib.parse import urlencode
 
 import anyio
 import anyio.lowlevel
+import orjson
 import pytest
 import requests
 from starlette.requests import Request
 from starlette.types import Message
 
+from service.api import json_text
 from service.api.body import BODY, Hold, Received, Room, decode, discard, receive
 from service.api.json_text import LARGE
-from service.errors import Overloaded, ParameterMalformed
+from service.errors import Overloaded, ParameterMalformed, ServiceUnavailable
 
 PICTURE = {"image": "人脸+/=", "max_face_num": 2}
 
@@ -244,3 +246,12 @@ def test_a_body_that_was_too_large_is_the_picture_s_fault() -> None:
     with pytest.raises(ParameterMalformed) as failure:
         decode(Received(too_large=True))
     assert failure.value.parameter == "image"
+
+
+def test_a_parser_without_memory_is_not_the_callers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(_: object) -> object:
+        raise orjson.JSONDecodeError("Not enough memory to allocate buffer for parsing", "", 0)
+
+    monkeypatch.setattr(json_text, "loads", without_memory)
+    with pytest.raises(ServiceUnavailable, match="no memory"):
+        decode(Received(b'{"image": ""}'))

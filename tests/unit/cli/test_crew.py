@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,16 @@ from typing import Any
 import pytest
 
 from service.cli.failures import Failure
-from service.cli.processes import HUNG_SECONDS, LONGEST_PAUSE, LOOK_SECONDS, MOST_IN_VAIN, STEADY_SECONDS, _Child, _Crew
+from service.cli.processes import (
+    FIRST_PAUSE,
+    HUNG_SECONDS,
+    LONGEST_PAUSE,
+    LOOK_SECONDS,
+    MOST_IN_VAIN,
+    STEADY_SECONDS,
+    _Child,
+    _Crew,
+)
 
 
 @dataclass
@@ -34,6 +44,9 @@ class Actor:
 
     def send_signal(self, number: int) -> None:
         self.signals.append(number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 @dataclass
@@ -157,6 +170,7 @@ def test_it_is_given_up_only_while_nobody_answers(play: Callable[[int], Play]) -
         scene.end(scene.start(), 1)
     assert scene.crew._pause == LONGEST_PAUSE
     scene.end(first, -9)
+    assert scene.crew._not_before <= time.monotonic() + FIRST_PAUSE
     for _ in range(MOST_IN_VAIN - 1):
         scene.end(scene.start(), 1)
     with pytest.raises(Failure, match="no process can be started any more"):
@@ -215,7 +229,49 @@ def test_who_is_about_to_end_may_take_its_time(play: Callable[[int], Play]) -> N
     assert scene.signals(other) == [signal.SIGABRT]
     scene.crew._stop(signal.SIGTERM)
     scene.crew._end_hung(2 * HUNG_SECONDS)
-    assert scene.signals(other) == [signal.SIGABRT]
+    assert scene.signals(leaving) == []
+
+
+def test_the_third_order_to_stop_is_by_force(play: Callable[[int], Play]) -> None:
+    scene = play(2)
+    deaf = scene.started()
+    for _ in range(2):
+        scene.crew._stop(signal.SIGINT)
+    assert scene.signals(deaf) == []
+    scene.crew._stop(signal.SIGINT)
+    assert scene.orders(deaf) == 3 * [signal.SIGINT]
+    assert scene.signals(deaf) == [signal.SIGKILL]
+    scene.end(deaf, -9)
+    assert scene.crew._children == []
+
+
+def test_one_that_somebody_stopped_alone_is_no_error(
+    play: Callable[[int], Play], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = play(2)
+    stopped, killed = (scene.started() for _ in range(2))
+    scene.leave(stopped)
+    with caplog.at_level("INFO"):
+        scene.end(stopped, 0)
+        scene.end(killed, -9)
+    assert [record.levelname for record in caplog.records if "takes its place" in record.message] == ["INFO", "ERROR"]
+
+
+def test_of_who_ended_only_what_was_counted_is_kept(play: Callable[[int], Play]) -> None:
+    scene = play(2)
+    steady, early = scene.started(), scene.start()
+    scene.crew._metrics.mkdir(exist_ok=True)
+    for number, child in enumerate((steady, early), start=1):
+        child.process.pid = number
+        for name, count in (("counter", 100), ("histogram", 0), ("gauge_livesum", 8)):
+            path = scene.crew._metrics / f"{name}_{number}.db"
+            path.write_bytes(count.to_bytes(4, sys.byteorder) + bytes(2**16 - 4))
+    scene.end(early, 1)
+    scene.end(steady, -9)
+    assert {path.name: path.stat().st_size for path in scene.crew._metrics.iterdir()} == {
+        "counter_1.db": 100,
+        "histogram_1.db": 8,
+    }
 
 
 def test_who_leaves_before_it_is_ready_is_not(play: Callable[[int], Play]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -64,7 +65,7 @@ def test_folders_of_killed_servers_are_removed_and_those_of_others_are_not(
     left = tmp_path / f"{processes.FOLDER}left"
     left.mkdir()
     (left / "lock").touch()
-    with processes._counting_folder() as first, processes._counting_folder() as second:
+    with processes._counting_folder(1) as first, processes._counting_folder(1) as second:
         assert not left.exists()
         assert first != second
         assert first.is_dir()
@@ -113,7 +114,7 @@ def test_a_number_of_processes_that_is_none_is_refused(
 def test_a_place_without_room_for_counting_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "MEMORY", tmp_path / "gone")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone, too"))
-    with pytest.raises(Failure, match="no folder can be made"), processes._counting_folder():
+    with pytest.raises(Failure, match="no folder can be made"), processes._counting_folder(1):
         pass
 
 
@@ -163,3 +164,58 @@ def test_a_member_says_that_it_goes_on_until_it_is_told_to_stop(
 def test_a_member_does_not_wait_for_who_does_not_listen(placed: tuple[Member, socket.socket]) -> None:
     for _ in range(10_000):
         placed[0]._say(b".")
+
+
+def test_room_for_counting_is_taken_before_anything_is_counted(
+    tmp_path: Path, placed: tuple[Member, socket.socket]
+) -> None:
+    del placed
+    sizes = {path.name: path.stat() for path in tmp_path.glob("*.db")}
+    assert sizes.keys() == {f"{name}_{os.getpid()}.db" for name in member.RESERVED}
+    for name, size in member.RESERVED.items():
+        found = sizes[f"{name}_{os.getpid()}.db"]
+        assert found.st_size == size
+        assert 512 * found.st_blocks >= size
+
+
+def test_a_member_without_room_for_counting_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(Failure, match=r"no room for counting in .*: No space left on device"):
+        member._reserve(tmp_path)
+
+
+def test_without_room_in_memory_they_count_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(processes, "MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with processes._counting_folder(2) as folder:
+        assert folder.parent == tmp_path / "memory"
+    with processes._counting_folder(2**30) as folder:
+        assert folder.parent == tmp_path
+
+
+def test_every_file_that_is_counted_in_has_its_room(tmp_path: Path) -> None:
+    code = """if True:
+        import os, pathlib, sys
+        from service.cli import member
+        os.environ[member.SHARED_METRICS] = sys.argv[1]
+        member._reserve(pathlib.Path(sys.argv[1]))
+        before = {path.name for path in pathlib.Path(sys.argv[1]).iterdir()}
+        import service.app, service.metrics
+        assert service.metrics.SHARED
+        service.metrics.CALLS.labels("detect", "0").inc()
+        service.metrics.registries()[0].collect()
+        assert {path.name for path in pathlib.Path(sys.argv[1]).iterdir()} == before, "another file"
+        print(*sorted(member.used(path) for path in pathlib.Path(sys.argv[1]).iterdir()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert min(map(int, done.stdout.split())) > 8
