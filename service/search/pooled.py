@@ -35,6 +35,9 @@ WORTH_SHARING = 150_000
 """Fewer codes are scanned before another thread would have begun to help."""
 PIECE = 768
 """Rows of a list that are compared at a time: two or more pieces may be compared beside each other."""
+SIGMAS, SIGMAS_OF_CROWDS = 3.0, 4.5
+"""A list ends so many standard deviations of its estimates' errors below the last user told of, as nearly all do that
+are as long as measured; else, amid a crowd of look-alikes, it is made so long that it ends the second number below."""
 GROWTH = 1.5
 """A list is measured again when it has to serve so many times the faces; until then it grows with them."""
 
@@ -66,11 +69,12 @@ class Pool:
         Of what was there as of a version of whoever owns the segments.
         """
         length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
+        floor: float | None = None
         while length:
-            found = search_list(segments, probe, limit, min_similarity, length, version)
-            if found is not None:
+            found = search_list(segments, probe, limit, min_similarity, length, version, floor)
+            if isinstance(found, list):
                 return [found]
-            length = WIDEN * length if WIDEN * length <= longest else 0
+            length, floor = WIDEN * length if WIDEN * length <= longest else 0, found
         return [segment.compare_all(probe, limit, min_similarity, version) for segment in segments]
 
     def length(self, segments: Sequence[Segment], limit: int) -> int:
@@ -79,8 +83,9 @@ class Pool:
         measured = self._measured
         if len(segments) < 2 or measured is None:
             return apart
-        together = measured.length * max(1.0, limit / USERS_LIMIT, _faces(segments) / measured.faces)
-        return min(apart, int(together))
+        together = int(measured.length * max(1.0, limit / USERS_LIMIT, _faces(segments) / measured.faces))
+        # A segment of other people than most needs as long a list as by itself: few of those who measured are of it.
+        return min(apart, max(together, *(segment.list_length(limit) for segment in segments)))
 
     def is_due(self, segments: Sequence[Segment]) -> bool:
         """Whether a common list was never measured, or for far fewer faces."""
@@ -104,30 +109,45 @@ def search_list(
     min_similarity: float,
     length: int,
     version: int = NOW,
-) -> list[Candidate] | None:
+    floor: float | None = None,
+) -> list[Candidate] | float:
     """The best users of one short list of ``length`` rows of all the segments, at least one.
 
-    ``None`` when such a list cannot tell: most of its rows have been removed, or the last of them is no worse than the
-    last user found.
+    Or, where such a list cannot tell, the estimate down to which a longer one has to go: ``floor`` of the next attempt,
+    in which no row below it is compared. It cannot tell where most of its rows have been removed, nor where a row
+    behind its end may, by the errors of estimates, belong to the answer. At a first attempt (``None``) neither where
+    fewer users than asked for reach the threshold: the last of them may have a poor picture and be the one.
     """
-    rows = listed(segments, probe, length)
+    rows, estimates = listed(segments, probe, length, -np.inf if floor is None else floor)
+    # Nothing is behind the end of the list, or nothing that the last attempt was in doubt about.
+    whole = len(estimates) < length or len(estimates) == _faces(segments)
     similarities = _similarities(segments, probe, rows)
     users = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
-    last = float(similarities.min())
     if any(segment.removals for segment in segments):
         # Faces that were removed take the places of others.
         kept = np.concatenate([one.there(its, version) for one, its in zip(segments, rows, strict=True)])
         if 2 * np.count_nonzero(kept) < len(kept):
-            return None
-        similarities, users = similarities[kept], users[kept]
+            return -np.inf
+        similarities, users, estimates = similarities[kept], users[kept], estimates[kept]
     leaders, least = _leaders(similarities, users, limit, min_similarity)
-    # Not so when the list is full of equals of the last one.
-    enough = last < least - 2 * SLACK
-    return scored(segments, leaders, probe, limit, min_similarity, version) if enough else None
+    if not whole:
+        if floor is None and len(leaders) < limit:
+            return -np.inf
+        errors = similarities - estimates
+        # Look-alikes are off by the same, and so are rows that are equal.
+        last, off, sigma = float(estimates.min()), float(errors.mean()), float(errors.std())
+        if last + off > least - SIGMAS * sigma or float(similarities.min()) >= least - 2 * SLACK:
+            return min(last, least - off - SIGMAS_OF_CROWDS * sigma)
+    return scored(segments, leaders, probe, limit, min_similarity, version)
 
 
-def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[Rows]:
-    """Rows of each segment: the ``length`` best of all by their estimates."""
+def listed(
+    segments: Sequence[Segment], probe: Embedding, length: int, floor: float = -np.inf
+) -> tuple[list[Rows], NDArray[np.float32]]:
+    """Rows of each segment: the ``length`` best of all by their estimates; and these, one segment's after the other's.
+
+    Without those whose estimate is below ``floor``.
+    """
     scans = [(n, scan) for n, segment in enumerate(segments) for scan in segment.scans(probe)]
     total = sum(scan.rows for _, scan in scans)
     most = [min(length, scan.rows) for _, scan in scans]
@@ -141,7 +161,7 @@ def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[R
     while True:
         estimates = np.concatenate([its for its, _ in found])
         beyond = len(estimates) - length
-        cut = np.partition(estimates, beyond)[beyond] if beyond > 0 else -np.inf
+        cut = max(floor, float(np.partition(estimates, beyond)[beyond]) if beyond > 0 else -np.inf)
         # What such a scan has not told yet may belong to the list.
         cut_short = [n for n, (its, _) in enumerate(found) if len(its) < most[n] and its[-1] >= cut]
         if not cut_short:
@@ -149,9 +169,12 @@ def listed(segments: Sequence[Segment], probe: Embedding, length: int) -> list[R
         for n in cut_short:
             found[n] = scans[n][1].best(most[n])
     rows: list[list[Rows]] = [[] for _ in segments]
+    kept: list[list[NDArray[np.float32]]] = [[] for _ in segments]
     for (n, _), (its, places) in zip(scans, found, strict=True):
-        rows[n].append(places[its >= cut])
-    return [np.concatenate(each) for each in rows]
+        best = its >= cut
+        rows[n].append(places[best])
+        kept[n].append(its[best])
+    return [np.concatenate(each) for each in rows], np.concatenate([one for each in kept for one in each])
 
 
 def scored(

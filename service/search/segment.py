@@ -202,6 +202,15 @@ class Segment:
         if end == len(self.face_pks):
             self._codes.settle()
 
+    def take_codes(self) -> Codes | None:
+        """The codes, which are no longer here: others are about to be made."""
+        codes, self._codes = self._codes, None
+        return codes
+
+    def put_codes(self, codes: Codes | None, short_list: int) -> None:
+        """Take back what :meth:`take_codes` gave, in place of what was made since."""
+        self._codes, self.short_list = codes, short_list
+
     # --- snapshots ---
 
     @classmethod

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.beside import together
-from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
+from service.search.codec import LEAST_TRAINING_ROWS
 from service.search.flat import FlatIndex
 from service.search.maintenance import Maintenance
-from service.search.pooled import CommonList, Pool
+from service.search.pooled import CommonList, Pool, scored
 from service.search.precision import halves
 from service.search.protocol import Candidate, Faces, Keys
-from service.search.segment import BLOCK, USERS_LIMIT, Segment
+from service.search.sealing import Sealer
+from service.search.segment import USERS_LIMIT, Segment
 from service.search.similarity import best_of_lists
-from service.search.tuning import short_list
 from service.values import Embedding, Embeddings
 
 logger = logging.getLogger(__name__)
@@ -51,8 +50,6 @@ MERGE_RATIO = 4.0
 """A segment takes part in a merge when it is at most so many times as large as what comes before it."""
 REMOVED_SHARE = 0.2
 """A segment with a larger share of marked rows is rewritten without them."""
-RETRAIN_RATIO = 4
-"""Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
 _PAUSE = 0.0005
 """Seconds between blocks of background work, in which a waiting search gets the interpreter and the caches."""
 
@@ -103,7 +100,7 @@ class TieredIndex:
         self.exact = exact
         self._seal_at = max(seal_at, LEAST_TRAINING_ROWS)
         self._parts = _Parts(FlatIndex(dimension, min(expected, self._seal_at)))
-        self._codec: Codec | None = None
+        self._sealer = Sealer()
         self._pool = Pool()
         self._lock = threading.RLock()  # changes
         self._reorganising = threading.Lock()
@@ -205,7 +202,7 @@ class TieredIndex:
             self._parts = replace(self._parts, segments=tuple(segments))
             self._pool = Pool(common)
             codecs = [segment.codec for segment in segments if segment.codec is not None]
-            self._codec = max(codecs, key=lambda codec: codec.population, default=None)
+            self._sealer.codec = max(codecs, key=lambda codec: codec.population, default=None)
 
     # --- searches ---
 
@@ -277,13 +274,19 @@ class TieredIndex:
         version = self._version
         parts = self._parts
         coded = [] if self.exact else [one for one in parts.segments if one.list_length(limit)]
-        each = self._pool.search(coded, probe, limit, min_similarity, version) if coded else []
+        pooled = self._pool.search(coded, probe, limit, min_similarity, version) if coded else []
         whole = [one for one in parts.segments if one not in coded]
         others = [partial(part.search, probe, limit, min_similarity) for part in parts.frozen]
         others += [partial(one.compare_all, probe, limit, min_similarity, version) for one in whole]
-        each += together(others)
-        each.append(parts.tail.search(probe, limit, min_similarity))
-        return best_of_lists(each, limit, min_similarity) if len(each) > 1 else each[0]
+        each = [*pooled, *together(others), parts.tail.search(probe, limit, min_similarity)]
+        found = best_of_lists(each, limit, min_similarity) if len(each) > 1 else each[0]
+        # Whoever was found elsewhere alone may have a better face among the coded ones than the list shows.
+        listed = {one.user_pk for its in pooled for one in its}
+        elsewhere = sorted(one.user_pk for one in found if one.user_pk not in listed) if coded else []
+        if not elsewhere:
+            return found
+        more = scored(coded, np.array(elsewhere, dtype=np.int64), probe, limit, min_similarity, version)
+        return best_of_lists([found, more], limit, min_similarity)
 
     def _is_due(self) -> bool:
         parts = self._parts
@@ -329,28 +332,10 @@ class TieredIndex:
                 self._parts = replace(self._parts, frozen=still, segments=tuple(kept))
 
     def _sealed(self, faces: Faces, stopping: threading.Event) -> Segment:
-        begun = time.monotonic()
-        segment = Segment(faces)
+        segment = self._sealer.sealed(faces, lambda: _pause(stopping))
         total = len(segment.face_pks)
-        if total < LEAST_TRAINING_ROWS:
-            return segment
-        codec = self._codec
-        if codec is None or total >= RETRAIN_RATIO * codec.population:
-            rows = np.random.default_rng(0).choice(total, min(total, TRAINING_ROWS), replace=False)
-            codec = Codec(segment.embeddings[np.sort(rows)].astype(np.float32), total)
-        for start in range(0, total, BLOCK):
-            segment.code(codec, start, min(start + BLOCK, total))
-            _pause(stopping)
-        segment.short_list = short_list([segment], lambda: _pause(stopping))
-        self._codec = codec
         if segment.short_list == 0 and total > self._seal_at:
             logger.warning("codes are too coarse for a segment of %d faces; it is compared as a whole", total)
-        logger.info(
-            "sealed a segment of %d faces in %.1f s, short list %d",
-            total,
-            time.monotonic() - begun,
-            segment.short_list,
-        )
         return segment
 
 

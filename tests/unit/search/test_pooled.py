@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from benchmarks.gallery import Gallery, Statistics
 from service import beside
 from service.search import codes, pooled
 from service.search.codec import Codec
-from service.search.pooled import GROWTH, Pool, listed, search_list
+from service.search.pooled import GROWTH, CommonList, Pool, listed, search_list
 from service.search.protocol import Candidate, Faces
 from service.search.segment import Segment
 from service.search.similarity import best_of_users, exact
@@ -79,7 +80,7 @@ def test_the_list_holds_the_best_of_all_segments(segments: list[Segment], galler
     probe = gallery.faces(np.arange(1), turn=51)[0]
     everything = [segment.estimated(probe, PEOPLE) for segment in segments]
     cut = np.sort(np.concatenate([estimates for estimates, _ in everything]))[-LIST]
-    for (estimates, rows), its in zip(everything, listed(segments, probe, LIST), strict=True):
+    for (estimates, rows), its in zip(everything, listed(segments, probe, LIST)[0], strict=True):
         assert set(rows[estimates > cut].tolist()) <= set(its.tolist()) <= set(rows[estimates >= cut].tolist())
 
 
@@ -89,19 +90,67 @@ def test_all_of_the_list_may_be_in_one_segment(segments: list[Segment], gallery:
     near = probe + 0.02 * np.random.default_rng(1).standard_normal((1000, DIMENSION)).astype(np.float32)
     near /= np.linalg.norm(near, axis=1, keepdims=True)
     alike = sealed(near, range(PEOPLE, PEOPLE + 1000), 10**6, codec)
-    rows = listed([*segments, alike], probe, LIST)
+    rows, _ = listed([*segments, alike], probe, LIST)
     assert len(rows[-1]) >= LIST * 0.9
     assert [len(its) for its in rows[:-1]] < [LIST // 2] * len(segments)
 
 
 def test_removed_faces_and_equals_make_the_list_longer(segments: list[Segment], gallery: Gallery) -> None:
     probe = gallery.faces(np.arange(1), turn=53)[0]
-    for segment, its in zip(segments, listed(segments, probe, LIST), strict=True):
+    for segment, its in zip(segments, listed(segments, probe, LIST)[0], strict=True):
         segment.mark(its)
-    assert search_list(segments, probe, 5, -1.5, LIST) is None
+    assert search_list(segments, probe, 5, -1.5, LIST) == -np.inf
     (found,) = Pool().search(segments, probe, 5, -1.5)
     exact = [one for segment in segments for one in segment.compare_all(probe, 5, -1.5)]
     assert [one.similarity for one in found] == sorted((one.similarity for one in exact), reverse=True)[:5]
+
+
+def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
+    segments: list[Segment], gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+
+    def counted(*arguments: Any) -> list[Candidate] | float:
+        lengths.append(arguments[4])
+        return search_list(*arguments)
+
+    monkeypatch.setattr(pooled, "search_list", counted)
+    probe = gallery.faces(np.arange(1), turn=57)[0]
+    Pool().search(segments, probe, 50, 0.3)
+    assert lengths == [399, pooled.WIDEN * 399]
+    lengths.clear()
+    Pool().search(segments, probe, 1, 0.3)
+    assert lengths == [399]
+
+
+def test_amid_a_crowd_of_look_alikes_the_list_is_lengthened(gallery: Gallery, codec: Codec) -> None:
+    """Six hundred of three thousand people look alike, more than the list of the others holds."""
+    rng = np.random.default_rng(3)
+    faces = gallery.faces(np.arange(PEOPLE), 60)
+    crowd = np.sqrt(0.9) * faces[0] + np.sqrt(0.1) * faces[:600]
+    faces[:600] = crowd / np.linalg.norm(crowd, axis=1, keepdims=True)
+    segment = sealed(faces, range(PEOPLE), 0, codec)
+    segment.short_list = 100
+    expected_of = found_of = first_of = 0
+    for one in rng.choice(600, 40, replace=False):
+        probe = faces[one]
+        best = by_user(segment.compare_all(probe, 50, 0.4))
+        (answer,) = Pool().search([segment], probe, 50, 0.4)
+        first = {segment.user_pks[row] for row in listed([segment], probe, 100)[0][0]}
+        expected_of += 50
+        found_of += len(best.keys() & by_user(answer).keys())
+        first_of += len(best.keys() & first)
+    assert first_of < 0.9 * expected_of, "the list would have done"
+    assert found_of >= 0.98 * expected_of
+
+
+def test_the_common_list_is_as_long_as_that_of_any_segment(segments: list[Segment]) -> None:
+    pool = Pool(CommonList(TURNS * PEOPLE, 200))
+    assert pool.length(segments, 50) == 200
+    segments[1].short_list = 350
+    assert pool.length(segments, 50) == 350
+    segments[1].short_list = 10**6
+    assert pool.length(segments, 50) == 200
 
 
 def test_where_no_list_can_tell_everything_is_compared(codec: Codec, gallery: Gallery) -> None:

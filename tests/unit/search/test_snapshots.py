@@ -105,9 +105,9 @@ def assert_equal(found: Groups | None, expected: Groups, probes: int = 30) -> No
         for probe in [*faces(probes, group), *faces(probes // 3, 77)]:
             for limit, threshold in ((1, 0.5), (20, 0.8), (50, -1.5)):
                 one, other = back.search(probe, limit, threshold), index.search(probe, limit, threshold)
-                # Removed faces take no place in the short list any more: far down it may find more than it did.
+                # Removed faces take no place in the short list any more, which is lengthened at other searches then.
                 assert len(one) == len(other)
-                assert all(new.similarity >= old.similarity for new, old in zip(one, other, strict=True))
+                assert one[:20] == other[:20]
                 back.exact = index.exact = True
                 assert back.search(probe, limit, threshold) == index.search(probe, limit, threshold)
                 back.exact = index.exact = False

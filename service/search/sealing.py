@@ -1,0 +1,84 @@
+"""Faces rewritten as coded segments, by codes that fit them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from service.search.codec import LEAST_TRAINING_ROWS, TRAINING_ROWS, Codec
+from service.search.protocol import Faces
+from service.search.segment import BLOCK, Segment
+from service.search.tuning import short_list
+
+logger = logging.getLogger(__name__)
+
+RETRAIN_RATIO = 4
+"""Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
+POOR_LIST = 4.0
+"""Codes that were learnt of other faces fit a segment badly if its list has more than so many times the root of its
+rows. With codes of their own, made faces have lists of 1.7 (a million) to 3.3 (30,000) times that."""
+LEAST_JUDGED = 2048
+"""Fewer rows tell little of their codes, and are compared as a whole in no time."""
+TRY_AGAIN = 1.5
+"""Where codes learnt anew were no better, the next attempt waits for so many times the rows."""
+
+
+class Sealer:
+    """Makes segments; remembers what the codes of the last one were learnt of. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.codec: Codec | None = None
+        self._tried = 0
+
+    def sealed(self, faces: Faces, pause: Callable[[], None]) -> Segment:
+        """A segment of the faces, coded where they are enough; ``pause`` is called in between and may raise."""
+        begun = time.monotonic()
+        segment = Segment(faces)
+        total = len(segment.face_pks)
+        if total < LEAST_TRAINING_ROWS:
+            return segment
+        codec = self.codec
+        if codec is None or total >= RETRAIN_RATIO * codec.population:
+            codec = _learnt(segment)
+            _code(segment, codec, pause)
+        else:
+            _code(segment, codec, pause)
+            if _is_poor(segment.short_list, total) and total >= TRY_AGAIN * self._tried:
+                codec = self._better(segment, codec, pause)
+        self.codec = codec
+        seconds = time.monotonic() - begun
+        logger.info("sealed a segment of %d faces in %.1f s, short list %d", total, seconds, segment.short_list)
+        return segment
+
+    def _better(self, segment: Segment, codec: Codec, pause: Callable[[], None]) -> Codec:
+        """Have ``segment`` coded anew by what is learnt of it; whichever codec serves it better."""
+        self._tried = len(segment.face_pks)
+        before, old = segment.short_list, segment.take_codes()
+        own = _learnt(segment)
+        _code(segment, own, pause)
+        if segment.short_list and (not before or segment.short_list < before):
+            logger.info("codes were learnt anew: a list of %d instead of %d", segment.short_list, before)
+            return own
+        segment.put_codes(old, before)
+        return codec
+
+
+def _is_poor(length: int, total: int) -> bool:
+    return total >= LEAST_JUDGED and (length == 0 or length > POOR_LIST * total**0.5)
+
+
+def _learnt(segment: Segment) -> Codec:
+    total = len(segment.face_pks)
+    rows = np.random.default_rng(0).choice(total, min(total, TRAINING_ROWS), replace=False)
+    return Codec(segment.embeddings[np.sort(rows)].astype(np.float32), total)
+
+
+def _code(segment: Segment, codec: Codec, pause: Callable[[], None]) -> None:
+    total = len(segment.face_pks)
+    for start in range(0, total, BLOCK):
+        segment.code(codec, start, min(start + BLOCK, total))
+        pause()
+    segment.short_list = short_list([segment], pause)
