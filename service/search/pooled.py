@@ -6,6 +6,7 @@ A list for each segment would hold about as many rows for every million faces as
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,13 @@ WORTH_SHARING = 150_000
 """Fewer codes are scanned before another thread would have begun to help."""
 PIECE = 768
 """Rows of a list that are compared at a time: two or more pieces may be compared beside each other."""
-SIGMAS, SIGMAS_OF_CROWDS = 3.0, 4.5
-"""A list ends so many standard deviations of its estimates' errors below the last user told of, as nearly all do that
-are as long as measured; else, amid a crowd of look-alikes, it is made so long that it ends the second number below."""
+MOST_MISSING = 0.005
+"""Share of the rows told of that may be expected behind the end of a list: lists as long as measured miss a third of it
+(the users of decision 15), but for probes amid look-alikes."""
+SIGMAS = 4.5
+"""A list that is lengthened for that ends so many standard deviations of estimates below the last user told of."""
+STEEPEST = 4.0
+"""Most times as many rows within one standard deviation as within the one above it: more is chance."""
 GROWTH = 1.5
 """A list is measured again when it has to serve so many times the faces; until then it grows with them."""
 
@@ -135,10 +140,23 @@ def search_list(
             return -np.inf
         errors = similarities - estimates
         # Look-alikes are off by the same, and so are rows that are equal.
-        last, off, sigma = float(estimates.min()), float(errors.mean()), float(errors.std())
-        if last + off > least - SIGMAS * sigma or float(similarities.min()) >= least - 2 * SLACK:
-            return min(last, least - off - SIGMAS_OF_CROWDS * sigma)
+        off, sigma = float(errors.mean()), max(float(errors.std()), SLACK)
+        missing = _expected_behind((least - off - estimates) / sigma)
+        if missing > MOST_MISSING * len(leaders) or float(similarities.min()) >= least - 2 * SLACK:
+            return min(float(estimates.min()), least - off - SIGMAS * sigma)
     return scored(segments, leaders, probe, limit, min_similarity, version)
+
+
+def _expected_behind(gaps: NDArray[np.float32]) -> float:
+    """How many rows behind the end of a list reach what is told of.
+
+    ``gaps`` ``(n,)``: by how many standard deviations the estimates in the list fall short of that. Errors are taken to
+    be normal, and the rows behind the end to become more as they do before it.
+    """
+    end = float(gaps.max())
+    last, before = (int(np.count_nonzero((gaps > end - k) & (gaps <= end - k + 1))) for k in (1, 2))
+    steep = min(STEEPEST, max(1.0, last / max(1, before)))
+    return sum(last * steep**k * math.erfc((end + k - 0.5) / math.sqrt(2)) / 2 for k in range(1, 5))
 
 
 def listed(
