@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from models.archives import sha256_of
+from models.convert.pipeline import CONVERTER_VERSION
+from models.manifest import load_pack
+from models.record import Entry, save_record
 from service.cli.failures import FAILED, MISUSED, Failure, exit_status, sentence
 from service.cli.progress import ProgressLines
 from service.cli.serve import public_address, reserved
@@ -58,6 +62,27 @@ def test_packs_are_listed(bare: Home) -> None:
     assert {"core", "extended", "buffalo_l", "buffalo_s"} <= set(listed)
     assert listed["core"]["state"] == "not fetched"
     assert listed["buffalo_l"]["commercial"] is False
+
+
+def test_a_pack_with_a_changed_file_is_not_listed_as_fetched(bare: Home) -> None:
+    def state() -> object:
+        listed = bare.run("models", "list", "--json", variables={"AIPFACE_MODEL_DIR": str(folder)}).stdout
+        return next(pack["state"] for pack in json.loads(listed) if pack["name"] == "core")
+
+    folder, files = bare.folder / "weights", load_pack("core").files.values()
+    record = {}
+    for file in files:
+        path = file.path(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"the network {file.name}")
+        record[file.name] = Entry(file.sha256, sha256_of(path), file.convert, CONVERTER_VERSION)
+    assert state() == "outdated"  # nothing tells what they are
+    save_record(path.parent, record)
+    assert state() == "fetched"
+    path.write_text(f"the netwerk {file.name}")
+    assert state() == "damaged"
+    path.unlink()
+    assert state() == "partly here"
 
 
 def test_an_unknown_pack_is_one_sentence(bare: Home) -> None:
