@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from models.archives import sha256_of
 from models.convert.pipeline import CONVERTER_VERSION
 from models.manifest import load_pack
 from models.record import Entry, save_record
+from service.cli import counting
 from service.cli.failures import FAILED, MISUSED, Failure, exit_status, sentence
 from service.cli.progress import ProgressLines
 from service.cli.serve import public_address, reserved
@@ -188,4 +190,25 @@ def test_progress_in_a_log_is_a_few_lines(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.splitlines() == [
         "fetching weights 1.0: 0.0 of 100.0 MiB",
         "fetched weights 1.0: 100.0 of 100.0 MiB",
+    ]
+
+
+def test_what_comes_up_meanwhile_is_counted_in(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 4))  # seconds, four a look
+    monkeypatch.setattr(counting, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with counting.counted("faces", 4) as advance:
+        for _ in range(6):
+            advance("1 refused")
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 4 faces, 0.2 a second, 00:00:05 left, 1 refused",
+        "6 of 6 faces, 0.2 a second, 00:00:00 left, 1 refused",
+    ]
+    with counting.counted("faces", 100_000) as advance:
+        for _ in range(4):
+            advance("")
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 100000 faces, 0.2 a second, 148:08:37 left",
+        "4 of 4 faces, 0.2 a second, 00:00:00 left",
     ]
