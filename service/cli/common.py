@@ -19,7 +19,7 @@ from service.cli.failures import Failure
 if TYPE_CHECKING:
     from service.administration import Admin
     from service.settings import Settings
-    from service.values import App
+    from service.values import App, Image
 
 LEAST_DECODED_PIXELS = 64_000_000
 """What OpenCV decodes at least, however few pixels pictures may have: it reads the library's own crops, too."""
@@ -110,6 +110,14 @@ def written_privately(out: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         named = "standard output" if str(out) == "-" else out
         raise Failure(f"{named} cannot be written: {error.strerror}") from None
+
+
+def drawn_privately(out: Path, image: Image) -> None:
+    """A picture of faces as a PNG for its owner alone. Raises ``Failure`` where it cannot be written."""
+    import cv2
+
+    with written_privately(out) as file:
+        file.write(cv2.imencode(".png", image)[1].tobytes())
 
 
 def print_json(content: object) -> None:

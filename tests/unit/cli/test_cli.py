@@ -199,11 +199,12 @@ def test_what_comes_up_meanwhile_is_counted_in(
     clock = iter(range(0, 10_000, 4))  # seconds, four a look
     monkeypatch.setattr(counting, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with counting.counted("faces", 4) as advance:
-        for _ in range(6):
+        for _ in range(7):
             advance("1 refused")
     assert capsys.readouterr().err.splitlines() == [
         "3 of 4 faces, 0.2 a second, 00:00:05 left, 1 refused",
         "6 of 6 faces, 0.2 a second, 00:00:00 left, 1 refused",
+        "7 of 7 faces, 0.2 a second, 00:00:00 left, 1 refused",
     ]
     with counting.counted("faces", 100_000) as advance:
         for _ in range(4):
