@@ -125,6 +125,15 @@ def print_json(content: object) -> None:
     typer.echo(json.dumps(content, ensure_ascii=False))
 
 
+def can_ask() -> bool:
+    """Whether somebody can be asked for a secret: at the terminal of the session, whatever standard input is."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+    return True
+
+
 def on_terminal() -> bool:
     """Whether somebody watches standard error."""
     return sys.stderr.isatty()
