@@ -22,7 +22,7 @@ from models.download import download
 from models.errors import ConversionError, FetchError, LicenceError
 from models.lock import exclusive
 from models.progress import Progress, Silence
-from models.record import Entry, load_record, save_record
+from models.record import RECORD_NAME, Entry, load_record, save_record
 from models.specs import ModelFile, PackManifest, Source
 
 __all__ = ["FetchError", "FileState", "FileStatus", "LicenceError", "Progress", "ensure", "verify"]
@@ -82,9 +82,9 @@ def ensure(
 ) -> dict[str, Path]:
     """Paths of the pack's files by name, all present and verified; fetches and converts what is not.
 
-    ``sources`` is a folder looked into before anything is downloaded: it may hold weight files or whole archives, in
-    itself or in a subfolder named after the pack. Raises :class:`LicenceError` for a non-commercial pack that the
-    operator has not accepted, :class:`FetchError` for everything else that prevents it.
+    ``sources`` is a folder looked into before anything is downloaded: it may hold weight files, whole archives, or what
+    another machine fetched, in itself or in a subfolder named after the pack. Raises :class:`LicenceError` for a
+    non-commercial pack that the operator has not accepted, :class:`FetchError` for everything else that prevents it.
     """
     if not pack.commercial and not accept_noncommercial:
         raise LicenceError(
@@ -104,8 +104,8 @@ def ensure(
     return {name: file.path(model_dir) for name, file in pack.files.items()}
 
 
-def _unready(pack: PackManifest, model_dir: Path) -> list[ModelFile]:
-    return [status.file for status in verify(pack, model_dir) if status.state is not FileState.READY]
+def _unready(pack: PackManifest, model_dir: Path) -> list[FileStatus]:
+    return [status for status in verify(pack, model_dir) if status.state is not FileState.READY]
 
 
 def _clear_leftovers(model_dir: Path) -> None:
@@ -131,18 +131,38 @@ class _Fetcher:
         self._model_dir, self._manifests, self._sources = model_dir, manifests, sources
         self._offline, self._progress = offline, progress
 
-    def fetch(self, files: Sequence[ModelFile]) -> None:
+    def fetch(self, wanted: Sequence[FileStatus]) -> None:
         """Bring each file into place; a source's archive is fetched once for all its files."""
-        for source in dict.fromkeys(file.source for file in files):
+        for source in dict.fromkeys(status.file.source for status in wanted):
             with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=self._model_dir) as folder:
                 work = Path(folder)
                 archive: Path | None = None
-                for file in (item for item in files if item.source == source):
-                    published, companions = work / f"{file.name}.published", work / f"{file.name}.companions"
-                    if not self._take_local(file, published, companions):
-                        archive = archive or self._archive(source, file, work)
-                        _unpack(archive, file, published, companions)
-                    self._install(file, published, companions, work)
+                for status in (item for item in wanted if item.file.source == source):
+                    file, served = status.file, work / f"{status.file.name}.onnx"
+                    if not self._take_served(file, served):
+                        published, companions = work / f"{file.name}.published", work / f"{file.name}.companions"
+                        if not self._take_local(file, published, companions):
+                            archive = archive or self._archive(source, status, work)
+                            _unpack(archive, file, published, companions)
+                        _convert(file, published, companions, served)
+                    self._install(file, served)
+
+    def _take_served(self, file: ModelFile, target: Path) -> bool:
+        """Copy ``file`` as another machine serves it, if it is in the operator's folder and what was fetched there.
+
+        The manifest cannot know the hash of what was converted: the record beside it does, and the fingerprint tells.
+        """
+        for path in self._places(file.pack, (f"{file.name}.onnx",)):
+            digest = _served_digest(file, path.parent)
+            if digest is not None and path.is_file() and sha256_of(path) == digest:
+                copy_file(path, target)
+                return True
+        return False
+
+    def _refused(self, file: ModelFile) -> str:
+        """What else is to be said where the operator's folder has a file of that name after all."""
+        found = [path for path in self._places(file.pack, (f"{file.name}.onnx",)) if path.is_file()]
+        return f"; {found[0]} is not what the {RECORD_NAME} beside it tells of" if found else ""
 
     def _take_local(self, file: ModelFile, target: Path, companions: Path) -> bool:
         """Copy ``file`` from the operator's folder, if it is there with its hash, and its companions too."""
@@ -178,15 +198,17 @@ class _Fetcher:
             return []
         return [folder / name for folder in (self._sources, self._sources / pack) for name in names]
 
-    def _archive(self, source: Source, file: ModelFile, work: Path) -> Path:
+    def _archive(self, source: Source, status: FileStatus, work: Path) -> Path:
         """The source's archive with the hash that the manifest states: from the operator's folder, or downloaded."""
+        file = status.file
         for path in self._places(file.pack, _archive_names(source)):
             if path.is_file() and sha256_of(path) == source.sha256:
                 return path
         if self._offline:
             raise FetchError(
-                f"the pack {file.pack} lacks {file.name} and fetching is off (offline); "
-                f"fetch it once with the network on, or put {source.label} into a folder named in model_sources"
+                f"{_trouble(status)} and fetching is off (offline); "
+                f"fetch it once with the network on, or put {source.label} into a folder named in model_sources, "
+                f"or {file.name}.onnx and {RECORD_NAME} of a machine that has fetched it{self._refused(file)}"
             )
         room = work / "download"
         room.mkdir()
@@ -199,21 +221,14 @@ class _Fetcher:
             )
         return archive
 
-    def _install(self, file: ModelFile, published: Path, companions: Path, work: Path) -> None:
-        """Convert, check the fingerprint, move into place, write the record."""
-        pieces = [(published, file.member, file.sha256)]
-        pieces += [(companions / Path(member).name, member, digest) for member, digest in file.companions]
-        for path, member, digest in pieces:
-            if sha256_of(path) != digest:
-                raise FetchError(f"{member} of {file.source.label} is not what the manifest says (SHA-256 differs)")
-        served = work / f"{file.name}.onnx"
+    def _install(self, file: ModelFile, served: Path) -> None:
+        """Check the fingerprint, move into place, write the record."""
         try:
-            convert(published, served, file, companions)
             recorded = load_fingerprints(fingerprints_path(self._manifests, file.pack)).get(file.name)
             if recorded is not None:
                 compare(served, recorded)
         except ConversionError as error:
-            raise FetchError(f"the weights {file.name} do not convert on this machine: {error}") from error
+            raise _unconverted(file, error) from error
         entry = Entry(file.sha256, sha256_of(served), file.convert, CONVERTER_VERSION)
         target = file.path(self._model_dir)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,6 +236,42 @@ class _Fetcher:
             os.fsync(handle.fileno())
         served.replace(target)
         save_record(target.parent, {**load_record(target.parent), file.name: entry})
+
+
+def _served_digest(file: ModelFile, folder: Path) -> str | None:
+    """SHA-256 of a file as it is served from another machine's folder, where it is of this release."""
+    if not file.convert:
+        return file.sha256
+    entry = load_record(folder).get(file.name)
+    if entry is None or _origin(entry) != (file.sha256, file.convert, CONVERTER_VERSION):
+        return None
+    return entry.sha256
+
+
+def _trouble(status: FileStatus) -> str:
+    """What is wrong with a file, for the operator: one that was changed is not to be looked for."""
+    if status.state is FileState.CHANGED:
+        return f"the file {status.path} was changed or is damaged"
+    if status.state is FileState.OUTDATED:
+        return f"the file {status.path} is of another release, or {RECORD_NAME} beside it is lost"
+    return f"the pack {status.file.pack} lacks {status.file.name}"
+
+
+def _convert(file: ModelFile, published: Path, companions: Path, served: Path) -> None:
+    """From what was published, once it is what the manifest says, to what is served."""
+    pieces = [(published, file.member, file.sha256)]
+    pieces += [(companions / Path(member).name, member, digest) for member, digest in file.companions]
+    for path, member, digest in pieces:
+        if sha256_of(path) != digest:
+            raise FetchError(f"{member} of {file.source.label} is not what the manifest says (SHA-256 differs)")
+    try:
+        convert(published, served, file, companions)
+    except ConversionError as error:
+        raise _unconverted(file, error) from error
+
+
+def _unconverted(file: ModelFile, error: ConversionError) -> FetchError:
+    return FetchError(f"the weights {file.name} do not convert on this machine: {error}")
 
 
 def _archive_names(source: Source) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -30,6 +31,18 @@ def expanded(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         raise ValueError(f"nobody knows which folder {path.parts[0]} is: write it in full") from None
+
+
+def _no_file(path: Path) -> Path:
+    place = expanded(path)
+    with contextlib.suppress(OSError):  # what cannot be looked at is told of by who needs it
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{place} is no folder")
+    return path
+
+
+Folder = Annotated[Path, AfterValidator(_no_file)]
+"""A folder, or the place of one that is to be made."""
 
 
 class AccessSettings(BaseModel):

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from service.setting_groups import (
     AccessSettings,
     CaptureSettings,
+    Folder,
     IdentitySettings,
     ProcessSettings,
     RetentionSettings,
@@ -97,7 +98,7 @@ class Settings(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, validate_default=True
     )
 
-    home: Path = Field(
+    home: Folder = Field(
         default=Path("~/.aipface"),
         description="Folder of all state: weights, embedded database, secret key, configuration file.",
     )
@@ -353,14 +354,13 @@ class _TomlSource(PydanticBaseSettingsSource):
             raise SettingsError(f"{CONFIG_VARIABLE if named else PREFIX + 'HOME'}: {error}") from None
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a home that is a file is told of as a setting
             if named:
                 raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which does not exist") from None
             return {}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"the configuration file {path} cannot be read: {error}") from None
-        unknown = sorted(set(content) - set(Settings.model_fields))
-        if unknown:
+        if unknown := sorted(set(content) - set(Settings.model_fields)):
             raise SettingsError(f"the configuration file {path} has unknown settings: {', '.join(unknown)}")
         return content
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import enum
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -80,10 +81,18 @@ class CsvReport:
 
 @contextmanager
 def csv_report(path: Path) -> Iterator[CsvReport]:
-    """A report at ``path``; one that is there is overwritten. Raises ``SourceError`` where it cannot be written."""
+    """A report at ``path``, for its owner alone; one that is there is replaced, links stay.
+
+    Raises ``SourceError`` where it cannot be written.
+    """
     try:
+        target = Path(os.path.realpath(path))
+        if target.is_file():
+            target.unlink()  # overwritten, it would keep its mode
+        if not target.exists():  # else a device
+            target.touch(mode=0o600, exist_ok=False)
         # The mark lets spreadsheet programs see that it is UTF-8.
-        file = path.open("w", encoding="utf-8-sig", newline="")
+        file = target.open("w", encoding="utf-8-sig", newline="")
     except OSError as error:
         raise _unwritten(str(path), error) from None
     try:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import administration, commanded, database_address, effective_settings, written_privately
+from service.cli.common import (
+    administration,
+    can_ask,
+    commanded,
+    database_address,
+    effective_settings,
+    written_privately,
+)
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
@@ -118,6 +125,10 @@ def _secret(
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{key_file or passphrase_file} cannot be read: {error}") from None
     if ask:
+        if not can_ask():
+            raise Failure(
+                "there is no terminal to ask for the passphrase at: name its file with --passphrase-file", MISUSED
+            )
         asked: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
         return asked.encode(), "passphrase"
     return b"", None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import enum
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def import_pictures(
         private_folder(output)
         with csv_report(output / REPORT) as report:
             touched = _run(work, report)
-        pairs = _doubles(bench, app, touched, output) if doubles else []
+        pairs = _doubles(bench, app, touched, output) if doubles else None
     _tell(report, pairs, output, as_json=as_json)
     if report.reasons:
         raise typer.Exit(SOME_REFUSED)
@@ -246,12 +247,14 @@ def _write_doubles(path: Path, pairs: Sequence[NamedPair]) -> None:
             writer.writerow(row)
 
 
-def _tell(report: CsvReport, pairs: Sequence[NamedPair], output: Path, *, as_json: bool) -> None:
+def _tell(report: CsvReport, pairs: Sequence[NamedPair] | None, output: Path, *, as_json: bool) -> None:
+    """What became of it all. Where nobody looked for doubles (``None``) it is not known how many there are."""
     from service.bulk.doubles import Suspicion
     from service.bulk.outcomes import Outcome
 
     counts = {outcome.value: report.counts[outcome] for outcome in Outcome}
-    suspicions = {kind.value: sum(named.pair.suspicion is kind for named in pairs) for kind in Suspicion}
+    kinds = None if pairs is None else Counter(named.pair.suspicion for named in pairs)
+    suspicions = {kind.value: None if kinds is None else kinds[kind] for kind in Suspicion}
     if as_json:
         print_json(
             {**counts, "reasons": dict(report.reasons.most_common()), **suspicions, "report": str(output / REPORT)}

@@ -19,7 +19,7 @@ from service.cli.failures import Failure
 if TYPE_CHECKING:
     from service.administration import Admin
     from service.settings import Settings
-    from service.values import App
+    from service.values import App, Image
 
 LEAST_DECODED_PIXELS = 64_000_000
 """What OpenCV decodes at least, however few pixels pictures may have: it reads the library's own crops, too."""
@@ -112,9 +112,26 @@ def written_privately(out: Path) -> Iterator[IO[bytes]]:
         raise Failure(f"{named} cannot be written: {error.strerror}") from None
 
 
+def drawn_privately(out: Path, image: Image) -> None:
+    """A picture of faces as a PNG for its owner alone. Raises ``Failure`` where it cannot be written."""
+    import cv2
+
+    with written_privately(out) as file:
+        file.write(cv2.imencode(".png", image)[1].tobytes())
+
+
 def print_json(content: object) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(content, ensure_ascii=False))
+
+
+def can_ask() -> bool:
+    """Whether somebody can be asked for a secret: at the terminal of the session, whatever standard input is."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+    return True
 
 
 def on_terminal() -> bool:

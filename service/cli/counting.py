@@ -16,32 +16,46 @@ Advance = Callable[[str], None]
 
 
 class CountingLines:
-    """A line every ten seconds, and one at the end."""
+    """A line every ten seconds, and one at the end. The total grows where more has come up meanwhile."""
 
     def __init__(self, what: str, total: int) -> None:
         self._what = what
         self._total = total
-        self._done = 0
+        self._done = self._told = 0
+        self._remark = ""
         self._begun = self._said_at = time.monotonic()
 
     def advance(self, remark: str) -> None:
         """One more is done."""
         self._done += 1
-        now = time.monotonic()
-        if self._done < self._total and now - self._said_at < LINE_SECONDS:
-            return
-        self._said_at = now
-        rate = self._done / max(now - self._begun, 1e-9)
-        left = time.strftime("%H:%M:%S", time.gmtime((self._total - self._done) / rate))
+        self._total = max(self._total, self._done)
+        self._remark = remark
+        if time.monotonic() - self._said_at >= LINE_SECONDS:
+            self._say()
+
+    def end(self) -> None:
+        """All is done, however much was counted at first."""
+        self._total = self._done
+        if self._told < self._done:
+            self._say()
+
+    def _say(self) -> None:
+        self._said_at = time.monotonic()
+        self._told = self._done
+        rate = self._done / max(self._said_at - self._begun, 1e-9)
+        minutes, seconds = divmod(int((self._total - self._done) / rate), 60)
+        left = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
         told = f"{self._done} of {self._total} {self._what}, {rate:.1f} a second, {left} left"
-        typer.echo(f"{told}, {remark}" if remark else told, err=True)
+        typer.echo(f"{told}, {self._remark}" if self._remark else told, err=True)
 
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Advance]:
-    """Something to call after each of ``total`` pieces."""
+    """Something to call after each of ``total`` pieces, or more."""
     if not on_terminal():
-        yield CountingLines(what, total).advance
+        lines = CountingLines(what, total)
+        yield lines.advance
+        lines.end()
         return
     from rich.console import Console
     from rich.progress import (
@@ -66,7 +80,9 @@ def counted(what: str, total: int) -> Iterator[Advance]:
         task = bars.add_task(what, total=total, rate="", remark="")
 
         def advance(remark: str) -> None:
-            speed = bars.tasks[0].finished_speed or bars.tasks[0].speed
-            bars.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "", remark=remark)
+            shown = bars.tasks[0]
+            speed = shown.finished_speed or shown.speed
+            most = max(total, int(shown.completed) + 1)
+            bars.update(task, advance=1, total=most, rate=f"{speed:.1f}/s" if speed else "", remark=remark)
 
         yield advance

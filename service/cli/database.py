@@ -33,6 +33,8 @@ def downgrade(
     """Take the schema back to an older revision. What it has no place for is lost."""
     from service.storage import migrations
 
+    with _revision_failures():
+        migrations.check_revision(revision)
     if not yes and not typer.confirm(f"Go back to {revision}? Data that it has no place for are lost", err=True):
         raise Failure("nothing was changed", MISUSED)
     with database_address(effective_settings()) as address, _revision_failures():

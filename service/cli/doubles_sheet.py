@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from service.bulk.doubles import NamedPair, Suspicion
-from service.cli.failures import Failure
+from service.cli.common import drawn_privately
 from service.storage.engine import Database
 from service.values import Image
 
@@ -33,8 +33,7 @@ def draw(pairs: Sequence[NamedPair], database: Database, path: Path) -> None:
     chosen = [named for kind in kinds for named in kind[: MOST_DRAWN // len(kinds)]]
     with database.read() as reader:
         portraits = reader.faces.portraits([pk for named in chosen for pk in named.pair.face_pks])
-    if not cv2.imwrite(str(path), sheet(chosen, portraits)):
-        raise Failure(f"{path} cannot be written")
+    drawn_privately(path, sheet(chosen, portraits))
 
 
 def sheet(pairs: Sequence[NamedPair], portraits: Mapping[int, bytes]) -> Image:

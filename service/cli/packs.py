@@ -13,6 +13,7 @@ from service.cli.progress import shown_progress
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.fetch import FileState
     from models.manifest import PackManifest
 
 packs = typer.Typer(help="Weights: packs and their files on this machine.", no_args_is_help=True)
@@ -22,7 +23,7 @@ PackName = Annotated[str | None, typer.Option("--pack", help="Pack of weights; d
 
 @packs.command("list")
 def list_packs(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """List the packs, their licences and whether their weights are here."""
+    """List the packs, their licences and whether their weights are here; hashes every file."""
     from models.manifest import available_packs, load_pack
 
     settings = effective_settings()
@@ -70,13 +71,26 @@ def verify(*, pack: PackName = None) -> None:
 
 
 def _describe(pack: PackManifest, model_dir: Path) -> dict[str, object]:
-    present = sum(file.path(model_dir).is_file() for file in pack.files.values())
-    state = "fetched" if present == len(pack.files) else "partly here" if present else "not fetched"
+    from models.fetch import verify as verify_pack
+
     return {
         "name": pack.name,
         "title": pack.title,
         "licence": pack.licence,
         "commercial": pack.commercial,
         "files": len(pack.files),
-        "state": state,
+        "state": _state({status.state for status in verify_pack(pack, model_dir)}),
     }
+
+
+def _state(found: set[FileState]) -> str:
+    """A pack's state in a word or two, from those of its files; what has to be mended goes before what is lacking."""
+    from models.fetch import FileState
+
+    if FileState.CHANGED in found:
+        return "damaged"
+    if FileState.OUTDATED in found:
+        return "outdated"
+    if FileState.MISSING in found:
+        return "partly here" if FileState.READY in found else "not fetched"
+    return "fetched"

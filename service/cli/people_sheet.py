@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from service.bulk.sorting import THUMBNAIL_SIDE, SortedPicture
-from service.cli.failures import Failure
+from service.cli.common import drawn_privately
 from service.values import Image
 
 FACES_A_ROW = 10
@@ -33,8 +33,7 @@ def draw(people: Sequence[SortedPicture], names: Sequence[str], folder: Path) ->
     written = []
     for number, start in enumerate(range(0, min(len(rows), ROWS_A_SHEET * MOST_SHEETS), ROWS_A_SHEET), start=1):
         path = folder / f"people-{number:02}.png"
-        if not cv2.imwrite(str(path), np.concatenate(rows[start : start + ROWS_A_SHEET])):
-            raise Failure(f"{path} cannot be written")
+        drawn_privately(path, np.concatenate(rows[start : start + ROWS_A_SHEET]))
         written.append(path)
     return written
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import sleep
@@ -80,6 +81,17 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Bring a database down to ``revision``; ``base`` empties it. Raises as ``upgrade`` does."""
     _patiently(url, lambda config: command.downgrade(config, revision))
+
+
+def check_revision(revision: str) -> None:
+    """Raise :class:`UnknownRevision` for one that there is no script for, before anything is asked of a database.
+
+    Steps (``-1``) are counted from where that is, and pass.
+    """
+    name = re.sub(r"[+-]\d+$", "", revision)
+    if name:
+        with _known_alone():
+            ScriptDirectory.from_config(_config()).get_revision(name)
 
 
 def check_encoding(url: str) -> None:

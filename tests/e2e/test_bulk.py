@@ -51,6 +51,9 @@ def test_a_folder_is_imported_beside_a_running_server(
     assert float(told["joe/biden.jpg"]["illumination"]) > 50
     (double,) = rows(out / "doubles.csv")
     assert {double["user_id_1"], double["user_id_2"]} == {"joe", "joseph"}
+    assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == dict.fromkeys(
+        ("report.csv", "doubles.csv", "doubles.png"), 0o600
+    )
     drawn = cv2.imread(str(out / "doubles.png"))
     assert drawn is not None
     assert drawn.std() > 10

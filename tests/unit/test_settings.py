@@ -133,6 +133,21 @@ def test_a_place_below_nobodys_home_is_one_sentence(monkeypatch: pytest.MonkeyPa
         load_settings()
 
 
+def test_a_home_that_is_a_file_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, config = tmp_path / "file", tmp_path / "elsewhere.toml"
+    file.touch()
+    config.write_text("port = 7")
+    monkeypatch.setenv("AIPFACE_HOME", str(file))
+    for named in (None, str(config)):
+        if named is not None:
+            monkeypatch.setenv("AIPFACE_CONFIG", named)
+        with pytest.raises(SettingsError, match=rf"^setting home \(AIPFACE_HOME\): {file} is no folder$"):
+            load_settings()
+    monkeypatch.setenv("AIPFACE_CONFIG", str(file / "aipface.toml"))
+    with pytest.raises(SettingsError, match="which does not exist"):
+        load_settings(home=tmp_path)
+
+
 def test_every_whole_number_has_a_bound() -> None:
     bounds = {name: {type(each).__name__ for each in field.metadata} for name, field in Settings.model_fields.items()}
     numbers = [name for name, field in Settings.model_fields.items() if field.annotation in {int, int | None}]

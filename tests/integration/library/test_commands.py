@@ -7,8 +7,15 @@ import json
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from service.bulk.doubles import NamedPair, Suspicion
+from service.bulk.outcomes import Outcome, Result, csv_report
+from service.bulk.sorting import THUMBNAIL_SIDE, SortedPicture
+from service.cli import people_sheet
+from service.cli.bulk_import import _tell
 from service.cli.common import written_privately
 from service.cli.failures import FAILED, Failure
 from service.cli.identity import _report
@@ -107,6 +114,42 @@ def test_those_who_need_pictures_are_listed_for_the_owner_alone(tmp_path: Path) 
     assert private(out)
     with pytest.raises(Failure, match="cannot be written"):
         _write_needing([], tmp_path / "absent" / "need.csv")
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_what_an_import_writes_is_for_the_owner_alone(tmp_path: Path, older: bool) -> None:
+    report, link = tmp_path / "report.csv", tmp_path / "latest.csv"
+    sheet = tmp_path / "people-01.png"
+    link.symlink_to("linked.csv")
+    if older:
+        for path in (report, link, sheet):
+            path.write_bytes(b"older")
+            path.chmod(0o644)
+    for path in (report, link):
+        with csv_report(path) as rows:
+            rows.add(Result("a.jpg", "group", "用户", Outcome.ENROLLED))
+        assert "用户" in path.read_text(encoding="utf-8-sig")
+        assert private(path)
+    assert link.readlink() == Path("linked.csv")
+    thumbnail = cv2.imencode(".jpg", np.zeros((THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8))[1].tobytes()
+    people = [SortedPicture(f"{number}.jpg", 0, 99.0, thumbnail) for number in range(2)]
+    assert people_sheet.draw(people, ["person_1"] * 2, tmp_path) == [sheet]
+    assert private(sheet)
+    drawn = cv2.imread(str(sheet))
+    assert drawn is not None
+    assert len(drawn) == THUMBNAIL_SIDE
+    with pytest.raises(Failure, match=r"people-01\.png cannot be written: No such file"):
+        people_sheet.draw(people, ["person_1"] * 2, tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("pairs", "number"), [(None, None), ([], 0)])
+def test_doubles_that_nobody_looked_for_are_not_told_as_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pairs: list[NamedPair] | None, number: int | None
+) -> None:
+    with csv_report(tmp_path / "report.csv") as report:
+        _tell(report, pairs, tmp_path, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert [told[kind.value] for kind in Suspicion] == [number, number]
 
 
 def test_an_import_that_refused_nobody_leaves_no_older_refusals(tmp_path: Path) -> None:

@@ -56,6 +56,34 @@ def test_a_revision_that_there_is_none_of(tmp_path: Path, database_url: str) -> 
         assert "needs a newer program" not in told
 
 
+def test_nobody_is_asked_about_a_revision_that_there_is_none_of(tmp_path: Path, database_url: str) -> None:
+    home = Home(tmp_path, {"DATABASE_URL": database_url})
+    for revision in ("0099", "0099-1", "00"):
+        assert "Can't locate revision" in sentence(home.run("db", "downgrade", revision), MISUSED)
+    for revision in ("0012", "base", "-1", "0013-1"):
+        assert "Go back to" in home.run("db", "downgrade", "--", revision).stderr
+
+
+def test_a_passphrase_without_a_terminal(tmp_path: Path, database_url: str) -> None:
+    home, out, phrase = Home(tmp_path, {"DATABASE_URL": database_url}), tmp_path / "backup", tmp_path / "phrase"
+    phrase.write_text("a passphrase")
+    assert home.run("backup", str(out), "--passphrase-file", str(phrase)).returncode == 0
+    variables = environment(home.folder, **home.settings)
+    for command in (["restore", str(out), "--check"], ["backup", str(tmp_path / "other"), "--encrypt"]):
+        done = subprocess.run(
+            [PROGRAM, *command],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # which has no terminal, though whoever runs the tests may
+        )
+        assert "no terminal to ask for the passphrase at: name its file with --passphrase-file" in sentence(
+            done, MISUSED
+        )
+
+
 def test_a_database_of_a_newer_release(tmp_path: Path, database_url: str) -> None:
     with psycopg.connect(driver_address(database_url)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")

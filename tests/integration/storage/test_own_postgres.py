@@ -93,3 +93,38 @@ def test_blanks_and_pluses_of_an_address_reach_the_driver() -> None:
         "host": "/my home+a",
         "application_name": "x y",
     }
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "app:Sup3r@Secret9@127.0.0.1:8319/x",
+        "u:p@Secret9#w/o@@h",
+        "u:p@Secret9/w@h/db",
+        "u:p@Secret9?w@h/db",
+        "u:p/Secret9@h/db",
+        "u:Secret9#@h/db",
+        "u:Secret9?@h/db",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_password_with_marks_of_an_address_is_refused_and_no_part_of_it_told(scheme: str, place: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"^The database address cannot be read; .*: %40 for @") as refused:
+        migrations.current(f"{scheme}://{place}")
+    assert "Secret9" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("postgresql://u:%40%23%2F%3F%3A@h/db", {"user": "u", "password": "@#/?:", "host": "h", "dbname": "db"}),
+        ("postgresql://me%40corp:p:w@h", {"user": "me@corp", "password": "p:w", "host": "h"}),
+        ("postgresql://[::1]:5433/db", {"host": "::1", "port": "5433", "dbname": "db"}),
+        ("postgresql://u@h1,h2/db", {"user": "u", "host": "h1,h2", "dbname": "db"}),
+        ("postgresql://u@/db?host=h1:1&host=h2:2", {"user": "u", "host": "h1,h2", "port": "1,2", "dbname": "db"}),
+        ("postgres:///db?host=/var/run&user=a@b", {"host": "/var/run", "user": "a@b", "dbname": "db"}),
+    ],
+)
+def test_addresses_that_stay_readable(address: str, words: dict[str, str]) -> None:
+    assert conninfo_to_dict(driver_address(address)) == words

@@ -9,9 +9,15 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from models.archives import sha256_of
+from models.convert.pipeline import CONVERTER_VERSION
+from models.manifest import load_pack
+from models.record import Entry, save_record
+from service.cli import counting
 from service.cli.failures import FAILED, MISUSED, Failure, exit_status, sentence
 from service.cli.progress import ProgressLines
 from service.cli.serve import public_address, reserved
@@ -58,6 +64,27 @@ def test_packs_are_listed(bare: Home) -> None:
     assert {"core", "extended", "buffalo_l", "buffalo_s"} <= set(listed)
     assert listed["core"]["state"] == "not fetched"
     assert listed["buffalo_l"]["commercial"] is False
+
+
+def test_a_pack_with_a_changed_file_is_not_listed_as_fetched(bare: Home) -> None:
+    def state() -> object:
+        listed = bare.run("models", "list", "--json", variables={"AIPFACE_MODEL_DIR": str(folder)}).stdout
+        return next(pack["state"] for pack in json.loads(listed) if pack["name"] == "core")
+
+    folder, files = bare.folder / "weights", load_pack("core").files.values()
+    record = {}
+    for file in files:
+        path = file.path(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"the network {file.name}")
+        record[file.name] = Entry(file.sha256, sha256_of(path), file.convert, CONVERTER_VERSION)
+    assert state() == "outdated"  # nothing tells what they are
+    save_record(path.parent, record)
+    assert state() == "fetched"
+    path.write_text(f"the netwerk {file.name}")
+    assert state() == "damaged"
+    path.unlink()
+    assert state() == "partly here"
 
 
 def test_an_unknown_pack_is_one_sentence(bare: Home) -> None:
@@ -163,4 +190,26 @@ def test_progress_in_a_log_is_a_few_lines(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.splitlines() == [
         "fetching weights 1.0: 0.0 of 100.0 MiB",
         "fetched weights 1.0: 100.0 of 100.0 MiB",
+    ]
+
+
+def test_what_comes_up_meanwhile_is_counted_in(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 4))  # seconds, four a look
+    monkeypatch.setattr(counting, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with counting.counted("faces", 4) as advance:
+        for _ in range(7):
+            advance("1 refused")
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 4 faces, 0.2 a second, 00:00:05 left, 1 refused",
+        "6 of 6 faces, 0.2 a second, 00:00:00 left, 1 refused",
+        "7 of 7 faces, 0.2 a second, 00:00:00 left, 1 refused",
+    ]
+    with counting.counted("faces", 100_000) as advance:
+        for _ in range(4):
+            advance("")
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 100000 faces, 0.2 a second, 148:08:37 left",
+        "4 of 4 faces, 0.2 a second, 00:00:00 left",
     ]

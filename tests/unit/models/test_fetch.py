@@ -120,6 +120,41 @@ def test_a_subfolder_named_after_the_pack_will_do(small_pack: SmallPack, tmp_pat
     assert len(ensure(small_pack.manifest, tmp_path / "models", sources=tmp_path)) == 2
 
 
+@pytest.mark.parametrize("place", [".", "small"])
+def test_what_another_machine_fetched_is_taken_as_it_is(
+    small_pack: SmallPack, tmp_path: Path, server: Server, place: str
+) -> None:
+    publish(small_pack, server)
+    manifest, elsewhere, here = small_pack.manifest, tmp_path / "elsewhere", tmp_path / "here"
+    ensure(manifest, elsewhere)
+    asked = server.requests
+    fetch = functools.partial(ensure, manifest, offline=True, sources=elsewhere / place)
+    paths = fetch(here)
+    assert states(small_pack, here) == {FileState.READY}
+    assert server.requests == asked
+    records = [(folder / "small" / RECORD_NAME).read_bytes() for folder in (here, elsewhere)]
+    assert records[0] == records[1]
+
+    carried = elsewhere / "small" / "embedder.onnx"
+    carried.write_bytes(carried.read_bytes()[:-1])
+    paths["embedder"].unlink()
+    with pytest.raises(FetchError, match=rf"lacks embedder .*; {carried} is not what the {RECORD_NAME} beside it"):
+        fetch(here)
+    (elsewhere / "small" / RECORD_NAME).unlink()
+    with pytest.raises(FetchError, match="lacks embedder and fetching is off"):
+        fetch(tmp_path / "third")
+    assert FileState.READY in states(small_pack, tmp_path / "third"), "what is not converted needs no record"
+
+
+def test_what_another_machine_serves_must_answer_as_the_fingerprint_says(small_pack: SmallPack, tmp_path: Path) -> None:
+    manifest, elsewhere = small_pack.manifest, tmp_path / "elsewhere"
+    served = ensure(manifest, elsewhere, sources=small_pack.folder)["embedder"]
+    recorded = measure(served, (2, 3, 112, 112), 0.0, 1.5)
+    save_fingerprints(fingerprints_path(small_pack.manifests, "small"), {"embedder": replace(recorded, high=1.0)})
+    with pytest.raises(FetchError, match=r"embedder do not convert on this machine: .* off its fingerprint"):
+        ensure(manifest, tmp_path / "here", sources=elsewhere)
+
+
 def test_the_folder_is_not_named_or_lacks_the_file_or_has_another(small_pack: SmallPack, tmp_path: Path) -> None:
     model_dir = tmp_path / "models"
     with pytest.raises(FetchError, match=r"needs det_10g\.onnx from a folder; name the folder in model_sources"):
@@ -185,6 +220,19 @@ def test_offline_asks_no_server_but_takes_the_archive_from_a_folder(
     (folder / "small.zip").write_bytes(server.content)
     ensure(small_pack.manifest, tmp_path / "models", offline=True, sources=folder)
     assert states(small_pack, tmp_path / "models") == {FileState.READY}
+
+
+def test_offline_a_changed_file_is_not_called_lacking(small_pack: SmallPack, tmp_path: Path, server: Server) -> None:
+    publish(small_pack, server)
+    manifest, model_dir = small_pack.manifest, tmp_path / "models"
+    path = ensure(manifest, model_dir)["embedder"]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FetchError, match=f"^the file {path} was changed or is damaged and fetching is off"):
+        ensure(manifest, model_dir, offline=True)
+    (model_dir / "small" / RECORD_NAME).unlink()
+    lost = rf"^the file .*finder.onnx is of another release, or {RECORD_NAME} beside it is lost and fetching is off"
+    with pytest.raises(FetchError, match=lost):
+        ensure(manifest, model_dir, offline=True)
 
 
 def test_a_server_that_serves_something_else(small_pack: SmallPack, tmp_path: Path, server: Server) -> None:
