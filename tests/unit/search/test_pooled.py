@@ -15,7 +15,7 @@ from service.search import codes, pooled
 from service.search.codec import Codec
 from service.search.pooled import GROWTH, CommonList, Pool, listed, search_list
 from service.search.protocol import Candidate, Faces
-from service.search.segment import Segment
+from service.search.segment import WIDEN, Segment
 from service.search.similarity import best_of_users, exact
 from service.values import Embeddings
 from tests.unit.search.two_threads import Idle, Meeting
@@ -117,7 +117,7 @@ def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
     monkeypatch.setattr(pooled, "search_list", counted)
     probe = gallery.faces(np.arange(1), turn=57)[0]
     Pool().search(segments, probe, 50, 0.3)
-    assert lengths == [399, pooled.WIDEN * 399]
+    assert lengths == [399, WIDEN * 399]
     lengths.clear()
     Pool().search(segments, probe, 1, 0.3)
     assert lengths == [399]

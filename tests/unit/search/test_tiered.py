@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from benchmarks.gallery import Gallery, Statistics
 from service import beside
+from service.search import sealing
 from service.search.codec import LEAST_TRAINING_ROWS, Codec
 from service.search.exact import ExactIndex
 from service.search.flat import FlatIndex
@@ -19,6 +20,7 @@ from service.search.maintenance import Maintenance
 from service.search.pages import HUGE_PAGE, prefer_huge
 from service.search.pooled import Pool
 from service.search.protocol import Candidate, Faces
+from service.search.sealing import Sealer
 from service.search.segment import Segment
 from service.search.tiered import REMOVED_SHARE, TieredIndex
 from service.search.tuning import short_list
@@ -247,3 +249,51 @@ def test_parts_that_are_compared_exactly_are_compared_in_two_threads(monkeypatch
     with ThreadPoolExecutor(1) as threads, beside.helped(Idle(), threads):
         assert index.search(POOL[0], 20, EVERYTHING) == expected
     assert len(meeting.threads) == 2
+
+
+def test_whoever_the_tail_finds_is_scored_by_his_coded_faces_too(
+    large: TieredIndex, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list may lack a better face of his: here it lacks everybody."""
+    better, worse = gallery.faces(np.arange(1), 0)[0], gallery.faces(np.arange(1), 99)[0]
+    large.add(10**6, 0, worse)
+    monkeypatch.setattr(Pool, "search", lambda *_: [[]])
+    first = next(one for one in large.search(better, 5, 0.3) if one.user_pk == 0)
+    assert first == large.search_user(better, 0)
+    assert first.face_pk != 10**6
+
+
+def test_codes_of_other_people_are_learnt_anew(gallery: Gallery) -> None:
+    """Faces of another camera vary along other axes than those that the codes were learnt of."""
+    turned, _ = np.linalg.qr(np.random.default_rng(5).standard_normal((192, 192)))
+    others = (gallery.faces(np.arange(PEOPLE), 7) @ turned).astype(np.float32)
+    faces = Faces(np.arange(PEOPLE), np.arange(PEOPLE), others)
+    sealer = Sealer()
+    sealer.sealed(Faces(np.arange(PEOPLE), np.arange(PEOPLE), gallery.faces(np.arange(PEOPLE), 6)), lambda: None)
+    known = sealer.codec
+    assert known is not None
+    stale = Segment(faces)
+    stale.code(known, 0, PEOPLE)
+    assert sealer.sealed(faces, lambda: None).short_list < 0.6 * (short_list([stale]) or PEOPLE)
+    assert sealer.codec is not known
+
+
+def test_codes_that_would_be_no_better_anew_are_kept(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "POOR_LIST", 0.0)
+    learnt = []
+    faces = [Faces(np.arange(PEOPLE), np.arange(PEOPLE), gallery.faces(np.arange(PEOPLE), turn)) for turn in range(3)]
+    sealer = Sealer()
+    first = sealer.sealed(faces[0], lambda: None)
+    known = sealer.codec
+
+    def learn(_: Segment) -> Codec | None:
+        learnt.append(1)
+        return known
+
+    monkeypatch.setattr(sealing, "_learnt", learn)
+    for each in faces[1:]:
+        segment = sealer.sealed(each, lambda: None)
+        assert sealer.codec is known
+        assert 0 < segment.short_list < 2 * first.short_list
+        assert len(segment.estimated(gallery.faces(np.arange(1), 8)[0], 10)[1]) == 10
+    assert learnt == [1], "nor looked for again before there are more of them"
