@@ -36,9 +36,15 @@ WORTH_SHARING = 150_000
 """Fewer codes are scanned before another thread would have begun to help."""
 PIECE = 768
 """Rows of a list that are compared at a time: two or more pieces may be compared beside each other."""
-MOST_MISSING = 0.005
-"""Share of the rows told of that may be expected behind the end of a list: lists as long as measured miss a third of it
-(the users of decision 15), but for probes amid look-alikes."""
+THOROUGH = 2.5
+"""How many times as long a list is made where fewer users are found than were asked for. Of 15 mates with poor pictures
+just above the threshold, of 47,000, that a list as measured lacked, one of 1.25 times its length had 7, of 1.5 12, of 2
+14, of 2.5 all (300,000 faces)."""
+AFFORDABLE, FEW_FOUND = 500_000, 10
+"""In more codes than the first that is done only where fewer users than the second are found: it takes a scan more."""
+MOST_MISSING = 0.01
+"""Share of whom is told of that may be expected behind the end of a list. Amid a million faces .004 is usual, .01
+seldom; amid look-alikes it is the rule."""
 SIGMAS = 4.5
 """A list that is lengthened for that ends so many standard deviations of estimates below the last user told of."""
 STEEPEST = 4.0
@@ -79,7 +85,8 @@ class Pool:
             found = search_list(segments, probe, limit, min_similarity, length, version, floor)
             if isinstance(found, list):
                 return [found]
-            length, floor = WIDEN * length if WIDEN * length <= longest else 0, found
+            length, floor = int((WIDEN if found > -np.inf else THOROUGH) * length), found
+            length = length if length <= longest else 0
         return [segment.compare_all(probe, limit, min_similarity, version) for segment in segments]
 
     def length(self, segments: Sequence[Segment], limit: int) -> int:
@@ -121,7 +128,7 @@ def search_list(
     Or, where such a list cannot tell, the estimate down to which a longer one has to go: ``floor`` of the next attempt,
     in which no row below it is compared. It cannot tell where most of its rows have been removed, nor where a row
     behind its end may, by the errors of estimates, belong to the answer. At a first attempt (``None``) neither where
-    fewer users than asked for reach the threshold: the last of them may have a poor picture and be the one.
+    few users, and fewer than asked for, reach the threshold: the one may have a poor picture and be missing.
     """
     rows, estimates = listed(segments, probe, length, -np.inf if floor is None else floor)
     # Nothing is behind the end of the list, or nothing that the last attempt was in doubt about.
@@ -136,13 +143,14 @@ def search_list(
         similarities, users, estimates = similarities[kept], users[kept], estimates[kept]
     leaders, least = _leaders(similarities, users, limit, min_similarity)
     if not whole:
-        if floor is None and len(leaders) < limit:
+        few = limit if _faces(segments) <= AFFORDABLE else min(limit, FEW_FOUND)
+        if floor is None and len(leaders) < few:
             return -np.inf
         errors = similarities - estimates
         # Look-alikes are off by the same, and so are rows that are equal.
         off, sigma = float(errors.mean()), max(float(errors.std()), SLACK)
         missing = _expected_behind((least - off - estimates) / sigma)
-        if missing > MOST_MISSING * len(leaders) or float(similarities.min()) >= least - 2 * SLACK:
+        if missing > MOST_MISSING * max(1, len(leaders)) or float(similarities.min()) >= least - 2 * SLACK:
             return min(float(estimates.min()), least - off - SIGMAS * sigma)
     return scored(segments, leaders, probe, limit, min_similarity, version)
 
