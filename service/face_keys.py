@@ -43,6 +43,21 @@ def note_current_key(database: Database) -> None:
         work.face_keys.register(database.sealing.enrolled.key_ids[0])
 
 
+def follow_sealing(database: Database, keyring: Keyring) -> None:
+    """Seal what is written from now on where faces may be sealed already, under a key that is here.
+
+    A key is noted from the first start with the setting until all faces were opened: whoever has gone back to plain
+    ones is not followed any more.
+    """
+    sealing = face_sealing(keyring, Mode.ON)
+    with database.read() as reader:
+        used = reader.face_keys.registered()
+    if not set(used).isdisjoint(sealing.enrolled.key_ids):
+        database.sealing = sealing
+        if sealing.enrolled.key_ids[0] not in used:
+            note_current_key(database)
+
+
 def check_face_keys(database: Database) -> None:
     """Raise ``KeyringError`` where faces are sealed under a key that is not here, or lie plain where none may.
 
