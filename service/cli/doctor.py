@@ -182,7 +182,10 @@ def _database(settings: Settings) -> Iterator[Check]:
 
     Those are of what the database holds: servers load the pack that it names, whatever the settings say.
     """
+    from sqlalchemy.exc import DBAPIError
+
     from models.errors import ModelsError
+    from service.errors import DatabaseUnavailable
     from service.library_model import library_model
     from service.storage import migrations
     from service.storage.engine import Database
@@ -195,10 +198,11 @@ def _database(settings: Settings) -> Iterator[Check]:
             migrations.check_encoding(address)
             revision, newest = migrations.current(address), migrations.head()
             yield Check("database", ok=True, found=f"{kind}, answers")
-            yield _schema(address, revision, newest)
+            schema = _schema(address, revision, newest)
+            yield schema
             if revision is None:
                 sealed = Sealed({}, more=False)
-            elif revision == newest:
+            elif schema.ok:
                 with contextlib.closing(Database(address, pool_size=1)) as database:
                     sealed = _sealed(database)
                     yield _face_keys(settings, database)
@@ -208,6 +212,8 @@ def _database(settings: Settings) -> Iterator[Check]:
     except ModelsError:
         pass  # the settings name no pack, as the check of the weights tells
     except Exception as error:
+        if isinstance(error, DBAPIError):  # which would tell the statement, too
+            error, mend = DatabaseUnavailable(str(error.orig).partition("\n")[0]), "see the message"
         if exit_status(error) is None:
             raise
         yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
@@ -224,6 +230,9 @@ def _schema(address: str, revision: str | None, newest: str) -> Check:
         ok = migrations.may_make_tables(address)
         mend = "give it a schema on its search_path: GRANT CREATE, USAGE ON SCHEMA public TO account"
         return Check("schema", ok, found if ok else f"{found}; the account may make no tables", mend)
+    if revision == newest and (missing := migrations.missing(address)):
+        mend = "somebody dropped that by hand: restore a backup into a new database"
+        return Check("schema", ok=False, found=f"{found}; {', '.join(missing)} missing", mend=mend)
     mend = "aipface db upgrade" if revision in migrations.known() else "take the newer release that the database is of"
     return Check("schema", revision == newest, found, mend)
 
