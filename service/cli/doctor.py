@@ -258,7 +258,11 @@ def _face_keys(settings: Settings, database: Database) -> Check:
     if missing:
         mend = f"put that key behind the current one, or give those faces up: aipface key forget {missing[0]}"
         return Check(name, ok=False, found=f"{found}; key {', '.join(missing)} is not here", mend=mend)
-    return Check(name, not (settings.encrypt_faces == "only" and plain), found, "aipface key seal-faces")
+    with database.read() as reader:
+        refused = settings.encrypt_faces == "only" or reader.models.plain_refused()
+    if plain and refused:
+        found += "; with encrypt_faces = only, as here or in a server that runs, those in plain are not found"
+    return Check(name, not (plain and refused), found, "aipface key seal-faces")
 
 
 def _index(database: Database, model: LibraryModel) -> Check:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.access.keys import KeyringError
+from service.administration import open_admin
 from service.app import Service, create_app, open_service
 from service.settings import Settings, load_settings
 from service.storage.rows import embedding_bytes
@@ -80,9 +81,24 @@ def test_an_import_without_the_setting_is_found_by_a_server_that_takes_no_plain_
     with open_service(settings("only")) as service, listening(create_app(service)) as client:
         wire = caller(service, client)
         variables = {"DATABASE_URL": database_url, "MODEL_DIR": str(settings("off").model_dir), "OFFLINE": "true"}
-        done = Home(tmp_path, variables).run(*command, "--app", wire.credentials.app_id)
+        home = Home(tmp_path, variables)
+        done = home.run(*command, "--app", wire.credentials.app_id)
         assert (done.returncode, "although AIPFACE_ENCRYPT_FACES is off" in done.stderr) == (0, True), done.stderr
         assert execute(database_url, "SELECT count(*) FROM faces WHERE octet_length(embedding) %% 4 = 0") == [(0,)]
         probe = {"image": pictures.base64("obama2.jpg"), "image_type": "BASE64"}
         (found,) = wire.result("search", {**probe, "group_id_list": "home"})["user_list"]
         assert (found["user_id"], found["score"] > 80) == ("somebody", True)
+
+        with open_admin(settings("off"), serving=True) as stray:  # another replica without the setting
+            app = stray.apps.by_app_id(wire.credentials.app_id)
+            assert app is not None
+            with stray.database.write(app.pk) as work:
+                (known,) = work.users.entries(app.pk, "somebody")
+                work.faces.copy(known.pk, work.users.insert(work.groups.insert("office"), "somebody"))
+        service.catalog.catch_up(app.pk)
+        assert service.catalog.faces() == 1
+        assert "PROBLEM  encrypted faces" in home.run("doctor").stdout
+        assert home.run("key", "seal-faces").returncode == 0
+        (found,) = wire.result("search", {**probe, "group_id_list": "office"})["user_list"]
+        assert found["user_id"] == "somebody"
+        assert "ok       encrypted faces" in home.run("doctor").stdout
