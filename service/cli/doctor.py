@@ -182,17 +182,15 @@ def _database(settings: Settings) -> Iterator[Check]:
 
     Those are of what the database holds: servers load the pack that it names, whatever the settings say.
     """
-    from sqlalchemy.exc import DBAPIError
-
     from models.errors import ModelsError
-    from service.errors import DatabaseUnavailable
     from service.library_model import library_model
     from service.storage import migrations
     from service.storage.engine import Database
+    from service.storage.failures import refusal
 
     sealed, pack = None, settings.pack
     kind = "embedded" if settings.database_url is None else "AIPFACE_DATABASE_URL"
-    mend = "see the message; is the database running, and is its address right?"
+    mend = "see the message; is the database running, and are its address and the account's rights right?"
     try:
         with database_address(settings) as address:
             migrations.check_encoding(address)
@@ -212,11 +210,10 @@ def _database(settings: Settings) -> Iterator[Check]:
     except ModelsError:
         pass  # the settings name no pack, as the check of the weights tells
     except Exception as error:
-        if isinstance(error, DBAPIError):  # which would tell the statement, too
-            error, mend = DatabaseUnavailable(str(error.orig).partition("\n")[0]), "see the message"
-        if exit_status(error) is None:
+        told = refusal(error)
+        if told is None and exit_status(error) is None:
             raise
-        yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
+        yield Check("database", ok=False, found=f"{kind}: {told or sentence(error)}", mend=mend)
     yield _secret_key(settings, sealed)
     yield _weights(settings, pack)
 
