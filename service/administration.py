@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +15,7 @@ from service.access.keys import Keyring, KeyringError
 from service.bulk.journal import NAME as JOURNAL_FOLDER
 from service.bulk.journal import ImportJournals
 from service.errors import DatabaseUnavailable
-from service.face_keys import face_sealing, note_current_key
+from service.face_keys import face_sealing, follow_sealing, note_current_key
 from service.identity.register import Register
 from service.library.apps import Apps
 from service.library.audit import AuditTrail
@@ -33,6 +34,8 @@ from service.values import Limits
 if TYPE_CHECKING:
     from service.capture.keys import EnvelopeKeys
     from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,14 @@ class Admin:
         """Showing people what is held about them."""
         return Disclosure(self.database)
 
+    def tell_sealing(self) -> None:
+        """Say that faces are written encrypted though the settings do not: for commands that write any."""
+        if self.settings.encrypt_faces == "off" and self.database.sealing.seals:
+            logger.warning(
+                "faces are encrypted in this database, and so are those that this command writes, although "
+                "AIPFACE_ENCRYPT_FACES is off; the way back, for all: aipface key open-faces"
+            )
+
     @cached_property
     def envelope_keys(self) -> EnvelopeKeys:
         """The keys of capture envelopes. Their library is not quick to import, and few commands need it."""
@@ -76,8 +87,11 @@ OTHER_CONNECTIONS, COMMANDS_CONNECTIONS = 5, 30
 
 
 @contextlib.contextmanager
-def open_admin(settings: Settings) -> Iterator[Admin]:
+def open_admin(settings: Settings, *, serving: bool = False) -> Iterator[Admin]:
     """The database, migrated, and the keys. Starts the embedded PostgreSQL where no other is named, and stops it.
+
+    Commands write faces sealed where the settings say so, and where any are sealed already: one that is started beside
+    servers, perhaps without their settings, writes as they do. Servers (``serving``) do what theirs say.
 
     Raises ``KeyringError`` and ``DatabaseUnavailable`` with a sentence for the operator.
     """
@@ -93,6 +107,8 @@ def open_admin(settings: Settings) -> Iterator[Admin]:
         stack.callback(database.close)
         if faces.seals:
             note_current_key(database)
+        elif not serving:
+            follow_sealing(database, keyring)
         limits = Limits(settings.quota_qps, settings.quota_daily, settings.quota_total, settings.quota_concurrent)
         apps = Apps(database, keyring, limits=limits)
         yield Admin(

@@ -189,7 +189,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
     ``ServiceUnavailable`` (Milvus), ``SettingsError`` (a file that it names) and ``ProxyError``, each with a sentence.
     """
     with contextlib.ExitStack() as stack:
-        admin = stack.enter_context(open_admin(settings))
+        admin = stack.enter_context(open_admin(settings, serving=True))
         admin.apps.check_master_key()
         check_face_keys(admin.database)
         shared = _Shared(admin, Admission(settings.inference_threads, settings.queue_limit), downloader_of(settings))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.access.keys import Keyring, KeyringError
+from service.errors import AppUnavailable
 from service.storage.face_keys import FURTHER, KINDS, REMEMBERED, Wish
 from service.storage.sealing import KEY_ID_BYTES, FaceSealing, Mode, Sealing
 
@@ -41,6 +44,21 @@ def note_current_key(database: Database) -> None:
     """Note that faces will be sealed under the current key; comes before the first of them."""
     with database.admin() as work:
         work.face_keys.register(database.sealing.enrolled.key_ids[0])
+
+
+def follow_sealing(database: Database, keyring: Keyring) -> None:
+    """Seal what is written from now on where faces may be sealed already, under a key that is here.
+
+    A key is noted from the first start with the setting until all faces were opened: whoever has gone back to plain
+    ones is not followed any more.
+    """
+    sealing = face_sealing(keyring, Mode.ON)
+    with database.read() as reader:
+        used = reader.face_keys.registered()
+    if not set(used).isdisjoint(sealing.enrolled.key_ids):
+        database.sealing = sealing
+        if sealing.enrolled.key_ids[0] not in used:
+            note_current_key(database)
 
 
 def check_face_keys(database: Database) -> None:
@@ -117,6 +135,8 @@ def _sweep(database: Database, kind: str, wish: Wish, sealing: Sealing, advance:
             with database.admin() as work:
                 step = work.face_keys.step(kind, wish, sealing, after)
             done, broken, after = done + step.done, broken + step.broken, step.last
+            if step.from_plain:
+                _tell_servers(database, step.from_plain)
             if advance is not None and step.done:
                 advance(step.done)
             if after is None:
@@ -126,3 +146,19 @@ def _sweep(database: Database, kind: str, wish: Wish, sealing: Sealing, advance:
         if not left:
             break
     return Outcome(done, broken, left)
+
+
+def _tell_servers(database: Database, sealed: Iterable[tuple[int, int]]) -> None:
+    """Have servers that refused plain faces find them now that they are sealed; where no such runs, nobody has to hear.
+
+    In transactions of their own: a step waits for nobody, and the writers of an app wait for each other.
+    """
+    with database.read() as reader:
+        if not reader.models.plain_refused():
+            return
+    by_app: dict[int, list[int]] = defaultdict(list)
+    for app_pk, face_pk in sealed:
+        by_app[app_pk].append(face_pk)
+    for app_pk, face_pks in by_app.items():
+        with contextlib.suppress(AppUnavailable), database.write(app_pk) as work:
+            work.embeddings.tell(face_pks)

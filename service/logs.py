@@ -119,6 +119,7 @@ def configure_logging(
 def _configuration(level: str, style: str, stream: TextIO, *, numbered: bool) -> dict[str, Any]:
     # Libraries that talk at INFO about each step of theirs are heard from WARNING up.
     quiet = {name: {"level": "WARNING"} for name in QUIET_LIBRARIES}
+    quiet["psycopg"] = {"level": "ERROR"}  # warns of what follows from an error that it raises, with parts of rows
     # uvicorn's loggers come with handlers of their own; ours at the root is enough.
     server: dict[str, Any] = {"uvicorn": {"handlers": [], "propagate": True}}
     server["uvicorn.error"] = {"level": "WARNING", "propagate": True}  # the command line tells start and stop itself

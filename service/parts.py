@@ -54,6 +54,7 @@ from service.search.tiered import TieredIndex
 from service.settings import SettingsError
 from service.storage.listener import Listener
 from service.storage.models import LibraryModel
+from service.storage.sealing import Mode
 from service.storage.source import PostgresChangeSource
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def catalog_of(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> Fac
     """Where faces are searched; empty yet."""
     settings = admin.settings
     source = PostgresChangeSource(admin.database, engine.model_id, engine.dimension)
-    plain = settings.encrypt_faces == "off"
+    plain = not admin.database.sealing.seals
     snapshots = snapshots_of(settings, engine.model_id, engine.dimension, enabled=plain)
     if settings.search_backend == "memory":
         return _in_memory(stack, source, engine.dimension, snapshots, exact=settings.search_exact)
@@ -274,6 +275,7 @@ def follow(stack: contextlib.ExitStack, admin: Admin, followed: Followed) -> Non
         on_lost=None if admin.embedded is None else admin.embedded.start,  # our own: bring it back
         on_models=followed.wake,
         loaded=followed.loaded,
+        only_sealed=admin.database.sealing.enrolled.mode is Mode.ONLY,
     )
     stack.callback(listener.stop)
     listener.start()

@@ -72,8 +72,10 @@ def restore(
     """Put a backup into an empty database. Servers of that database must not run."""
     from service.administration import make_home, open_keyring
     from service.library import backup as backups
+    from service.logs import configure_logging
 
     settings = effective_settings()
+    configure_logging("warning", settings.log_format)
     try:
         file = source.open("rb")
     except OSError as error:

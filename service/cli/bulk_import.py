@@ -111,6 +111,7 @@ def import_pictures(
     again = "interrupted; the same command goes on from here"
     with interruptible(again), shown_progress() as progress, open_workbench(settings, progress=progress) as bench:
         app = known_app(bench.admin, app_id)
+        bench.admin.tell_sealing()
         if Export.lies_at(source):
             work = _restoring(bench, settings, app, source)
         else:

@@ -186,19 +186,21 @@ def _database(settings: Settings) -> Iterator[Check]:
     from service.library_model import library_model
     from service.storage import migrations
     from service.storage.engine import Database
+    from service.storage.failures import refusal
 
     sealed, pack = None, settings.pack
     kind = "embedded" if settings.database_url is None else "AIPFACE_DATABASE_URL"
-    mend = "see the message; is the database running, and is its address right?"
+    mend = "see the message; is the database running, and are its address and the account's rights right?"
     try:
         with database_address(settings) as address:
             migrations.check_encoding(address)
             revision, newest = migrations.current(address), migrations.head()
             yield Check("database", ok=True, found=f"{kind}, answers")
-            yield _schema(address, revision, newest)
+            schema = _schema(address, revision, newest)
+            yield schema
             if revision is None:
                 sealed = Sealed({}, more=False)
-            elif revision == newest:
+            elif schema.ok:
                 with contextlib.closing(Database(address, pool_size=1)) as database:
                     sealed = _sealed(database)
                     yield _face_keys(settings, database)
@@ -208,9 +210,10 @@ def _database(settings: Settings) -> Iterator[Check]:
     except ModelsError:
         pass  # the settings name no pack, as the check of the weights tells
     except Exception as error:
-        if exit_status(error) is None:
+        told = refusal(error)
+        if told is None and exit_status(error) is None:
             raise
-        yield Check("database", ok=False, found=f"{kind}: {sentence(error)}", mend=mend)
+        yield Check("database", ok=False, found=f"{kind}: {told or sentence(error)}", mend=mend)
     yield _secret_key(settings, sealed)
     yield _weights(settings, pack)
 
@@ -224,6 +227,9 @@ def _schema(address: str, revision: str | None, newest: str) -> Check:
         ok = migrations.may_make_tables(address)
         mend = "give it a schema on its search_path: GRANT CREATE, USAGE ON SCHEMA public TO account"
         return Check("schema", ok, found if ok else f"{found}; the account may make no tables", mend)
+    if revision == newest and (missing := migrations.missing(address)):
+        mend = "somebody dropped that by hand: restore a backup into a new database"
+        return Check("schema", ok=False, found=f"{found}; {', '.join(missing)} missing", mend=mend)
     mend = "aipface db upgrade" if revision in migrations.known() else "take the newer release that the database is of"
     return Check("schema", revision == newest, found, mend)
 
@@ -249,7 +255,11 @@ def _face_keys(settings: Settings, database: Database) -> Check:
     if missing:
         mend = f"put that key behind the current one, or give those faces up: aipface key forget {missing[0]}"
         return Check(name, ok=False, found=f"{found}; key {', '.join(missing)} is not here", mend=mend)
-    return Check(name, not (settings.encrypt_faces == "only" and plain), found, "aipface key seal-faces")
+    with database.read() as reader:
+        refused = settings.encrypt_faces == "only" or reader.models.plain_refused()
+    if plain and refused:
+        found += "; with encrypt_faces = only, as here or in a server that runs, those in plain are not found"
+    return Check(name, not (plain and refused), found, "aipface key seal-faces")
 
 
 def _index(database: Database, model: LibraryModel) -> Check:

@@ -69,6 +69,7 @@ def reembed(
         if finish:
             outcome = _finished(admin)
         else:
+            admin.tell_sealing()
             active, target = _models(admin, pack)
             outcome = _planned(admin, active, target, output)
             if target.model_id == active.model_id:

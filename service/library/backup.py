@@ -18,7 +18,7 @@ import service
 from service.access.keys import Keyring
 from service.access.sealed_stream import OpeningReader, SealingWriter, StreamError, stream_key
 from service.storage import backup
-from service.storage.backup import BackupError, TableDump
+from service.storage.backup import BackupError, TableDump, Unfitting
 from service.storage.engine import Database
 
 MAGIC = b"aipface backup 1\n"
@@ -137,7 +137,11 @@ def restore(source: IO[bytes], head: Head, secret: bytes, url: str, keep: Callab
         opened = source if head.sealed is None else OpeningReader(source, stream_key(head.sealed, secret), head.line)
         records = _Reader(opened, head.line)
         with backup.restoring(url, head.schema) as restoring:
-            contents, files = _fill(records, restoring)
+            try:
+                contents, files = _fill(records, restoring)
+            except Unfitting:
+                records.check()  # what is damaged fits nowhere, and is to be called so
+                raise
     except StreamError as error:
         raise BackupError(str(error)) from None
     for name, content in files.items():
@@ -161,18 +165,20 @@ def _fill(records: _Reader, restoring: backup.Restoring | None) -> tuple[Content
     files: dict[str, bytes] = {}
     sequences: dict[str, int] = {}
     while (content := records.next_json()) is not None:
-        if "table" in content:
-            name = str(content["table"])
-            blocks = _counted(records.blocks(), tables, name)
-            if restoring is None:
-                for _ in blocks:
-                    pass
-            else:
-                restoring.table(TableDump(name, tuple(content["columns"]), blocks))
-        elif "file" in content:
-            files[str(content["file"])] = b"".join(records.blocks())
-        else:
-            sequences = content["sequences"]
+        match content:
+            case {"table": str(name), "columns": [*columns]}:
+                blocks = _counted(records.blocks(), tables, name)
+                if restoring is None:
+                    for _ in blocks:
+                        pass
+                else:
+                    restoring.table(TableDump(name, tuple(columns), blocks))
+            case {"file": str(name)}:
+                files[name] = b"".join(records.blocks())
+            case {"sequences": dict(numbers)}:
+                sequences = numbers
+            case _:
+                raise BackupError("the backup is damaged")
     if restoring is not None:
         for name, last in sequences.items():
             restoring.sequence(name, last)
@@ -229,11 +235,21 @@ class _Reader:
             found = json.loads(content)
         except ValueError:
             raise BackupError("the backup is damaged") from None
+        if not isinstance(found, dict):
+            raise BackupError("the backup is damaged")
         if "sha256" not in found:
-            return dict(found)
+            return found
         if found["sha256"] != self._before or self._source.read(1):
             raise BackupError("the backup is damaged: its sum is wrong")
         return None
+
+    def check(self) -> None:
+        """Read what is left, to the sum at the end. Raises :class:`BackupError` where it is wrong."""
+        for _ in self.blocks():
+            pass
+        while self.next_json() is not None:
+            for _ in self.blocks():
+                pass
 
     def blocks(self) -> Iterator[bytes]:
         """The data that follow."""

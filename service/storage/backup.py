@@ -25,8 +25,16 @@ _COLUMNS = """
 # As the schema at hand has them, which may be an older one than the code maps.
 
 
+_OF_THE_ROWS = ("22", "23", "42", "54", "XX", "08P01")
+"""What the codes of errors begin with that rows cause: data, integrity, names, limits, protocol (a wrong length)."""
+
+
 class BackupError(Exception):
     """A backup cannot be read, or not be put back here; the text is one sentence for the operator."""
+
+
+class Unfitting(BackupError):
+    """The database does not take what the backup holds: perhaps because that is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +105,28 @@ class Restoring:
         self._cursor = cursor
 
     def table(self, dump: TableDump) -> None:
-        """Put rows in."""
+        """Put rows in. Raises :class:`Unfitting`."""
+        with _told():
+            self._fill(dump)
+
+    def _fill(self, dump: TableDump) -> None:
         known = "SELECT 1 FROM pg_class WHERE oid = to_regclass(%s)"
         if self._cursor.execute(known, (dump.name,)).fetchone() is None:
-            raise BackupError(f"the backup has a table {dump.name}, which its own schema does not have")
+            raise Unfitting(f"the backup has a table {dump.name}, which its own schema does not have")
+        refused: psycopg.Error | None = None
         with self._cursor.copy(_copy("COPY {} ({}) FROM STDIN (FORMAT BINARY)", dump.name, dump.columns)) as copy:
-            for block in dump.blocks:
-                copy.write(block)
+            try:
+                for block in dump.blocks:
+                    copy.write(block)
+            except psycopg.Error as error:  # often only that no more is taken: the end of the COPY tells why
+                refused = error
+        if refused is not None:
+            raise refused
 
     def sequence(self, name: str, last: int) -> None:
         """Go on counting after ``last``."""
-        self._cursor.execute("SELECT setval(to_regclass(%s), %s)", (name, last))
+        with _told():
+            self._cursor.execute("SELECT setval(to_regclass(%s), %s)", (name, last))
 
 
 @contextlib.contextmanager
@@ -124,9 +143,10 @@ def restoring(url: str, schema: str) -> Iterator[Restoring]:
         if migrations.current(url) is not None:
             migrations.downgrade(url, "base")
         migrations.upgrade(url, schema)
-        with _told(), database.bulk() as connection, connection.cursor() as cursor:
+        with database.bulk() as connection, connection.cursor() as cursor:
             yield Restoring(cursor)
-            connection.commit()
+            with _told():  # of what is checked at the end
+                connection.commit()
         migrations.upgrade(url)
     finally:
         database.close()
@@ -137,8 +157,10 @@ def _told() -> Iterator[None]:
     """Rows that the database does not take, as one sentence."""
     try:
         yield
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
-        raise BackupError(f"the backup does not fit: {str(error).splitlines()[0]}") from error
+    except psycopg.Error as error:
+        if not (error.sqlstate or "").startswith(_OF_THE_ROWS):
+            raise
+        raise Unfitting(f"the backup does not fit: {str(error).splitlines()[0]}") from error
 
 
 def _check_empty(database: Database) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from service.storage.execution import Execution
-from service.storage.sealing import FaceSealing, OpenedFace, Place, Sealing, sealed_under
+from service.storage.sealing import FaceSealing, OpenedFace, Place, Sealing, is_sealed_embedding, sealed_under
 from service.storage.tables import apps, face_embeddings, face_keys, face_tokens, faces, groups, users
 
 ROWS_AT_ONCE = 200
@@ -75,6 +75,8 @@ class Step:
     done: int
     broken: int
     """Rows that could not be opened and stay as they are."""
+    from_plain: tuple[tuple[int, int], ...] = ()
+    """App and face of each embedding that lay in plain and is sealed now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +176,18 @@ class FaceKeyWriter(FaceKeyReader):
         if after is not None:
             query = query.where(sa.tuple_(*order) > sa.tuple_(*map(sa.literal, after)))
         rows = self._execution.run(query.with_for_update(of=table, skip_locked=True)).all()
-        new = [values for row in rows if (values := _anew(sealing, row, which)) is not None]
+        renewed = [(row, values) for row in rows if (values := _anew(sealing, row, which)) is not None]
+        new = [values for _, values in renewed]
         if new:
             same = sa.and_(*(column == sa.bindparam(f"is_{column.name}") for column in order))
             values = {name: sa.bindparam(f"new_{name}") for name in which.sealed}
             self._execution.run(table.update().where(same).values(values), new)
         last = tuple(getattr(rows[-1], column.name) for column in order) if rows else None
-        return Step(last, len(new), len(rows) - len(new))
+        from_plain: tuple[tuple[int, int], ...] = ()
+        if wish is Wish.SEALED and kind != REMEMBERED:
+            plain = (row for row, _ in renewed if not is_sealed_embedding(row.embedding))
+            from_plain = tuple((row.app_pk, getattr(row, order[0].name)) for row in plain)
+        return Step(last, len(new), len(rows) - len(new), from_plain)
 
     def _take_time(self) -> None:
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))

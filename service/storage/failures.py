@@ -43,6 +43,13 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable("all connections to the database are in use") from error
 
 
+def refusal(error: Exception) -> str | None:
+    """The database's own word in one line, without the statement; ``None`` for what it did not say."""
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return None
+    return str(error.orig).partition("\n")[0]
+
+
 def disconnected(error: sqlalchemy.exc.DBAPIError) -> bool:
     """Whether the connection was dead, so that the statement may be tried on another one."""
     return error.connection_invalidated

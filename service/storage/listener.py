@@ -32,8 +32,8 @@ class Listener:
     models the library is in, or moves to, has changed. They run in the listener's thread, one at a time; what they
     raise is logged and forgotten.
 
-    With ``loaded`` the connection also tells that a server lives, and which models it has loaded, by locks that end
-    with it: ``ModelReader.servers`` counts them.
+    With ``loaded`` the connection also tells that a server lives, which models it has loaded, and whether it takes
+    ``only_sealed`` faces, by locks that end with it: ``ModelReader.servers`` and ``plain_refused`` look at them.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Listener:
         on_lost: Callable[[], object] | None = None,
         on_models: Callable[[], object] | None = None,
         loaded: Callable[[], Iterable[str]] | None = None,
+        only_sealed: bool = False,
     ) -> None:
         self._address = driver_address(url)
         self._on_change = on_change
@@ -54,6 +55,7 @@ class Listener:
         self._on_lost = on_lost
         self._on_models = on_models
         self._loaded = loaded
+        self._always = {models.presence_key(None), *([models.ONLY_SEALED] if only_sealed else [])}
         self._told: set[int] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
@@ -105,7 +107,7 @@ class Listener:
     def _tell(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         if self._loaded is None:
             return
-        keys = {models.presence_key(model_id) for model_id in (None, *self._loaded())}
+        keys = self._always | {models.presence_key(model_id) for model_id in self._loaded()}
         for key in keys - self._told:
             connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (models.PRESENCE, key))
         for key in self._told - keys:

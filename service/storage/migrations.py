@@ -26,6 +26,7 @@ from alembic.util import CommandError
 from service.errors import DatabaseUnavailable
 from service.storage.engine import UNLIMITED
 from service.storage.failures import translated
+from service.storage.tables import metadata
 from service.storage.urls import driver_address, normalised
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,20 @@ def may_make_tables(url: str) -> bool:
     """Whether the account may make tables where it would: in the first schema of its path that it may use."""
     with _connection(url) as connection:
         return bool(connection.scalar(sa.text("SELECT has_schema_privilege(current_schema(), 'CREATE')")))
+
+
+def missing(url: str) -> list[str]:
+    """Tables, and columns of others, that a database at the newest revision has to have and has not."""
+    wanted = {table.name: [column.name for column in table.columns] for table in metadata.tables.values()}
+    query = """
+        SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped
+    """
+    lacking = []
+    with _connection(url) as connection:
+        for name, columns in wanted.items():
+            found = set(connection.scalars(sa.text(query), {"name": name}))
+            lacking += [f"{name}.{column}" for column in columns if column not in found] if found else [name]
+    return lacking
 
 
 def _patiently(url: str, migrate: Callable[[Config], None]) -> None:

@@ -29,6 +29,9 @@ CHANNEL = "aipface_models"
 PRESENCE = int.from_bytes(b"aipm", "big")
 """First key of the advisory locks by which servers tell that they live, and which models they have loaded."""
 
+ONLY_SEALED = 2**31 - 1
+"""Second key of the lock by which a server tells that it takes no plain faces; no key of a model is as large."""
+
 _ACTIVE = sa.text("SELECT model_id FROM library_models WHERE role = 'active'")
 
 
@@ -165,6 +168,11 @@ class ModelReader:
         row = self._execution.run(_SERVERS, {"presence": PRESENCE, "model": presence_key(model_id)}).one()
         return int(row.running), int(row.prepared)
 
+    def plain_refused(self) -> bool:
+        """Whether a server runs that takes no plain faces for genuine."""
+        row = self._execution.run(_SERVERS, {"presence": PRESENCE, "model": ONLY_SEALED}).one()
+        return bool(row.prepared)
+
 
 _SERVERS = sa.text("""
     SELECT count(DISTINCT pid) FILTER (WHERE objid::bigint = 0) AS running,
@@ -224,6 +232,16 @@ class FaceEmbeddings:
         for row in rows:
             self._recording.embedded(row.group_pk, row.user_pk, row.face_pk)
         return len(rows)
+
+    def tell(self, face_pks: Collection[int]) -> None:
+        """Have the change log tell once more of faces that were sealed in place, as far as they are still there.
+
+        Indexes that took them in plain have them and leave it; those that refused them take them up.
+        """
+        columns = (faces.c.pk, faces.c.group_pk, faces.c.user_pk)
+        ours = _among(faces.c.pk, face_pks) & (faces.c.app_pk == self._recording.app_pk)
+        for row in self._execution.run(sa.select(*columns).where(ours).order_by(faces.c.pk)):
+            self._recording.sealed(row.group_pk, row.user_pk, row.pk)
 
     def copy(self, copies: Iterable[tuple[int, int]]) -> None:
         """Give copied faces, by (source, copy), what further models made of their sources.

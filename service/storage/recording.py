@@ -55,7 +55,7 @@ class Recording:
         self.app_pk = app_pk
         self._execution = execution
         self._rows: list[Row] = []
-        self._embedded = 0
+        self._again: Counter[str] = Counter()
         row = execution.run(_LOCK_HEAD, {"app_pk": app_pk, "app": str(app_pk)}).one_or_none()
         if row is None:
             raise AppUnavailable("the app was deleted meanwhile")
@@ -67,16 +67,22 @@ class Recording:
 
     def embedded(self, group_pk: int, user_pk: int, face_pk: int) -> None:
         """Note that a further model has embedded a face: to its index an addition, to the others nothing new."""
-        self.record(ChangeKind.ADD_FACE, group_pk, user_pk, face_pk)
-        self._embedded += 1
+        self._tell_again("embed_face", group_pk, user_pk, face_pk)
+
+    def sealed(self, group_pk: int, user_pk: int, face_pk: int) -> None:
+        """Note that a face was sealed in place: to an index that took it for forged an addition, to others nothing."""
+        self._tell_again("seal_face", group_pk, user_pk, face_pk)
 
     def counts(self) -> dict[str, int]:
         """How many changes of each kind were recorded, by the kind's name in lower case."""
         counts = Counter(row.kind.name.lower() for row in self._rows)
-        if self._embedded:
-            counts["add_face"] -= self._embedded
-            counts["embed_face"] = self._embedded
+        counts["add_face"] -= self._again.total()
+        counts.update(self._again)
         return {kind: count for kind, count in counts.items() if count}
+
+    def _tell_again(self, what: str, group_pk: int, user_pk: int, face_pk: int) -> None:
+        self.record(ChangeKind.ADD_FACE, group_pk, user_pk, face_pk)
+        self._again[what] += 1
 
     def write(self) -> None:
         """Write what was recorded, and tell the listeners; nothing at all when nothing was."""

@@ -136,11 +136,11 @@ class Sealing:
             return None
         plain = self._opened(bytes(column), place.of_embedding(model_id), sealed=is_sealed_embedding(column))
         if plain is None or is_sealed_embedding(plain):
-            _tell("embedding", place)
+            self._tell("embedding", place, sealed=is_sealed_embedding(column))
             return None
         embedding = np.frombuffer(plain, dtype=FLOAT).astype(np.float32, copy=False)
         if not abs(float(np.dot(embedding, embedding)) - 1.0) < UNIT_TOLERANCE:  # what was cut off may look plain
-            _tell("embedding", place)
+            self._tell("embedding", place)
             return None
         return embedding
 
@@ -150,7 +150,7 @@ class Sealing:
             return None
         plain = self._opened(bytes(column), place.of_portrait(), sealed=is_sealed_portrait(column))
         if plain is None:
-            _tell("crop", place)
+            self._tell("crop", place, sealed=is_sealed_portrait(column))
         return plain
 
     def face(self, embedding: bytes | None, portrait: bytes | None, place: Place, model_id: str) -> OpenedFace:
@@ -185,6 +185,14 @@ class Sealing:
             return None
         return self._cipher.opened(column[len(FORMAT) :], context)
 
+    def _tell(self, what: str, place: Place, *, sealed: bool = True) -> None:
+        extra = {"what": what, "app": place.app_pk, "user": place.user_pk}
+        if self.mode is Mode.ONLY and not sealed:
+            told = "a stored face lies in plain, which `only` takes for forged; if it is yours: aipface key seal-faces"
+            logger.error(told, extra=extra)
+        else:
+            logger.error("a stored face cannot be opened: altered, moved, or sealed under another key", extra=extra)
+
 
 @dataclass(frozen=True, slots=True)
 class FaceSealing:
@@ -211,8 +219,3 @@ def _sealed_in_sql(column: sa.ColumnElement[bytes]) -> sa.ColumnElement[bool]:
     if column.name == "embedding":  # which does not fetch what lies outside the row
         return sa.func.octet_length(column) % FLOAT.itemsize != 0
     return sa.func.substring(column, 1, len(FORMAT)) == FORMAT
-
-
-def _tell(what: str, place: Place) -> None:
-    extra = {"what": what, "app": place.app_pk, "user": place.user_pk}
-    logger.error("a stored face cannot be opened: altered, moved, or sealed under another key", extra=extra)

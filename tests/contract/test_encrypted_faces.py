@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.access.keys import KeyringError
+from service.administration import open_admin
 from service.app import Service, create_app, open_service
 from service.settings import Settings, load_settings
 from service.storage.rows import embedding_bytes
@@ -15,6 +17,7 @@ from tests.contract.conftest import caller, listening
 from tests.contract.wire import Wire
 from tests.fixtures.pictures import Pictures
 from tests.fixtures.sealing import dumped, execute
+from tests.fixtures.server import Home
 
 HERE = {"group_id": "home", "user_id": "somebody"}
 
@@ -66,3 +69,36 @@ def test_it_answers_as_ever_and_a_dump_shows_no_face(
     execute(database_url, "UPDATE face_keys SET key_id = %s", b"lost")
     with pytest.raises(KeyringError, match=b"lost".hex()), open_service(settings("off")):
         pass
+
+
+def test_an_import_without_the_setting_is_found_by_a_server_that_takes_no_plain_faces(
+    settings: Callable[[str], Settings], database_url: str, pictures: Pictures, tmp_path: Path
+) -> None:
+    people = tmp_path / "people" / "home" / "somebody"
+    people.mkdir(parents=True)
+    shutil.copy(pictures.path("obama.jpg"), people)
+    command = ["import", str(tmp_path / "people"), "--output", str(tmp_path / "out"), "--no-doubles"]
+    with open_service(settings("only")) as service, listening(create_app(service)) as client:
+        wire = caller(service, client)
+        variables = {"DATABASE_URL": database_url, "MODEL_DIR": str(settings("off").model_dir), "OFFLINE": "true"}
+        home = Home(tmp_path, variables)
+        done = home.run(*command, "--app", wire.credentials.app_id)
+        assert (done.returncode, "although AIPFACE_ENCRYPT_FACES is off" in done.stderr) == (0, True), done.stderr
+        assert execute(database_url, "SELECT count(*) FROM faces WHERE octet_length(embedding) %% 4 = 0") == [(0,)]
+        probe = {"image": pictures.base64("obama2.jpg"), "image_type": "BASE64"}
+        (found,) = wire.result("search", {**probe, "group_id_list": "home"})["user_list"]
+        assert (found["user_id"], found["score"] > 80) == ("somebody", True)
+
+        with open_admin(settings("off"), serving=True) as stray:  # another replica without the setting
+            app = stray.apps.by_app_id(wire.credentials.app_id)
+            assert app is not None
+            with stray.database.write(app.pk) as work:
+                (known,) = work.users.entries(app.pk, "somebody")
+                work.faces.copy(known.pk, work.users.insert(work.groups.insert("office"), "somebody"))
+        service.catalog.catch_up(app.pk)
+        assert service.catalog.faces() == 1
+        assert "PROBLEM  encrypted faces" in home.run("doctor").stdout
+        assert home.run("key", "seal-faces").returncode == 0
+        (found,) = wire.result("search", {**probe, "group_id_list": "office"})["user_list"]
+        assert found["user_id"] == "somebody"
+        assert "ok       encrypted faces" in home.run("doctor").stdout

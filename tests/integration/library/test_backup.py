@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from service.access import sealed_stream
 from service.access.keys import Keyring, KeyringError
+from service.cli.failures import FAILED
 from service.face_keys import check_face_keys
 from service.library import backup
 from service.library.audit import AuditTrail
@@ -260,6 +262,49 @@ def test_a_damaged_backup_leaves_nothing(database: Database, empty_database_url:
             restored(changed, empty_database_url)
         assert not any(rows(empty_database_url).values())
     restored(content, empty_database_url)
+
+
+@pytest.mark.usefixtures("app")
+def test_whatever_bit_is_damaged_it_is_called_damaged(database: Database, empty_database_url: str) -> None:
+    """Also where the database refuses the rows before the sum at the end is come to."""
+    content = written(database)
+    start = content.index(b"\n", len(backup.MAGIC)) + 1
+    rows_of_faces = content.index(b'"faces"', start) + 200
+    tables = [content.index(f'"{name}"'.encode(), start) for name in ("sequences", "table", "columns", "faces", "file")]
+    spots = [spot + 2 for spot in tables]
+    spots += range(rows_of_faces, rows_of_faces + 120, 7)  # within the first rows: lengths, numbers, texts
+    for spot in spots:
+        changed = content[:spot] + bytes([content[spot] ^ 1]) + content[spot + 1 :]
+        with pytest.raises(BackupError, match="damaged"):
+            restored(changed, empty_database_url)
+        assert not any(rows(empty_database_url).values())
+
+
+@pytest.mark.usefixtures("app")
+def test_what_is_whole_and_does_not_fit_is_told_so(database: Database, empty_database_url: str) -> None:
+    content = written(database)
+    start = content.index(b"\n", len(backup.MAGIC)) + 1
+    end = content.rindex(b"J")
+    for name, text in (("does not have", b'"faces"'), ("does not fit: column", b'"embedding"')):
+        body = content[start:end].replace(text, text.replace(b"e", b"a"))
+        digest = hashlib.sha256(content[len(backup.MAGIC) : start] + body).hexdigest()
+        last = json.dumps({"sha256": digest}).encode()
+        whole = content[:start] + body + b"J" + len(last).to_bytes(4, "big") + last
+        with pytest.raises(BackupError, match=name):
+            restored(whole, empty_database_url)
+
+
+@pytest.mark.usefixtures("app")
+def test_a_damaged_backup_is_told_in_one_line(database: Database, empty_database_url: str, tmp_path: Path) -> None:
+    content = bytearray(written(database))
+    content[content.index(b"t0", content.index(b'"faces"')) - 1] ^= 1  # the length of a token
+    home, file = Home(tmp_path, {"DATABASE_URL": empty_database_url}), tmp_path / "backup"
+    ends = {len(content): "the backup is damaged: its sum is wrong"}
+    ends[content.index(b'"table": "', content.index(b'"faces"')) - 8] = "the backup is damaged or cut off"
+    for end, sentence in ends.items():  # cut off behind the damage, the driver has two things to tell
+        file.write_bytes(content[:end])
+        done = home.run("restore", str(file), "--any-key")
+        assert (done.returncode, done.stderr) == (FAILED, f"aipface: {sentence}\n")
 
 
 def test_what_is_no_backup_or_of_another_release_is_told(database: Database, empty_database_url: str) -> None:

@@ -7,18 +7,24 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
+from typer.testing import CliRunner
 
 from models.manifest import load_pack
 from service.administration import open_admin
 from service.cli.doctor import Check, examine
+from service.cli.failures import FAILED
+from service.cli.main import application
 from service.identity.register import Person
 from service.settings import Settings, load_settings
+from service.storage import migrations
 from service.storage.models import LibraryModels
 from service.storage.urls import driver_address
 from tests.fixtures.library import new_app, random_embedding, stored_face
 from tests.fixtures.milvus import own_milvus
 from tests.fixtures.people import claim
+from tests.fixtures.sealing import execute
 
+REFUSED = ("database", "secret key", "weights")
 CORE = load_pack("core").model_id
 
 
@@ -87,6 +93,46 @@ def test_a_database_of_a_newer_release_is_not_to_be_upgraded_by_this_one(setting
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     found = checked(settings)["schema"]
     assert (found.ok, found.mend) == (False, "aipface db upgrade")
+
+
+@pytest.mark.parametrize(
+    ("statement", "missing"),
+    [
+        ("DROP TABLE face_keys CASCADE", "face_keys"),
+        ("DROP TABLE apps CASCADE", "apps"),
+        ("DROP TABLE feedback", "feedback"),  # which doctor itself does not read
+        ("ALTER TABLE faces DROP COLUMN model_id CASCADE", "faces.model_id"),
+    ],
+)
+def test_a_table_that_was_dropped_by_hand_is_told(
+    settings: Settings, database_url: str, statement: str, missing: str
+) -> None:
+    execute(database_url, statement)
+    found = checked(settings)
+    head = migrations.head()
+    assert (found["schema"].ok, found["schema"].found) == (False, f"{head}, newest {head}; {missing} missing")
+    assert {name for name, check in found.items() if not check.ok} == {"schema", "weights"}
+    done = CliRunner().invoke(application, ["doctor"])
+    assert (done.exit_code, "PROBLEM  schema" in done.stdout) == (FAILED, True)
+
+
+def test_what_the_account_may_not_read_is_told_in_one_sentence(
+    settings: Settings, database_url: str, operator: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    with open_admin(settings):
+        pass
+    operator.execute("CREATE ROLE visitor LOGIN")
+    execute(database_url, "GRANT SELECT ON alembic_version TO visitor")
+    url = make_url(database_url).set(username="visitor").render_as_string(False)
+    try:
+        *_, told, secret_key, weights = [
+            check for check in examine(load_settings(pack="light", database_url=url)) if check.name in REFUSED
+        ]
+        assert (secret_key.name, weights.name) == ("secret key", "weights")
+        assert (told.ok, told.found) == (False, "AIPFACE_DATABASE_URL: permission denied for table apps")
+    finally:
+        execute(database_url, "DROP OWNED BY visitor")
+        operator.execute("DROP ROLE visitor")
 
 
 @pytest.mark.usefixtures("settings")
