@@ -156,7 +156,8 @@ class _Fetcher:
             digest = _served_digest(file, path.parent)
             if digest is not None and path.is_file() and sha256_of(path) == digest:
                 copy_file(path, target)
-                return True
+                if sha256_of(target) == digest:  # what is served is the copy
+                    return True
         return False
 
     def _refused(self, file: ModelFile) -> str:

@@ -64,10 +64,12 @@ class Admin:
         return Disclosure(self.database)
 
     def tell_sealing(self) -> None:
-        """Say that faces are written encrypted though the settings do not: for commands that write any."""
+        """Ready to write faces, encrypted where they may be already, and say so where the settings do not."""
+        if self.database.sealing.seals:
+            note_current_key(self.database)
         if self.settings.encrypt_faces == "off" and self.database.sealing.seals:
             logger.warning(
-                "faces are encrypted in this database, and so are those that this command writes, although "
+                "faces may be encrypted in this database, and those that this command writes are, although "
                 "AIPFACE_ENCRYPT_FACES is off; the way back, for all: aipface key open-faces"
             )
 

@@ -50,15 +50,14 @@ def follow_sealing(database: Database, keyring: Keyring) -> None:
     """Seal what is written from now on where faces may be sealed already, under a key that is here.
 
     A key is noted from the first start with the setting until all faces were opened: whoever has gone back to plain
-    ones is not followed any more.
+    ones is not followed any more. Beside a server that takes plain faces for forged, they are here, too: embedded anew
+    and sealed, a forged one would become genuine.
     """
-    sealing = face_sealing(keyring, Mode.ON)
     with database.read() as reader:
-        used = reader.face_keys.registered()
+        used, refused = reader.face_keys.registered(), reader.models.plain_refused()
+    sealing = face_sealing(keyring, Mode.ONLY if refused else Mode.ON)
     if not set(used).isdisjoint(sealing.enrolled.key_ids):
         database.sealing = sealing
-        if sealing.enrolled.key_ids[0] not in used:
-            note_current_key(database)
 
 
 def check_face_keys(database: Database) -> None:

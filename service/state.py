@@ -20,8 +20,8 @@ from service.settings import Settings
 from service.storage import migrations
 from service.storage.engine import Database
 
-PATIENCE = 1.0
-"""Seconds that an index may take to follow what was committed when it was asked whether it does."""
+PATIENCE = 0.5
+"""Seconds that an index may take to follow what was committed when it was asked whether it does; probes wait 1 s."""
 LONGEST_LOOK = 4.0
 """Seconds after which a database counts as one that does not answer; whoever scrapes waits ten, by default."""
 
@@ -92,19 +92,26 @@ def look(service: Watched) -> State:
 
 
 def _storage(database: Database, catalog: FaceSearch) -> Storage | None:
-    """What the database tells; ``None`` where it does not answer in time, or still has not since the last look."""
+    """What the database tells; ``None`` where it does not answer in time, as whoever asked before waits to hear."""
+    if not _asking.acquire(timeout=LONGEST_LOOK):
+        return None
     found: list[Storage] = []
 
     def ask() -> None:
-        with _asking, contextlib.suppress(ServiceUnavailable), database.read() as reader:
-            heads = reader.changes.heads()
-            rows, size = reader.tokens.size()
-            found.append(Storage(sum(_behind(catalog, heads).values()), rows, size))
+        try:
+            with contextlib.suppress(ServiceUnavailable), database.read() as reader:
+                heads = reader.changes.heads()
+                rows, size = reader.tokens.size()
+                found.append(Storage(sum(_behind(catalog, heads).values()), rows, size))
+        finally:
+            _asking.release()
 
-    if _asking.locked():
-        return None
     asking = threading.Thread(target=ask, name="state", daemon=True)
-    asking.start()
+    try:
+        asking.start()
+    except RuntimeError:  # no thread is to be had
+        _asking.release()
+        return None
     asking.join(LONGEST_LOOK)
     return next(iter(found), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import struct
 from collections.abc import Callable, Iterator
@@ -120,7 +121,10 @@ def add(api: FastAPI, service: UseCases, exposure: Exposure, refused: Callable[[
             return refused()
         try:
             content = await anyio.to_thread.run_sync(exposition, service.state)
-        except OSError as error:  # no descriptor is left to read with what other processes have counted
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            # No descriptor is left to read with what other processes have counted.
             return Response(f"{error.strerror}\n", 503, {"Cache-Control": "no-store"}, "text/plain")
         return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import enum
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,13 +88,12 @@ def csv_report(path: Path) -> Iterator[CsvReport]:
     Raises ``SourceError`` where it cannot be written.
     """
     try:
-        target = Path(os.path.realpath(path))
-        if target.is_file():
-            target.unlink()  # overwritten, it would keep its mode
-        if not target.exists():  # else a device
-            target.touch(mode=0o600, exist_ok=False)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # and no device
+            with contextlib.suppress(PermissionError):  # somebody else's, who let us write to it
+                os.fchmod(descriptor, 0o600)  # one that is overwritten keeps its mode
         # The mark lets spreadsheet programs see that it is UTF-8.
-        file = target.open("w", encoding="utf-8-sig", newline="")
+        file = os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
     except OSError as error:
         raise _unwritten(str(path), error) from None
     try:

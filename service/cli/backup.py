@@ -129,7 +129,9 @@ def _secret(
     if ask:
         if not can_ask():
             raise Failure(
-                "there is no terminal to ask for the passphrase at: name its file with --passphrase-file", MISUSED
+                "there is no terminal to ask for the passphrase at: name its file with --passphrase-file"
+                " (/dev/stdin for what is piped)",
+                MISUSED,
             )
         asked: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
         return asked.encode(), "passphrase"

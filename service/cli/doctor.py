@@ -259,7 +259,7 @@ def _face_keys(settings: Settings, database: Database) -> Check:
         refused = settings.encrypt_faces == "only" or reader.models.plain_refused()
     if plain and refused:
         found += "; with encrypt_faces = only, as here or in a server that runs, those in plain are not found"
-    return Check(name, not (plain and refused), found, "aipface key seal-faces")
+    return Check(name, not (plain and refused), found, "if they are yours and not slipped in: aipface key seal-faces")
 
 
 def _index(database: Database, model: LibraryModel) -> Check:

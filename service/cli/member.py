@@ -57,7 +57,7 @@ class Member:
             raise Failure("--member is what aipface serve --processes tells its own processes", MISUSED) from None
         for handle in (self.listener, self._line):
             handle.set_inheritable(False)
-        os.environ.setdefault(SHARED_METRICS, metrics)
+        os.environ[SHARED_METRICS] = metrics
         _reserve(Path(metrics))
         if self._role == "silent":
             sys.stdout = None  # as it was where this began: keys would be shown nowhere
@@ -121,11 +121,12 @@ def _reserve(folder: Path) -> None:
 
     The library maps files with holes: where these cannot be filled any more, whoever counts is ended by SIGBUS.
     """
+    if sys.platform != "linux":
+        return
     try:
         for name, size in RESERVED.items():
             with (folder / f"{name}_{os.getpid()}.db").open("ab") as file:
-                if sys.platform == "linux":
-                    os.posix_fallocate(file.fileno(), 0, size)
+                os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         raise Failure(f"there is no room for counting in {folder}: {error.strerror}") from None
 

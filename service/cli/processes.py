@@ -89,8 +89,10 @@ def _heard_signals() -> Iterator[socket.socket]:
 def _counting_folder(size: int) -> Iterator[Path]:
     """A folder in which so many processes count together; one that was left behind by a kill is removed."""
     try:
-        base = MEMORY if _has_room(MEMORY, size) else Path(tempfile.gettempdir())
-        _tidy(base)
+        disk = Path(tempfile.gettempdir())
+        for base in (MEMORY, disk):
+            _tidy(base)
+        base = MEMORY if _has_room(MEMORY, size) else disk
         directory = tempfile.TemporaryDirectory(prefix=FOLDER, dir=base, ignore_cleanup_errors=True)
     except OSError as error:
         raise Failure(f"no folder can be made in which the processes count: {error.strerror}") from None
@@ -229,7 +231,8 @@ class _Crew:
 
     def _stop(self, number: int) -> None:
         """Tell all of them; who connects from now on is refused once the last of them has closed the socket."""
-        self._orders += 1
+        if number != signal.SIGHUP or not self._orders:  # terminals and systemd send it beside another one
+            self._orders += 1
         self._listener.close()
         for child in self._children:
             child.tell(signal.SIGTERM if number == signal.SIGHUP else number)

@@ -9,6 +9,7 @@ import faulthandler
 import gc
 import ipaddress
 import math
+import resource
 import signal
 import socket
 import ssl
@@ -129,6 +130,7 @@ def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | N
     """Be a server, from nothing to ready, which is told, and until a signal comes."""
     with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed
         faulthandler.enable()  # a crash, or who ends one that hangs, shows where every thread was
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # but leaves no faces and keys on the disk
     with contextlib.ExitStack() as stack:
         stack.enter_context(_traced(settings))
         from service.app import create_app, open_service

@@ -19,6 +19,7 @@ LEAST_SKETCH = 1280
 """Pixels of a sketch's longer side: a face of an eighth of it is still as large as any network looks at."""
 
 _NO_MEMORY = "no memory is left for a picture"
+_WITHOUT_MEMORY = f"({cv2.Error.StsNoMem}:"
 
 _JPEG_END = b"\xff\xd9"
 
@@ -184,8 +185,10 @@ def _for_opencv(data: bytes, header: Header, *, cut_off: bool) -> bytes | memory
 def _imdecode(data: bytes | memoryview, flags: int) -> NDArray[np.generic] | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except MemoryError:
+        raise ServiceUnavailable(_NO_MEMORY) from None
     except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
+        if _WITHOUT_MEMORY in str(error):  # its code belongs to the class, and may be another thread's error's
             raise ServiceUnavailable(_NO_MEMORY) from None
         return None
 

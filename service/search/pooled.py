@@ -5,6 +5,7 @@ A list for each segment would hold about as many rows for every million faces as
 
 from __future__ import annotations
 
+import enum
 import logging
 import math
 import time
@@ -53,6 +54,15 @@ GROWTH = 1.5
 """A list is measured again when it has to serve so many times the faces; until then it grows with them."""
 
 
+class Few(enum.Enum):
+    """That a list found few users."""
+
+    FEW = enum.auto()
+
+
+FEW = Few.FEW
+
+
 @dataclass(frozen=True, slots=True)
 class CommonList:
     """How long a list has to be that serves so many faces."""
@@ -80,24 +90,26 @@ class Pool:
         Of what was there as of a version of whoever owns the segments.
         """
         length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
-        floor: float | None = None
+        few = limit if _faces(segments) <= AFFORDABLE else min(limit, FEW_FOUND)
+        floor = -np.inf
         while length:
-            found = search_list(segments, probe, limit, min_similarity, length, version, floor)
+            found = search_list(segments, probe, limit, min_similarity, length, version, few, floor)
             if isinstance(found, list):
                 return [found]
-            length, floor = int((WIDEN if found > -np.inf else THOROUGH) * length), found
-            length = length if length <= longest else 0
+            if isinstance(found, Few):
+                length, few = min(int(THOROUGH * length), longest), 0  # a precaution: no reason to compare everything
+            else:
+                length, floor = WIDEN * length if WIDEN * length <= longest else 0, found
         return [segment.compare_all(probe, limit, min_similarity, version) for segment in segments]
 
     def length(self, segments: Sequence[Segment], limit: int) -> int:
         """Rows of a list that serves so many users: as measured, or as many as a list for each segment has."""
-        apart = sum(segment.list_length(limit) for segment in segments)
         measured = self._measured
         if len(segments) < 2 or measured is None:
-            return apart
+            return sum(segment.list_length(limit) for segment in segments)
         together = int(measured.length * max(1.0, limit / USERS_LIMIT, _faces(segments) / measured.faces))
         # A segment of other people than most needs as long a list as by itself: few of those who measured are of it.
-        return min(apart, max(together, *(segment.list_length(limit) for segment in segments)))
+        return max(together, *(segment.list_length(limit) for segment in segments))
 
     def is_due(self, segments: Sequence[Segment]) -> bool:
         """Whether a common list was never measured, or for far fewer faces."""
@@ -121,16 +133,17 @@ def search_list(
     min_similarity: float,
     length: int,
     version: int = NOW,
-    floor: float | None = None,
-) -> list[Candidate] | float:
+    few: int = 0,
+    floor: float = -np.inf,
+) -> list[Candidate] | Few | float:
     """The best users of one short list of ``length`` rows of all the segments, at least one.
 
-    Or, where such a list cannot tell, the estimate down to which a longer one has to go: ``floor`` of the next attempt,
-    in which no row below it is compared. It cannot tell where most of its rows have been removed, nor where a row
-    behind its end may, by the errors of estimates, belong to the answer. At a first attempt (``None``) neither where
-    few users, and fewer than asked for, reach the threshold: the one may have a poor picture and be missing.
+    Or ``FEW`` where fewer users than ``few`` reach the threshold: the one may have a poor picture and be missing. Or,
+    where such a list cannot tell, the estimate down to which a longer one has to go: ``floor`` of the next attempt, in
+    which no row below it is compared. It cannot tell where most of its rows have been removed, nor where rows behind
+    its end are, by the errors of estimates, to be expected in the answer.
     """
-    rows, estimates = listed(segments, probe, length, -np.inf if floor is None else floor)
+    rows, estimates = listed(segments, probe, length, floor)
     # Nothing is behind the end of the list, or nothing that the last attempt was in doubt about.
     whole = len(estimates) < length or len(estimates) == _faces(segments)
     similarities = _similarities(segments, probe, rows)
@@ -143,9 +156,8 @@ def search_list(
         similarities, users, estimates = similarities[kept], users[kept], estimates[kept]
     leaders, least = _leaders(similarities, users, limit, min_similarity)
     if not whole:
-        few = limit if _faces(segments) <= AFFORDABLE else min(limit, FEW_FOUND)
-        if floor is None and len(leaders) < few:
-            return -np.inf
+        if len(leaders) < few:
+            return FEW
         errors = similarities - estimates
         # Look-alikes are off by the same, and so are rows that are equal.
         off, sigma = float(errors.mean()), max(float(errors.std()), SLACK)

@@ -27,11 +27,11 @@ TRY_AGAIN = 1.5
 
 
 class Sealer:
-    """Makes segments; remembers what the codes of the last one were learnt of. Used by one thread at a time."""
+    """Makes segments, by codes learnt of most faces so far. Used by one thread at a time."""
 
     def __init__(self) -> None:
         self.codec: Codec | None = None
-        self._tried = 0
+        self._in_vain = 0
 
     def sealed(self, faces: Faces, pause: Callable[[], None]) -> Segment:
         """A segment of the faces, coded where they are enough; ``pause`` is called in between and may raise."""
@@ -46,8 +46,10 @@ class Sealer:
             _code(segment, codec, pause)
         else:
             _code(segment, codec, pause)
-            if _is_poor(segment.short_list, total) and total >= TRY_AGAIN * self._tried:
-                codec = self._better(segment, codec, pause)
+            if _is_poor(segment.short_list, total) and total >= TRY_AGAIN * self._in_vain:
+                own = self._better(segment, codec, pause)
+                # Of fewer faces than the known codes they are this segment's alone.
+                codec = own if own.population >= codec.population else codec
         self.codec = codec
         seconds = time.monotonic() - begun
         logger.info("sealed a segment of %d faces in %.1f s, short list %d", total, seconds, segment.short_list)
@@ -55,7 +57,6 @@ class Sealer:
 
     def _better(self, segment: Segment, codec: Codec, pause: Callable[[], None]) -> Codec:
         """Have ``segment`` coded anew by what is learnt of it; whichever codec serves it better."""
-        self._tried = len(segment.face_pks)
         before, old = segment.short_list, segment.take_codes()
         own = _learnt(segment)
         _code(segment, own, pause)
@@ -63,6 +64,7 @@ class Sealer:
             logger.info("codes were learnt anew: a list of %d instead of %d", segment.short_list, before)
             return own
         segment.put_codes(old, before)
+        self._in_vain = len(segment.face_pks)
         return codec
 
 

@@ -78,6 +78,7 @@ class Listener:
                     connection.execute(f"LISTEN {apps.CHANNEL}")
                     connection.execute(f"LISTEN {models.CHANNEL}")
                     self._told = set()
+                    self._tell(connection)  # before what takes long: others go by it
                     backoff = FIRST_BACKOFF
                     self._call(self._on_connect)
                     self._listen(connection)

@@ -13,13 +13,12 @@ from service.errors import DatabaseUnavailable
 def normalised(url: str) -> URL:
     """An address of PostgreSQL with our driver named; raises :class:`DatabaseUnavailable` for any other."""
     try:
-        _check_marks(url)
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # the second of a port that is no number
+        parsed = _read(url)
+    except (ArgumentError, ValueError):  # the second also of a port that is no number
         # The address may hold a password: not even the cause is shown.
         raise DatabaseUnavailable(
             "The database address cannot be read; write postgresql://user:password@host/name."
-            " Special characters of a password are percent-encoded there: %40 for @, %23 for #, %2F for /."
+            " Special characters of a password are percent-encoded there: %40 for @."
         ) from None
     if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
         raise DatabaseUnavailable(f"The database address names {parsed.drivername}; only postgresql:// is supported.")
@@ -28,17 +27,23 @@ def normalised(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
-def _check_marks(url: str) -> None:
-    """Raise ``ValueError`` where marks that separate the parts stand in a part, so that it is not sure where one ends.
+_MAY_HAVE_MARKS = frozenset({"user", "password", "passfile", "dbname", "host", "application_name", "options"})
+"""Options whose values may have an ``@`` of their own."""
 
-    Of a password with an ``@`` the end would be taken for the host, and told to everybody as one that is not found.
+
+def _read(url: str) -> URL:
+    """The address. Raises ``ValueError`` where an ``@`` of a password was taken for the one before the host.
+
+    What is left of the password would be the host's beginning, and told to everybody as one that is not found.
     """
-    place, _, options = url.partition("://")[2].partition("?")
-    authority, _, name = place.partition("/")
-    if authority.count("@") > 1 or "#" in authority or "@" in name:
+    parsed = make_url(url)
+    marked = {key: value for key, value in parsed.query.items() if key not in _MAY_HAVE_MARKS}
+    behind = "" if "?" in str(parsed.password) else url.partition("?")[2]
+    unread = [option for option in behind.split("&") if "=" not in option]
+    name = parsed.database or "" if parsed.username else ""
+    if any("@" in part for part in (parsed.host or "", name, *marked, *map(str, marked.values()), *unread)):
         raise ValueError
-    if not all("=" in option for option in options.split("&") if option):
-        raise ValueError
+    return parsed
 
 
 def driver_address(url: str) -> str:

@@ -12,7 +12,9 @@ from service.administration import Admin, open_admin
 from service.face_keys import reseal_faces
 from service.settings import Settings, load_settings
 from service.storage.face_keys import Wish
+from service.storage.models import ModelReader
 from service.storage.rows import RememberedFace
+from service.storage.sealing import Mode
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
 from tests.fixtures.sealing import dumped, execute
 
@@ -96,6 +98,21 @@ def test_a_newer_key_is_noted_before_anything_is_sealed_under_it(settings: Calla
     with open_admin(settings("off")) as command:
         assert command.keyring != old
         with command.database.read() as reader:
+            assert len(reader.face_keys.registered()) == 1, "a command that writes no faces has noted it"
+        command.tell_sealing()
+        with command.database.read() as reader:
             known = reader.face_keys.registered()
     assert set(known) == set(command.database.sealing.enrolled.key_ids)
     assert len(known) == 2
+
+
+def test_beside_servers_that_take_plain_faces_for_forged_they_are_forged(
+    settings: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else ``reembed`` would read a plain crop that somebody slipped in, and seal what it makes of it."""
+    with open_admin(settings("on")):
+        pass
+    for refused, mode in ((False, Mode.ON), (True, Mode.ONLY)):
+        monkeypatch.setattr(ModelReader, "plain_refused", lambda _, answer=refused: answer)
+        with open_admin(settings("off")) as command:
+            assert command.database.sealing.enrolled.mode is mode

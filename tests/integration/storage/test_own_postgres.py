@@ -102,9 +102,8 @@ def test_blanks_and_pluses_of_an_address_reach_the_driver() -> None:
         "u:p@Secret9#w/o@@h",
         "u:p@Secret9/w@h/db",
         "u:p@Secret9?w@h/db",
-        "u:p/Secret9@h/db",
-        "u:Secret9#@h/db",
-        "u:Secret9?@h/db",
+        "u:pa?b=c@Secret9@h/db",
+        "u:p@Secret9?sslmode=1@h/db",
     ],
 )
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
@@ -120,6 +119,8 @@ def test_a_password_with_marks_of_an_address_is_refused_and_no_part_of_it_told(s
     [
         ("postgresql://u:%40%23%2F%3F%3A@h/db", {"user": "u", "password": "@#/?:", "host": "h", "dbname": "db"}),
         ("postgresql://me%40corp:p:w@h", {"user": "me@corp", "password": "p:w", "host": "h"}),
+        ("postgresql://u:a/b=#?=@h/db", {"user": "u", "password": "a/b=#?=", "host": "h", "dbname": "db"}),
+        ("postgresql://me@corp:p@h/db", {"user": "me@corp", "password": "p", "host": "h", "dbname": "db"}),
         ("postgresql://[::1]:5433/db", {"host": "::1", "port": "5433", "dbname": "db"}),
         ("postgresql://u@h1,h2/db", {"user": "u", "host": "h1,h2", "dbname": "db"}),
         ("postgresql://u@/db?host=h1:1&host=h2:2", {"user": "u", "host": "h1,h2", "port": "1,2", "dbname": "db"}),

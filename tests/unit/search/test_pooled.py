@@ -99,7 +99,7 @@ def test_removed_faces_and_equals_make_the_list_longer(segments: list[Segment], 
     probe = gallery.faces(np.arange(1), turn=53)[0]
     for segment, its in zip(segments, listed(segments, probe, LIST)[0], strict=True):
         segment.mark(its)
-    assert search_list(segments, probe, 5, -1.5, LIST) == -np.inf
+    assert search_list(segments, probe, 5, -1.5, LIST, 0, 5) == -np.inf
     (found,) = Pool().search(segments, probe, 5, -1.5)
     exact = [one for segment in segments for one in segment.compare_all(probe, 5, -1.5)]
     assert [one.similarity for one in found] == sorted((one.similarity for one in exact), reverse=True)[:5]
@@ -110,7 +110,7 @@ def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
 ) -> None:
     lengths = []
 
-    def counted(*arguments: Any) -> list[Candidate] | float:
+    def counted(*arguments: Any) -> Any:
         lengths.append(arguments[4])
         return search_list(*arguments)
 
@@ -126,6 +126,46 @@ def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
     Pool().search(segments, probe, 50, 0.3)
     Pool().search(segments, probe, 50, 0.9)
     assert lengths == [399, 399, int(THOROUGH * 399)]
+    lengths.clear()
+    monkeypatch.setattr(pooled, "LONGEST_LIST", 200)
+    Pool().search(segments, probe, 50, 0.9)
+    assert lengths == [399, TURNS * 200], "as a precaution everything is compared never"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "expected"),
+    [
+        ([-np.inf], 0.0),
+        ([4.0], 0.0),
+        ([*np.linspace(0, 3, 300)], 0.024),
+        ([*np.linspace(2, 3, 300)], 0.29),
+        ([*np.linspace(0, 2, 300), *np.linspace(2, 3, 300)], 0.14),
+        ([*np.linspace(0, 5, 5000)], 0.0),
+    ],
+)
+def test_what_is_to_be_expected_behind_the_end(gaps: list[float], expected: float) -> None:
+    """Of rows that fall short by 3.5 deviations one in 4,300 belongs to the answer, of those behind them fewer."""
+    assert pooled._expected_behind(np.array(gaps, dtype=np.float32)) == pytest.approx(expected, rel=0.2, abs=0.001)
+
+
+def test_the_second_list_ends_where_the_first_one_was_in_doubt(
+    segments: list[Segment], gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floors = []
+
+    def doubting(*arguments: Any) -> Any:
+        floors.append(arguments[7])
+        found = search_list(*arguments)
+        return 0.25 if len(floors) == 1 else found
+
+    monkeypatch.setattr(pooled, "search_list", doubting)
+    probe = gallery.faces(np.arange(1), turn=58)[0]
+    Pool().search(segments, probe, 1, 0.3)
+    assert floors == [-np.inf, 0.25]
+    rows, estimates = listed(segments, probe, TURNS * PEOPLE, 0.25)
+    everything = np.concatenate([segment.estimated(probe, PEOPLE)[0] for segment in segments])
+    assert sorted(estimates) == sorted(everything[everything >= 0.25])
+    assert sum(map(len, rows)) == len(estimates) < len(everything)
 
 
 def test_amid_a_crowd_of_look_alikes_the_list_is_lengthened(gallery: Gallery, codec: Codec) -> None:
@@ -176,7 +216,7 @@ def test_one_list_is_measured_for_all_and_measured_again_when_they_grow(
     assert apart == sum(segment.list_length(50) for segment in segments)
     pool.measure(segments, nothing)
     assert not pool.is_due(segments)
-    assert 0 < pool.length(segments, 50) <= apart
+    assert 0 < pool.length(segments, 50) < 2 * apart
     assert pool.length(segments, 100) <= pool.length(segments, 50) * 2 + 1
     more = list(segments)
     while sum(len(one) for one in more) <= GROWTH * TURNS * PEOPLE:

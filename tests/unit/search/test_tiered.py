@@ -276,6 +276,19 @@ def test_codes_of_other_people_are_learnt_anew(gallery: Gallery) -> None:
     stale.code(known, 0, PEOPLE)
     assert sealer.sealed(faces, lambda: None).short_list < 0.6 * (short_list([stale]) or PEOPLE)
     assert sealer.codec is not known
+    usual = Faces(np.arange(PEOPLE), np.arange(PEOPLE), gallery.faces(np.arange(PEOPLE), 8))
+    assert sealer.sealed(usual, lambda: None).short_list < 2 * Sealer().sealed(usual, lambda: None).short_list
+
+
+def test_codes_of_a_few_other_people_are_theirs_alone(gallery: Gallery) -> None:
+    turned, _ = np.linalg.qr(np.random.default_rng(5).standard_normal((192, 192)))
+    few = (gallery.faces(np.arange(PEOPLE - 500), 7) @ turned).astype(np.float32)
+    sealer = Sealer()
+    sealer.sealed(Faces(np.arange(PEOPLE), np.arange(PEOPLE), gallery.faces(np.arange(PEOPLE), 6)), lambda: None)
+    known = sealer.codec
+    segment = sealer.sealed(Faces(np.arange(len(few)), np.arange(len(few)), few), lambda: None)
+    assert segment.codec is not known
+    assert sealer.codec is known
 
 
 def test_codes_that_would_be_no_better_anew_are_kept(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,14 +299,15 @@ def test_codes_that_would_be_no_better_anew_are_kept(gallery: Gallery, monkeypat
     first = sealer.sealed(faces[0], lambda: None)
     known = sealer.codec
 
-    def learn(_: Segment) -> Codec | None:
+    def learn(_: Segment) -> Codec:
         learnt.append(1)
-        return known
+        return poor
 
     monkeypatch.setattr(sealing, "_learnt", learn)
+    poor = Codec(np.random.default_rng(1).standard_normal((500, 192)).astype(np.float32), PEOPLE)
     for each in faces[1:]:
         segment = sealer.sealed(each, lambda: None)
-        assert sealer.codec is known
+        assert sealer.codec is segment.codec is known
         assert 0 < segment.short_list < 2 * first.short_list
         assert len(segment.estimated(gallery.faces(np.arange(1), 8)[0], 10)[1]) == 10
     assert learnt == [1], "nor looked for again before there are more of them"
