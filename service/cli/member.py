@@ -57,7 +57,8 @@ class Member:
             raise Failure("--member is what aipface serve --processes tells its own processes", MISUSED) from None
         for handle in (self.listener, self._line):
             handle.set_inheritable(False)
-        os.environ[SHARED_METRICS] = metrics
+        os.environ.pop(SHARED_METRICS, None)  # an operator's own is of another program
+        os.environ.setdefault(SHARED_METRICS, metrics)
         _reserve(Path(metrics))
         if self._role == "silent":
             sys.stdout = None  # as it was where this began: keys would be shown nowhere
