@@ -116,8 +116,11 @@ def drawn_privately(out: Path, image: Image) -> None:
     """A picture of faces as a PNG for its owner alone. Raises ``Failure`` where it cannot be written."""
     import cv2
 
+    done, data = cv2.imencode(".png", image)
+    if not done:
+        raise Failure(f"{out} cannot be written: OpenCV makes no PNG of it")
     with written_privately(out) as file:
-        file.write(cv2.imencode(".png", image)[1].tobytes())
+        file.write(data.tobytes())
 
 
 def print_json(content: object) -> None:

@@ -225,6 +225,7 @@ class _Reader:
         self._sum = hashlib.sha256(head)
         self._before = ""
         self._next: tuple[bytes, bytes] | None = None
+        self._ended = False
 
     def next_json(self) -> dict[str, Any] | None:
         """The next JSON; ``None`` after the last, whose sum was right. Raises :class:`BackupError`."""
@@ -241,10 +242,13 @@ class _Reader:
             return found
         if found["sha256"] != self._before or self._source.read(1):
             raise BackupError("the backup is damaged: its sum is wrong")
+        self._ended = True
         return None
 
     def check(self) -> None:
         """Read what is left, to the sum at the end. Raises :class:`BackupError` where it is wrong."""
+        if self._ended:
+            return
         for _ in self.blocks():
             pass
         while self.next_json() is not None:

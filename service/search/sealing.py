@@ -19,7 +19,7 @@ RETRAIN_RATIO = 4
 """Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
 POOR_LIST = 4.0
 """Codes that were learnt of other faces fit a segment badly if its list has more than so many times the root of its
-rows. With codes of their own, made faces have lists of 1.7 (a million) to 3.3 (30,000) times that."""
+rows. With codes of their own made faces have lists of 1.6 (a million) to 3.3 (30,000) times that, by hand."""
 LEAST_JUDGED = 2048
 """Fewer rows tell little of their codes, and are compared as a whole in no time."""
 TRY_AGAIN = 1.5

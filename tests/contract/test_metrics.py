@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ from service.api import metrics as api_metrics
 from service.api.application import build_api
 from service.app import Service
 from service.errors import DatabaseUnavailable
+from service.storage.engine import Reader
 from tests.contract.conftest import listening
 from tests.contract.wire import Wire
 from tests.fixtures.pictures import Pictures
@@ -128,6 +132,19 @@ def test_a_database_that_stands_still_keeps_no_scrape_waiting(
         with state._asking:
             pass
     assert samples(http)["aipface_database_up", frozenset()] == 1
+
+
+def test_who_looks_at_the_same_moment_is_told_the_same(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = service.database.read
+
+    def slowly() -> AbstractContextManager[Reader]:
+        time.sleep(0.05)
+        return read()
+
+    monkeypatch.setattr(service.database, "read", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        looks = [pool.submit(service.state) for _ in range(4)]
+    assert all(look.result().storage is not None for look in looks)
 
 
 def test_an_index_that_is_about_to_follow_is_ready(

@@ -72,6 +72,8 @@ def test_a_client_cannot_tell_them_apart(home: Home, pictures: Pictures) -> None
     keys = home.create_app("several")
     face = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
     with serving(home, 2) as server, a_client_of_each(server) as (one, other):
+        # A core would hold faces and keys.
+        assert {member.rlimit(psutil.RLIMIT_CORE) for member in members(server)} == {(0, 0)}
         token = Caller(server.base_url, keys).log_in().token
 
         def call(client: httpx.Client, name: str, content: object) -> dict[str, object]:

@@ -24,7 +24,7 @@ from service.library import backup
 from service.library.audit import AuditTrail
 from service.search.catalog import Catalog
 from service.storage import migrations
-from service.storage.backup import BackupError, snapshot
+from service.storage.backup import BackupError, Restoring, Unfitting, snapshot
 from service.storage.engine import Database
 from service.storage.sealing import Mode
 from service.storage.source import PostgresChangeSource
@@ -292,6 +292,18 @@ def test_what_is_whole_and_does_not_fit_is_told_so(database: Database, empty_dat
         whole = content[:start] + body + b"J" + len(last).to_bytes(4, "big") + last
         with pytest.raises(BackupError, match=name):
             restored(whole, empty_database_url)
+
+
+@pytest.mark.usefixtures("app")
+def test_what_does_not_fit_once_the_sum_was_right_is_not_called_damaged(
+    database: Database, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise Unfitting("the backup does not fit: a sequence")
+
+    monkeypatch.setattr(Restoring, "sequence", refused)
+    with pytest.raises(Unfitting, match="a sequence"):
+        restored(written(database), empty_database_url)
 
 
 @pytest.mark.usefixtures("app")

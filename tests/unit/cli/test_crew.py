@@ -293,3 +293,20 @@ def test_a_machine_that_stood_still_makes_nobody_hang(
         scene.crew._step(only.line)
     assert scene.signals(only) == []
     assert only.silent == 4 * LOOK_SECONDS
+
+
+def test_who_hangs_is_looked_for_while_another_one_is_waited_for(
+    play: Callable[[int], Play], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = play(2)
+    only = scene.started()
+    waits: list[float] = []
+
+    def nothing_happens(seconds: float) -> list[object]:
+        waits.append(seconds)
+        return []
+
+    scene.crew._not_before = time.monotonic() + LONGEST_PAUSE
+    monkeypatch.setattr(scene.crew._events, "select", nothing_happens)
+    scene.crew._step(only.line)
+    assert waits == [LOOK_SECONDS]

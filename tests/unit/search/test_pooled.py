@@ -127,6 +127,10 @@ def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
     Pool().search(segments, probe, 50, 0.9)
     assert lengths == [399, 399, int(THOROUGH * 399)]
     lengths.clear()
+    monkeypatch.setattr(pooled, "FEW_FOUND", 50)
+    Pool().search(segments, probe, 50, 0.3)
+    assert lengths == [399, int(THOROUGH * 399)]
+    lengths.clear()
     monkeypatch.setattr(pooled, "LONGEST_LIST", 200)
     Pool().search(segments, probe, 50, 0.9)
     assert lengths == [399, TURNS * 200], "as a precaution everything is compared never"
