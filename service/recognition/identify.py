@@ -22,6 +22,8 @@ SAME_PICTURE = 0.9
 Such a face has the score 100 by its token (decision 3), so a higher threshold may not keep a search from seeing it."""
 ATTEMPTS = 3
 """A search during which somebody found was deleted is made again: others may come next. So often it is made at most."""
+TOLD_WITHIN = 5e-9
+"""Scores are told with eight decimals: whoever was told a score finds the person again with that for a threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class IdentifyFaces:
                     continue
                 same = enrolled.token == face.token
                 score = IDENTITY_SCORE if same else self._scores.score(hit.similarity)
-                if score >= options.threshold:
+                if score + TOLD_WITHIN >= options.threshold:
                     user = enrolled.user
                     matches.append(Match(user.group_id, user.user_id, user.user_info, score))
             described.append(_one_per_user(matches, options.max_users))

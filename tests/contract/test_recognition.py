@@ -233,6 +233,20 @@ def test_search_lists_each_user_once_best_first(wire: Wire, photos: Photos) -> N
     assert len(wire.result("search", {**search, "max_user_num": 2})["user_list"]) == 2
 
 
+def test_whoever_was_told_with_a_score_is_found_at_that_threshold(wire: Wire, photos: Photos) -> None:
+    """Scores are told rounded, half of them upwards."""
+    for name in ("obama", "biden", "astronaut"):
+        enrol(wire, photos[name], name)
+    asked = 0
+    for photo in photos.values():
+        search = {**photo, "group_id_list": GROUP, "max_user_num": 50}
+        for user in wire.result("search", {**search, "match_threshold": 0})["user_list"]:
+            again = wire.result("search", {**search, "match_threshold": user["score"]})
+            assert user["user_id"] in {one["user_id"] for one in again["user_list"]}, user
+            asked += 1
+    assert asked >= 12
+
+
 def test_search_in_groups_that_are_not_there(wire: Wire, photos: Photos) -> None:
     assert wire.code("search", {**photos["obama"], "group_id_list": "g1"}) == 223100
 
