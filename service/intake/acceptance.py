@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from service.calibration import spoofing
 from service.calibration.liveness import THRESHOLDS
 from service.errors import (
     ChinCovered,
@@ -54,15 +55,11 @@ LIVENESS_LIMITS: dict[Control, float | None] = {
 
 SPOOFING_LIMITS: dict[Control, float | None] = {
     Control.NONE: None,
-    Control.LOW: 0.35,
-    Control.NORMAL: 0.9,
-    Control.HIGH: 0.975,
+    Control.LOW: spoofing.THRESHOLDS["frr_5e-2"],
+    Control.NORMAL: spoofing.THRESHOLDS["frr_1e-2"],
+    Control.HIGH: spoofing.THRESHOLDS["frr_1e-3"],
 }
-"""Highest ``spoofing`` by ``spoofing_control``: here LOW is a low limit and therefore the strictest.
-
-The API's documents give limits that 5 %, 1 % and 0.1 % of real pictures exceed, on the scale of another network. These
-are the same quantiles of ours, over 1,200 pictures of Labeled Faces in the Wild.
-"""
+"""Highest served ``spoofing`` by ``spoofing_control``: here LOW is a low limit and therefore the strictest."""
 
 
 def check_quality(control: Control, quality: Quality, location: Location, angles: Angles) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service import beside
 from service.calibration.liveness import LivenessTable
+from service.calibration.spoofing import served
 from service.errors import FaceRejected
 from service.inference.analyst import Analyst
 from service.inference.attributes import EyeStatus, FaceReader, Typed
@@ -93,7 +94,7 @@ class Reporter:
             if liveness is not None:
                 check_liveness(controls.liveness, liveness)
             if controls.spoofing is not Control.NONE:
-                check_spoofing(controls.spoofing, reader.spoofing)
+                check_spoofing(controls.spoofing, served(reader.spoofing))
         except FaceRejected as rejection:
             return FaceReport(quality=quality, liveness=liveness, rejection=rejection)
         told = _read(reader, fields)
@@ -135,5 +136,5 @@ def _read(reader: FaceReader, fields: frozenset[FaceField]) -> FaceReport:
         landmarks=reader.landmarks if asked(FaceField.LANDMARK, FaceField.LANDMARK72, FaceField.LANDMARK150) else None,
         parsing=reader.parsing if asked(FaceField.PARSING) else None,
         angles=reader.angles if asked(*_OF_THE_MESH) else None,
-        spoofing=None if spoofing is None else spoofing.take(),
+        spoofing=None if spoofing is None else served(spoofing.take()),
     )
