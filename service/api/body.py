@@ -36,6 +36,7 @@ _NO_MEMORY = "Not enough memory"
 _DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
+_MOST_DIGITS = 19
 """How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
 connection closes sees a broken pipe and never reads the answer."""
 
@@ -124,7 +125,8 @@ class Room:
 def announced_bytes(request: Request) -> int:
     """Bytes that the request's head promises; 0 where it does not say, as for a body sent in chunks."""
     length = request.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
+    # Python refuses to read thousands of digits, zeros too.
+    return int(length.lstrip("0")[:_MOST_DIGITS] or 0) if length.isascii() and length.isdigit() else 0
 
 
 async def receive(request: Request, limit: int, hold: Hold = lambda size: True) -> Received:

@@ -32,7 +32,10 @@ class Fields:
         self._values = values
 
     def optional_text(self, name: str, max_bytes: int | None = None) -> str | None:
-        """Text of at most ``max_bytes`` bytes of UTF-8; numbers and booleans are taken as they are written in JSON."""
+        """Text of at most ``max_bytes`` bytes of UTF-8; numbers and booleans are taken as JSON means them.
+
+        So ``1.10`` becomes ``1.1``, and a number of thirty digits loses some.
+        """
         value = self._values.get(name)
         if value is None:
             return None
@@ -82,6 +85,11 @@ class Fields:
         if any(not is_identifier(item, MAX_IDENTIFIER_LENGTH) for item in names):
             raise ParameterMalformed(name)
         return names
+
+    def lists_nothing(self, name: str) -> bool:
+        """Whether a JSON array was sent that names nothing."""
+        value = self._values.get(name)
+        return isinstance(value, list) and not any(value)
 
     def words(self, name: str, known: Mapping[str, frozenset[T]]) -> frozenset[T]:
         """Everything that the words of a comma list stand for in ``known``; another word is malformed."""

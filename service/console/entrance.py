@@ -39,11 +39,16 @@ def login(site: Site, audit: AuditLog) -> Page:
         if wait or not _one_at_a_time.acquire(timeout=PATIENCE_SECONDS):
             return _too_many(site, visit, wanted, wait or math.ceil(PATIENCE_SECONDS))
         try:
-            accepted = operator.password.accepts(visit.form.get("password", ""))
+            # Of those who waited together each counts before the next is looked at.
+            wait = operator.throttle.wait(address)
+            accepted = not wait and operator.password.accepts(visit.form.get("password", ""))
+            if not wait and not accepted:
+                operator.throttle.failed(address)
         finally:
             _one_at_a_time.release()
+        if wait:
+            return _too_many(site, visit, wanted, wait)
         if not accepted:
-            operator.throttle.failed(address)
             logger.warning("a wrong password was given to the console", extra={"address": address})
             return site.render(visit, "login.html", 401, wanted=wanted, problem="This is not the password.")
         operator.throttle.succeeded(address)

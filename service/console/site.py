@@ -294,7 +294,10 @@ def _same_site(request: Request) -> bool:
     if site is not None:  # browsers send it over HTTPS, and no page can make it up
         return site in {"same-origin", "none"}
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # no address at all
+        return False
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:

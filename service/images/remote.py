@@ -28,6 +28,8 @@ from service.metrics import measured
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _MOST_REDIRECTS = 3
+_LONGEST_ADDRESS = 8192
+"""Characters: more than servers commonly take in a request's first line."""
 # Letters that stand for themselves in a request target (RFC 3986), "%" included: what is quoted already stays.
 _TARGET_SAFE = "/?:@!$&'()*+,;=-._~%"
 
@@ -74,7 +76,7 @@ class PictureDownloader:
         :class:`DeadlineExceeded` when the request has no time left.
         """
         url = url.strip()
-        if "://" not in url:
+        if "://" not in url[:_LONGEST_ADDRESS]:
             raise ParameterMalformed("image", "is not an address")
         deadline = Deadline(min(self._time_limit, time_left()))
         for _ in range(_MOST_REDIRECTS + 1):
@@ -136,6 +138,8 @@ class _Redirect:
 
 
 def _joined(url: str, location: str) -> str:
+    if len(location) > _LONGEST_ADDRESS:
+        raise PictureDownloadFailed("the address redirects to a malformed one")
     try:
         return urljoin(url, location)
     except ValueError:
@@ -144,6 +148,9 @@ def _joined(url: str, location: str) -> str:
 
 def _split(url: str) -> SplitResult:
     """The parts of an address that may be asked for at all."""
+    # ``urlsplit`` keeps the last hundred and more that it was asked, whatever their length.
+    if len(url) > _LONGEST_ADDRESS:
+        raise PictureDownloadFailed("the address is too long")
     try:
         parts = urlsplit(url)
         port = parts.port

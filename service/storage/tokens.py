@@ -79,7 +79,11 @@ _UPSERT = f"""
     )
     SELECT app_pk, %(token)s, %(location)s, %(angles)s, %(confidence)s, %(points)s, %(portrait)s,
         %(model_id)s, %(embedding)s, now() + %(lifetime)s
-    FROM change_heads WHERE app_pk = %(app_pk)s
+    FROM change_heads WHERE app_pk = %(app_pk)s AND (
+        NOT %(recalled)s
+        OR EXISTS (SELECT FROM face_tokens AS told WHERE told.app_pk = %(app_pk)s AND told.token = %(token)s)
+        OR EXISTS (SELECT FROM faces WHERE faces.app_pk = %(app_pk)s AND faces.token = %(token)s)
+    )
     ON CONFLICT (app_pk, token) DO UPDATE SET
         location = excluded.location, angles = excluded.angles, confidence = excluded.confidence,
         points = excluded.points, portrait = excluded.portrait,
@@ -98,7 +102,8 @@ class TokenWriter(TokenReader):
     def put(self, app_pk: int, faces: Sequence[RememberedFace], model_id: str, lifetime: timedelta) -> None:
         """Remember faces, or remember them anew. A known embedding stays when none comes with the face again.
 
-        One that is recalled in the last minutes of its time (``GRACE``) has no more of it.
+        One that is recalled in the last minutes of its time (``GRACE``) has no more of it, and of one that was deleted
+        or has expired since it was recalled nothing is remembered.
 
         For an app that is gone nothing is remembered. What is written in the moment of its deletion stays until it
         expires, where nobody can ask for it.

@@ -91,6 +91,15 @@ def test_an_unread_body_ends_where_the_next_request_begins(guest: Wire, admissio
     assert second["error_code"] == 0
 
 
+def test_a_length_of_thousands_of_digits_is_a_length(guest: Wire) -> None:
+    head = f"POST {PATHS['getGroupList']}?access_token={guest.token} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    url = guest.http.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: {'0' * 5000}2\r\n\r\n{{}}".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error_code"] == 0
+
+
 def test_a_body_that_stops_coming_is_given_up(service: Service, admission: Admission) -> None:
     with (
         listening(

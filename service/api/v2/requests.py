@@ -59,6 +59,8 @@ _PICTURE_NAMES = ("image", "images")
 """Both have been documented for every call."""
 
 _DATA_URL = "data:"
+_MOST_COMMAS = 1_000
+"""Far more than any number of pictures needs: what is between commas takes time and memory by the piece."""
 
 _LIVE = frozenset({FaceField.LIVENESS})
 
@@ -243,12 +245,17 @@ def _pictures(fields: Fields) -> list[str]:
     text = next((found for name in _PICTURE_NAMES if (found := fields.optional_text(name)) is not None), None)
     if text is None:
         raise ParameterMissing("image")
+    if text.count(",") > _MOST_COMMAS:
+        raise ParameterTooLong("image", "holds too many commas")
     pictures: list[str] = []
+    at_head = False  # the last of them is the head of an address
     for part in text.split(","):
-        if pictures and pictures[-1].lstrip().startswith(_DATA_URL) and "," not in pictures[-1]:
+        if at_head:
             pictures[-1] += f",{part}"
-        elif part.strip():
+            at_head = False
+        elif begun := part.strip():
             pictures.append(part)
+            at_head = begun.startswith(_DATA_URL)
     if not pictures:
         raise ParameterMalformed("image", "holds no picture")
     return pictures
@@ -299,6 +306,9 @@ def _group_ids(fields: Fields) -> tuple[str, ...]:
 
 
 def _optional_group_ids(fields: Fields) -> GroupIds:
+    """``None``, for all groups, where none were sent. A list without any is no such thing: whoever deletes means it."""
+    if fields.lists_nothing("group_id"):
+        raise ParameterMalformed("group_id")
     try:
         return _group_ids(fields)
     except ParameterMissing:

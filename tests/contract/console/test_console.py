@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -60,6 +61,16 @@ def test_a_wrong_password_is_told_and_after_a_few_one_has_to_wait(service: Servi
     assert login(visitor, PASSWORD).status_code == 303
 
 
+def test_wrong_passwords_at_once_are_looked_at_no_more_often(service: Service, visitor: httpx.Client) -> None:
+    try:
+        with ThreadPoolExecutor(12) as together:
+            answers = list(together.map(lambda _: login(visitor, "wrong horse battery").status_code, range(12)))
+        assert answers.count(401) <= 5
+        assert set(answers) == {401, 429}
+    finally:
+        service.operator.throttle.succeeded("127.0.0.1")
+
+
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor: httpx.Client) -> None:
     cookie = login(visitor, PASSWORD).headers["set-cookie"].lower()
     assert "httponly" in cookie
@@ -85,8 +96,9 @@ def test_one_is_led_to_the_wanted_page_of_the_console_only(visitor: httpx.Client
 
 
 def test_a_login_form_of_another_site_is_refused(visitor: httpx.Client) -> None:
-    response = visitor.post("/login", data={"password": PASSWORD}, headers={"Origin": "https://example.com"})
-    assert response.status_code == 403
+    for origin in ("https://example.com", "http://[", "null"):
+        response = visitor.post("/login", data={"password": PASSWORD}, headers={"Origin": origin})
+        assert response.status_code == 403
 
 
 @pytest.mark.usefixtures("password_restored")

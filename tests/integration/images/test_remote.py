@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -206,12 +207,23 @@ def test_failures_of_the_network(downloader: PictureDownloader, port: int) -> No
         "http://exa\nmple.org/\r\nX: y",
         "http://[::1/x.jpg",
         "http://" + "a" * 300 + ".org/",
+        "http://127.0.0.1/" + "a" * 10_000,
+        "http://" + "é." * 5_000,
         "http://.../x.jpg",
     ],
 )
 def test_addresses_that_are_never_asked_for(url: str, downloader: PictureDownloader) -> None:
     with pytest.raises(PictureDownloadFailed):
         downloader.fetch(url)
+
+
+def test_addresses_of_any_length_are_not_kept(downloader: PictureDownloader) -> None:
+    """``urlsplit`` keeps the last 128 that it was asked."""
+    urlsplit.cache_clear()
+    for letter in "abc":
+        with pytest.raises(PictureDownloadFailed, match="too long"):
+            downloader.fetch("http://127.0.0.1/" + letter * 9_000_000)
+    assert urlsplit.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize("text", ["", "picture.jpg", "/9j/4AAQSkZJRg==", "mailto:a@b.c"])

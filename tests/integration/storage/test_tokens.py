@@ -108,6 +108,20 @@ def test_what_is_remembered_ends_soon_after_the_enrolled_face(database: Database
     assert ending(app) == {"by-face", "of-user", "by-group"}  # told anew, it is as good as any
 
 
+def test_nothing_is_kept_of_a_face_that_was_deleted_since_it_was_recalled(database: Database, app: App) -> None:
+    """By a request that waited for its turn meanwhile: nobody sent a picture of that face."""
+    for token in ("gone", "there"):
+        enrol(database, app, "group", token, token, random_embedding(1))
+    recalled = [RememberedFace(stored_face(token), None, recalled=True) for token in ("gone", "there", "told")]
+    _put(database, app, HOUR, RememberedFace(stored_face("told"), None))
+    with database.write(app.pk) as work:
+        work.users.delete(work.users.pk(work.groups.get_or_create("group"), "gone") or 0)
+    _put(database, app, HOUR, *recalled)
+    assert _get(database, app, "gone") is None
+    assert _get(database, app, "there") is not None
+    assert _get(database, app, "told") is not None
+
+
 def test_what_has_expired_stays_so_when_the_face_is_deleted(database: Database, app: App) -> None:
     _put(database, app, PAST, RememberedFace(stored_face("a"), None))
     enrol(database, app, "group", "user", "a", random_embedding(1))

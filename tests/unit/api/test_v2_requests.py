@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from service.api.body import Parameters
 from service.api.calls import Call
 from service.api.v2 import requests
 from service.api.v2.routes import CALLS
@@ -32,6 +35,8 @@ def test_a_picture_goes_by_two_names(name: str) -> None:
     [
         ("ab,cd", ["ab", "cd"]),
         ("ab, cd ,", ["ab", " cd "]),
+        (" ,,ab,, ,cd", ["ab", "cd"]),
+        (" data:image/png;base64,ab,cd", [" data:image/png;base64,ab", "cd"]),
         ("data:image/png;base64,ab,cd", ["data:image/png;base64,ab", "cd"]),
         ("data:image/png;base64,ab,data:image/png;base64,cd", ["data:image/png;base64,ab", "data:image/png;base64,cd"]),
     ],
@@ -138,3 +143,17 @@ def test_groups_with_blanks_each_once() -> None:
     assert requests.user({"uid": "u1", "group_id": ""}).group_ids is None
     with pytest.raises(ParameterMalformed, match="group_id"):
         requests.user({"uid": "u1", "group_id": ","})
+
+
+@pytest.mark.parametrize("sent", [[], [""]])
+@pytest.mark.parametrize("parse", [requests.user, requests.update_user])
+def test_a_list_that_names_no_group_does_not_mean_all(parse: Callable[[Parameters], object], sent: list[str]) -> None:
+    with pytest.raises(ParameterMalformed, match="group_id"):
+        parse({**PICTURE, "uid": "u1", "group_id": sent})
+
+
+@pytest.mark.parametrize("head", [" ", "data:image/png;base64"])
+def test_commas_without_end_are_refused(head: str) -> None:
+    """Each took time by the length of the whole: half an hour for ten megabytes."""
+    with pytest.raises(ParameterTooLong, match="image"):
+        requests.detect({"image": head + "A" * 5_000_000 + "," * 5_000_000})
