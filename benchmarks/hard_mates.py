@@ -72,7 +72,12 @@ def mates(index: TieredIndex, task: Task, count: int) -> tuple[int, Counter[floa
 
 
 def place_of(segments: Sequence[Segment], person: int, probe: Embedding) -> int:
-    """Where a person's first face stands among all by the estimates: 1 is the best; no farther than a list goes."""
+    """Where a person's first face stands among all by the estimates: 1 is the best; no farther than a list goes.
+
+    0 where the face has no code: it is compared in any case.
+    """
+    if not any(len(segment.rows_of(person)) for segment in segments):
+        return 0
     everybody, mine = [], -np.inf
     for segment in segments:
         estimates, rows = segment.estimated(probe, min(LONGEST_LIST, len(segment.face_pks)))

@@ -126,8 +126,11 @@ class Intake:
         controls: Controls = NO_CONTROLS,
         skip_failing: bool = False,
         order: FaceOrder = FaceOrder.AREA,
+        meanwhile: Callable[[], object] | None = None,
     ) -> list[SeenFace]:
         """Find at most ``limit`` faces, the first by ``order``; read ``fields`` off each and, with ``embed``, embed it.
+
+        ``meanwhile`` is done beside the look at a picture where a turn is to spare for it, and may raise nothing.
 
         A face that fails the controls ends the search, or with ``skip_failing`` makes room for the next one. Raises
         ``FaceNotFound`` for a picture without a face, ``FaceTokenNotFound`` for an unknown token, a ``FaceRejected``
@@ -142,6 +145,8 @@ class Intake:
                 return self._examined([face], ask)
         data = self._bytes(source)
         with self._admission.permit():
+            if meanwhile is not None:
+                beside.offer(meanwhile)
             return self._look(app, data, source.picture_type, ask)
 
     def side_by_side(self, looks: Sequence[Callable[[], R]]) -> list[R]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from service import beside
 from service.calibration.scores import IDENTITY_SCORE, ScoreTable
 from service.errors import GroupNotFound, NoMatch, UserNotFound
 from service.intake.controls import NO_CONTROLS, Controls
@@ -98,9 +99,10 @@ class IdentifyFaces:
         Raises ``GroupNotFound`` when none of the groups exists, ``UserNotFound`` when ``options.user_id`` is in none
         of them, ``NoMatch`` when nobody reaches the threshold.
         """
-        (face,) = self._faces(app, source, options, 1)
+        first = beside.Part(partial(self._scope, app, group_ids, options))
+        (face,) = self._faces(app, source, options, 1, first)
         self._intake.remember(app, [face])
-        matches = self.matches(app, [face], group_ids, options)[0]
+        matches = self.matches(app, [face], group_ids, options, first)[0]
         if not matches:
             raise NoMatch
         return Identification(face, matches)
@@ -112,14 +114,18 @@ class IdentifyFaces:
 
         Raises as ``search`` does, ``NoMatch`` only when no face matches anybody.
         """
-        faces = self._faces(app, source, options, options.max_faces)
+        first = beside.Part(partial(self._scope, app, group_ids, options))
+        faces = self._faces(app, source, options, options.max_faces, first)
         self._intake.remember(app, faces)
-        matches = self.matches(app, faces, group_ids, options)
+        matches = self.matches(app, faces, group_ids, options, first)
         if not any(matches):
             raise NoMatch
         return [Identification(face, found) for face, found in zip(faces, matches, strict=True)]
 
-    def _faces(self, app: App, source: ImageSource, options: SearchOptions, limit: int) -> list[SeenFace]:
+    def _faces(
+        self, app: App, source: ImageSource, options: SearchOptions, limit: int, first: beside.Part[_Scope]
+    ) -> list[SeenFace]:
+        # Where to search does not depend on the picture, and on an idle server is asked for while that is looked at.
         return self._intake.faces(
             app,
             source,
@@ -128,16 +134,25 @@ class IdentifyFaces:
             fields=options.fields,
             controls=options.controls,
             skip_failing=True,
+            meanwhile=first.attempt,
         )
 
     def matches(
-        self, app: App, faces: Sequence[SeenFace], group_ids: Sequence[str], options: SearchOptions
+        self,
+        app: App,
+        faces: Sequence[SeenFace],
+        group_ids: Sequence[str],
+        options: SearchOptions,
+        first: beside.Part[_Scope] | None = None,
     ) -> list[tuple[Match, ...]]:
-        """Whom each face matches, by the model that the library is in. Raises as ``search``, but for ``NoMatch``."""
+        """Whom each face matches, by the model that the library is in. Raises as ``search``, but for ``NoMatch``.
+
+        ``first`` is where the first attempt searches, if it was asked for since the request came.
+        """
         hits: list[list[Hit]] = []
         known: Mapping[int, FoundFace] = {}
-        for _ in range(ATTEMPTS):
-            scope = self._scope(app, group_ids, options)
+        for attempt in range(ATTEMPTS):
+            scope = self._scope(app, group_ids, options) if first is None or attempt else first.take()
             if scope.model_id not in (None, self._intake.model_id):
                 moved = self._by_model(scope.model_id)
                 if moved is not None:

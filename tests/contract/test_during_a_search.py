@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from service import beside
 from service.app import Service
 from service.inference.admission import Admission
+from service.intake.intake import Intake
+from service.recognition.identify import IdentifyFaces
 from service.values import Embedding, Hit
 from tests.contract.wire import Wire
 from tests.fixtures.pictures import Pictures
@@ -96,3 +102,37 @@ def test_a_search_is_helped_while_permits_lie_idle(
     monkeypatch.setattr(service.catalog, "search", divided)
     wire.result("search", {**obama, "group_id_list": GROUP})
     assert threads == [2, 1]
+
+
+def test_where_to_search_is_asked_for_while_the_picture_is_looked_at(
+    service: Service, wire: Wire, obama: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another thread, once; where all compute, by the request's own afterwards. The picture's faults come first."""
+    enrol(wire, obama, "anybody")
+    asked, asking = IdentifyFaces._scope, list[int]()
+    looked, looking = Intake._look, list[int]()
+
+    def noted(*arguments: Any) -> Any:
+        asking.append(threading.get_ident())
+        return asked(*arguments)
+
+    def slowly(*arguments: Any) -> Any:
+        looking.append(threading.get_ident())
+        time.sleep(0.2)  # a helper begins meanwhile
+        return looked(*arguments)
+
+    monkeypatch.setattr(IdentifyFaces, "_scope", noted)
+    monkeypatch.setattr(Intake, "_look", slowly)
+    monkeypatch.setattr(service.admission, "permits", 2)
+    wire.result("search", {**obama, "group_id_list": GROUP})
+    assert len(asking) == len(looking) == 1
+    assert asking != looking
+    with somebody_computing(service.admission):
+        wire.result("search", {**obama, "group_id_list": GROUP})
+    assert len(asking) == 2
+    assert asking[1] == looking[1]
+    assert wire.code("search", {**obama, "group_id_list": "nowhere"}) == 223100
+    encoded = cv2.imencode(".png", np.zeros((200, 200, 3), np.uint8))[1]
+    black = {"image": base64.b64encode(encoded.tobytes()).decode(), "image_type": "BASE64"}
+    assert wire.code("search", {**black, "group_id_list": "nowhere"}) == 222202
+    assert wire.code("multiSearch", {**black, "group_id_list": "nowhere"}) == 222202
