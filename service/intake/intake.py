@@ -130,7 +130,8 @@ class Intake:
     ) -> list[SeenFace]:
         """Find at most ``limit`` faces, the first by ``order``; read ``fields`` off each and, with ``embed``, embed it.
 
-        ``meanwhile`` is done beside the look at a picture where a turn is to spare for it, and may raise nothing.
+        ``meanwhile``, which takes no permit and may raise nothing, is done beside the look at a picture while turns lie
+        idle.
 
         A face that fails the controls ends the search, or with ``skip_failing`` makes room for the next one. Raises
         ``FaceNotFound`` for a picture without a face, ``FaceTokenNotFound`` for an unknown token, a ``FaceRejected``
@@ -144,10 +145,11 @@ class Intake:
             with self._admission.permit():
                 return self._examined([face], ask)
         data = self._bytes(source)
-        with self._admission.permit():
+        with self._admission.side_by_side():
             if meanwhile is not None:
                 beside.offer(meanwhile)
-            return self._look(app, data, source.picture_type, ask)
+            with self._admission.permit():
+                return self._look(app, data, source.picture_type, ask)
 
     def side_by_side(self, looks: Sequence[Callable[[], R]]) -> list[R]:
         """The results of several ``looks`` at pictures of one request, each with a permit of its own, in their order.
