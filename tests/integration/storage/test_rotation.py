@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
 
 from service import rotation
-from service.access import key_file
-from service.access.keys import Keyring, KeyringError, load_or_create
+from service.access.keys import Keyring, KeyringError
 from service.access.tokens import Tokens
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import person_context
@@ -118,17 +116,3 @@ def test_a_face_that_somebody_is_changing_is_told(database_url: str) -> None:
         assert (resealed.done["faces"], resealed.left, resealed.older_keys) == (1, 1, True)
         resealed = rotation.reseal(both, Keyring(NEW, OLD))
         assert (resealed.done["faces"], resealed.left, resealed.older_keys) == (1, 0, False)
-
-
-def test_the_key_file_grows_in_front_and_loses_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "secret.key"
-    load_or_create(path)
-    first = path.read_text().split()
-    key_file.add(path)
-    key_file.add(path)
-    grown = path.read_text().split()
-    assert (len(grown), grown[2:]) == (3, first)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert key_file.drop_old(path) == 2
-    assert path.read_text().split() == grown[:1]
-    assert list(tmp_path.iterdir()) == [path]
