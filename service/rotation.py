@@ -25,6 +25,12 @@ CONTEXTS: Mapping[str, Context] = {
 }
 """What binds a sealed value to its place, by the kinds of ``service.storage.sealed.SEALED``."""
 
+TOGETHER = ("app secrets", "envelope keys")
+"""Kinds with few rows, which are sealed anew all or none. Every installation has some: a keyring without the key that
+all is sealed under fails here, before anything was changed."""
+PEOPLE = "people seen by devices"
+"""There may be millions of them, and calls write to their rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
@@ -43,11 +49,15 @@ def reseal(database: Database, keyring: Keyring) -> Resealed:
     """Seal everything under the first key of the keyring.
 
     Of faces and chains of the audit log, what is sealed under another key. Raises ``KeyringError`` for a value that
-    none of the keys opens: of the kinds in ``CONTEXTS`` nothing is changed then. Single faces that do not open are
+    none of the keys opens: of the kinds in ``TOGETHER`` nothing is changed then. Single faces that do not open are
     damaged, and stay as they are; so do ends of chains whose seal is not ours.
+
+    Broken off, it leaves values under several keys, each of which opens as long as the file has them all; nobody drops
+    one before this has come to its end.
     """
     with database.admin() as work:
-        done = {kind: work.sealed.replace(kind, _under(keyring, context)) for kind, context in CONTEXTS.items()}
+        done = {kind: work.sealed.replace(kind, _under(keyring, CONTEXTS[kind])) for kind in TOGETHER}
+    done[PEOPLE] = _reseal_people(database, keyring)
     register = Register(database, keyring)  # one person after the other: each opens under the old key or the new one
     everybodys = [None, *Apps(database, keyring).list()]
     done["people of the register"] = sum(register.reseal(app) for app in everybodys)
@@ -57,6 +67,17 @@ def reseal(database: Database, keyring: Keyring) -> Resealed:
     with database.read() as reader:
         older = set(reader.face_keys.registered()) - {face_sealing(keyring, Mode.OFF).enrolled.key_ids[0]}
     return Resealed(done, sum(outcome.left for outcome in faces.values()), bool(older))
+
+
+def _reseal_people(database: Database, keyring: Keyring) -> int:
+    """A thousand to a transaction: one for all would keep waiting, until it fails, every capture of one of them."""
+    anew, count, last = _under(keyring, CONTEXTS[PEOPLE]), 0, 0
+    while True:
+        with database.admin() as work:
+            rows = work.sealed.replace_some(PEOPLE, anew, last)
+        if not rows:
+            return count
+        count, last = count + len(rows), rows[-1]
 
 
 def _under(keyring: Keyring, context: Context) -> Callable[[bytes, tuple[str, ...]], bytes]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import stat
@@ -104,6 +104,10 @@ class Keyring:
         """32-byte keys of one purpose: sign with the first, verify with any."""
         return [_derive(master, purpose) for master in self._masters]
 
+    def covers(self, other: Keyring) -> bool:
+        """Whether the other begins with our current key and has none that is not ours."""
+        return self._masters[0] == other._masters[0] and set(other._masters) <= set(self._masters)
+
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """As ``Sealer.seal``, for secrets of apps."""
         return self._sealing.seal(plaintext, context)
@@ -125,9 +129,17 @@ class Keyring:
 def load_or_create(path: Path) -> Keyring:
     """The keyring of a key file; makes the file, readable by its owner alone, when there is none.
 
-    The file holds one key per line as 64 hexadecimal digits or base64, the current one first. Raises ``KeyringError``.
+    Raises ``KeyringError``.
     """
     create_unless_there(path)
+    return load(path)
+
+
+def load(path: Path) -> Keyring:
+    """The keyring of a key file that is there. Raises ``KeyringError``.
+
+    The file holds one key per line as 64 hexadecimal digits or base64, the current one first.
+    """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         lines = path.read_text(encoding="ascii").split()
@@ -157,29 +169,21 @@ def decode_key(text: str) -> bytes:
 
 
 def create_unless_there(path: Path) -> bool:
-    """Write a fresh key beside the path and link it there: of two processes that start at once, one wins.
+    """Make a key file with a fresh key: of two processes that start at once, one wins.
 
     Whether it was we who made it. Raises ``KeyringError``.
     """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    content = secrets.token_bytes(MASTER_KEY_BYTES).hex().encode() + b"\n"
     try:
         if path.exists():
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = private_files.created(draft, path)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_bytes(MASTER_KEY_BYTES).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return False  # the other process won; its key is as good
-        finally:
-            draft.unlink()
+        with contextlib.suppress(FileExistsError):  # the other process won; its key is as good
+            private_files.put_new(path, content)
+            return True
     except OSError as error:
         raise KeyringError(f"the key file {path} cannot be made: {error}") from None
-    return True
+    return False
 
 
 def _derive(master: bytes, purpose: str) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,8 @@ from service.cli.common import (
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.administration import Admin
     from service.library.backup import Contents, Head
     from service.settings import Settings
@@ -70,7 +72,7 @@ def restore(
     ] = False,
 ) -> None:
     """Put a backup into an empty database. Servers of that database must not run."""
-    from service.administration import make_home, open_keyring
+    from service.administration import make_home
     from service.library import backup as backups
     from service.logs import configure_logging
 
@@ -94,9 +96,7 @@ def restore(
         if not any_key:
             _check_key(settings, head)
         with database_address(settings) as address:
-            contents = backups.restore(file, head, secret, address, lambda name, data: _keep(settings, name, data))
-            if any_key:
-                open_keyring(settings)  # which makes one where there is none: nothing that is sealed opens anyway
+            contents = backups.restore(file, head, secret, address, partial(_keep, settings, head, any_key=any_key))
             _note(settings, head)
     _tell("restored", contents)
 
@@ -169,20 +169,30 @@ def _check_key(settings: Settings, head: Head) -> None:
         raise Failure("the master key here is not the one of the backup: put that in its place, or say --any-key")
 
 
-def _keep(settings: Settings, name: str, content: bytes) -> None:
-    """Put a file of the backup into its place; a key that is there stays."""
-    from service.administration import has_key
+def _keep(settings: Settings, head: Head, files: Mapping[str, bytes], *, any_key: bool) -> None:
+    """Put the files of the backup into their places, the key last; one that is there stays.
+
+    Raises ``Failure``, and nothing of the backup is in the database then.
+    """
+    from service.access import private_files
+    from service.administration import has_key, open_keyring
     from service.library.backup import KEY_FILE
 
-    if name == KEY_FILE:
-        if not has_key(settings):
-            descriptor = os.open(settings.secret_key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-    elif _TABLES.fullmatch(name):
-        path = settings.home / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+    if not any_key:
+        _check_key(settings, head)  # again: a server that was started here meanwhile has made one
+    path = settings.secret_key_file
+    try:
+        for name in filter(_TABLES.fullmatch, files):
+            path = settings.home / name
+            private_files.make_folder(path.parent)
+            private_files.put(path, files[name])
+        path = settings.secret_key_file
+        if KEY_FILE in files and not has_key(settings):
+            private_files.put_new(path, files[KEY_FILE])
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}; nothing was restored") from None
+    if any_key:
+        open_keyring(settings)  # which makes one where there is none: nothing that is sealed opens anyway
 
 
 def _tell(done: str, contents: Contents) -> None:

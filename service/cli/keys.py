@@ -60,7 +60,8 @@ def drop_old() -> None:
     path = _file()
     with administration() as admin:
         _reseal(admin)  # which fails where a key is needed still
-    typer.echo(f"dropped {key_file.drop_old(path)} old keys; restart every server", err=True)
+        dropped = key_file.drop_old(path, admin.keyring)
+    typer.echo(f"dropped {dropped} old keys; restart every server", err=True)
 
 
 @keys.command("seal-faces")

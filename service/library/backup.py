@@ -128,10 +128,17 @@ def read_head(source: IO[bytes]) -> Head:
     return Head(line=line, **values)
 
 
-def restore(source: IO[bytes], head: Head, secret: bytes, url: str, keep: Callable[[str, bytes], None]) -> Contents:
-    """Put a backup into an empty database, and hand its files to ``keep`` once the database is complete.
+def restore(
+    source: IO[bytes], head: Head, secret: bytes, url: str, keep: Callable[[Mapping[str, bytes]], None]
+) -> Contents:
+    """Put a backup into an empty database, and its files, by name, where ``keep`` puts them.
 
-    Raises :class:`BackupError` for a damaged one and for one that does not fit; nothing is there then.
+    That is called once everything was read and its sum was right, and before the database is there for others: one
+    whose key got lost, because the power went between the two, is worth nothing, and no longer empty. Broken off in
+    between it leaves files that the next restore finds.
+
+    Raises :class:`BackupError` for a damaged one and for one that does not fit; nothing is there then, nor where
+    ``keep`` raises.
     """
     try:
         opened = source if head.sealed is None else OpeningReader(source, stream_key(head.sealed, secret), head.line)
@@ -142,10 +149,9 @@ def restore(source: IO[bytes], head: Head, secret: bytes, url: str, keep: Callab
             except Unfitting:
                 records.check()  # what is damaged fits nowhere, and is to be called so
                 raise
+            keep(files)
     except StreamError as error:
         raise BackupError(str(error)) from None
-    for name, content in files.items():
-        keep(name, content)
     return contents
 
 

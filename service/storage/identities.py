@@ -71,7 +71,9 @@ class IdentityReader:
 
     def page(self, app_pk: int | None, after: int, limit: int) -> list[StoredIdentity]:
         """The next ``limit`` rows after number ``after`` of one app's register, or with ``None`` of the common one."""
-        query = sa.select(identities).where(identities.c.app_pk.is_not_distinct_from(app_pk), identities.c.pk > after)
+        column = identities.c.app_pk
+        ours = column.is_(None) if app_pk is None else column == app_pk  # no index serves IS NOT DISTINCT FROM
+        query = sa.select(identities).where(ours, identities.c.pk > after)
         return self._rows(query.order_by(identities.c.pk).limit(limit))
 
     def _rows(self, query: sa.Select[Any]) -> list[StoredIdentity]:

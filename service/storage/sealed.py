@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,32 +50,29 @@ day and are left to end with the key."""
 
 
 class SealedWriter:
-    """Replacing what is sealed, within one transaction: all of it or nothing."""
+    """Replacing what is sealed, within one transaction. What ``reseal`` raises undoes what the transaction did."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
 
     def replace(self, kind: str, reseal: Reseal) -> int:
-        """Seal every value of a kind anew; returns how many there were. What ``reseal`` raises undoes everything."""
-        sealed = SEALED[kind]
+        """Seal every value of a kind anew; returns how many there were. Their rows stay locked to the end."""
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
-        table = sealed.column.table
-        statement = (
-            sa.update(table).where(table.c.pk == sa.bindparam("row")).values({sealed.column: sa.bindparam("new")})
-        )
-        count = 0
-        for rows in self._blocks(sealed):
-            new = [{"row": pk, "new": reseal(bytes(value), tuple(names))} for pk, value, *names in rows]
-            self._execution.run(statement, new)
-            count += len(rows)
+        count, last = 0, 0
+        while rows := self.replace_some(kind, reseal, last):
+            count, last = count + len(rows), rows[-1]
         return count
 
-    def _blocks(self, sealed: SealedColumn) -> Iterator[list[list[Any]]]:
-        table, last = sealed.column.table, 0
-        while True:
-            query = sealed.query.where(table.c.pk > last).order_by(table.c.pk).limit(ROWS_AT_ONCE)
-            rows = [list(row) for row in self._execution.run(query.with_for_update(of=table))]
-            if not rows:
-                return
-            yield rows
-            last = rows[-1][0]
+    def replace_some(self, kind: str, reseal: Reseal, after: int) -> list[int]:
+        """Seal the values of the next rows after number ``after`` anew; their numbers, none when all were done."""
+        sealed = SEALED[kind]
+        table = sealed.column.table
+        query = sealed.query.where(table.c.pk > after).order_by(table.c.pk).limit(ROWS_AT_ONCE)
+        # Numbers of rows stay: a lock against changing those too would hold up all that is written for an app.
+        locked = query.with_for_update(of=table, key_share=True)
+        rows = [list(row) for row in self._execution.run(locked)]
+        if rows:
+            new = [{"row": pk, "new": reseal(bytes(value), tuple(names))} for pk, value, *names in rows]
+            changed = sa.update(table).where(table.c.pk == sa.bindparam("row"))
+            self._execution.run(changed.values({sealed.column: sa.bindparam("new")}), new)
+        return [row[0] for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -12,7 +13,8 @@ from service.cli.failures import FAILED, MISUSED
 from service.storage.sealing import Mode
 from service.storage.urls import driver_address
 from tests.fixtures.library import enrol, new_app, random_embedding
-from tests.fixtures.sealing import dumped, opened
+from tests.fixtures.lived import patience
+from tests.fixtures.sealing import dumped, execute, opened
 from tests.fixtures.server import Home
 
 
@@ -80,6 +82,27 @@ def test_no_key_is_dropped_that_a_face_needs(home: Home, database_url: str) -> N
     assert home.run("key", "faces").returncode == 0
     verified = home.run("audit", "verify")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_a_key_that_comes_while_the_old_ones_are_dropped_is_not_kept_alone(home: Home, database_url: str) -> None:
+    home.create_app("one")
+    key_file = home.folder / "secret.key"
+    assert home.run("key", "add").returncode == 0
+    with psycopg.connect(driver_address(database_url)) as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("SELECT 1 FROM apps FOR UPDATE")  # sealing waits, as it does for a long time with many rows
+        dropping = pool.submit(home.run, "key", "drop-old")
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        for _ in patience(60, 0.1):
+            if execute(database_url, waiting):
+                break
+        assert home.run("key", "add").returncode == 0
+        connection.rollback()
+        done = dropping.result()
+    assert (done.returncode, "No key was dropped" in done.stderr) == (FAILED, True)
+    assert len(key_file.read_text().split()) == 3
+    assert home.run("key", "drop-old").returncode == 0
+    assert len(key_file.read_text().split()) == 1
+    assert home.run("key", "reseal").returncode == 0
 
 
 def test_a_key_in_the_environment_is_the_operator_s_to_change(home: Home) -> None:

@@ -106,7 +106,7 @@ def restored(content: bytes, url: str, secret: bytes = b"") -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     source = io.BytesIO(content)
     head = backup.read_head(source)
-    backup.restore(source, head, secret, url, files.__setitem__)
+    backup.restore(source, head, secret, url, files.update)
     return files
 
 

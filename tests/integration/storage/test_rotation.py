@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
 
 from service import rotation
-from service.access import key_file
-from service.access.keys import Keyring, KeyringError, load_or_create
+from service.access.keys import Keyring, KeyringError
 from service.access.tokens import Tokens
 from service.capture.keys import EnvelopeKeys
 from service.capture.risk import person_context
 from service.identity.register import Person, Register
 from service.library.apps import Apps, secret_context
+from service.storage import sealed
 from service.storage.engine import Database
 from service.storage.sealed import ELSEWHERE, SEALED
 from service.storage.sealing import Mode
 from service.storage.tables import metadata
 from service.storage.urls import driver_address
+from service.values import App
 from tests.fixtures.library import enrol, new_app, random_embedding
 from tests.fixtures.people import claim
 from tests.fixtures.sealing import execute, opened
@@ -33,8 +33,8 @@ GRACE = timedelta(days=1)
 def test_every_sealed_column_is_known() -> None:
     """Columns say in their comment that they hold something sealed: none may be left behind under an old key."""
     told = {column for table in metadata.tables.values() for column in table.c if "sealed" in (column.comment or "")}
-    assert {sealed.column for sealed in SEALED.values()} == told - ELSEWHERE
-    assert SEALED.keys() == rotation.CONTEXTS.keys()
+    assert {each.column for each in SEALED.values()} == told - ELSEWHERE
+    assert SEALED.keys() == rotation.CONTEXTS.keys() == {*rotation.TOGETHER, rotation.PEOPLE}
 
 
 def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None:
@@ -44,10 +44,10 @@ def test_everything_is_opened_with_the_new_key_alone(database: Database) -> None
     app = apps.by_app_id(credentials[0].app_id)
     assert app is not None
     published = EnvelopeKeys(database, before, grace=GRACE).published(app)
-    sealed = before.seal(np.ones(4, np.float32).tobytes(), person_context(app.app_id))
+    embedding = before.seal(np.ones(4, np.float32).tobytes(), person_context(app.app_id))
     with database.admin() as work:
         device = work.captures.see_device(app.pk, b"device", passed=True, history=GRACE)
-        work.captures.add_person(device.pk, "model", sealed, 5)
+        work.captures.add_person(device.pk, "model", embedding, 5)
     token = Tokens(before).issue(app).access_token
     known = Register(database, before)
     for owner in (None, app):
@@ -103,6 +103,80 @@ def test_a_value_that_no_key_opens_changes_nothing(database: Database) -> None:
     assert apps.secret(app) == credentials.secret_key
 
 
+def people(database: Database, keyring: Keyring, app: App, count: int) -> list[int]:
+    """Some who were in front of one device; the numbers of their rows."""
+    embedding = keyring.seal(b"embedding", person_context(app.app_id))
+    with database.admin() as work:
+        device = work.captures.see_device(app.pk, b"device", passed=True, history=GRACE)
+        for _ in range(count):
+            work.captures.add_person(device.pk, "model", embedding, count)
+        return sorted(person.pk for person in work.captures.people(device.pk, "model", GRACE))
+
+
+def hurried(url: str, statement: str, *parameters: object) -> None:
+    """As ``execute``; fails where it has to wait."""
+    with psycopg.connect(driver_address(url)) as connection:
+        connection.execute("SET lock_timeout = '2s'")
+        connection.execute(statement.encode(), parameters)
+
+
+def test_apps_are_written_for_while_they_are_sealed_anew(database: Database, database_url: str) -> None:
+    """Each new row of an app looks, by its foreign key, for a row that is being sealed anew."""
+    keyring = Keyring(OLD)
+    apps = Apps(database, keyring)
+    app = apps.by_app_id(apps.create("one").app_id)
+    assert app is not None
+    EnvelopeKeys(database, keyring, grace=GRACE).published(app)
+    with database.admin() as work:
+        for kind in rotation.TOGETHER:
+            work.sealed.replace(kind, rotation._under(keyring, rotation.CONTEXTS[kind]))
+        hurried(database_url, "INSERT INTO groups (app_pk, name) VALUES (%s, 'new')", app.pk)
+
+
+def test_people_are_seen_while_others_are_sealed_anew(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "ROWS_AT_ONCE", 2)
+    apps = Apps(database, Keyring(OLD))
+    app = apps.by_app_id(apps.create("one").app_id)
+    assert app is not None
+    first, *_ = people(database, Keyring(OLD), app, 5)
+    opened = 0
+
+    def context(app_id: str) -> bytes:
+        nonlocal opened
+        opened += 1
+        if opened == 3:  # of the second transaction
+            hurried(database_url, "UPDATE capture_people SET last_seen = now() WHERE pk = %s", first)
+            hurried(database_url, "UPDATE apps SET enabled = false")
+        return person_context(app_id)
+
+    monkeypatch.setattr(rotation, "CONTEXTS", {**rotation.CONTEXTS, rotation.PEOPLE: context})
+    assert rotation.reseal(database, Keyring(NEW, OLD)).done[rotation.PEOPLE] == 5 == opened
+
+
+def test_broken_off_all_of_it_opens_and_it_is_done_by_the_next(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "ROWS_AT_ONCE", 2)
+    both = Keyring(NEW, OLD)
+    apps = Apps(database, Keyring(OLD))
+    app = apps.by_app_id(apps.create("one").app_id)
+    assert app is not None
+    last = people(database, Keyring(OLD), app, 5)[-1]
+    whole = execute(database_url, "SELECT embedding FROM capture_people WHERE pk = %s", last)[0][0]
+    execute(database_url, "UPDATE capture_people SET embedding = %s WHERE pk = %s", b"damaged", last)
+    with pytest.raises(KeyringError):
+        rotation.reseal(database, both)
+    execute(database_url, "UPDATE capture_people SET embedding = %s WHERE pk = %s", whole, last)
+    bound = person_context(app.app_id)
+    for (value,) in execute(database_url, "SELECT embedding FROM capture_people"):
+        assert both.open(value, bound) == b"embedding"  # type: ignore[arg-type]
+    assert rotation.reseal(database, both).done[rotation.PEOPLE] == 5
+    for (value,) in execute(database_url, "SELECT embedding FROM capture_people"):
+        assert Keyring(NEW).open(value, bound) == b"embedding"  # type: ignore[arg-type]
+
+
 def test_a_face_that_somebody_is_changing_is_told(database_url: str) -> None:
     """A key that is dropped after it would take the face with it."""
     with opened(database_url, Mode.ON, OLD) as before:
@@ -118,17 +192,3 @@ def test_a_face_that_somebody_is_changing_is_told(database_url: str) -> None:
         assert (resealed.done["faces"], resealed.left, resealed.older_keys) == (1, 1, True)
         resealed = rotation.reseal(both, Keyring(NEW, OLD))
         assert (resealed.done["faces"], resealed.left, resealed.older_keys) == (1, 0, False)
-
-
-def test_the_key_file_grows_in_front_and_loses_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "secret.key"
-    load_or_create(path)
-    first = path.read_text().split()
-    key_file.add(path)
-    key_file.add(path)
-    grown = path.read_text().split()
-    assert (len(grown), grown[2:]) == (3, first)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert key_file.drop_old(path) == 2
-    assert path.read_text().split() == grown[:1]
-    assert list(tmp_path.iterdir()) == [path]
