@@ -55,23 +55,23 @@ def kept(codec: Codec, faces: Embeddings) -> NDArray[np.float32]:
 
 def test_codes_keep_as_much_of_every_face(codec: Codec, faces: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
     after = kept(codec, faces)
-    monkeypatch.setattr(module, "PASSES", 0)
+    monkeypatch.setattr(module, "SWEEPS", 0)
     before = kept(codec, faces)
-    assert after.std() < 0.5 * before.std()
+    assert after.std() < 0.1 * before.std()
     assert before.min() < before.mean() - 3 * before.std()
-    assert after.min() > before.mean() - 2 * before.std()
+    assert after.min() > before.mean() - before.std()
     assert abs(after.mean() - before.mean()) < 0.2 * before.std()
 
 
-def test_other_similarities_are_told_as_well_as_before(
+def test_other_similarities_are_told_about_as_well_as_before(
     codec: Codec, faces: Embeddings, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probes = gallery.faces(np.arange(100), turn=1)
     similarities = probes @ faces.T
     after = estimates(codec, faces, probes) - similarities
-    monkeypatch.setattr(module, "PASSES", 0)
+    monkeypatch.setattr(module, "SWEEPS", 0)
     before = estimates(codec, faces, probes) - similarities
-    assert after.std() < 1.02 * before.std()
+    assert after.std() < 1.06 * before.std()
 
 
 def places(codec: Codec, faces: Embeddings, gallery: Gallery, who: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ def test_mates_of_badly_coded_faces_stand_higher(
     codec: Codec, faces: Embeddings, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(module, "PASSES", 0)
+        patched.setattr(module, "SWEEPS", 0)
         worst = np.argsort(kept(codec, faces))[:100]
         before = places(codec, faces, gallery, worst)
     after = places(codec, faces, gallery, worst)
