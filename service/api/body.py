@@ -36,9 +36,10 @@ _NO_MEMORY = "Not enough memory"
 _DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
-_MOST_DIGITS = 19
 """How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
 connection closes sees a broken pipe and never reads the answer."""
+_MOST_DIGITS = 19
+"""Of a length: more bytes than anybody has."""
 
 
 class Form(dict[str, object]):

@@ -86,10 +86,13 @@ class Fields:
             raise ParameterMalformed(name)
         return names
 
+    def lacks(self, name: str) -> bool:
+        """Whether nothing was sent, or nothing but an empty text or array."""
+        return self._values.get(name) in (None, "", [], [""])
+
     def lists_nothing(self, name: str) -> bool:
         """Whether a JSON array was sent that names nothing."""
-        value = self._values.get(name)
-        return isinstance(value, list) and not any(value)
+        return self._values.get(name) in ([], [""])
 
     def words(self, name: str, known: Mapping[str, frozenset[T]]) -> frozenset[T]:
         """Everything that the words of a comma list stand for in ``known``; another word is malformed."""

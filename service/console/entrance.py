@@ -18,7 +18,10 @@ _OURS = re.compile(rf"{ROOT}/[\w./%-]*")
 PATIENCE_SECONDS = 2.0
 
 _one_at_a_time = threading.Lock()
-"""A password takes 32 MB to check: guessing must not take more of them, nor all threads by waiting for a turn."""
+"""A password takes 32 MB to check: guessing must not take more of them, nor all threads by waiting for a turn.
+
+A wrong one is counted before the next is looked at, in the database, too: while that is slow, logging in is.
+"""
 
 logger = logging.getLogger(__name__)
 

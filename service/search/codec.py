@@ -71,6 +71,7 @@ class Codec:
         self._trained.pq.cp.seed = _SEED
         self._trained.pq.cp.min_points_per_centroid = 1  # says nothing of small samples
         self._trained.train(np.ascontiguousarray(rows @ self._encode))
+        self._usual: float | None = float(_dots(*self._nearest(rows)[1:]).mean())
 
     @classmethod
     def restored(cls, state: CodecState) -> Codec:
@@ -81,23 +82,30 @@ class Codec:
 
     def _take(self, population: int, encode: Matrix, ask: Matrix, trained: Any) -> None:
         self.population, self._encode, self._ask, self._trained = population, encode, ask, trained
+        # Not among what is kept in snapshots: rows that are coded together have their own.
+        self._usual = None
 
     def state(self) -> CodecState:
         return CodecState(self.population, self._encode, self._ask, faiss.serialize_index(self._trained))
 
     def encode(self, rows: Embeddings | NDArray[np.float16]) -> Matrix:
         """What :meth:`empty_codes` wants to be given: ``(n, axes)``."""
-        encoded: Matrix = np.ascontiguousarray(singles(rows) @ self._encode)
+        encoded, asked, nearest = self._nearest(rows)
         quantiser = self._trained.pq
-        coded = quantiser.decode(quantiser.compute_codes(encoded))
-        # The axes have unit length before they are weighed: this undoes both weights.
-        asked = encoded / np.square(self._encode).sum(axis=0)
         centroids = faiss.vector_to_array(quantiser.centroids).reshape(quantiser.M, -1, AXES_PER_CODE)
-        usual = float(_dots(asked, coded).mean())
+        usual = float(_dots(asked, nearest).mean()) if self._usual is None else self._usual
         for start in range(0, len(encoded), _PIECE):
             its = slice(start, start + _PIECE)
-            encoded[its] = _evened(encoded[its], asked[its], coded[its], centroids, usual)
+            encoded[its] = _evened(encoded[its], asked[its], nearest[its], centroids, usual)
         return encoded
+
+    def _nearest(self, rows: Embeddings | NDArray[np.float16]) -> tuple[Matrix, Matrix, Matrix]:
+        """Rows before they are coded, what they would be asked for with themselves, and their nearest centroids."""
+        encoded: Matrix = np.ascontiguousarray(singles(rows) @ self._encode)
+        quantiser = self._trained.pq
+        # The axes have unit length before they are weighed: this undoes both weights.
+        asked = encoded / np.square(self._encode).sum(axis=0)
+        return encoded, asked, quantiser.decode(quantiser.compute_codes(encoded))
 
     def empty_codes(self) -> Any:
         """A FAISS index for coded rows, without any."""

@@ -40,7 +40,7 @@ PIECE = 768
 THOROUGH = 2.5
 """How many times as long a list is made where fewer users are found than were asked for. Of 15 mates with poor pictures
 just above the threshold, of 47,000, that a list as measured lacked, one of 1.25 times its length had 7, of 1.5 12, of 2
-14, of 2.5 all (300,000 faces, by hand)."""
+14, of 2.5 all (300,000 faces, by hand, with codes that kept more of some faces than of others: now there are fewer)."""
 AFFORDABLE, FEW_FOUND = 500_000, 10
 """In more codes than the first that is done only where fewer users than the second are found: it takes a scan more."""
 MOST_MISSING = 0.01

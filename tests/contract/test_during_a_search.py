@@ -22,6 +22,7 @@ from service.recognition.identify import IdentifyFaces
 from service.values import Embedding, Hit
 from tests.contract.wire import Wire
 from tests.fixtures.pictures import Pictures
+from tests.fixtures.waiting import wait_for
 
 GROUP = "during_a_search"
 
@@ -111,19 +112,22 @@ def test_where_to_search_is_asked_for_while_the_picture_is_looked_at(
     enrol(wire, obama, "anybody")
     asked, asking = IdentifyFaces._scope, list[int]()
     looked, looking = Intake._look, list[int]()
+    helped = threading.Event()
 
     def noted(*arguments: Any) -> Any:
         asking.append(threading.get_ident())
+        helped.set()
         return asked(*arguments)
 
     def slowly(*arguments: Any) -> Any:
         looking.append(threading.get_ident())
-        time.sleep(0.2)  # a helper begins meanwhile
+        assert helped.wait(30)
         return looked(*arguments)
 
     monkeypatch.setattr(IdentifyFaces, "_scope", noted)
     monkeypatch.setattr(Intake, "_look", slowly)
     monkeypatch.setattr(service.admission, "permits", 2)
+    wait_for(lambda: service.admission.inside == 0)
     wire.result("search", {**obama, "group_id_list": GROUP})
     assert len(asking) == len(looking) == 1
     assert asking != looking

@@ -382,6 +382,10 @@ def test_landmarks_by_name(wire: Wire, pictures: Pictures) -> None:
         assert len(face["landmark150"]) == 150
         assert {"landmark72", "landmark201", "landmark4"}.isdisjoint(face)
         assert face["age"] > 20
+    answer = wire.post(LANDMARK, json.dumps({**image, "face_field": ["landmark201"]}).encode())
+    assert {"landmark72", "landmark4"}.isdisjoint(answer["result"]["face_list"][0])
+    answer = wire.post(LANDMARK, json.dumps({**image, "face_field": []}).encode())
+    assert {"landmark72", "landmark4"} <= set(answer["result"]["face_list"][0])
 
 
 @pytest.mark.parametrize(

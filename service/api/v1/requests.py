@@ -107,6 +107,6 @@ def landmark(parameters: Parameters) -> LandmarkRequest:
     return LandmarkRequest(
         source=pictures.source(fields),
         max_faces=fields.integer("max_face_num", default=1, low=1, high=MOST_FACES),
-        fields=asked or _USUAL_LANDMARKS,
+        fields=_USUAL_LANDMARKS if fields.lacks("face_field") else asked,
         order=pictures.order(fields),
     )

@@ -148,6 +148,7 @@ def test_groups_with_blanks_each_once() -> None:
 @pytest.mark.parametrize("sent", [[], [""]])
 @pytest.mark.parametrize("parse", [requests.user, requests.update_user])
 def test_a_list_that_names_no_group_does_not_mean_all(parse: Callable[[Parameters], object], sent: list[str]) -> None:
+    assert requests.user({"uid": "u1", "group_id": [0]}).group_ids == ("0",)
     with pytest.raises(ParameterMalformed, match="group_id"):
         parse({**PICTURE, "uid": "u1", "group_id": sent})
 

@@ -94,9 +94,17 @@ def test_mates_of_badly_coded_faces_stand_higher(
     assert np.quantile(after, 0.9) < 0.6 * np.quantile(before, 0.9)
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_few_rows_are_coded_too(codec: Codec, faces: Embeddings, count: int) -> None:
-    assert kept(codec, faces[:count]).min() > 0.6
+def test_rows_are_coded_alone_as_among_others(codec: Codec, faces: Embeddings) -> None:
+    together = codec.encode(faces[:50])
+    assert np.allclose(together, np.concatenate([codec.encode(face[np.newaxis]) for face in faces[:50]]), atol=1e-6)
+    assert codec.encode(faces[:0]).shape == (0, 128)
+
+
+def test_what_was_put_away_codes_as_before(codec: Codec, faces: Embeddings) -> None:
+    """How much codes usually keep is not put away, and told by the rows."""
+    after = kept(Codec.restored(codec.state()), faces)
+    assert after.std() < 0.005
+    assert abs(after.mean() - kept(codec, faces).mean()) < 0.01
 
 
 def test_rows_of_zeros_and_equal_rows_are_coded(codec: Codec, faces: Embeddings) -> None:
