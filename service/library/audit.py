@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -159,8 +159,11 @@ class AuditTrail:
 
     # --- keeping house ---
 
-    def purge(self) -> int:
-        """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries."""
+    def purge(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries.
+
+        Some at a time, while the writers go on and until ``stopped``; what is left then goes the next time.
+        """
         if self._retention is None:
             return 0
         end = datetime.now(timezone.utc) - self._retention
@@ -168,9 +171,21 @@ class AuditTrail:
             due = reader.audit.overdue(end - PURGE_SLACK)
         dropped = 0
         for chain in due:
-            with _apart(chain), self._database.admin() as work:
-                dropped += work.audit.purge(chain, end)
+            if stopped():
+                break
+            with _apart(chain):
+                with self._database.admin() as work:
+                    work.audit_retention.cut(chain, end)
+                for entries in self._dropped(chain, stopped):
+                    dropped += entries
         return dropped
+
+    def _dropped(self, chain: int, stopped: Callable[[], bool]) -> Iterator[int]:
+        entries, last = 1, 0
+        while entries and not stopped():
+            with self._database.admin() as work:
+                entries, last = work.audit_retention.drop(chain, last)
+            yield entries
 
     def reseal(self) -> int:
         """Carry every chain that an older key sealed over to the current one; returns how many those were.
