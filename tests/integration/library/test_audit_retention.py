@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -10,15 +10,16 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from service.library import audit
 from service.library.audit import AuditTrail
 from service.storage import audit_retention
-from service.storage.audit import AuditDraft
+from service.storage.audit import AuditDraft, AuditEntry
 from service.storage.engine import Database
 from service.storage.urls import driver_address
 from service.values import App
 from tests.fixtures.library import new_app
 from tests.integration.library.conftest import KEY
-from tests.integration.library.test_audit import problems, report
+from tests.integration.library.test_audit import problems, report, tampered
 
 OLD, NEW = 95, 5
 FORGED = "INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = {} AND chain = {}"
@@ -134,3 +135,71 @@ def test_nothing_goes_for_the_sake_of_an_anchor_that_is_not_ours(
     assert set(rows(database_url, app)) >= set(range(OLD + 1, OLD + NEW + 1))
     if seq != 50:  # else our own, behind it, is what the chain begins with, as it would have without the other
         assert any(f"the seal of entry {seq} is not ours" in found for found in problems(trail, app))
+
+
+class Reading(AuditTrail):
+    """Does something else once, in the middle of reading a chain."""
+
+    meanwhile: Callable[[], object]
+    chain: int
+    done = False
+
+    def entries(self, chain: int, after: int = 0) -> Iterator[AuditEntry]:
+        for number, entry in enumerate(super().entries(chain, after)):
+            if chain == self.chain and number == 3 and not self.done:
+                self.done = True
+                self.meanwhile()
+            yield entry
+
+
+@pytest.fixture
+def reading(database: Database, trail: AuditTrail, app: App, monkeypatch: pytest.MonkeyPatch) -> Reading:
+    monkeypatch.setattr(audit, "PAGE", 4)
+    reading = Reading(database, [KEY])
+    reading.chain, reading.meanwhile = app.pk, trail.purge
+    return reading
+
+
+def test_a_chain_that_is_cut_off_while_it_is_verified_is_no_alarm(reading: Reading, app: App) -> None:
+    found = report(reading, app)
+    assert (reading.done, found.problems, found.entries, found.first) == (True, (), NEW, OLD + 1)
+
+
+def test_a_chain_that_is_cut_off_while_another_is_verified_is_read_once(
+    database: Database, reading: Reading, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MOST_LOOKS", 1)
+    now = datetime.now(timezone.utc)
+    with database.admin() as work:
+        work.audit.append(0, [AuditDraft("local", "app.create", time=now) for _ in range(5)])
+    reading.chain = 0
+    found = report(reading, app)
+    assert (reading.done, found.problems, found.entries) == (True, (), NEW)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE audit SET outcome = '9' WHERE seq = 2 AND chain = {}", "entry 2 was altered"),
+        ("UPDATE audit SET outcome = '9' WHERE seq = 98 AND chain = {}", "entry 98 was altered"),
+        ("DELETE FROM audit WHERE seq = 98 AND chain = {}", "entry 99 does not follow entry 97"),
+        ("DELETE FROM audit WHERE seq = 96 AND chain = {}", "entry 97 does not follow entry 95"),
+    ],
+)
+def test_what_was_tampered_with_is_found_while_the_retention_runs(
+    reading: Reading, app: App, database_url: str, statement: str, problem: str
+) -> None:
+    tampered(database_url, statement.format(app.pk))
+    assert len([found for found in problems(reading, app) if problem in found]) == 1
+    assert reading.done
+
+
+def test_what_goes_without_an_anchor_is_found_while_it_is_verified(
+    reading: Reading, app: App, database_url: str
+) -> None:
+    """Also where somebody leaves an anchor that is not sealed by us meanwhile."""
+    delete = f"DELETE FROM audit WHERE seq <= 90 AND chain = {app.pk}"  # noqa: S608
+    reading.meanwhile = lambda: tampered(database_url, delete)
+    assert problems(reading, app) == ("entry 91 does not follow entry 4",)
+    reading.meanwhile, reading.done = lambda: tampered(database_url, FORGED.format(95, app.pk)), False
+    assert "the seal of entry 95 is not ours" in problems(reading, app)
