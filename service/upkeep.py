@@ -181,7 +181,7 @@ class Upkeep:
 
     def _purge_audit(self) -> None:
         if self._audit is not None:
-            self._audit.purge()
+            self._audit.purge(self._stopping.is_set)
 
 
 def pruned(database: Database, app_pk: int, keep: int) -> Iterator[int]:

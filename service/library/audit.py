@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -26,6 +26,11 @@ PAGE = 2000
 
 PURGE_SLACK = timedelta(days=1)
 """Entries are dropped a day late, so that a chain gets at most one anchor a day."""
+
+MOST_LOOKS = 5
+"""Verifying begins anew with a chain that was cut off meanwhile; more often than this in a row nobody honest does."""
+
+HEADLESS = "the chain has no head"
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +164,11 @@ class AuditTrail:
 
     # --- keeping house ---
 
-    def purge(self) -> int:
-        """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries."""
+    def purge(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Drop what is older than the retention, with a sealed anchor in its place; returns how many entries.
+
+        Some at a time, while the writers go on and until ``stopped``; what is left then goes the next time.
+        """
         if self._retention is None:
             return 0
         end = datetime.now(timezone.utc) - self._retention
@@ -168,9 +176,21 @@ class AuditTrail:
             due = reader.audit.overdue(end - PURGE_SLACK)
         dropped = 0
         for chain in due:
-            with _apart(chain), self._database.admin() as work:
-                dropped += work.audit.purge(chain, end)
+            if stopped():
+                break
+            with _apart(chain):
+                with self._database.admin() as work:
+                    work.audit_retention.cut(chain, end)
+                for entries in self._dropped(chain, stopped):
+                    dropped += entries
         return dropped
+
+    def _dropped(self, chain: int, stopped: Callable[[], bool]) -> Iterator[int]:
+        entries, last = 1, 0
+        while entries and not stopped():
+            with self._database.admin() as work:
+                entries, last = work.audit_retention.drop(chain, last)
+            yield entries
 
     def reseal(self) -> int:
         """Carry every chain that an older key sealed over to the current one; returns how many those were.
@@ -215,12 +235,38 @@ class AuditTrail:
         expected = expected or {}
         with self._database.read() as reader:
             states, headless = reader.audit.chains(), reader.audit.without_head()
-        reports = [self._verified(state, expected.get(state.head.chain)) for state in states]
-        reports += [ChainReport(chain, "", 0, 0, 0, "", ("the chain has no head",)) for chain in headless]
+        chains = [state.head.chain for state in states]
+        reports = [self._verified(chain, expected.get(chain)) for chain in chains]
+        reports += [ChainReport(chain, "", 0, 0, 0, "", (HEADLESS,)) for chain in headless]
         gone = expected.keys() - {report.chain for report in reports}
         return [*reports, *(ChainReport(chain, "", 0, 0, 0, "", ("the chain is gone",)) for chain in sorted(gone))]
 
-    def _verified(self, state: ChainState, expected: tuple[int, str] | None) -> ChainReport:
+    def _verified(self, chain: int, expected: tuple[int, str] | None) -> ChainReport:
+        """Check a chain as it is now, and anew where the retention has cut off meanwhile what was to be read.
+
+        What was seen to be altered is told all the same, for the retention alters nothing.
+        """
+        altered: dict[int, str] = {}
+        for _ in range(MOST_LOOKS):
+            state = self._state(chain)
+            if state is None:
+                return ChainReport(chain, "", 0, 0, 0, "", (HEADLESS,))
+            report = self._looked_through(state, expected, altered)
+            if not report.problems:
+                break
+            now = self._state(chain)
+            if now is None or now.anchor == state.anchor:
+                break
+        return report
+
+    def _state(self, chain: int) -> ChainState | None:
+        with self._database.read() as reader:
+            return reader.audit.chain(chain)
+
+    def _looked_through(
+        self, state: ChainState, expected: tuple[int, str] | None, altered: dict[int, str]
+    ) -> ChainReport:
+        """What is wrong with a chain, and was found ``altered`` already; what else was altered is put there, too."""
         head, anchor = state.head, state.anchor
         unknown = [end for end in _ends(state) if not end.sealed_by(self._keys)]
         problems: list[str] = []
@@ -229,10 +275,13 @@ class AuditTrail:
         first, met = seq + 1, expected is None or expected == (seq, digest.hex())
         read = True
         try:
-            for entry in self.entries(head.chain, 0):
+            for entry in self.entries(head.chain, seq):
                 if entry.seq > max(head.seq, state.last):
                     break  # written since
-                problems += _broken(entry, seq, digest)
+                if entry.seq != seq + 1:
+                    problems.append(f"entry {entry.seq} does not follow entry {seq}")
+                elif entry.linked(digest) != entry.hash:
+                    altered[entry.seq] = f"entry {entry.seq} was altered, or the one before it"
                 foreign = {at: end for at, end in foreign.items() if not entry.vouches_for(end)}
                 if (end := entry.foreign_end) is not None and not end.sealed_by(self._keys):
                     foreign[entry.seq] = end
@@ -250,7 +299,8 @@ class AuditTrail:
             problems.append("the expected entry is not in the chain")
         was = "the seal of entry {} was not ours when entry {} was written"
         problems += [was.format(end.seq, at) for at, end in foreign.items()]
-        problems = [*(f"the seal of entry {end.seq} is not ours" for end in unknown), *problems]
+        seals = [f"the seal of entry {end.seq} is not ours" for end in unknown]
+        problems = [*seals, *altered.values(), *problems]
         return ChainReport(head.chain, head.app_id, seq - first + 1, first, head.seq, head.hash.hex(), tuple(problems))
 
 
@@ -267,12 +317,3 @@ def _apart(chain: int) -> Iterator[None]:
 
 def _ends(state: ChainState) -> list[ChainEnd]:
     return [state.head] if state.anchor is None else [state.anchor, state.head]
-
-
-def _broken(entry: AuditEntry, seq: int, digest: bytes) -> list[str]:
-    """What is wrong with an entry that should follow number ``seq`` with the hash ``digest``."""
-    if entry.seq != seq + 1:
-        return [f"entry {entry.seq} does not follow entry {seq}"]
-    if entry.linked(digest) != entry.hash:
-        return [f"entry {entry.seq} was altered, or the one before it"]
-    return []

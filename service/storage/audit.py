@@ -149,9 +149,10 @@ class AuditReader:
         """Every chain that has a head, each as of one moment."""
         return [_state(row) for row in self._execution.run(_STATES)]
 
-    def chain(self, chain: int) -> ChainState:
-        """One chain, which must have a head, as of one moment."""
-        return _state(self._execution.run(_STATE_OF_ONE, {"chain": chain}).one())
+    def chain(self, chain: int) -> ChainState | None:
+        """One chain as of one moment, ``None`` where it has no head."""
+        row = self._execution.run(_STATE_OF_ONE, {"chain": chain}).one_or_none()
+        return None if row is None else _state(row)
 
     def without_head(self) -> list[int]:
         """Chains that have rows and no head; the code leaves none."""
@@ -159,17 +160,20 @@ class AuditReader:
         return list(self._execution.run(query).scalars())
 
     def overdue(self, before: datetime) -> list[int]:
-        """Chains whose first entry is older, by its time alone: the rest of it need not be what an entry can be."""
+        """Chains whose first entry is older, or of which an anchor covers entries that are still there.
+
+        By its time alone: the rest of an entry need not be what one can be.
+        """
         return list(self._execution.run(_OVERDUE, {"before": before}).scalars())
 
     def page(self, chain: int, after: int, limit: int) -> list[AuditEntry]:
         """Entries of a chain after a number, in order."""
-        query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after)
+        query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after, _kept(chain))
         return [_entry(row) for row in self._execution.run(query.order_by(audit.c.seq).limit(limit))]
 
     def latest(self, limit: int | None, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
         """The newest entries, newest first: of one chain, or naming one user, or of all."""
-        query = sa.select(audit)
+        query = sa.select(audit).where(_kept(audit.c.chain if chain is None else chain))
         if chain is not None:
             query = query.where(audit.c.chain == chain)
         if user is not None:
@@ -189,9 +193,17 @@ _STATE = """
 _STATES = sa.text(f"{_STATE} ORDER BY heads.chain")
 _STATE_OF_ONE = sa.text(f"{_STATE} WHERE heads.chain = :chain")
 
+# Begins behind the anchor, for before it may lie a long row of what was deleted lately; and what an anchor covers goes
+# in order, so that the entry which it names is there as long as any of them. One beyond the end was forged.
 _OVERDUE = sa.text("""
-    SELECT chain FROM audit_heads AS heads
-    WHERE (SELECT time FROM audit WHERE audit.chain = heads.chain ORDER BY audit.seq LIMIT 1) < :before ORDER BY chain
+    SELECT heads.chain FROM audit_heads AS heads LEFT JOIN LATERAL (
+        SELECT max(seq) AS seq FROM audit_anchors WHERE chain = heads.chain AND audit_anchors.seq <= heads.seq
+    ) AS anchor ON true
+    WHERE (
+        SELECT time FROM audit WHERE audit.chain = heads.chain AND audit.seq > coalesce(anchor.seq, 0)
+        ORDER BY audit.seq LIMIT 1
+    ) < :before OR EXISTS (SELECT FROM audit WHERE audit.chain = heads.chain AND audit.seq = anchor.seq)
+    ORDER BY heads.chain
 """)
 
 _LOCK = sa.text("SELECT app_id, seq, hash, seal FROM audit_heads WHERE chain = :chain FOR NO KEY UPDATE")
@@ -213,14 +225,9 @@ _APPEND = sa.text("""
     *(sa.bindparam(name, type_=audit.c[name].type) for name in ("groups", "users", "detail", "hash", "time", "log_id"))
 )
 
-_OLD = sa.text("""
-    SELECT max(seq) FROM audit WHERE chain = :chain AND time < :before
-      AND seq < coalesce((SELECT min(seq) FROM audit WHERE chain = :chain AND time >= :before), 9223372036854775807)
-""")
-
 
 class AuditWriter(AuditReader):
-    """Appending to chains, and cutting off what is too old. Without a key nothing is written."""
+    """Appending to chains. Without a key nothing is written."""
 
     def __init__(self, execution: Execution, keys: Sequence[bytes]) -> None:
         """The first of ``keys`` seals; what the others sealed is ours, too."""
@@ -254,25 +261,11 @@ class AuditWriter(AuditReader):
             return []
         return self._appended(self._locked(chain), drafts)
 
-    def purge(self, chain: int, before: datetime) -> int:
-        """Drop the entries that are older, leaving a sealed anchor in their place; returns how many.
-
-        The database refuses to delete any entry that no anchor covers. Nothing of a chain whose end is not ours goes
-        before an entry says so, as behind any such end: a chain in which nothing happens any more gets none otherwise.
-        """
-        if not self._keys:
-            return 0
+    def hold(self, chain: int) -> None:
+        """Lock a chain's end until the transaction ends; behind one that is not ours comes an entry that says so."""
         end = self._locked(chain)
         if not end.sealed_by(self._keys):
             self._appended(end, [])
-        upto = self._execution.run(_OLD, {"chain": chain, "before": before}).scalar_one_or_none()
-        if upto is None:
-            return 0
-        ours = audit.c.chain == chain
-        digest = self._execution.run(sa.select(audit.c.hash).where(ours, audit.c.seq == upto)).scalar_one()
-        anchor = {"chain": chain, "seq": upto, "hash": digest, "seal": seal(self._keys[0], chain, upto, bytes(digest))}
-        self._execution.run(audit_anchors.insert().values(**anchor))
-        return self._execution.run(audit.delete().where(ours, audit.c.seq <= upto)).rowcount
 
     def reseal(self, chain: int) -> bool:
         """Carry a chain over to the current key where an older one sealed its end, or what is known by its seal.
@@ -285,7 +278,8 @@ class AuditWriter(AuditReader):
         if not current:
             return False
         # Before the end is locked: looking through a long chain takes longer than writers should wait.
-        anchor, ends, told = self.chain(chain).anchor, self._found_foreign(chain), self._called(chain, RESEALED)
+        state, ends, told = self.chain(chain), self._found_foreign(chain), self._called(chain, RESEALED)
+        anchor = None if state is None else state.anchor
         known = [each for each in ([] if anchor is None else [anchor]) + ends if not each.sealed_by(current)]
         ours = [each for each in known if each.sealed_by(older) and not any(entry.vouches_for(each) for entry in told)]
         end = self._locked(chain)
@@ -320,8 +314,8 @@ class AuditWriter(AuditReader):
 
     def _called(self, chain: int, call: str) -> list[AuditEntry]:
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
-        query = sa.select(audit).where(audit.c.chain == chain, audit.c.call == call).order_by(audit.c.seq)
-        return [_entry(row) for row in self._execution.run(query)]
+        query = sa.select(audit).where(audit.c.chain == chain, audit.c.call == call, _kept(chain))
+        return [_entry(row) for row in self._execution.run(query.order_by(audit.c.seq))]
 
     def _locked(self, chain: int) -> ChainEnd:
         """The chain's end, which nobody else can move before our transaction ends."""
@@ -331,6 +325,12 @@ class AuditWriter(AuditReader):
             self._execution.run(_BEGIN, begun)
             row = self._execution.run(_LOCK, {"chain": chain}).one()
         return ChainEnd(chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
+
+
+def _kept(chain: int | sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """That an entry lies behind the newest anchor of its chain: what is left before it is about to be deleted."""
+    newest = sa.select(sa.func.max(audit_anchors.c.seq)).where(audit_anchors.c.chain == chain)
+    return audit.c.seq > sa.func.coalesce(newest.scalar_subquery(), 0)
 
 
 def _told(draft: AuditDraft) -> object:

@@ -15,6 +15,7 @@ from service.storage import guard
 from service.storage.apps import AppReader, AppWriter
 from service.storage.attempts import AttemptWriter
 from service.storage.audit import AuditEntry, AuditReader, AuditWriter
+from service.storage.audit_retention import AuditRetention
 from service.storage.behind import Behind
 from service.storage.captures import CaptureWriter
 from service.storage.changes import ChangeReader, ChangeWriter
@@ -118,6 +119,7 @@ class Administration:
     def __init__(self, execution: Execution, audit_keys: Sequence[bytes], sealing: FaceSealing) -> None:
         self.apps = AppWriter(execution)
         self.audit = AuditWriter(execution, audit_keys)
+        self.audit_retention = AuditRetention(execution, self.audit, audit_keys)
         self.erasing = EraseWriter(execution)
         self.tokens = TokenWriter(execution, sealing.remembered)
         self.changes = ChangeWriter(execution, sealing.enrolled)

@@ -108,7 +108,7 @@ def test_the_database_refuses_to_change_it(
 ) -> None:
     if "anchors" in statement:
         with database.admin() as work:
-            work.audit.purge(app.pk, datetime.now(timezone.utc))
+            work.audit_retention.cut(app.pk, datetime.now(timezone.utc))
     with (
         psycopg.connect(driver_address(database_url)) as connection,
         pytest.raises(psycopg.errors.RestrictViolation, match="append-only"),
@@ -221,7 +221,9 @@ def test_chains_are_carried_over_to_another_key(
     with database.admin() as work:
         for chain in (cut.pk, forged.pk):
             work.audit.append(chain, [AuditDraft("app:2", "search") for _ in range(3)])
-        work.audit.purge(cut.pk, datetime.now(timezone.utc))
+        work.audit_retention.cut(cut.pk, datetime.now(timezone.utc))
+    with database.admin() as work:
+        assert work.audit_retention.drop(cut.pk) == (3, 3)
     tampered(database_url, FORGED % forged.pk)
     before = report(trail, app)
     for keys, carried in (([NEXT, KEY], 2), ([NEXT, KEY], 0), ([bytes(32), NEXT, KEY], 2)):
