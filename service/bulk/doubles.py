@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
@@ -21,8 +23,8 @@ OTHER_SCORE = 60.0
 MOST_PAIRS = 10_000
 """Suspicions told of each kind, the strongest ones."""
 
-_ROWS = 512
-"""Faces compared with all others in one product: bounds memory."""
+_MOST_ROWS, _MOST_COSINES = 512, 2**24
+"""Of one product, faces that are compared with all others of their group, and numbers: they bound memory."""
 
 Keys = NDArray[np.int64]
 
@@ -72,12 +74,13 @@ class DoubleSearch:
         """Suspicious pairs: two ids most alike first, then faces least like their user's others.
 
         ``touched``: users of whom at least one must be in a pair; ``None`` compares all with all, which takes time
-        that grows with the square of a group's faces.
+        that grows with the square of a group's faces. The embeddings of the compared groups are held in memory.
         """
         limits = self._scores.similarity(same_score), self._scores.similarity(other_score)
         found: list[Pair] = []
-        for faces, users, vectors in self._groups(app_pk):
-            rows = np.arange(len(users)) if touched is None else np.flatnonzero(np.isin(users, list(touched)))
+        chosen = None if touched is None else np.array(sorted(touched), np.int64)
+        for faces, users, vectors in self._groups(app_pk, touched):
+            rows = np.arange(len(users)) if chosen is None else np.flatnonzero(np.isin(users, chosen))
             told = pairs_of(faces, users, vectors, rows, limits)
             found += [replace(pair, score=self._scores.score(pair.score)) for pair in told]
         same = sorted((pair for pair in found if pair.suspicion is Suspicion.SAME_PERSON), key=lambda p: -p.score)
@@ -89,16 +92,25 @@ class DoubleSearch:
         with self._database.read(app_pk) as reader:
             return reader.faces.count_of_app(app_pk)
 
-    def _groups(self, app_pk: int) -> Iterator[tuple[Keys, Keys, Embeddings]]:
-        """Faces ``(n,)``, their users ``(n,)`` and embeddings ``(n, dimension)`` of each group."""
-        blocks = [block for _, _, blocks in self._source.snapshot(app_pk) for block in blocks]
-        if not blocks:
-            return
-        faces, users, groups = (np.concatenate([block[part] for block in blocks]) for part in range(3))
-        vectors = np.concatenate([block[3] for block in blocks])
-        for group in np.unique(groups):
-            chosen = groups == group
-            yield faces[chosen], users[chosen], vectors[chosen]
+    def _groups(self, app_pk: int, touched: Collection[int] | None) -> Iterator[tuple[Keys, Keys, Embeddings]]:
+        """Faces ``(n,)``, their users ``(n,)`` and embeddings ``(n, dimension)`` of each group, or each with touched.
+
+        What was given is not held any more.
+        """
+        wanted = None
+        if touched is not None:
+            with self._database.read(app_pk) as reader:
+                wanted = reader.users.groups_of(touched)
+        parts: defaultdict[int, list[tuple[Keys, Keys, Embeddings]]] = defaultdict(list)
+        with contextlib.closing(self._source.snapshot(app_pk, groups=wanted)) as snapshot:
+            for _, _, blocks in snapshot:
+                for faces, users, groups, vectors in blocks:
+                    for places in _by_group(groups):
+                        parts[int(groups[places[0]])].append((faces[places], users[places], vectors[places]))
+        for group in sorted(parts):
+            columns = zip(*parts.pop(group), strict=True)
+            faces, users, vectors = (np.concatenate(column) for column in columns)
+            yield faces, users, vectors
 
     def _named(self, app_pk: int, pairs: list[Pair]) -> list[NamedPair]:
         with self._database.read(app_pk) as reader:
@@ -116,6 +128,14 @@ class DoubleSearch:
         ]
 
 
+def _by_group(groups: Keys) -> list[Keys]:
+    """The places of each group's rows, in their order."""
+    if not len(groups):
+        return []
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
 def pairs_of(faces: Keys, users: Keys, vectors: Embeddings, rows: Keys, limits: tuple[float, float]) -> list[Pair]:
     """Suspicious pairs of one group, with the cosine for their score.
 
@@ -125,8 +145,9 @@ def pairs_of(faces: Keys, users: Keys, vectors: Embeddings, rows: Keys, limits: 
     at_least, below = limits
     best: dict[tuple[int, int], tuple[float, int, int]] = {}
     strangers: list[Pair] = []
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
+    at_once = max(1, min(_MOST_ROWS, _MOST_COSINES // max(1, len(vectors))))
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
         cosines = vectors[part] @ vectors.T
         own = users[part][:, None] == users[None, :]
         for row, column in zip(*np.nonzero((cosines >= at_least) & ~own), strict=True):

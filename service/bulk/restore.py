@@ -40,7 +40,8 @@ from service.intake.seen import FaceEngine
 from service.storage.engine import Database
 
 LARGEST_CROP_PIXELS = 2**20
-_LINES_AT_ONCE = 4096
+_LINES_AT_ONCE = 256
+"""Groups and users of one transaction: each of them may be a few statements, and other writers of the app wait."""
 
 
 class Export:

@@ -68,9 +68,7 @@ class Writer:
         results: dict[int, Result] = {}
         new: list[NewFace] = []
         with self._database.write(self._app_pk) as work:
-            for group_id in dict.fromkeys([user.group_id for user in users] + [face.result.group_id for face in faces]):
-                own = [user for user in users if user.group_id == group_id]
-                members = [face for face in faces if face.result.group_id == group_id]
+            for group_id, (own, members) in _by_group(faces, users).items():
                 results |= self._write_group(work, group_id, own, members, new)
         self.touched.update(face.user_pk for face in new)
         return [results.get(id(face), face.result) for face in faces]
@@ -91,7 +89,7 @@ class Writer:
             return {id(face): _refused(face, "group_of_another_scene") for face in members}
         infos, renewed = _infos(users, members)
         numbers = work.users.get_or_create_many(group, infos, renewed) if infos else {}
-        tokens = work.faces.tokens_of_users(list(numbers.values()))
+        tokens = work.faces.tokens_of_users(list(numbers.values())) if members else {}
         results: dict[int, Result] = {}
         own: list[NewFace] = []
         for face in members:
@@ -107,6 +105,18 @@ class Writer:
         work.faces.insert_many(group, own)
         new += own
         return results
+
+
+def _by_group(
+    faces: Iterable[ReadyFace], users: Iterable[ReadyUser]
+) -> dict[str, tuple[list[ReadyUser], list[ReadyFace]]]:
+    """Users and faces by group, in the order in which groups are named."""
+    groups: dict[str, tuple[list[ReadyUser], list[ReadyFace]]] = {}
+    for user in users:
+        groups.setdefault(user.group_id, ([], []))[0].append(user)
+    for face in faces:
+        groups.setdefault(face.result.group_id, ([], []))[1].append(face)
+    return groups
 
 
 def _refused(face: ReadyFace, reason: str, detail: str = "") -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.bulk_import import SOME_REFUSED
 from service.cli.common import administration, known_app, written_privately
 from service.cli.counting import counted
 from service.cli.failures import MISUSED, Failure
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from service.bulk.remote_library import RemoteLibrary, RemoteUser
     from service.values import App
 
-BATCH_USERS = 200
+BATCH = 200
+"""Groups, or users, of one transaction."""
 
 
 def copy(
@@ -45,11 +48,13 @@ def copy(
 ) -> None:
     """Copy groups, users and user_info; faces cannot be read through the API, so a table lists who needs a picture.
 
-    Fill its column `picture` and hand it to `aipface import`. From another aipface-server take `aipface export`.
+    Fill its column `picture` and hand it to `aipface import`. From another aipface-server take `aipface export`. Ends
+    with status 3 when groups were left out, since their names belong to a scene's groups here.
     """
     given = context.get_parameter_source("secret_key")
     if given is not None and given.name == "COMMANDLINE":
         raise Failure("a secret key on the command line can be read by others: use SOURCE_SECRET_KEY", MISUSED)
+    from service.bulk.pictures import printable
     from service.bulk.remote_library import RemoteLibrary
 
     done = None
@@ -66,14 +71,22 @@ def copy(
         typer.echo(f"{done.gone} groups and users were deleted there meanwhile, and are left out")
     typer.echo(f"{done.users} users; the API gives no pictures: fill the column picture of {output}, then")
     typer.echo(f"  aipface import {output} --app {app_id}")
+    if done.foreign:
+        named = ", ".join(printable(group) for group in done.foreign)
+        typer.echo(f"not copied, since a scene's group has the name here: {named}, with all users")
+        raise typer.Exit(SOME_REFUSED)
 
 
 @dataclass(frozen=True)
 class _Done:
-    """How many users were copied; and how many groups and users were ``gone`` before they could be read."""
+    """How many users were copied; and how many groups and users were ``gone`` before they could be read.
+
+    ``foreign``: groups that were not copied, for a group of a scene has the name here.
+    """
 
     users: int
     gone: int
+    foreign: list[str]
 
 
 def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> _Done:
@@ -82,8 +95,12 @@ def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> _Do
     writer = Writer(admin.database, app.pk, model_id="")  # writes no faces
     listed = {group: remote.users(group) for group in remote.groups()}
     groups = {group: users for group, users in listed.items() if users is not None}
-    copied, gone = 0, len(listed) - len(groups)
-    writer.write([], [ReadyUser(group) for group in groups])
+    gone = len(listed) - len(groups)
+    made = [ReadyUser(group) for group in groups]
+    for start in range(0, len(made), BATCH):
+        writer.write([], made[start : start + BATCH])
+    groups = {group: users for group, users in groups.items() if group not in writer.foreign}
+    copied: Counter[str] = Counter()
     total = sum(len(users) for users in groups.values())
     batch: list[ReadyUser] = []
     with counted("users", total) as advance:
@@ -94,14 +111,15 @@ def _copy(remote: RemoteLibrary, admin: Admin, app: App, file: IO[bytes]) -> _Do
             if user is None:
                 gone += 1
                 continue
-            copied += 1
+            copied[user.group_id] += 1
             table.writerow([user.group_id, user.user_id, "", user.user_info, user.faces])
             batch.append(ReadyUser(user.group_id, user.user_id, user.user_info))
-            if len(batch) >= BATCH_USERS:
+            if len(batch) >= BATCH:
                 writer.write([], batch)
                 batch = []
         writer.write([], batch)
-    return _Done(copied, gone)
+    users = sum(number for group, number in copied.items() if group not in writer.foreign)
+    return _Done(users, gone, sorted(writer.foreign))
 
 
 def _each(remote: RemoteLibrary, groups: dict[str, list[str]]) -> Iterator[RemoteUser | None]:

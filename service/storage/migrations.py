@@ -1,6 +1,8 @@
 """Bringing a database's schema to a revision, by the scripts in ``alembic/``.
 
-Replicas may start together: a session lock lets one of them migrate and the others find the work done. Servers of the
+Replicas may start together: a session lock lets one of them migrate and the others find the work done. They ask for it
+again and again, since an index that is made beside writers waits for every statement that has begun before it, also
+for one that waits for a lock. Servers of the
 release before may go on meanwhile, and afterwards: a migration never waits for long with a place in the queue of a
 table, since all requests that need the table would stand behind it.
 """
@@ -39,6 +41,8 @@ an autovacuum for it (``deadlock_timeout``, a second)."""
 PAUSE_SECONDS = 5.0
 """Between attempts, for the requests that stood behind the last one."""
 IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+POLL_SECONDS = 0.2
+"""How often the lock is asked for while another process migrates."""
 CONNECT_SECONDS = 10
 
 
@@ -130,10 +134,20 @@ def missing(url: str) -> list[str]:
 
 
 def _patiently(url: str, migrate: Callable[[Config], None]) -> None:
-    """Migrate once nobody holds a table that has to be changed; each migration is done as a whole or not at all."""
-    with _connection(url) as connection, _alone(connection), _known_alone():
-        connection.execute(sa.text(f"SET lock_timeout = '{QUEUED_SECONDS}s'"))
-        connection.commit()
+    """Migrate once nobody holds a table that has to be changed; each migration is done as a whole or not at all.
+
+    The lock is let go between attempts: servers of earlier releases wait for it within a statement, and may be what an
+    index waits for.
+    """
+    with _connection(url) as connection, _known_alone():
+        config = _config(connection)
+
+        def attempt() -> None:
+            with _alone(connection):
+                connection.execute(sa.text(f"SET lock_timeout = '{QUEUED_SECONDS}s'"))
+                connection.commit()
+                migrate(config)
+
         patience = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_in_use),
             wait=tenacity.wait_fixed(PAUSE_SECONDS),
@@ -141,7 +155,7 @@ def _patiently(url: str, migrate: Callable[[Config], None]) -> None:
             before_sleep=_tell_once,
             sleep=sleep,
         )
-        patience(migrate, _config(connection))
+        patience(attempt)
 
 
 def _is_in_use(error: BaseException) -> bool:
@@ -185,7 +199,9 @@ def _connection(url: str) -> Iterator[sa.Connection]:
 def _alone(connection: sa.Connection) -> Iterator[None]:
     """Hold the lock; it belongs to the session, so that scripts may commit in between."""
     connection.execute(sa.text(UNLIMITED))
-    connection.execute(sa.select(sa.func.pg_advisory_lock(LOCK)))
+    while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(LOCK))):
+        connection.commit()
+        sleep(POLL_SECONDS)
     connection.commit()
     try:
         yield

@@ -99,10 +99,15 @@ def further_embeddings(
     return {row.model_id: sealing.embedding(row.embedding, place, row.model_id) for row in execution.run(query)}
 
 
-def _lacking(model_id: str) -> sa.ColumnElement[bool]:
-    """Faces that a model has not embedded."""
-    known = sa.exists().where(face_embeddings.c.face_pk == faces.c.pk, face_embeddings.c.model_id == model_id)
-    return (faces.c.model_id != model_id) & ~known
+def _lacking(model_id: str, after_pk: int | None = None) -> sa.ColumnElement[bool]:
+    """Faces that a model has not embedded; with ``after_pk`` those with higher numbers alone."""
+    known = (face_embeddings.c.face_pk == faces.c.pk) & (face_embeddings.c.model_id == model_id)
+    lacking = faces.c.model_id != model_id
+    if after_pk is not None:
+        lacking &= faces.c.pk > after_pk
+        # Said of both: PostgreSQL does not conclude it, and would read all embeddings from the first one on.
+        known &= face_embeddings.c.face_pk > after_pk
+    return lacking & ~sa.exists().where(known)
 
 
 class ModelReader:
@@ -139,7 +144,7 @@ class ModelReader:
 
         One whose crop cannot be opened comes without it.
         """
-        condition = _lacking(model_id) & (faces.c.pk > after_pk)
+        condition = _lacking(model_id, after_pk)
         if not cropless:
             condition &= faces.c.portrait.is_not(None)
         rows = self._execution.run(sa.select(faces).where(condition).order_by(faces.c.pk).limit(limit))

@@ -56,10 +56,11 @@ class PostgresChangeSource:
         self._dimension = dimension
 
     def snapshot(
-        self, app_pk: int | None = None, *, without: Collection[int] = ()
+        self, app_pk: int | None = None, *, without: Collection[int] = (), groups: Collection[int] | None = None
     ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         """``(app_pk, head, blocks)`` for every app but some, or for one, as of one moment; the log ends at ``head``.
 
+        ``groups``: whose faces alone are read; ``None`` reads those of all.
         The blocks of an app have to be used up before the next app is asked for. The snapshot ends with the iterator:
         close it when it is given up early.
         """
@@ -71,7 +72,7 @@ class PostgresChangeSource:
                 heads = cursor.execute(_HEADS, {"app": app_pk, "without": list(without)}).fetchall()
                 for pk, seq, *mark in heads:
                     head = LogHead(seq, None if mark[0] is None else ChangeMark(seq, *mark))
-                    yield pk, head, self._blocks(cursor, pk)
+                    yield pk, head, self._blocks(cursor, pk, groups)
 
     def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
         with self._database.read() as reader:
@@ -111,17 +112,17 @@ class PostgresChangeSource:
         logger.error("a stored embedding has another dimension than its model", extra={"face": change.face_pk})
         return replace(change, embedding=None)
 
-    def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int) -> Blocks:
+    def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int, groups: Collection[int] | None) -> Blocks:
         # A token is what a sealed embedding is bound to; the one of a plain face would be sent for nothing.
         query = sql.SQL(
             "COPY (SELECT pk, user_pk, group_pk, CASE WHEN octet_length(embedding) % 4 <> 0 THEN token END, embedding"
             " FROM (SELECT pk, user_pk, group_pk, token, embedding FROM faces"
-            " WHERE app_pk = {app} AND model_id = {model}"
+            " WHERE app_pk = {app} AND model_id = {model} AND {chosen}"
             " UNION ALL SELECT pk, user_pk, group_pk, token, face_embeddings.embedding"
             " FROM face_embeddings JOIN faces ON pk = face_pk"
-            " WHERE face_embeddings.app_pk = {app} AND face_embeddings.model_id = {model}) AS made"
+            " WHERE face_embeddings.app_pk = {app} AND face_embeddings.model_id = {model} AND {chosen}) AS made"
             ") TO STDOUT (FORMAT BINARY)"
-        ).format(app=sql.Literal(app_pk), model=sql.Literal(self._model_id))
+        ).format(app=sql.Literal(app_pk), model=sql.Literal(self._model_id), chosen=_chosen(groups))
         enough = BLOCK_ROWS * self._dimension * FLOAT.itemsize
         rows, lost, plain = FaceRows(), 0, 0
         only = self._database.sealing.enrolled.mode is Mode.ONLY
@@ -182,3 +183,8 @@ class PostgresChangeSource:
             return np.zeros((len(values), self._dimension), np.float32), False
         rows = np.ascontiguousarray(values).view(FLOAT).reshape(len(values), self._dimension)
         return np.ascontiguousarray(rows, dtype=np.float32), True
+
+
+def _chosen(groups: Collection[int] | None) -> sql.Composable:
+    """Which rows of ``faces`` are wanted."""
+    return sql.SQL("true") if groups is None else sql.SQL("group_pk = ANY ({})").format(sql.Literal(sorted(groups)))

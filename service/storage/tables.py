@@ -58,6 +58,7 @@ users = sa.Table(
     created(),
     sa.UniqueConstraint("group_pk", "name"),
     sa.Index(None, "app_pk", "name"),
+    sa.Index(None, "group_pk", "pk"),
 )
 
 faces = sa.Table(

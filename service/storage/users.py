@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,6 +55,12 @@ class UserReader:
         """Users by number; one deleted meanwhile is left out."""
         query = _ENTRY.where(users.c.pk == sa.any_(sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))))
         return {row.pk: _entry(row) for row in self._execution.run(query)}
+
+    def groups_of(self, pks: Collection[int]) -> set[int]:
+        """Numbers of the groups that users are in, as far as they are still there."""
+        given = sa.bindparam("pks", list(pks), sa.ARRAY(sa.BigInteger))
+        query = sa.select(users.c.group_pk).where(users.c.pk == sa.any_(given)).distinct()
+        return set(self._execution.run(query).scalars())
 
 
 # Faces go first, so that the rows of their tokens can still be told.

@@ -28,6 +28,7 @@ from service.settings import load_settings
 from service.storage.library import StoredGroup, StoredUser, StoredUserFace, read_library
 from service.values import App
 from tests.fixtures.pictures import Pictures
+from tests.fixtures.sealing import execute
 
 PEOPLE = {"staff/ada/1.png": "astronaut.png", "staff/barack/1.jpg": "obama.jpg", "door/barack/1.jpg": "obama.jpg"}
 
@@ -117,6 +118,21 @@ def test_a_group_of_another_scene_is_told_though_it_has_no_faces(place: Place) -
     assert [(result.place, result.group_id, result.reason) for result in results] == [
         ("", "gate", "group_of_another_scene")
     ]
+
+
+def test_many_groups_are_written_in_several_transactions(place: Place, database_url: str) -> None:
+    """Whoever else writes into the app waits for each of them."""
+    path = place.export("out")
+    library = path / "library.jsonl"
+    lines = [json.dumps({"group": {"group_id": f"empty{number}"}}) for number in range(600)]
+    library.write_text(library.read_text(encoding="utf-8") + "".join(f"{line}\n" for line in lines), encoding="utf-8")
+    place.restore(rewritten(path, lambda _: None))
+    made = execute(
+        database_url, "SELECT count(*)::int FROM groups WHERE app_pk = %s GROUP BY xmin::text", place.empty.pk
+    )
+    sizes = [int(str(number)) for (number,) in made]
+    assert sum(sizes) == 604
+    assert max(sizes) <= 256
 
 
 def test_an_info_longer_than_the_api_takes_comes_back(place: Place) -> None:

@@ -34,10 +34,10 @@ class CountingSource(PostgresChangeSource):
         self.failing = False
 
     def snapshot(
-        self, app_pk: int | None = None, *, without: Collection[int] = ()
+        self, app_pk: int | None = None, *, without: Collection[int] = (), groups: Collection[int] | None = None
     ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         self.snapshots += 1
-        return super().snapshot(app_pk, without=without)
+        return super().snapshot(app_pk, without=without, groups=groups)
 
     def changes_since(self, app_pk: int, seq: int, limit: int) -> list[Change]:
         if self.failing:

@@ -36,12 +36,12 @@ class Source(PostgresChangeSource):
     snapshots = 0
 
     def snapshot(
-        self, app_pk: int | None = None, *, without: Collection[int] = ()
+        self, app_pk: int | None = None, *, without: Collection[int] = (), groups: Collection[int] | None = None
     ) -> Generator[tuple[int, LogHead, Blocks], None, None]:
         self.snapshots += 1
         if self.meanwhile is not None:
             self.meanwhile()
-        yield from super().snapshot(app_pk, without=without)
+        yield from super().snapshot(app_pk, without=without, groups=groups)
 
 
 @pytest.fixture

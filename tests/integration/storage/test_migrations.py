@@ -20,6 +20,7 @@ from service.storage.tables import metadata
 from service.storage.urls import driver_address
 from service.values import ChangeKind
 from tests.fixtures.library import MODEL, enrol, new_app, random_embedding, stored_face
+from tests.fixtures.waiting import wait_for, waiting
 
 COLUMNS = """
     SELECT relname, attname, format_type(atttypid, atttypmod), attstorage, attnotnull, atthasdef OR attidentity <> ''
@@ -170,11 +171,12 @@ def test_going_back_before_scenes_tells_the_change_log(database_url: str) -> Non
         assert connection.execute("SELECT token FROM face_tokens").fetchall() == [("t1",)]
 
 
-def test_replicas_that_start_together_migrate_once(empty_database_url: str) -> None:
+def test_replicas_that_start_together_migrate_once(empty_database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(migrations.upgrade, empty_database_url) for _ in range(4)]:
             future.result()
     assert migrations.current(empty_database_url) == migrations.head()
+    assert "tables are in use" not in caplog.text  # by each other
 
 
 def test_no_database_is_one_clear_failure() -> None:
@@ -187,3 +189,36 @@ def test_no_database_is_one_clear_failure() -> None:
     assert "half" not in str(told.value)
     with pytest.raises(DatabaseUnavailable, match="an option that PostgreSQL does not know"):
         migrations.current("postgresql://nobody@127.0.0.1:1/nothing?ssl=true")
+
+
+def test_an_index_is_made_beside_writers_and_servers_that_wait_for_their_turn(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for statements that began before; those of earlier releases wait for the lock in one."""
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0.1)
+    migrations.upgrade(empty_database_url, "0013")
+    address, database = driver_address(empty_database_url), Database(empty_database_url)
+    earlier = "SELECT pg_advisory_lock(%s)"
+    try:
+        with psycopg.connect(address) as writer, psycopg.connect(address) as other, ThreadPoolExecutor(2) as pool:
+            other.execute("SET deadlock_timeout = '60s'")  # so that it has waited for long
+            other.commit()
+            writer.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+            migrating = pool.submit(migrations.upgrade, empty_database_url)
+            try:
+                wait_for(lambda: waiting(database) == 1)
+                with psycopg.connect(address) as enrolling:
+                    enrolling.execute("SET lock_timeout = '10s'")
+                    enrolling.execute("UPDATE users SET info = ''")
+                starting = pool.submit(other.execute, earlier, (migrations.LOCK,))
+                wait_for(lambda: waiting(database) == 2)
+            finally:
+                writer.rollback()
+            starting.result()
+            other.close()
+            migrating.result()
+    finally:
+        database.close()
+    assert migrations.current(empty_database_url) == migrations.head()
+    with psycopg.connect(address) as connection:
+        assert connection.execute("SELECT FROM pg_index WHERE NOT indisvalid").rowcount == 0

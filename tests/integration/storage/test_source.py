@@ -7,6 +7,8 @@ import contextlib
 import numpy as np
 import pytest
 
+from service.bulk.doubles import DoubleSearch
+from service.calibration.scores import ScoreTable
 from service.errors import DatabaseUnavailable
 from service.storage import source
 from service.storage.engine import Database
@@ -83,3 +85,37 @@ def test_a_database_that_is_away() -> None:
     with pytest.raises(DatabaseUnavailable):
         _everything(PostgresChangeSource(database, MODEL, DIMENSION))
     database.close()
+
+
+def test_the_faces_of_some_groups_alone(database: Database, app: App) -> None:
+    for number, group in enumerate(("g0", "g1", "g2", "g1")):
+        enrol(database, app, group, f"u{number}", f"t{number}", random_embedding(number))
+    with database.read() as reader:
+        groups = reader.groups.pks(app.pk, ["g0", "g1"])
+        (user,) = reader.users.entries(app.pk, "u3")
+        assert reader.users.groups_of([user.pk, user.pk + 1000]) == {groups["g1"]}
+    changes = PostgresChangeSource(database, MODEL, DIMENSION)
+    for wanted, found in ((set(groups.values()), 3), ({groups["g1"]}, 2), (set[int](), 0), (None, 4)):
+        with contextlib.closing(changes.snapshot(app.pk, groups=wanted)) as snapshot:
+            ((_, _, blocks),) = [(pk, head, list(blocks)) for pk, head, blocks in snapshot]
+            assert sum(len(block[0]) for block in blocks) == found
+            assert wanted is None or {pk for block in blocks for pk in block[2].tolist()} <= set(wanted)
+
+
+def test_doubles_of_some_users_are_sought_in_their_groups_alone(
+    database: Database, app: App, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading a face that cannot be read is told."""
+    for user in ("ada", "twin"):
+        enrol(database, app, "staff", user, f"of {user}", random_embedding(1))
+        enrol(database, app, "others", user, f"other of {user}", random_embedding(2))
+    execute(database_url, "UPDATE faces SET embedding = 'four' WHERE token = 'other of ada'")
+    scores = ScoreTable([(-1.0, 0.0), (1.0, 99.0)], fitted=False)
+    search = DoubleSearch(database, MODEL, DIMENSION, scores)
+    with database.read() as reader:
+        touched = [entry.pk for entry in reader.users.entries(app.pk, "ada") if entry.group_id == "staff"]
+    (named,) = search.run(app.pk, touched)
+    assert [user.user_id for user in named.users] == ["ada", "twin"]
+    assert "cannot be read" not in caplog.text
+    assert len(search.run(app.pk)) == 1
+    assert "cannot be read" in caplog.text
