@@ -39,8 +39,7 @@ ALONG = 0.16
 """Weight of what is lost along the row itself, the rest is that of all directions: the square of a similarity just
 above the usual thresholds."""
 SWEEPS = 3
-"""How often each pair of axes is looked at. Two leave 2 % more error to all dot products; to choose all pairs at once,
-by a pull that keeps as much of a row, left five times as many hard mates behind a list's end (a million faces)."""
+"""How often each pair of axes is looked at. Two leave 2 % more error to all dot products (by hand)."""
 _PIECE = 2048
 """Rows at a time: what is computed of them stays in the processor's cache."""
 
