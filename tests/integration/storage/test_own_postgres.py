@@ -73,11 +73,11 @@ def test_limits_of_the_database_do_not_end_a_migration_that_waits_for_another(
     name = make_url(empty_database_url).database
     operator.execute(f"ALTER DATABASE {name} SET lock_timeout = '1ms'".encode())
     operator.execute("SELECT pg_advisory_lock(%s)", (migrations.LOCK,))
-    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+    asked = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND query LIKE '%%pg_try_advisory_lock%%'"
     with ThreadPoolExecutor(1) as pool:
         migrating = pool.submit(migrations.upgrade, empty_database_url)
         try:
-            wait_for(lambda: migrating.done() or operator.execute(waits, (migrations.LOCK,)).fetchone() is not None)
+            wait_for(lambda: migrating.done() or operator.execute(asked, (name,)).fetchone() is not None)
         finally:
             operator.execute("SELECT pg_advisory_unlock(%s)", (migrations.LOCK,))
         migrating.result()
