@@ -37,7 +37,7 @@ def _beside_writers() -> Iterator[None]:
     """Outside of a transaction, and with time for those that others are in: nobody stands behind who waits so."""
     with op.get_context().autocommit_block():
         before = op.get_bind().scalar(sa.text("SELECT current_setting('lock_timeout')"))
-        op.execute("SET lock_timeout = '60s'")
+        op.execute("SET lock_timeout = '15min'")  # a backup may take as long, and what was built is lost otherwise
         try:
             yield
         finally:

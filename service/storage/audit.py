@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from service import auditing
 from service.auditing import OK
 from service.storage.execution import Execution
-from service.storage.tables import audit, audit_anchors, audit_heads
+from service.storage.tables import audit, audit_heads
 
 INSTALLATION = 0
 """The chain of what concerns no app, or apps as such."""
@@ -101,10 +101,23 @@ class ChainEnd:
     seq: int
     hash: bytes
     seal: bytes
+    is_anchor: bool = False
 
     def sealed_by(self, keys: Sequence[bytes]) -> bool:
         """Whether one of the keys made the seal."""
-        return any(hmac.compare_digest(self.seal, seal(key, self.chain, self.seq, self.hash)) for key in keys)
+        return self.cut_by(keys) or any(
+            hmac.compare_digest(self.seal, seal(key, self.chain, self.seq, self.hash)) for key in keys
+        )
+
+    def cut_by(self, keys: Sequence[bytes]) -> bool:
+        """Whether it is an anchor, and one of the keys sealed it for one.
+
+        Anchors of earlier versions are sealed as heads are, so that whoever writes to the database can make one of a
+        head: they are believed where nothing is left before them, and let nothing go.
+        """
+        return self.is_anchor and any(
+            hmac.compare_digest(self.seal, anchor_seal(key, self.chain, self.seq, self.hash)) for key in keys
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +148,13 @@ def linked(previous: bytes, chain: int, seq: int, draft: AuditDraft) -> bytes:
 
 
 def seal(key: bytes, chain: int, seq: int, digest: bytes) -> bytes:
-    """HMAC-SHA256 of a chain's end."""
+    """HMAC-SHA256 of a chain's head."""
     return hmac.new(key, f"audit {chain} {seq} {digest.hex()}".encode(), hashlib.sha256).digest()
+
+
+def anchor_seal(key: bytes, chain: int, seq: int, digest: bytes) -> bytes:
+    """The same of an anchor, and no head's: one must not pass for the other."""
+    return hmac.new(key, f"audit-anchor {chain} {seq} {digest.hex()}".encode(), hashlib.sha256).digest()
 
 
 class AuditReader:
@@ -168,12 +186,12 @@ class AuditReader:
 
     def page(self, chain: int, after: int, limit: int) -> list[AuditEntry]:
         """Entries of a chain after a number, in order."""
-        query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after, _kept(chain))
+        query = sa.select(audit).where(audit.c.chain == chain, audit.c.seq > after)
         return [_entry(row) for row in self._execution.run(query.order_by(audit.c.seq).limit(limit))]
 
     def latest(self, limit: int | None, *, chain: int | None = None, user: str | None = None) -> list[AuditEntry]:
         """The newest entries, newest first: of one chain, or naming one user, or of all."""
-        query = sa.select(audit).where(_kept(audit.c.chain if chain is None else chain))
+        query = sa.select(audit)
         if chain is not None:
             query = query.where(audit.c.chain == chain)
         if user is not None:
@@ -314,7 +332,7 @@ class AuditWriter(AuditReader):
 
     def _called(self, chain: int, call: str) -> list[AuditEntry]:
         self._execution.run(sa.text("SET LOCAL statement_timeout = 0"))
-        query = sa.select(audit).where(audit.c.chain == chain, audit.c.call == call, _kept(chain))
+        query = sa.select(audit).where(audit.c.chain == chain, audit.c.call == call)
         return [_entry(row) for row in self._execution.run(query.order_by(audit.c.seq))]
 
     def _locked(self, chain: int) -> ChainEnd:
@@ -325,12 +343,6 @@ class AuditWriter(AuditReader):
             self._execution.run(_BEGIN, begun)
             row = self._execution.run(_LOCK, {"chain": chain}).one()
         return ChainEnd(chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
-
-
-def _kept(chain: int | sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """That an entry lies behind the newest anchor of its chain: what is left before it is about to be deleted."""
-    newest = sa.select(sa.func.max(audit_anchors.c.seq)).where(audit_anchors.c.chain == chain)
-    return audit.c.seq > sa.func.coalesce(newest.scalar_subquery(), 0)
 
 
 def _told(draft: AuditDraft) -> object:
@@ -374,5 +386,5 @@ def _state(row: sa.Row[Any]) -> ChainState:
     head = ChainEnd(row.chain, row.app_id, row.seq, bytes(row.hash), bytes(row.seal))
     if row.anchor_seq is None:
         return ChainState(head, None, row.last)
-    anchor = ChainEnd(row.chain, row.app_id, row.anchor_seq, bytes(row.anchor_hash), bytes(row.anchor_seal))
+    anchor = ChainEnd(row.chain, row.app_id, row.anchor_seq, bytes(row.anchor_hash), bytes(row.anchor_seal), True)
     return ChainState(head, anchor, row.last)

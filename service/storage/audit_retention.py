@@ -1,8 +1,8 @@
 """Cutting off what of the audit log is too old: first an anchor, then, some at a time, the entries up to it.
 
 Whoever appends to a chain needs its end, as does every change of its app. The end is ours here only while the anchor
-is written, which takes two statements however long the chain is. What an anchor covers counts as gone from then on:
-readers begin behind it, and an interruption leaves rows that the next turn takes.
+is written, which takes two statements however long the chain is. What an anchor covers counts as gone from then on for
+who verifies; lists have it until it is gone. An interruption leaves rows that the next turn takes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from service.storage.audit import AuditWriter, ChainEnd, seal
+from service.storage.audit import AuditWriter, ChainEnd, anchor_seal
 from service.storage.execution import Execution
 from service.storage.tables import audit, audit_anchors
 
@@ -67,7 +67,8 @@ class AuditRetention:
         self._writer.hold(chain)
         if digest is None or self._cut_at(chain) >= upto:
             return False  # another process came first
-        anchor = {"chain": chain, "seq": upto, "hash": digest, "seal": seal(self._keys[0], chain, upto, bytes(digest))}
+        made = anchor_seal(self._keys[0], chain, upto, bytes(digest))
+        anchor = {"chain": chain, "seq": upto, "hash": digest, "seal": made}
         # Where one stands that is not ours it stays, for verification to tell of; the next day's entries go behind it.
         self._execution.run(insert(audit_anchors).values(**anchor).on_conflict_do_nothing())
         return True
@@ -88,6 +89,6 @@ class AuditRetention:
         """The number of the newest anchor that is ours, 0 without any."""
         query = sa.select(audit_anchors).where(audit_anchors.c.chain == chain).order_by(audit_anchors.c.seq.desc())
         for row in self._execution.run(query).all():
-            if ChainEnd(chain, "", row.seq, bytes(row.hash), bytes(row.seal)).sealed_by(self._keys):
+            if ChainEnd(chain, "", row.seq, bytes(row.hash), bytes(row.seal), is_anchor=True).cut_by(self._keys):
                 return int(row.seq)
         return 0

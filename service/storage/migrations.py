@@ -192,7 +192,10 @@ def _permitted() -> Iterator[None]:
 def _connection(url: str) -> Iterator[sa.Connection]:
     engine = sa.create_engine(normalised(url), poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
     with translated(), engine.connect() as connection:
-        yield connection
+        try:
+            yield connection
+        except sa.exc.PendingRollbackError as error:  # by who cleans up behind the error that told so
+            raise DatabaseUnavailable("the connection was lost") from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from service.library import audit
 from service.library.audit import AuditTrail
 from service.storage import audit_retention
-from service.storage.audit import AuditDraft, AuditEntry
+from service.storage.audit import AuditDraft, AuditEntry, seal
 from service.storage.engine import Database
 from service.storage.urls import driver_address
 from service.values import App
@@ -22,6 +23,7 @@ from tests.integration.library.conftest import KEY
 from tests.integration.library.test_audit import problems, report, tampered
 
 OLD, NEW = 95, 5
+OTHER_KEY = bytes(range(32))
 FORGED = "INSERT INTO audit_anchors SELECT chain, seq, hash, '\\x00' FROM audit WHERE seq = {} AND chain = {}"
 
 
@@ -82,15 +84,13 @@ def test_writers_wait_neither_for_the_search_of_what_is_old_nor_for_its_deletion
     assert problems(trail, app) == ()
 
 
-def test_what_an_interruption_left_is_shown_to_nobody_and_goes_the_next_time(
+def test_what_an_interruption_left_is_no_alarm_and_goes_the_next_time(
     database_url: str, trail: AuditTrail, app: App
 ) -> None:
     assert trail.purge(once(3)) == 20
     assert rows(database_url, app) == list(range(21, OLD + NEW + 1))
     kept = list(range(OLD + 1, OLD + NEW + 1))
-    assert [entry.seq for entry in trail.entries(app.pk)] == kept
-    for found in (trail.latest(1000, chain=app.pk), trail.latest(1000, user="u"), trail.latest(1000)):
-        assert [entry.seq for entry in found][::-1] == kept
+    assert [entry.seq for entry in trail.entries(app.pk)] == rows(database_url, app)
     assert (report(trail, app).problems, report(trail, app).entries) == ((), NEW)
     assert trail.purge() == OLD - 20
     assert rows(database_url, app) == kept
@@ -135,6 +135,41 @@ def test_nothing_goes_for_the_sake_of_an_anchor_that_is_not_ours(
     assert set(rows(database_url, app)) >= set(range(OLD + 1, OLD + NEW + 1))
     if seq != 50:  # else our own, behind it, is what the chain begins with, as it would have without the other
         assert any(f"the seal of entry {seq} is not ours" in found for found in problems(trail, app))
+
+
+def test_a_copy_of_the_head_is_no_anchor(database_url: str, trail: AuditTrail, app: App) -> None:
+    """Whoever writes to the database, and has no key, can make one; the database would then let everything go."""
+    with psycopg.connect(driver_address(database_url)) as connection:
+        copied = "INSERT INTO audit_anchors (chain, seq, hash, seal) SELECT chain, seq, hash, seal FROM audit_heads"
+        connection.execute(f"{copied} WHERE chain = {app.pk}".encode())
+    assert problems(trail, app)
+    assert trail.purge() == OLD
+    assert rows(database_url, app) == list(range(OLD + 1, OLD + NEW + 1))
+    assert problems(trail, app)
+    assert [entry.seq for entry in trail.latest(1000, chain=app.pk)][::-1] == list(range(OLD + 1, OLD + NEW + 1))
+
+
+def test_an_anchor_of_an_earlier_version_is_believed_where_nothing_is_left_before_it(
+    database_url: str, trail: AuditTrail, app: App
+) -> None:
+    assert trail.purge() == OLD
+    with psycopg.connect(driver_address(database_url)) as connection:
+        (digest,) = connection.execute("SELECT hash FROM audit_anchors WHERE chain = %s", (app.pk,)).fetchone() or ()
+        connection.execute("ALTER TABLE audit_anchors DISABLE TRIGGER USER")
+        as_heads_are = seal(KEY, app.pk, OLD, bytes(digest))
+        connection.execute("UPDATE audit_anchors SET seal = %s WHERE chain = %s", (as_heads_are, app.pk))
+        connection.execute("ALTER TABLE audit_anchors ENABLE TRIGGER USER")
+    assert problems(trail, app) == ()
+
+
+def test_what_was_left_goes_before_its_anchor_s_key_does(database: Database, database_url: str, app: App) -> None:
+    trail = AuditTrail(database, [KEY], retention=timedelta(days=30))
+    trail.purge(once(3))
+    with contextlib.closing(Database(database_url, audit_keys=[OTHER_KEY, KEY])) as both:
+        AuditTrail(both, [OTHER_KEY, KEY]).reseal()
+    assert rows(database_url, app)[0] == OLD + 1
+    with contextlib.closing(Database(database_url, audit_keys=[OTHER_KEY])) as newer:
+        assert problems(AuditTrail(newer, [OTHER_KEY]), app) == ()
 
 
 class Reading(AuditTrail):
