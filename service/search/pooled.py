@@ -43,9 +43,9 @@ just above the threshold, of 47,000, that a list as measured lacked, one of 1.25
 14, of 2.5 all (300,000 faces, by hand, with codes that kept more of some faces than of others: now there are fewer)."""
 AFFORDABLE, FEW_FOUND = 500_000, 10
 """In more codes than the first that is done only where fewer users than the second are found: it takes a scan more."""
-MOST_MISSING = 0.01
-"""Share of whom is told of that may be expected behind the end of a list. Amid a million faces .004 is usual, .01
-seldom (by hand); amid look-alikes it is the rule."""
+MOST_MISSING = 0.04
+"""Share of whom is told of that may be expected behind the end of a list. Amid a million faces .01 is usual and
+.04 seldom (by hand), where .006 is missing; amid look-alikes it is the rule."""
 SIGMAS = 4.5
 """A list that is lengthened for that ends so many standard deviations of estimates below the last user told of."""
 STEEPEST = 4.0
