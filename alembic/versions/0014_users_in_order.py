@@ -6,6 +6,7 @@ Revises: 0013
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,12 @@ depends_on = None
 _INDEX = "users_group_pk_pk_idx"
 
 
+logger = logging.getLogger("service.storage.migrations")
+
+
 def upgrade() -> None:
+    if op.get_bind().scalar(sa.text("SELECT EXISTS (SELECT FROM users)")):
+        logger.info("an index over users is made beside those who write; what has begun, as a backup, is waited for")
     with _beside_writers():
         # One that an interrupted attempt left is of no use.
         op.drop_index(_INDEX, "users", if_exists=True, postgresql_concurrently=True)

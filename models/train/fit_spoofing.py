@@ -26,6 +26,8 @@ def main() -> int:
     options.add_argument("--pictures", type=Path, required=True)
     options.add_argument("--models", type=Path, required=True)
     chosen = options.parse_args()
+    if not any(chosen.pictures.rglob("*.jpg")):
+        options.error(f"no pictures below {chosen.pictures}")
     fitted = set(sorted(chosen.pictures.rglob("*.jpg"))[::PICTURE_STEP])
     people = {path.parent for path in fitted}
     told = [

@@ -92,7 +92,7 @@ class Fields:
 
     def lists_nothing(self, name: str) -> bool:
         """Whether a JSON array was sent that names nothing."""
-        return self._values.get(name) in ([], [""])
+        return isinstance(self._values.get(name), list) and self.lacks(name)
 
     def words(self, name: str, known: Mapping[str, frozenset[T]]) -> frozenset[T]:
         """Everything that the words of a comma list stand for in ``known``; another word is malformed."""

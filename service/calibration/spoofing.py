@@ -21,7 +21,7 @@ BEYOND = 2.0
 """Logits of the served value by one of the head's, above the last of them: a face that the head is sure of (log-odds of
 ten and more) is told as such. The documents' rarer quantiles cannot be measured on so few pictures."""
 
-_SERVED = np.log(np.array(list(THRESHOLDS.values())) / (1 - np.array(list(THRESHOLDS.values()))))
+_SERVED = np.array([math.log(value / (1 - value)) for value in THRESHOLDS.values()])
 
 
 def served(probability: float) -> float:

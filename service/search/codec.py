@@ -59,7 +59,10 @@ class CodecState:
 
 
 class Codec:
-    """Axes, weights and centroids, learnt from a sample; immutable, shared by segments and threads."""
+    """Axes, weights and centroids, learnt from a sample; shared by segments and threads.
+
+    Nothing changes but that one which comes from a snapshot learns, of what it codes first, what codes usually keep.
+    """
 
     def __init__(self, sample: Embeddings, population: int) -> None:
         """Learn from ``(n, dimension)`` rows, at least :data:`LEAST_TRAINING_ROWS`, out of ``population``."""

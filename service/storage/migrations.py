@@ -2,9 +2,8 @@
 
 Replicas may start together: a session lock lets one of them migrate and the others find the work done. They ask for it
 again and again, since an index that is made beside writers waits for every statement that has begun before it, also
-for one that waits for a lock. Servers of the
-release before may go on meanwhile, and afterwards: a migration never waits for long with a place in the queue of a
-table, since all requests that need the table would stand behind it.
+for one that waits for a lock. Servers of the release before may go on meanwhile, and afterwards: a migration never
+waits for long with a place in the queue of a table, since all requests that need the table would stand behind it.
 """
 
 from __future__ import annotations

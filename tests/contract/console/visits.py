@@ -6,6 +6,7 @@ import re
 
 import httpx
 
+PAGES = ("/", "/apps", "/try", "/live", "/register", "/usage", "/usage?minutes=180", "/audit")
 PASSWORD = "correct horse battery"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -222,3 +223,42 @@ def test_an_index_is_made_beside_writers_and_servers_that_wait_for_their_turn(
     assert migrations.current(empty_database_url) == migrations.head()
     with psycopg.connect(address) as connection:
         assert connection.execute("SELECT FROM pg_index WHERE NOT indisvalid").rowcount == 0
+
+
+@pytest.mark.parametrize("before", ["0012", "0013"])
+def test_a_connection_that_is_lost_meanwhile_is_one_clear_failure(empty_database_url: str, before: str) -> None:
+    """PostgreSQL is restarted while a table is waited for; the next attempt does the work."""
+    migrations.upgrade(empty_database_url, before)
+    address = driver_address(empty_database_url)
+    lost = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+    with (
+        contextlib.closing(Database(empty_database_url)) as database,
+        psycopg.connect(address) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for table in metadata.tables:
+            writer.execute(f'LOCK TABLE "{table}" IN ROW EXCLUSIVE MODE'.encode())
+        migrating = pool.submit(migrations.upgrade, empty_database_url)
+        try:
+            wait_for(lambda: waiting(database) == 1)
+            writer.execute(lost)
+            with pytest.raises(DatabaseUnavailable):
+                migrating.result(timeout=60)
+        finally:
+            writer.rollback()
+    migrations.upgrade(empty_database_url)
+    assert migrations.current(empty_database_url) == migrations.head()
+
+
+@pytest.mark.parametrize("users", [0, 1])
+def test_who_upgrades_a_library_is_told_of_the_index(
+    empty_database_url: str, users: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A backup may keep it waiting for a quarter of an hour."""
+    migrations.upgrade(empty_database_url, "0013")
+    with contextlib.closing(Database(empty_database_url)) as database:
+        for number in range(users):
+            enrol(database, new_app(database), "group", f"u{number}", "token", random_embedding(1))
+    with caplog.at_level("INFO", "service.storage.migrations"):
+        migrations.upgrade(empty_database_url)
+    assert caplog.text.count("an index over users is made") == users
