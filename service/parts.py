@@ -335,7 +335,7 @@ def intake_of(admin: Admin, models: Models, admission: Admission, downloader: Pi
     )
 
 
-def downloader_of(settings: Settings) -> PictureDownloader:
+def downloader_of(settings: Settings, at_once: int | None = None) -> PictureDownloader:
     """What fetches pictures by their address. Raises ``ProxyError`` for a setting that names no proxy."""
     proxies = Proxies.from_setting(None if settings.url_proxy is None else settings.url_proxy.get_secret_value())
     return PictureDownloader(
@@ -343,6 +343,7 @@ def downloader_of(settings: Settings) -> PictureDownloader:
         size_limit=settings.max_body_bytes,
         allowed=settings.url_allow_hosts,
         proxies=proxies,
+        at_once=at_once,
     )
 
 
