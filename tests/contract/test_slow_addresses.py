@@ -31,10 +31,14 @@ def tarpit() -> Iterator[tuple[int, list[socket.socket]]]:
                 except OSError:
                     return
 
+        def let_go() -> None:
+            for connection in held:
+                connection.close()
+
         thread = threading.Thread(target=accept)
         thread.start()
+        stack.callback(let_go)
         stack.callback(thread.join)
-        stack.callback(lambda: [connection.close() for connection in held])
         stack.callback(listener.shutdown, socket.SHUT_RDWR)
         yield listener.getsockname()[1], held
 
