@@ -302,6 +302,7 @@ def test_a_proxy_that_cannot_reach_an_address_leaves_time_for_the_next() -> None
                 connection.recv(1)
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(10)
         served = pool.submit(serve)
         proxies = Proxies.from_setting(f"127.0.0.1:{listener.getsockname()[1]}")
         resolver = answering("192.0.2.1", "192.0.2.2")

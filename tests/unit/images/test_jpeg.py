@@ -158,3 +158,14 @@ def test_what_never_came_is_noticed(
         with pytest.raises(PictureUnreadable, match="cut off"):
             decode_picture(whole[: int(len(whole) * part)])
     np.testing.assert_array_equal(decode_picture(whole[:-2]), decode_picture(whole))
+
+
+def test_what_never_came_is_noticed_in_ycck() -> None:
+    """CMYK as Photoshop stores it: Adobe's marker says that its colours are a luminance and two differences."""
+    whole = bytearray(saved(ASTRONAUT.resize((160, 200)).convert("CMYK"), "JPEG", quality=95))
+    transform = whole.index(b"Adobe") + 11
+    assert whole[transform] == 0
+    whole[transform] = 2
+    assert decode_picture(bytes(whole)).shape == (200, 160, 3)
+    with pytest.raises(PictureUnreadable, match="cut off"):
+        decode_picture(bytes(whole[: len(whole) // 2]))

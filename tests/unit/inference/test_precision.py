@@ -250,12 +250,11 @@ def test_what_does_not_load_is_tried_at_every_start_and_not_measured(
     store: Store, failing: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     failing.append(OPENVINO_BF16)
-    for _ in range(2):
-        caplog.clear()
-        assert MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE) == [CPU]
-        assert caplog.messages == ["runtime left out"]
-        assert set(store.entry()["milliseconds"]) == {CPU}
-        store.tell(milliseconds={CPU: 4711.0})
+    assert MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE) == [CPU]
+    store.tell(milliseconds={CPU: 4711.0})
+    assert MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE) == [CPU]
+    assert caplog.messages.count("runtime left out") == 2
+    assert store.entry()["milliseconds"] == {CPU: 4711.0}
     failing.clear()
     MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE)
     assert set(store.entry()["milliseconds"]) == {CPU, OPENVINO_BF16}
