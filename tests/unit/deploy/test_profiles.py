@@ -45,7 +45,10 @@ def started(services: Services, *profiles: str) -> Services:
 
 def published(service: dict[str, Any]) -> list[str]:
     """Ports of the host in the default configuration."""
-    return [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port) for port in service.get("ports", ())]
+    ports = list(service.get("ports", ()))
+    while any("${" in port for port in ports):  # a default may have one of its own
+        ports = [re.sub(r"\$\{\w+:-([^${}]*)\}", r"\1", port) for port in ports]
+    return ports
 
 
 @pytest.mark.parametrize("profile", ["cpu", "gpu", "milvus", "tls"])
