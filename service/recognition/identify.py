@@ -133,7 +133,8 @@ class IdentifyFaces:
             embed=True,
             fields=options.fields,
             controls=options.controls,
-            skip_failing=True,
+            # A search passes over passers-by; of whom one person is to be, that is the one in front (decision 9).
+            skip_failing=options.user_id is None,
             meanwhile=first.attempt,
         )
 
