@@ -110,6 +110,12 @@ def test_the_changes_begin_with_the_version_that_is_built(metadata: Message) -> 
     assert newest.group(1) == metadata["Version"] == service.__version__
 
 
+def test_the_wheel_that_the_readme_installs_is_the_one_that_is_built(built: Path, metadata: Message) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert f"'dist/{wheel.name}[x86]'" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "x86" in (metadata.get_all("Provides-Extra") or ())
+
+
 def test_the_source_distribution_builds_tests_and_documents(sdist: set[str]) -> None:
     tracked = {
         *in_checkout("service", "models", "alembic", "tests", "benchmarks", "examples", "docs"),
