@@ -50,8 +50,9 @@ class VideoVerdict:
     """What a video shows.
 
     ``score``: served liveness 0..1, the median of the pictures'; ``pictures``: 1 to 8, ``best`` the best one's
-    position; ``session``: the one that was answered, if any; ``performed``: its actions that were done in their order;
-    ``mouth_moved``: whether the mouth opened as often as the session's digits would have it.
+    position; ``session``: the one that was answered, if any; ``performed``: its actions that were done in their order,
+    and at their end the first that was too many; ``mouth_moved``: whether the mouth opened as often as the session's
+    digits would have it.
     """
 
     score: float
@@ -95,6 +96,8 @@ class VerifyVideo:
         session = None if session_id is None else self._sessions.take(app, session_id)
         if session is not None and kind is not None and session.kind is not kind:
             raise SessionOfAnotherKind
+        wanted = () if session is None else session.actions
+        asked = self._sessions.actions
         seen = self._watch(video)
         self._check_sound(video, session)
         self._check_one_person(seen)
@@ -109,7 +112,7 @@ class VerifyVideo:
             pictures=told,
             best=best,
             session=session,
-            performed=performed(seen.track, session.actions) if session is not None else (),
+            performed=performed(seen.track, wanted, asked),
             mouth_moved=session is not None
             and spoken_openings(seen.track) >= max(1.0, OPENINGS_PER_DIGIT * len(session.code)),
         )
