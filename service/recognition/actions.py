@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,18 +193,21 @@ def _blinks(track: Track) -> list[Event]:
 
 def _shakes(track: Track) -> list[Event]:
     """A turn to one side and soon one to the other, whichever comes first; turns that follow at once belong to it."""
+    yaw, pitch = np.abs(_turned(track.yaw, track)), np.abs(_turned(track.pitch, track))
+    tilted = (pitch > PITCH_TURN) & (pitch > yaw)  # of a face seen from below or above yaw is a guess
     found: list[Event] = []
     first: _Excursion | None = None
-    for turn in _excursions(_turned(track.yaw, track) / YAW_TURN):
+    over = -np.inf
+    for turn in _excursions(_turned(track.yaw, track) / YAW_TURN, ~tilted):
         start, end = _span(track, turn)
-        if first is None and found and start - found[-1].end <= SHAKE_GOES_ON:
-            found[-1] = replace(found[-1], end=end)
+        if first is None and start - over <= SHAKE_GOES_ON:
+            over = end
         elif first is None or first.side == turn.side or start - _span(track, first)[1] > LONGEST_BETWEEN_TURNS:
             first = turn
         else:
             began, _ = _span(track, first)
             found.append(Event(Action.SHAKE_HEAD, began, end, (first.moments, turn.moments)))
-            first = None
+            first, over = None, end
     return found
 
 

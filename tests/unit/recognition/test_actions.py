@@ -137,6 +137,16 @@ def test_a_head_that_is_shaken_on_is_shaken_once(turns: int, shakes: int) -> Non
     assert len(events(track(yaw=yaw), Action.SHAKE_HEAD)) == shakes
 
 
+def test_a_raised_head_turns_to_no_side() -> None:
+    """Its measured yaw strays, here by more than a turn, and would make the shake before it last until then."""
+    shaken = bump(0.3, 0.5, 18) - bump(0.8, 0.5, 18)
+    strays = track(yaw=shaken + bump(1.6, 0.6, 10), pitch=bump(1.4, 1.0, -16))
+    assert [round(event.end, 1) for event in events(strays, Action.SHAKE_HEAD)] == [1.2]
+    assert performed(strays, [Action.SHAKE_HEAD, Action.RAISE_HEAD]) == (Action.SHAKE_HEAD, Action.RAISE_HEAD)
+    back = track(yaw=bump(0.6, 0.6, 10) - bump(1.6, 0.6, 18), pitch=bump(0.4, 1.0, -16))
+    assert events(back, Action.SHAKE_HEAD) == []
+
+
 def test_a_head_that_is_shaken_again_later_is_shaken_twice() -> None:
     pair = bump(0.3, 0.5, 18) - bump(0.8, 0.5, 18) + bump(2.6, 0.5, 18) - bump(3.1, 0.5, 18)
     assert len(events(track(yaw=pair), Action.SHAKE_HEAD)) == 2
