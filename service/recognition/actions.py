@@ -31,12 +31,14 @@ class Event:
     """One action seen, from when to when, in seconds from the first frame.
 
     ``shown``: the moments of the track that made it one; two groups where a head turned to both sides, else one.
+    ``reach``: how far it went at most, in shares of what makes an action; of a blink 1.
     """
 
     action: Action
     start: float
     end: float
     shown: tuple[tuple[int, ...], ...]
+    reach: float = 1.0
 
 
 CLOSED_EYES, OPEN_EYES = 0.4, 0.6
@@ -71,6 +73,14 @@ REBOUND_SECONDS, REBOUND = 0.5, 0.5
 
 As far as a half is more than a swing comes to: raised or lowered by less than 16° it passes unseen in any case, and a
 head that was to be raised and then lowered is seldom raised twice as far.
+"""
+
+SIDE_EFFECT = 1.5
+"""An action may bring another along: heads nod a little while they are shaken, and tilt when the mouth opens wide. What
+reaches less than so many limits, and less than what is done at the same time, was not done on purpose.
+
+This makes no recording answer more codes: what was done depends on the recording alone. By reasoning, there being no
+recordings of people to measure it on.
 """
 
 LONGEST_BETWEEN_TURNS = 3.0
@@ -119,7 +129,7 @@ def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = t
     What was seen must *be* what is wanted: one recording in which everything is done would answer every code. So where
     all was done and more, the first that is too many comes last. No offence are: blinks, which come by themselves; the
     same again, unless so many were wanted; a lowered head that the video ends with (a look at the button that ends
-    it); and what is not among ``asked``, the actions that sessions ask for at all.
+    it); what another action brought along; and what is not among ``asked``, the actions that sessions ask for at all.
 
     What was done once counts once, also where it took no longer than the slack and the same is wanted again.
     """
@@ -127,7 +137,7 @@ def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = t
         return []
     blinks = events(track, Action.BLINK)
     kinds = {*asked, *wanted} - {Action.BLINK}
-    deeds = sorted((event for kind in kinds for event in events(track, kind)), key=lambda event: event.start)
+    deeds = _meant(sorted((event for kind in kinds for event in events(track, kind)), key=lambda event: event.start))
     done: list[Event] = []
     last: Event | None = None
     since = -SLACK
@@ -206,7 +216,8 @@ def _shakes(track: Track) -> list[Event]:
             first = turn
         else:
             began, _ = _span(track, first)
-            found.append(Event(Action.SHAKE_HEAD, began, end, (first.moments, turn.moments)))
+            reach = max(first.reach, turn.reach)
+            found.append(Event(Action.SHAKE_HEAD, began, end, (first.moments, turn.moments), reach))
             first, over = None, end
     return found
 
@@ -220,6 +231,21 @@ def _nods(track: Track) -> list[_Excursion]:
         if not (back and _span(track, nod)[0] - _span(track, found[-1])[1] <= REBOUND_SECONDS):
             found.append(nod)
     return found
+
+
+def _meant(deeds: Sequence[Event]) -> list[Event]:
+    """``deeds`` without those that another one brought along."""
+    return [
+        deed
+        for deed in deeds
+        if deed.reach >= SIDE_EFFECT
+        or not any(
+            other.action is not deed.action
+            and other.reach > deed.reach
+            and max(other.start, deed.start) <= min(other.end, deed.end) + SLACK
+            for other in deeds
+        )
+    ]
 
 
 def _after(deeds: list[Event], last: Event | None, action: Action, since: float) -> list[Event]:
@@ -259,7 +285,7 @@ def _excursions(reach: Series, told: NDArray[np.bool_] | None = None) -> list[_E
 
 
 def _event(action: Action, track: Track, seen: _Excursion) -> Event:
-    return Event(action, *_span(track, seen), (seen.moments,))
+    return Event(action, *_span(track, seen), (seen.moments,), seen.reach)
 
 
 def _span(track: Track, seen: _Excursion) -> tuple[float, float]:

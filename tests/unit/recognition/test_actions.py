@@ -204,6 +204,7 @@ def test_blinks_by_the_way_are_no_offence() -> None:
         track(pitch=bump(0.6, 0.6, -16) + bump(1.6, 0.6, -14)),  # does it again, to be sure
         track(pitch=bump(0.6, 0.8, -16) + np.where(SECONDS > 3.5, 16, 0)),  # looks down to end the video
         track(pitch=bump(0.6, 0.8, -16), mouth=bump(0.7, 0.6, 0.3)),  # sessions do not ask for the mouth
+        track(pitch=bump(0.6, 0.8, -18), yaw=bump(0.3, 0.4, 11) - bump(1.3, 0.4, 11)),  # turns a little, up and back
     ],
 )
 def test_what_is_natural_beside_an_action(shown: Track) -> None:
@@ -220,7 +221,11 @@ def test_what_is_natural_beside_an_action(shown: Track) -> None:
         (track(pitch=RAISED + LOWERED, yaw=SHAKEN), "47", "4"),
         (track(pitch=LOWERED, yaw=SHAKEN, closed=BLINKS), "07", "0"),
         (track(pitch=bump(0.6, 0.8, 16) + np.where(SECONDS > 3.5, -16, 0)), "5", "54"),
-        (track(pitch=RAISED, mouth=bump(0.7, 0.6, 0.3)), "4", "41"),  # where sessions do ask for the mouth
+        (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.3)), "4", "41"),  # where sessions do ask for the mouth
+        (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.15)), "4", "4"),  # a mouth that opens a little meanwhile
+        (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -10)), "1", "1"),  # a head that tilts with the mouth
+        (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -16)), "1", "14"),  # or is raised
+        (track(mouth=bump(0.6, 0.6, 0.4), pitch=bump(1.6, 0.6, -10)), "1", "14"),  # or tilts later
         (track(pitch=RAISED), "", ""),
     ],
 )
