@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
+from pymilvus import MilvusClient
 
 from tests.e2e.test_lifecycle import call
 from tests.fixtures.milvus import own_milvus
@@ -28,6 +30,11 @@ def test_enrol_find_restart_delete(home: Home, pictures: Pictures) -> None:
         gone = call(server, keys, "faceset/user/delete", {"group_id": "people", "user_id": "obama"})
         assert gone["error_code"] == 0
         assert call(server, keys, "search", probe)["error_code"] == 222207
+    client = MilvusClient(settings["MILVUS_URI"])
+    names = client.list_collections()  # with the number of the cluster and that of the database
+    assert len(names) == 2
+    assert all(re.match("aipface_[0-9a-f]{12,16}_[0-9]+_", name) for name in names)
+    client.close()
 
 
 def _finds(answer: dict[str, object], user_id: str) -> None:

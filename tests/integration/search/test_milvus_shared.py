@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient
+from pymilvus import MilvusClient, MilvusException
 
 from service.errors import ServiceUnavailable
 from service.search import milvus as milvus_module
@@ -237,7 +237,7 @@ def test_very_many_are_deleted_some_at_a_time_and_what_is_done_stays_done(
             return delete(client, name, ids, **rest)
         asked.append(len(ids))
         if len(asked) == 3:
-            raise milvus_store.MilvusException(message="Deadline Exceeded")
+            raise MilvusException(message="Deadline Exceeded")
         return delete(client, name, ids=ids, **rest)
 
     monkeypatch.setattr(MilvusClient, "delete", slow)
