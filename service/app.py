@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from models.manifest import PackManifest
 from models.progress import Progress
 from service import state
+from service.access import certificates
 from service.access.attempts import Attempts
 from service.access.failures import Failures
 from service.access.sealed_data import SealedData
@@ -103,6 +104,8 @@ class Service:
     open_envelope: OpenEnvelopes
     uploads: Uploads
     operator: Operator
+    certificate_expires: datetime | None
+    """Of the certificate that was there when the service was opened; ``None`` for plain HTTP."""
 
     @property
     def pack(self) -> PackManifest:
@@ -355,7 +358,17 @@ def _compose(shared: _Shared, generations: Generations) -> Service:
             admin.keyring.derive("console"),
             Failures(THROTTLE_SECONDS, shared=failures, key=secret),
         ),
+        certificate_expires=_certificate_expires(settings),
     )
+
+
+def _certificate_expires(settings: Settings) -> datetime | None:
+    """That of the certificate to answer with. One that cannot be read matters to who answers, and not to commands."""
+    if not settings.tls:
+        return None
+    with contextlib.suppress(certificates.CertificateError):
+        return certificates.describe(settings.tls_cert or settings.tls_folder / certificates.SERVER_CERTIFICATE).expires
+    return None
 
 
 def _retention(settings: Settings) -> Retention:

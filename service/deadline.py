@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -33,6 +34,22 @@ def left() -> float:
     if seconds <= 0:
         raise DeadlineExceeded("the request took too long")
     return seconds
+
+
+def left_to_wait() -> float:
+    """As ``left``, but never more than locks and conditions take for a timeout: some centuries for infinite."""
+    return min(left(), threading.TIMEOUT_MAX)
+
+
+@contextlib.contextmanager
+def held(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock for the block. Raises ``DeadlineExceeded`` when it is not to be had in time."""
+    if not lock.acquire(timeout=left_to_wait()):
+        raise DeadlineExceeded("what others were doing took too long")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check() -> None:

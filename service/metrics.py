@@ -344,5 +344,7 @@ class State:
     faces: int | None
     index_bytes: int | None
     """``None`` as the numbers beside it: where the index does not tell."""
+    certificate_days: float | None
+    """Until the end of the certificate that this process answers with; ``None`` for plain HTTP."""
     storage: Storage | None
     """``None`` while the database does not answer."""

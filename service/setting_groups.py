@@ -127,7 +127,7 @@ class SealingSettings(BaseModel):
         default="off",
         description=(
             "Encrypt embeddings and crops in the database under the master key: `on` (or `true`) what is written from "
-            "now on, `only` also takes no plain ones for genuine. `aipface key seal-faces` does it to those there are."
+            "now on; `only` also rejects unencrypted ones. `aipface key seal-faces` encrypts those already stored."
         ),
     )
 

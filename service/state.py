@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
 from models.manifest import PackManifest
@@ -52,6 +53,9 @@ class Watched(Protocol):
     @property
     def generations(self) -> Generations: ...
 
+    @property
+    def certificate_expires(self) -> datetime | None: ...
+
 
 def readiness(service: Watched) -> Readiness:
     """Whether requests can be answered. Asks the database; the weights were warmed before the service existed."""
@@ -67,6 +71,7 @@ def readiness(service: Watched) -> Readiness:
 def look(service: Watched) -> State:
     """Everything that goes up and down. What is away raises nothing: its numbers are missing."""
     groups = faces = index_bytes = None
+    expires = service.certificate_expires
     try:
         size = service.catalog.size()
     except ServiceUnavailable:
@@ -87,6 +92,7 @@ def look(service: Watched) -> State:
         groups=groups,
         faces=faces,
         index_bytes=index_bytes,
+        certificate_days=None if expires is None else (expires - datetime.now(timezone.utc)) / timedelta(days=1),
         storage=_storage(service.database, service.catalog),
     )
 

@@ -43,6 +43,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[State], float | None]], ...] = (
     ("aipface_index_groups", "Groups with an index in memory; missing for Milvus.", lambda state: state.groups),
     ("aipface_index_bytes", "Memory of the index; missing for Milvus.", lambda state: state.index_bytes),
     (
+        "aipface_certificate_days",
+        "Days until the certificate that this process answers with expires; missing for plain HTTP.",
+        lambda state: state.certificate_days,
+    ),
+    (
         "aipface_change_log_lag",
         "Changes that this process has not yet brought into its index, over all apps.",
         lambda state: None if state.storage is None else state.storage.lag,

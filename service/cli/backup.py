@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,14 +22,23 @@ from service.cli.common import (
 from service.cli.failures import MISUSED, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from service.administration import Admin
     from service.library.backup import Contents, Head
     from service.settings import Settings
 
-PassphraseFile = Annotated[Path | None, typer.Option(help="File whose first line is the passphrase.")]
-KeyFile = Annotated[Path | None, typer.Option(help="File with a key: 32 bytes as base64 or 64 hexadecimal digits.")]
+STANDARD = Path("-")
+"""Stands for standard input or output."""
+
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(help="File whose first line is the passphrase; `-` is standard input, in front of a backup there."),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(help="File with a key: 32 bytes as base64 or 64 hexadecimal digits; `-` as for a passphrase."),
+]
 
 _TABLES = re.compile(r"calibration/[\w.-]{1,200}\.json", re.ASCII)
 
@@ -61,7 +72,7 @@ def backup(
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The backup.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The backup; `-` is standard input.")],
     *,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
@@ -70,6 +81,13 @@ def restore(
         bool,
         typer.Option("--any-key", help="Go on with another master key: app keys and encrypted pictures are lost."),
     ] = False,
+    key_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Only write the master key that the backup carries to a new FILE (`-` is standard output).",
+        ),
+    ] = None,
 ) -> None:
     """Put a backup into an empty database. Servers of that database must not run."""
     from service.administration import make_home
@@ -78,17 +96,20 @@ def restore(
 
     settings = effective_settings()
     configure_logging("warning", settings.log_format)
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise Failure(f"{source} cannot be read: {error.strerror}") from None
-    with file:
+    ahead = STANDARD in (passphrase_file, key_file)  # on standard input the secret stands in front of the backup
+    given = _secret(passphrase_file, key_file, ask=False) if ahead else None
+    with _opened(source) as file:
         head = backups.read_head(file)
-        secret, _ = _secret(passphrase_file, key_file, ask=head.wants == "passphrase", confirm=False)
+        if key_to is not None:
+            _check_place(key_to, head)
+        secret, _ = given or _secret(passphrase_file, key_file, ask=head.wants == "passphrase", confirm=False)
         if head.wants is not None and not secret:
             raise Failure("the backup is encrypted with a key: name its file with --key-file", MISUSED)
         if head.wants is None and secret:
             typer.echo("the backup is not encrypted: whoever has the file can read it without what you named", err=True)
+        if key_to is not None:
+            _write_key(key_to, backups.files(file, head, secret))
+            return
         if check:
             _tell("sound", backups.check(file, head, secret))
             return
@@ -118,9 +139,9 @@ def _secret(
         raise Failure("a passphrase or a key, not both", MISUSED)
     try:
         if key_file is not None:
-            return decode_key(key_file.read_text(encoding="ascii")), "key"
+            return decode_key(_text(key_file, "ascii")), "key"
         if passphrase_file is not None:
-            lines = passphrase_file.read_text(encoding="utf-8").splitlines()
+            lines = _text(passphrase_file, "utf-8").splitlines()
             if not lines or not lines[0]:
                 raise Failure(f"{passphrase_file} has no passphrase on its first line", MISUSED)
             return lines[0].encode(), "passphrase"
@@ -130,12 +151,71 @@ def _secret(
         if not can_ask():
             raise Failure(
                 "there is no terminal to ask for the passphrase at: name its file with --passphrase-file"
-                " (/dev/stdin for what is piped)",
+                " (`-` for what is piped)",
                 MISUSED,
             )
         asked: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
         return asked.encode(), "passphrase"
     return b"", None
+
+
+def _text(file: Path, encoding: str) -> str:
+    """A file with a secret; of standard input the first line alone, for a backup may follow it there.
+
+    Raises ``OSError`` and ``UnicodeDecodeError``.
+    """
+    return (_standard_input().readline() if file == STANDARD else file.read_bytes()).decode(encoding)
+
+
+def _standard_input() -> IO[bytes]:
+    if sys.stdin is None:  # closed before we began
+        raise Failure("standard input is closed")
+    return sys.stdin.buffer
+
+
+@contextlib.contextmanager
+def _opened(source: Path) -> Iterator[IO[bytes]]:
+    """The backup to read, from standard input where that is meant. Raises ``Failure``."""
+    if source == STANDARD:
+        given = _standard_input()
+        if given.isatty():
+            raise Failure(
+                "the backup is expected on standard input, which is the terminal: aipface restore - < FILE", MISUSED
+            )
+        yield given
+        return
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise Failure(f"{source} cannot be read: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def _check_place(key_to: Path, head: Head) -> None:
+    """Before all of the backup is read: whether it has a master key, and whether that can have this name."""
+    if not head.holds_key:
+        raise Failure("the backup does not hold its master key: it was made without --with-key")
+    if key_to != STANDARD and (key_to.exists() or key_to.is_symlink()):
+        raise Failure(f"{key_to} is there already and is left as it is: name a file that is not", MISUSED)
+
+
+def _write_key(key_to: Path, files: Mapping[str, bytes]) -> None:
+    """The master key that a backup carries, one key a line, to a new file for its owner alone. Raises ``Failure``."""
+    from service.access import private_files
+    from service.library.backup import KEY_FILE
+
+    if KEY_FILE not in files:
+        raise Failure("the backup does not hold its master key, although its head says so")
+    if key_to == STANDARD:
+        with written_privately(key_to) as out:
+            out.write(files[KEY_FILE])
+    else:
+        try:
+            private_files.put_new(key_to, files[KEY_FILE])
+        except OSError as error:
+            raise Failure(f"{key_to} cannot be written: {error.strerror}") from None
+    typer.echo("the master key was written, and nothing was put back", err=True)
 
 
 def _files(admin: Admin, *, with_key: bool) -> dict[str, bytes]:
@@ -166,6 +246,11 @@ def _check_key(settings: Settings, head: Head) -> None:
     elif head.key_mark not in key_marks(open_keyring(settings)):
         if head.holds_key and settings.secret_key is None:
             raise Failure("the master key here is not the one of the backup, which brings its own: take a new home")
+        if head.holds_key:
+            raise Failure(
+                "AIPFACE_SECRET_KEY is not the master key of the backup, which carries that: "
+                "aipface restore --key-to FILE writes it to a file; set that one, then restore"
+            )
         raise Failure("the master key here is not the one of the backup: put that in its place, or say --any-key")
 
 

@@ -69,7 +69,7 @@ def import_pictures(
     ] = False,
     quality_control: Annotated[Level, typer.Option(help="Refuse pictures below this quality.")] = Level.NONE,
     figures: Annotated[
-        bool, typer.Option(help="Measure the quality of every face for the report; costs a twentieth of the speed.")
+        bool, typer.Option(help="Measure the quality of every face for the report; costs a tenth of the speed at most.")
     ] = True,
     output: Annotated[Path, typer.Option(help="Folder for report.csv, doubles.csv and doubles.png.")] = Path(
         "aipface-import"

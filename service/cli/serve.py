@@ -318,6 +318,7 @@ def _answer(application: FastAPI, place: _Place, settings: Settings, certificate
     import uvicorn
 
     from service.cli.connections import Patience, bounded_protocol
+    from service.cli.expiry import remind_daily
 
     patience = Patience(settings.header_timeout, settings.body_timeout)
 
@@ -334,6 +335,8 @@ def _answer(application: FastAPI, place: _Place, settings: Settings, certificate
             asyncio.get_running_loop().call_later(settings.shutdown_delay, super().handle_exit, sig, frame)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            if certificate is not None:
+                remind_daily(asyncio.get_running_loop(), certificate[0])
             await anyio.to_thread.run_sync(
                 _settle_interpreter
             )  # in a thread, whose making the first call need not await

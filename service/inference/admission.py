@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -151,8 +150,7 @@ class Admission:
             turn = threading.Event()
             self._queue.append(turn)
         try:
-            seconds = deadline.left()
-            came = turn.wait(None if math.isinf(seconds) else seconds)
+            came = turn.wait(deadline.left_to_wait())
         except BaseException:
             self._give_up(turn)
             raise

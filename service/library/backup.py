@@ -157,12 +157,20 @@ def restore(
 
 def check(source: IO[bytes], head: Head, secret: bytes) -> Contents:
     """Read a backup to its end and check every sum; changes nothing. Raises :class:`BackupError`."""
+    return _read(source, head, secret)[0]
+
+
+def files(source: IO[bytes], head: Head, secret: bytes) -> dict[str, bytes]:
+    """The files of a backup by name, which is read to its end and checked likewise. Raises :class:`BackupError`."""
+    return _read(source, head, secret)[1]
+
+
+def _read(source: IO[bytes], head: Head, secret: bytes) -> tuple[Contents, dict[str, bytes]]:
     try:
         opened = source if head.sealed is None else OpeningReader(source, stream_key(head.sealed, secret), head.line)
-        contents, _ = _fill(_Reader(opened, head.line), None)
+        return _fill(_Reader(opened, head.line), None)
     except StreamError as error:
         raise BackupError(str(error)) from None
-    return contents
 
 
 def _fill(records: _Reader, restoring: backup.Restoring | None) -> tuple[Contents, dict[str, bytes]]:

@@ -133,7 +133,8 @@ class IdentifyFaces:
             embed=True,
             fields=options.fields,
             controls=options.controls,
-            skip_failing=True,
+            # A search passes over passers-by; of whom one person is to be, that is the one in front (decision 9).
+            skip_failing=options.user_id is None,
             meanwhile=first.attempt,
         )
 
@@ -183,9 +184,7 @@ class IdentifyFaces:
         if scope.user_pks is not None:
             hits = self._catalog.search_user(app.pk, scope.group_pks, scope.user_pks, probe)
             return [hit for hit in hits if hit.similarity >= least]
-        # A person enrolled in several of the groups is one answer: ask for enough to fill the list after merging.
-        wanted = options.max_users * len(scope.group_pks)
-        return self._catalog.search(app.pk, scope.group_pks, probe, wanted, least)
+        return self._catalog.search(app.pk, scope.group_pks, probe, options.max_users, least)
 
     def _known(self, app: App, hits: Sequence[Sequence[Hit]]) -> Mapping[int, FoundFace]:
         """What the database says of the faces that were found, by their numbers."""

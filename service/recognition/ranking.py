@@ -12,6 +12,7 @@ from service.errors import UserNotFound
 from service.intake.intake import Intake, nowhere
 from service.intake.seen import SeenFace
 from service.recognition.identify import Identification, IdentifyFaces, Match, SearchOptions
+from service.search.similarity import exact, rounded
 from service.storage.engine import Database
 from service.values import App, FaceField, ImageSource
 
@@ -108,9 +109,12 @@ class RankFaces:
         moved = None if active in (None, self._intake.model_id) else self._by_model(active)
         if moved is not None:
             return moved.best(app, face, users, limit)
-        probe = self._intake.embedding(face)
+        if not enrolled:
+            return ()
+        # As the index has them, or one face would have two scores.
+        similarities = exact(rounded(np.stack([embedding for _, embedding in enrolled])), self._intake.embedding(face))
         scores = [
-            IDENTITY_SCORE if token == face.token else self._scores.score(float(np.dot(probe, embedding)))
-            for token, embedding in enrolled
+            IDENTITY_SCORE if token == face.token else self._scores.score(similarity)
+            for (token, _), similarity in zip(enrolled, similarities.tolist(), strict=True)
         ]
         return tuple(sorted(scores, reverse=True)[:limit])

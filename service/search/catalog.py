@@ -9,14 +9,23 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.metrics import INDEX_LOAD_TIME, INDEX_RESTORED, measured
 from service.search.app_index import AppIndex
 from service.search.flat import FlatIndex
-from service.search.protocol import NOT_LOADED, Block, Blocks, ChangeSource, GroupIndex, IndexFactory, IndexSize
-from service.search.replay import Groups, apply_changes, continued, fill
+from service.search.protocol import (
+    NOT_LOADED,
+    Block,
+    Blocks,
+    Candidate,
+    ChangeSource,
+    GroupIndex,
+    IndexFactory,
+    IndexSize,
+)
+from service.search.replay import Groups, continued, fill
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
@@ -30,6 +39,10 @@ MORE = 32
 """So many changes beyond the asked ones are read with them if they are there: sooner than asking once more."""
 CONFIRMATIONS = 3
 """Attempts to find a restored library and the database at the same position."""
+
+
+LOOKS = 3
+"""Most times that several groups are searched for one answer, while faces are being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +153,23 @@ class Catalog:
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
     ) -> list[Hit]:
-        """The ``limit`` best users of several groups with at least ``min_similarity``, by (-similarity, face_pk)."""
-        hits = [
-            Hit(group_pk, found.user_pk, found.face_pk, found.similarity)
-            for group_pk, index in self._indexes(app_pk, group_pks)
-            for found in index.search(probe, limit, min_similarity)
-        ]
-        return _ranked(hits)[:limit]
+        """As ``FaceSearch``: the ``limit`` best of each group, among whom are the best people of all.
+
+        In the group of a person's best face nobody comes before that person who does not in the whole.
+        """
+        return self._found(app_pk, group_pks, lambda index: index.search(probe, limit, min_similarity))
 
     @measured("search")
     def search_user(
         self, app_pk: int, group_pks: Sequence[int], user_pks: Sequence[int], probe: Embedding
     ) -> list[Hit]:
         """The best face of each of the users, as far as they are in the groups, by (-similarity, face_pk)."""
-        hits = [
-            Hit(group_pk, found.user_pk, found.face_pk, found.similarity)
-            for group_pk, index in self._indexes(app_pk, group_pks)
-            for user_pk in dict.fromkeys(user_pks)
-            if (found := index.search_user(probe, user_pk)) is not None
-        ]
-        return _ranked(hits)
+
+        def theirs(index: GroupIndex) -> Iterator[Candidate]:
+            found = (index.search_user(probe, user_pk) for user_pk in dict.fromkeys(user_pks))
+            return (one for one in found if one is not None)
+
+        return self._found(app_pk, group_pks, theirs)
 
     def faces(self) -> int:
         """How many faces are searchable."""
@@ -278,13 +288,29 @@ class Catalog:
         with self._lock:
             return self._libraries.setdefault(app_pk, AppIndex())
 
-    def _indexes(self, app_pk: int, group_pks: Sequence[int]) -> Iterator[tuple[int, GroupIndex]]:
+    def _found(
+        self, app_pk: int, group_pks: Sequence[int], look: Callable[[GroupIndex], Iterable[Candidate]]
+    ) -> list[Hit]:
+        """What a look at each of the groups finds, by (-similarity, face_pk).
+
+        They are looked at one after the other. Whoever is moved meanwhile into one that has been, from one that has
+        not, would be in neither: so all are looked at again where a face was removed.
+        """
         library = self._libraries.get(app_pk)
-        groups = {} if library is None else library.groups
-        for group_pk in dict.fromkeys(group_pks):
-            index = groups.get(group_pk)
-            if index is not None:
-                yield group_pk, index
+        if library is None:
+            return []
+        hits: list[Hit] = []
+        for _ in range(LOOKS):
+            removals, groups = library.removals, library.groups
+            hits = [
+                Hit(group_pk, found.user_pk, found.face_pk, found.similarity)
+                for group_pk in dict.fromkeys(group_pks)
+                if (index := groups.get(group_pk)) is not None
+                for found in look(index)
+            ]
+            if len(group_pks) < 2 or library.is_settled(removals):
+                break
+        return sorted(hits, key=lambda hit: (-hit.similarity, hit.face_pk))
 
     def _replay(self, app_pk: int, library: AppIndex, seq: int | None) -> None:
         """Apply the log up to ``seq`` or a little further, or up to where it ends now.
@@ -306,8 +332,7 @@ class Catalog:
                 return
             known = None
             if further:
-                apply_changes(library.groups, further, self._new_index)
-                library.move(further[-1].seq, further[-1].mark)
+                library.apply(further, self._new_index)
 
     def _reload(self, app_pk: int, library: AppIndex) -> None:
         library.position = NOT_LOADED
@@ -354,7 +379,3 @@ def _end_load(groups: Groups) -> None:
     for index in groups.values():
         if isinstance(index, TieredIndex):
             index.end_load()
-
-
-def _ranked(hits: list[Hit]) -> list[Hit]:
-    return sorted(hits, key=lambda hit: (-hit.similarity, hit.face_pk))

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from service import deadline
 from service.errors import ServiceUnavailable
 from service.metrics import measured
 from service.search.milvus_store import ROWS, MilvusStore, Position, listed
@@ -154,7 +155,7 @@ class MilvusCatalog:
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
     ) -> list[Hit]:
-        """The ``limit`` best users of several groups with at least ``min_similarity``, by (-similarity, face_pk).
+        """As ``FaceSearch``: of whom there are enough for ``limit`` people who are users of all the groups.
 
         Milvus names the users, and their faces are scored here: what is told is what the exact index tells. Which of
         several users of *equal* similarity comes last, or not any more, is Milvus' choice.
@@ -162,10 +163,11 @@ class MilvusCatalog:
         if not group_pks:
             return []
         scope = f"app_pk == {app_pk} and group_pk in {listed(group_pks)}"
+        most = limit * len(group_pks)
 
         def look() -> list[Hit]:
-            users = self._store.nearest_users(probe, scope, limit + SPARE_USERS)
-            return self._settled(f"{scope} and user_pk in", users, probe, limit, min_similarity)
+            users = self._store.nearest_users(probe, scope, most + SPARE_USERS)
+            return self._settled(f"{scope} and user_pk in", users, probe, most, min_similarity)
 
         return self._believed(app_pk, look)
 
@@ -229,10 +231,10 @@ class MilvusCatalog:
 
     @contextlib.contextmanager
     def _own_turn(self, app_pk: int) -> Iterator[None]:
-        """One thread of this process at a time."""
+        """One thread of this process at a time; a request waits for its turn no longer than it has time."""
         with self._lock:
             lock = self._locks.setdefault(app_pk, threading.Lock())
-        with lock:
+        with deadline.held(lock):
             yield
 
     def _reached(self, app_pk: int, seq: int | None) -> bool:

@@ -146,7 +146,11 @@ class FaceSearch(Protocol):
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
     ) -> list[Hit]:
-        """The ``limit`` best users of several groups with at least ``min_similarity``, by (-similarity, face_pk)."""
+        """Users of several groups with at least ``min_similarity``, by (-similarity, face_pk).
+
+        The ``limit`` best of them, and more where that is needed to name the ``limit`` best people: a person may be a
+        user of each of the groups.
+        """
 
     def search_user(
         self, app_pk: int, group_pks: Sequence[int], user_pks: Sequence[int], probe: Embedding

@@ -279,7 +279,8 @@ class TieredIndex:
         others = [partial(part.search, probe, limit, min_similarity) for part in parts.frozen]
         others += [partial(one.compare_all, probe, limit, min_similarity, version) for one in whole]
         each = [*pooled, *together(others), parts.tail.search(probe, limit, min_similarity)]
-        found = best_of_lists(each, limit, min_similarity) if len(each) > 1 else each[0]
+        some = [its for its in each if its]  # nearly always one list: of a large group's tail hardly anybody is found
+        found = best_of_lists(some, limit, min_similarity) if len(some) > 1 else next(iter(some), [])
         # Whoever was found elsewhere alone may have a better face among the coded ones than the list shows.
         listed = {one.user_pk for its in pooled for one in its}
         elsewhere = sorted(one.user_pk for one in found if one.user_pk not in listed) if coded else []

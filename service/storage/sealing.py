@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from service.storage.rows import FLOAT, embedding_bytes
 from service.values import Embedding, Embeddings
@@ -81,6 +82,15 @@ def embedding_context(app_pk: int, user_pk: int, model_id: bytes, token: bytes) 
     return b"face embedding\0%d\0%d\0%b\0%b" % (app_pk, user_pk, model_id, token)
 
 
+def of_unit_length(embeddings: Embeddings) -> NDArray[np.bool_]:
+    """Which of ``(n, dimension)`` have the length of an embedding; what holds a number that is none has not.
+
+    A longer one would be like half of all strangers, and one NaN makes a segment's codes impossible.
+    """
+    lengths = np.einsum("ij,ij->i", embeddings, embeddings)
+    return np.asarray(np.abs(lengths - 1.0) < UNIT_TOLERANCE)
+
+
 def is_sealed_embedding(column: bytes) -> bool:
     return len(column) % FLOAT.itemsize != 0
 
@@ -139,7 +149,7 @@ class Sealing:
             self._tell("embedding", place, sealed=is_sealed_embedding(column))
             return None
         embedding = np.frombuffer(plain, dtype=FLOAT).astype(np.float32, copy=False)
-        if not abs(float(np.dot(embedding, embedding)) - 1.0) < UNIT_TOLERANCE:  # what was cut off may look plain
+        if not of_unit_length(embedding[np.newaxis])[0]:  # what was cut off may look plain
             self._tell("embedding", place)
             return None
         return embedding
@@ -159,19 +169,16 @@ class Sealing:
         damaged = (made is None) != (embedding is None) or (crop is None) != (portrait is None)
         return OpenedFace(made, crop, damaged)
 
-    def embeddings(
-        self, columns: Sequence[bytes], contexts: Iterable[bytes], dimension: int
-    ) -> tuple[Embeddings, Sequence[bool]]:
-        """Sealed embeddings by their contexts: ``(n, dimension)`` float32, and which of them could be opened.
+    def embeddings(self, columns: Sequence[bytes], contexts: Iterable[bytes], dimension: int) -> Embeddings:
+        """Sealed embeddings by their contexts, ``(n, dimension)`` float32.
 
-        The rows of those that could not are zero. Nothing is logged.
+        The rows of those that could not be opened are zero. Nothing is logged.
         """
         size = dimension * FLOAT.itemsize
         opened = [self._opened(column, context) for column, context in zip(columns, contexts, strict=True)]
-        whole = [plain is not None and len(plain) == size for plain in opened]
         nothing = bytes(size)
-        content = b"".join(plain if good and plain else nothing for plain, good in zip(opened, whole, strict=True))
-        return np.frombuffer(content, dtype=FLOAT).reshape(-1, dimension).astype(np.float32, copy=False), whole
+        content = b"".join(nothing if plain is None or len(plain) != size else plain for plain in opened)
+        return np.frombuffer(content, dtype=FLOAT).reshape(-1, dimension).astype(np.float32, copy=False)
 
     def _sealed(self, plain: bytes, context: bytes) -> bytes:
         if self._cipher is None or not self.seals:

@@ -20,13 +20,19 @@ _IN_SCENE = _SCOPE.format(condition="groups.scene = %(scene)s")
 
 # One row after the other by its number. Of a plain join PostgreSQL, while nobody has counted the rows of a library that
 # was just filled, expects a handful of users, and goes through all faces for each of them: a second with ten thousand.
-_FOUND = """
+_KNOWN = """
     SELECT face.pk, face.token, owner.pk, home.name, owner.name, owner.info
-    FROM unnest(%(pks)s::bigint[]) AS wanted (pk)
-    CROSS JOIN LATERAL (SELECT pk, token, user_pk FROM faces WHERE faces.pk = wanted.pk OFFSET 0) AS face
+    FROM {faces} AS face
     CROSS JOIN LATERAL (SELECT pk, group_pk, name, info FROM users WHERE users.pk = face.user_pk OFFSET 0) AS owner
     CROSS JOIN LATERAL (SELECT name FROM groups WHERE groups.pk = owner.group_pk OFFSET 0) AS home
 """
+_FOUND = _KNOWN.format(
+    faces="""unnest(%(pks)s::bigint[]) AS wanted (pk)
+    CROSS JOIN LATERAL (SELECT pk, token, user_pk FROM faces WHERE faces.pk = wanted.pk OFFSET 0)"""
+)
+# For one face, which most searches ask for, PostgreSQL keeps the plan. That of a list it makes anew every time, for it
+# expects longer ones: .10 instead of .03 ms on a warm connection (by hand).
+_FOUND_ONE = _KNOWN.format(faces="(SELECT pk, token, user_pk FROM faces WHERE faces.pk = %(pk)s::bigint OFFSET 0)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,10 @@ class SearchReader:
 
     def found(self, face_pks: Sequence[int]) -> dict[int, FoundFace]:
         """Faces by number; one deleted meanwhile is left out."""
-        rows = self._execution.direct(_FOUND, {"pks": list(face_pks)})
+        if len(face_pks) == 1:
+            rows = self._execution.direct(_FOUND_ONE, {"pk": face_pks[0]})
+        else:
+            rows = self._execution.direct(_FOUND, {"pks": list(face_pks)})
         return {
             pk: FoundFace(token, UserEntry(user_pk, group_id, user_id, info))
             for pk, token, user_pk, group_id, user_id, info in rows

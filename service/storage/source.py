@@ -16,7 +16,7 @@ from psycopg import sql
 from service.storage.engine import Database
 from service.storage.face_rows import FaceRows, Run
 from service.storage.rows import FLOAT
-from service.storage.sealing import Mode, embedding_context
+from service.storage.sealing import Mode, embedding_context, of_unit_length
 from service.values import Change, ChangeMark, Embeddings, LogHead
 
 logger = logging.getLogger(__name__)
@@ -160,7 +160,11 @@ class PostgresChangeSource:
         return lost + plain
 
     def _block(self, app_pk: int, run: Run) -> Block:
-        """A run with its embeddings opened, without the faces that do not open or have another dimension."""
+        """A run with its embeddings opened, without the faces that the log would tell without one.
+
+        Those are what does not open or has another dimension, which comes out as zeros here, and what is not of unit
+        length.
+        """
         sealing = self._database.sealing.enrolled
         if run.tokens is not None:
             model_id = self._model_id.encode()
@@ -168,21 +172,22 @@ class PostgresChangeSource:
                 embedding_context(app_pk, user_pk, model_id, token)
                 for user_pk, token in zip(run.user_pks.tolist(), run.tokens, strict=True)
             )
-            embeddings, whole = sealing.embeddings(run.values.tolist(), contexts, self._dimension)
+            embeddings = sealing.embeddings(run.values.tolist(), contexts, self._dimension)
+        elif sealing.mode is Mode.ONLY:
+            embeddings = np.zeros((len(run.values), self._dimension), np.float32)
         else:
-            embeddings, fits = self._plain(run.values)
-            whole = [fits and sealing.mode is not Mode.ONLY] * len(run.face_pks)
-        if all(whole):
+            embeddings = self._plain(run.values)
+        kept = of_unit_length(embeddings)
+        if kept.all():
             return run.face_pks, run.user_pks, run.group_pks, embeddings
-        kept = np.array(whole, dtype=bool)
         return run.face_pks[kept], run.user_pks[kept], run.group_pks[kept], embeddings[kept]
 
-    def _plain(self, values: NDArray[np.void]) -> tuple[Embeddings, bool]:
-        """``(n, dimension)``, and whether they have that dimension; where they do not, the rows are zero."""
+    def _plain(self, values: NDArray[np.void]) -> Embeddings:
+        """``(n, dimension)``; zeros where the values have another dimension."""
         if values.dtype.itemsize != self._dimension * FLOAT.itemsize:
-            return np.zeros((len(values), self._dimension), np.float32), False
+            return np.zeros((len(values), self._dimension), np.float32)
         rows = np.ascontiguousarray(values).view(FLOAT).reshape(len(values), self._dimension)
-        return np.ascontiguousarray(rows, dtype=np.float32), True
+        return np.ascontiguousarray(rows, dtype=np.float32)
 
 
 def _chosen(groups: Collection[int] | None) -> sql.Composable:

@@ -165,6 +165,13 @@ def _shown(hits: list[Hit]) -> Shown:
     return [(hit.group_pk, hit.user_pk, hit.face_pk, hit.similarity) for hit in hits]
 
 
+def _people(play: Play, shown: Shown, limit: int) -> list[str]:
+    """Whom an answer names: each person once, in whatever group the best face is."""
+    with play.database.read() as reader:
+        users = reader.users.entries_by_pk([user_pk for _, user_pk, _, _ in shown])
+    return list(dict.fromkeys(users[user_pk].user_id for _, user_pk, _, _ in shown))[:limit]
+
+
 def _truth(database: Database) -> Catalog:
     """A catalog of oracles made from the tables as they are now."""
     catalog = Catalog(PostgresChangeSource(database, MODEL, DIMENSION), DIMENSION, ExactIndex)
@@ -181,8 +188,11 @@ def _compare(play: Play, app: App, expected: Catalog, catalogs: Mapping[str, Fac
     limit = play.random.choice((1, 3, 20, 50))
     threshold = play.random.choice((-1.5, 0.2, 0.6, 0.99))
     found = _shown(expected.search(app.pk, asked, probe, limit, threshold))
+    people = _people(play, found, limit)
     for name, catalog in catalogs.items():
-        assert _shown(catalog.search(app.pk, asked, probe, limit, threshold)) == found, name
+        shown = _shown(catalog.search(app.pk, asked, probe, limit, threshold))
+        assert shown[:limit] == found[:limit], name
+        assert _people(play, shown, limit) == people, name
         for user_pks in known.values():
             one = _shown(catalog.search_user(app.pk, asked, user_pks, probe))
             assert one == _shown(expected.search_user(app.pk, asked, user_pks, probe)), name

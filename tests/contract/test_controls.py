@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ import pytest
 from models.train import face_parts, occluders
 from models.train.people import Finder
 from models.train.recapture import print_edge, screen_bezel
+from service.api.v3 import scene as scenes
 from service.calibration.liveness import THRESHOLDS
 from service.values import Face, Image
 from tests.contract.test_attributes import PARTS
-from tests.contract.wire import Wire
+from tests.contract.wire import PATHS, Wire
 from tests.fixtures.pictures import Pictures
 
 FACE_WIDTH = 120
 """Of the portraits below, in pixels: enough for HIGH, and little work."""
 
 GROUP = "controls"
+SCENE_PATHS = {call.name: call.path for call in scenes.CALLS}
 LIVENESS_LIMITS = dict(zip(("LOW", "NORMAL", "HIGH"), THRESHOLDS.values(), strict=True))
 GRAY = (127, 127, 127)
 
@@ -258,6 +261,26 @@ def test_calls_that_take_one_face_do_not_skip(wire: Wire, good: Portrait, recapt
     both = side_by_side(np.asarray(cv2.resize(recaptures[0], None, fx=1.5, fy=1.5), np.uint8), good[0])
     sent = {**photo(both), "group_id": GROUP, "user_id": "u", "liveness_control": "HIGH"}
     assert wire.code("addUser", sent) == 223120
+
+
+@pytest.mark.parametrize("path", [PATHS["search"], SCENE_PATHS["faceCaptureSearch"]], ids=["search", "of a scene"])
+def test_a_search_for_one_user_does_not_skip(wire: Wire, good: Portrait, recaptures: list[Image], path: str) -> None:
+    """Who is to be one person is told from the face in front: a print held up is no passer-by."""
+
+    def send(path: str, body: dict[str, object]) -> int:
+        return int(wire.post(path, json.dumps(body).encode())["error_code"])
+
+    enrolled = {**photo(good[0]), "group_id": GROUP, "user_id": "u", "scene_type": "VIDEO"}
+    if path == PATHS["search"]:
+        wire.result("addUser", enrolled)
+    else:
+        assert send(SCENE_PATHS["faceSceneFacesetGroupAdd"], enrolled) == 0
+        assert send(SCENE_PATHS["faceSceneFacesetUserAdd"], enrolled) == 0
+    both = side_by_side(np.asarray(cv2.resize(recaptures[0], None, fx=1.5, fy=1.5), np.uint8), good[0])
+    asked = {**photo(both), "group_id_list": GROUP, "match_threshold": 60, "liveness_control": "HIGH"}
+    assert send(path, asked) == 0  # whoever looks for anybody finds the bystander
+    assert send(path, {**asked, "user_id": "u"}) == 223120
+    assert send(path, {**asked, "user_id": "u", **photo(good[0])}) == 0
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

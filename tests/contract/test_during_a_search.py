@@ -58,6 +58,31 @@ def test_who_is_deleted_during_a_search_makes_room_for_the_next(
     assert wire.code("search", {**obama, "group_id_list": GROUP}) == 222207
 
 
+def test_people_of_several_groups_fill_the_list_though_each_group_tells_no_more(
+    service: Service, wire: Wire, pictures: Pictures, obama: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three people in three groups each; lists as long as three times the wanted users would take longer."""
+    groups = [f"{GROUP}_{number}" for number in range(3)]
+    for name in ("obama2", "biden", "astronaut"):
+        path = "astronaut.png" if name == "astronaut" else f"{name}.jpg"
+        photo = {"image": pictures.base64(path), "image_type": "BASE64"}
+        for group in groups:
+            wire.result("addUser", {**photo, "group_id": group, "user_id": name})
+    search, limits = service.catalog.search, list[int]()
+
+    def noting(app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, least: float) -> list[Hit]:
+        limits.append(limit)
+        return search(app_pk, group_pks, probe, limit, least)
+
+    monkeypatch.setattr(service.catalog, "search", noting)
+    asked = {**obama, "group_id_list": ",".join(groups), "match_threshold": 0}
+    everybody, two = (wire.result("search", {**asked, "max_user_num": most})["user_list"] for most in (50, 2))
+    assert everybody[0]["user_id"] == "obama2"
+    assert len(everybody) == 3
+    assert two == everybody[:2]
+    assert limits == [50, 2]
+
+
 @contextmanager
 def somebody_computing(admission: Admission) -> Iterator[None]:
     """Another request holds a permit for the block."""

@@ -54,6 +54,10 @@ def test_calls_are_counted_by_call_and_code(http: httpx.Client, wire: Wire) -> N
     assert after[counted] == before.get(counted, 0) + 2
 
 
+def test_plain_http_has_no_certificate(http: httpx.Client) -> None:
+    assert [name for name, _ in samples(http) if "certificate" in name] == []
+
+
 def test_stages_and_state_follow_an_enrolment(http: httpx.Client, wire: Wire, pictures: Pictures) -> None:
     picture = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64"}
     before = samples(http)

@@ -17,6 +17,7 @@ import pytest
 import requests
 from aip import AipFace
 
+from service.access.certificates import SERVER_DAYS
 from service.cli.failures import FAILED
 from tests.fixtures.node import NodeSdk
 from tests.fixtures.pictures import Pictures
@@ -139,6 +140,9 @@ def test_a_renewed_certificate_is_trusted_as_before(secure: LiveServer) -> None:
     assert after["server.pem"]["names"] == [CLOUD_HOST, "localhost", "127.0.0.1", "faces.example"]
     context = ssl.create_default_context(cafile=str(authority(secure.home)))
     assert httpx.get(f"{secure.base_url}/healthz", verify=context, trust_env=False).status_code == 200
+    metrics = httpx.get(f"{secure.base_url}/metrics", verify=context, trust_env=False).text
+    days = float(metrics.partition("\naipface_certificate_days ")[2].split()[0])
+    assert SERVER_DAYS - 1 < days < SERVER_DAYS
     for command in (["init"], ["renew", "--name", "other.example"]):
         refused = secure.home.run("tls", *command)
         assert refused.returncode == FAILED

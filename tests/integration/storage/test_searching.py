@@ -40,3 +40,16 @@ def test_whom_a_search_found_is_read_row_by_row(database: Database, app: App, da
     plan = explained[0]["Plan"]
     assert plan["Actual Rows"] == FOUND
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= PAGES_EACH * FOUND
+
+
+def test_the_plan_for_one_face_is_kept(database: Database, app: App, database_url: str) -> None:
+    """After a few times it is no longer made anew, which takes longer than what it is for."""
+    values = {"app": app.pk, "people": 1, "each": 20, "model": MODEL, "embedding": bytes(768), "points": bytes(600)}
+    with psycopg.connect(driver_address(database_url)) as connection:
+        pks = [pk for (pk,) in connection.execute(_FILL, values)]
+    with database.read(app.pk) as reader:
+        assert all(list(reader.searching.found([pk])) == [pk] for pk in pks)
+        asked = "SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE %(like)s"
+        kept = reader.searching._execution.direct(asked, {"like": "%FROM faces WHERE faces.pk = $1::bigint%"})
+    assert kept
+    assert kept[0][0] > 0

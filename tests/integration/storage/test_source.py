@@ -10,12 +10,14 @@ import pytest
 from service.bulk.doubles import DoubleSearch
 from service.calibration.scores import ScoreTable
 from service.errors import DatabaseUnavailable
+from service.search.catalog import Catalog
 from service.storage import source
 from service.storage.engine import Database
+from service.storage.sealing import Mode
 from service.storage.source import Block, PostgresChangeSource
 from service.values import App
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding, stored_face
-from tests.fixtures.sealing import execute
+from tests.fixtures.sealing import execute, opened
 
 
 def _everything(changes: PostgresChangeSource, app_pk: int | None = None) -> dict[int, tuple[int, list[Block]]]:
@@ -78,6 +80,30 @@ def test_an_embedding_of_the_wrong_size_is_left_out_and_told(
     assert np.array_equal(embeddings, np.stack([random_embedding(number) for number in (0, 2)]))
     (record,) = [record for record in caplog.records if "another dimension" in record.message]
     assert (record.faces, record.app) == (1, app.pk)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", [1e4, 1e30, np.nan, -np.inf, 0.5], ids=str)
+@pytest.mark.parametrize("mode", [Mode.OFF, Mode.ON])
+def test_an_embedding_with_a_damaged_number_is_left_out_and_told_as_the_log_does(
+    database_url: str, caplog: pytest.LogCaptureFixture, number: float, mode: Mode
+) -> None:
+    """One that is too long would be like half of all strangers; of one that is no number no codes can be made."""
+    damaged = random_embedding(1).copy()
+    damaged[3] = number
+    with opened(database_url, mode, b"k" * 32) as database:
+        app = new_app(database)
+        for face, embedding in enumerate((random_embedding(0), damaged, random_embedding(2))):
+            enrol(database, app, "group", f"u{face}", f"t{face}", embedding)
+        changes = PostgresChangeSource(database, MODEL, DIMENSION)
+        logged = [change.embedding is not None for change in changes.changes_since(app.pk, 0, 10)]
+        assert logged == [True, False, True]
+        caplog.clear()
+        catalog = Catalog(changes, DIMENSION)
+        catalog.load()
+        assert catalog.faces() == 2
+        assert catalog.faces_of_apps() == {}
+        (record,) = [record for record in caplog.records if "cannot be read" in record.message]
+        assert (record.faces, record.app) == (1, app.pk)  # type: ignore[attr-defined]
 
 
 def test_a_database_that_is_away() -> None:

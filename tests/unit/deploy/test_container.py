@@ -56,6 +56,7 @@ def test_services_are_fenced_in(compose: dict[str, Any], name: str) -> None:
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["pids_limit"] <= 1000
     assert not {"privileged", "pid", "ipc", "devices", "userns_mode"} & set(service)
+    assert service["logging"] == {"driver": "json-file", "options": {"max-size": "50m", "max-file": "5"}}
     assert service.get("network_mode") == ("none" if name == "certificates" else None)
     assert service["volumes"]
     assert not [volume for volume in service["volumes"] if "docker.sock" in volume]
@@ -77,7 +78,10 @@ def test_only_the_server_is_reachable_and_only_from_this_machine(compose: dict[s
     assert compose["services"]["copy"]["ports"] == []
     published = [port for name in sorted(SERVERS) for port in compose["services"][name]["ports"]]
     assert len(published) == len(SERVERS)
-    assert all(port.startswith("${AIPFACE_BIND:-127.0.0.1}:") for port in published)
+    default = "${AIPFACE_BIND:-127.0.0.1}"
+    assert {port.removesuffix(":443") for port in published if not port.startswith(f"{default}:")} == {
+        f"${{AIPFACE_TLS_BIND:-{default}}}:${{AIPFACE_PUBLISHED_TLS_PORT:-443}}"  # opened without the others
+    }
 
 
 def test_the_server_waits_for_a_healthy_database(compose: dict[str, Any]) -> None:
@@ -133,6 +137,7 @@ def test_secrets_are_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
     again = subprocess.run(command, check=False, capture_output=True, text=True)
     assert again.returncode == 1
     assert "left as it is" in again.stderr
+    assert "delete" not in again.stderr
     assert file.read_text(encoding="utf-8") == content
     assert list(tmp_path.iterdir()) == [file]
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from service.search.keeper import CLOSING_SECONDS
 from service.settings import Settings, load_settings
+from tests.fixtures.documents import read
 from tests.fixtures.places import ROOT
 
 Services = dict[str, dict[str, Any]]
@@ -45,7 +47,10 @@ def started(services: Services, *profiles: str) -> Services:
 
 def published(service: dict[str, Any]) -> list[str]:
     """Ports of the host in the default configuration."""
-    return [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", port) for port in service.get("ports", ())]
+    ports = list(service.get("ports", ()))
+    while any("${" in port for port in ports):  # a default may have one of its own
+        ports = [re.sub(r"\$\{\w+:-([^${}]*)\}", r"\1", port) for port in ports]
+    return ports
 
 
 @pytest.mark.parametrize("profile", ["cpu", "gpu", "milvus", "tls"])
@@ -149,6 +154,33 @@ def test_what_is_named_alike_is_built_alike(services: Services) -> None:
             builds[service["image"]].append(service["build"])
     assert len(builds["aipface-server"]) > 2
     assert {image for image, alike in builds.items() if any(build != alike[0] for build in alike)} == set()
+
+
+def overrides() -> list[dict[str, Any]]:
+    """The examples of a file of the operator's own."""
+    blocks = [block.text for block in read(ROOT / "docs" / "containers.md").blocks if block.language == "yaml"]
+    return [content for content in map(yaml.safe_load, blocks) if "x-settings" in content]
+
+
+@pytest.mark.parametrize("example", overrides())
+def test_what_the_page_overrides_is_there(services: Services, example: dict[str, Any]) -> None:
+    """Every service of an example exists and gets the settings, which exist too."""
+    assert set(example["services"]) <= {*SERVERS.values(), "copy"} <= set(services)
+    assert "server-tls" in example["services"]
+    assert all(each == example["x-settings"] for each in example["services"].values())
+    known = {f"AIPFACE_{name.upper()}" for name in Settings.model_fields}
+    assert set(example["x-settings"]["environment"]) <= known
+
+
+def test_what_stops_gets_the_time_it_takes(services: Services) -> None:
+    """Also in the example that delays the stop."""
+    lasting = [each["x-settings"] for each in overrides() if "stop_grace_period" in each["x-settings"]]
+    assert lasting
+    for each in (services["server"], *lasting):
+        settings = {**services["server"]["environment"], **each["environment"]}
+        delay = float(settings.get("AIPFACE_SHUTDOWN_DELAY", Settings.model_fields["shutdown_delay"].default))
+        patience = float(each["stop_grace_period"].removesuffix("s"))
+        assert patience > delay + Settings.model_fields["shutdown_grace"].default + CLOSING_SECONDS
 
 
 def test_what_answers_is_watched(services: Services) -> None:
