@@ -54,5 +54,26 @@ def test_readiness_tells_of_a_milvus_that_is_away_and_comes_back(home: Home, tmp
         wait_for(lambda: _readiness(server).status_code == 200)
 
 
+def test_a_write_without_milvus_is_not_acknowledged_and_is_found_when_it_is_back(
+    home: Home, tmp_path: Path, pictures: Pictures
+) -> None:
+    settings = {"SEARCH_BACKEND": "milvus", "MILVUS_INDEX": "FLAT"}
+    keys = home.create_app("milvus")
+    face = {"image": pictures.base64("obama.jpg"), "image_type": "BASE64", "group_id": "people", "user_id": "obama"}
+    probe = {"image": pictures.base64("obama2.jpg"), "image_type": "BASE64", "group_id_list": "people"}
+    with own_milvus(tmp_path) as milvus, home.serving(MILVUS_URI=milvus.uri, **settings) as server:
+        milvus.end()
+        assert call(server, keys, "faceset/user/add", face)["error_code"] == 2
+        assert call(server, keys, "search", probe)["error_code"] == 2
+        milvus.begin()
+        wait_for(lambda: call(server, keys, "search", probe)["error_code"] == 0)
+        _finds(call(server, keys, "search", probe), "obama")
+        milvus.end()
+        gone = {"group_id": "people", "user_id": "obama"}
+        assert call(server, keys, "faceset/user/delete", gone)["error_code"] == 2
+        milvus.begin()
+        wait_for(lambda: call(server, keys, "search", probe)["error_code"] == 222207)
+
+
 def _readiness(server: Server) -> httpx.Response:
     return httpx.get(f"{server.base_url}/readyz", timeout=WAIT_SECONDS, trust_env=False)
