@@ -52,6 +52,7 @@ from service.search.protocol import FaceSearch
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.settings import SettingsError
+from service.storage.installation import installation_of
 from service.storage.listener import Listener
 from service.storage.models import LibraryModel
 from service.storage.sealing import Mode
@@ -176,6 +177,7 @@ def catalog_of(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> Fac
         source,
         engine.model_id,
         engine.dimension,
+        installation=installation_of(admin.database),
         uri=settings.milvus_uri,
         token="" if settings.milvus_token is None else settings.milvus_token.get_secret_value(),
         index_type=settings.milvus_index,
