@@ -131,11 +131,15 @@ class MilvusCatalog:
         with self._own_turn(app_pk):
             if self._reached(app_pk, seq):
                 return
+            if seq is None:
+                self._doubt(app_pk)
             with self._source.applying(app_pk):
-                self._known[app_pk] = self._store.position(app_pk)
-                if not self._reached(app_pk, seq):
+                stored = self._store.position(app_pk)
+                if seq is not None and stored.seq >= seq:
+                    self._known[app_pk] = stored
+                else:
                     # As of now: by our turn others may have gone further than we were told of.
-                    self._replay(app_pk, self._source.head(app_pk))
+                    self._replay(app_pk, stored, self._source.head(app_pk))
 
     def catch_up_all(self) -> None:
         """Catch up with every app, including those that have appeared or gone, or whose log is another one now."""
@@ -205,8 +209,10 @@ class MilvusCatalog:
             if self.position(app_pk) == NOT_LOADED:
                 self.catch_up(app_pk)
             known = self._known.get(app_pk)
-            if known is None:
-                return []
+            if known is None or not known.filling:
+                if self._source.head(app_pk) is None:
+                    return []
+                continue  # another thread has just found that Milvus lost it
             found = look()
             if self._store.holds(app_pk, known):
                 return found
@@ -247,37 +253,46 @@ class MilvusCatalog:
         mark = None if known is None else known.mark
         return mark is None or self._source.mark(app_pk, mark.seq) in (mark, None)
 
-    def _replay(self, app_pk: int, head: int | None) -> None:
-        """Apply the log to its end, which is at ``head`` or later by now; as ``Catalog`` does."""
-        position = self._known[app_pk]
+    def _doubt(self, app_pk: int) -> None:
+        """Where Milvus follows a log that is no more, nobody may take its position for one of the log that there is."""
+        known = self._known.get(app_pk)
+        if known is None:
+            return
+        head = self._source.head(app_pk)
+        if head is None or known.seq > head or not self._knows(app_pk):
+            self._known[app_pk] = Position(NOT_LOADED, filling=known.filling)
+
+    def _replay(self, app_pk: int, position: Position, head: int | None) -> None:
+        """Apply the log from ``position`` to its end, which is at ``head`` or later by now; as ``Catalog`` does."""
         if position.seq == NOT_LOADED or head is None or position.seq > head:
-            self._reload(app_pk)
+            self._reload(app_pk, position.filling)
             return
         known = position.mark  # to be found again, once
         # Not until a batch is short: the row that we stand at, and ask for too, may have been pruned.
-        while (at := self._known[app_pk].seq) < head or known is not None:
+        while (at := position.seq) < head or known is not None:
             changes = self._source.changes_since(app_pk, at - (known is not None), BATCH)
             further = continued(changes, at, known, missing=at < head)
             if further is None:
-                self._reload(app_pk)
+                self._reload(app_pk, position.filling)
                 return
             known = None
             if further:
                 self._apply(app_pk, further)
-                self._reach(app_pk, Position(further[-1].seq, further[-1].mark, position.filling))
+                position = Position(further[-1].seq, further[-1].mark, position.filling)
+                self._reach(app_pk, position)
+        self._known[app_pk] = position
 
-    def _reload(self, app_pk: int) -> None:
+    def _reload(self, app_pk: int, filling: str) -> None:
         """Put the app in anew: the log does not continue where Milvus stands, or the app is gone.
 
         Whoever is stopped in the middle leaves a row without a position, so that the next one does it again, and finds
         what there is of an app that is gone by then. What was there before stays meanwhile, and with it the name of
-        its filling, so that searches go on.
+        its filling, so that searches of other processes go on; those of this one wait, as what they ask for may be of
+        another log.
         """
         logger.info("filling the vector database", extra={"app_pk": app_pk})
-        filling = self._known[app_pk].filling
-        self._store.put_position(app_pk, Position(NOT_LOADED, filling=filling))
-        if not filling:
-            del self._known[app_pk]
+        self._known[app_pk] = Position(NOT_LOADED, filling=filling)
+        self._store.put_position(app_pk, self._known[app_pk])
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
                 there = [self._put_block(app_pk, block) for block in blocks]

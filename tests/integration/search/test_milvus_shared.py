@@ -24,7 +24,8 @@ from service.upkeep import pruned
 from service.values import App
 from tests.fixtures.library import DIMENSION, MODEL, enrol, random_embedding
 from tests.fixtures.milvus import own_milvus
-from tests.integration.search.test_other_histories import Source, is_found
+from tests.fixtures.waiting import wait_for
+from tests.integration.search.test_other_histories import LOST, NEW, Source, is_found, take_over
 
 FIRST, SECOND = random_embedding(1), random_embedding(2)
 
@@ -114,6 +115,57 @@ def test_a_milvus_that_was_emptied_and_filled_during_a_search_is_searched_again(
         assert other.search_user(library.pk, [group_pk], users, FIRST)
     else:
         assert is_found(database, other, library, FIRST)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_nobody_is_missed_by_a_search_while_another_thread_finds_that_milvus_was_emptied(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    catalog = started()
+    catalog._known.clear()
+    catch_up = catalog.catch_up
+
+    def and_then_emptied(app_pk: int) -> None:
+        monkeypatch.setattr(catalog, "catch_up", catch_up)
+        catch_up(app_pk)
+        emptied(catalog)
+        catalog._known.clear()
+        if known:  # what stands there is looked at first
+            catalog._known[app_pk] = catalog._store.position(app_pk)
+
+    monkeypatch.setattr(catalog, "catch_up", and_then_emptied)
+    assert is_found(database, catalog, library, FIRST)
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_who_enrolled_after_a_standby_took_over_is_found_while_milvus_is_filled_from_it(
+    database: Database, library: App, started: Started, source: Source, same_process: bool
+) -> None:
+    filling, other = started(), started()
+    lost = enrol(database, library, "group", "lost", "t", LOST)
+    for one in (filling, other):
+        one.catch_up(library.pk, lost)
+    take_over(database, library)
+    head = enrol(database, library, "group", "new", "t", NEW)
+    asked = filling if same_process else other
+
+    def request() -> bool:
+        asked.catch_up(library.pk, head)
+        return is_found(database, asked, library, NEW)
+
+    with ThreadPoolExecutor() as pool:
+        answers: list[Any] = []
+
+        def ask() -> None:
+            source.meanwhile = None
+            pool.submit(other.catch_up_all)  # as when its listener has connected anew
+            wait_for(lambda: other._locks[library.pk].locked() and (same_process or other.position(library.pk) < 0))
+            answers.append(pool.submit(request))
+            wait(answers, timeout=0.5)
+
+        source.meanwhile = ask
+        filling.catch_up_all()
+        assert [each.result() for each in answers] == [True]
 
 
 def test_a_milvus_that_was_put_back_to_an_earlier_state_is_brought_up_to_date_by_the_next_search(
