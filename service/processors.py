@@ -53,7 +53,7 @@ def _granted(folder: Path) -> float | None:
         try:
             quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
             period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
+        except (OSError, ValueError):
             return None
     try:
         granted = int(quota) / int(period)

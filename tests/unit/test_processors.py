@@ -40,6 +40,7 @@ OWN_OF_VERSION_1 = f"9:name=systemd:{SERVICE}\n4:cpu,cpuacct:{SERVICE}\n3:cpuset
         ({"cpu.max": "200000 100000\n", "../cpu.max": "100000 100000\n"}, "0::/../x\n", 2.0),
         ({"cpu.max": "200000 100000\n"}, "nonsense\n\n:\n0::\n", 2.0),
         ({}, OWN, None),
+        ({"cpu.max": "200000 100000\n"}, "0::/a\0b\n", 2.0),  # no name of a folder
         ({}, None, None),
     ],
 )
