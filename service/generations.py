@@ -138,7 +138,8 @@ class Generations:
         self._woken.set()
         if self._thread.ident is not None:
             self._thread.join()
-        for generation in self._by_model.values():
+        # The one in use comes last: whoever is closed deletes the snapshots of all models that nobody keeps any more.
+        for generation in sorted(self._by_model.values(), key=lambda each: each is self._current):
             generation.resources.close()
 
     def wake(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from dataclasses import replace
 
 import httpx
 import psycopg
@@ -98,3 +100,21 @@ def test_documentation(http: httpx.Client) -> None:
         assert operation["summary"] == call.summary
         assert "example" in operation["requestBody"]["content"]["application/json"]
     assert set(described["/oauth/2.0/token"]) == {"get", "post"}
+
+
+def test_at_the_end_the_model_that_is_searched_is_closed_last(service: Service) -> None:
+    """Whose snapshots are used at the next start."""
+
+    def unused(_: LibraryModel) -> Generation:
+        pytest.fail("nothing is loaded")
+
+    closed: list[str] = []
+    generations = Generations(service.database, unused)
+    for name in ("target", "searched", "left"):
+        resources = contextlib.ExitStack()
+        resources.callback(closed.append, name)
+        generations._by_model[name] = replace(service.generations.current, resources=resources)
+    generations._current = generations._by_model["searched"]
+    generations.stop()
+    assert closed[-1] == "searched"
+    assert len(closed) == 3
