@@ -143,9 +143,14 @@ def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray
 
 
 def _ends_in_filler(pixels: NDArray[np.generic], header: Header, block: int) -> bool:
-    """Whether the last block of a JPEG, so many pixels wide, never came."""
+    """Whether the last block of a JPEG, so many pixels wide, never came.
+
+    And the one before it, where the picture ends less than eight pixels into the last: of one that both edges cut a
+    single pixel may be left, and one in a hundred pixels is as gray by chance.
+    """
     rows, columns = pixels.shape[:2]
-    last = _three_channels(_eight_bits(pixels[(rows - 1) // block * block :, (columns - 1) // block * block :]), header)
+    left = max(0, min((columns - 1) // block * block, columns - _JPEG_BLOCK))
+    last = _three_channels(_eight_bits(pixels[(rows - 1) // block * block :, left:]), header)
     filler = _FILLER if header.components <= _COLOURS else _FILLER_OF_FOUR
     return bool(np.all(np.abs(cv2.cvtColor(last, cv2.COLOR_BGR2GRAY).astype(int) - filler) <= 1))
 

@@ -160,6 +160,18 @@ def test_what_never_came_is_noticed(
     np.testing.assert_array_equal(decode_picture(whole[:-2]), decode_picture(whole))
 
 
+@pytest.mark.parametrize("size", [(97, 65), (2561, 641)])
+def test_a_whole_picture_without_an_end_may_have_a_gray_pixel_last(size: tuple[int, int]) -> None:
+    """Its block is cut by both edges; so is that of the sketch of the large one."""
+    picture = ASTRONAUT.resize(size)
+    picture.paste((200, 60, 60), (size[0] - 24, size[1] - 24, *size))
+    picture.paste((128, 128, 128), ((size[0] - 1) // 8 * 8, (size[1] - 1) // 8 * 8, *size))
+    whole = saved(picture, "JPEG", quality=95, subsampling=0)
+    np.testing.assert_array_equal(decode_picture(whole[:-2]), decode_picture(whole))
+    if size[0] > 2000:
+        assert Picture(whole[:-2]).sketch is not None
+
+
 def test_what_never_came_is_noticed_in_ycck() -> None:
     """CMYK as Photoshop stores it: Adobe's marker says that its colours are a luminance and two differences."""
     whole = bytearray(saved(ASTRONAUT.resize((160, 200)).convert("CMYK"), "JPEG", quality=95))
