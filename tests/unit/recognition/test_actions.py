@@ -197,6 +197,13 @@ def test_blinks_by_the_way_are_no_offence() -> None:
     assert answered(track(closed=BLINKS)) == {"0"}
 
 
+def test_an_action_may_begin_while_the_one_before_it_ends() -> None:
+    assert "04" in answered(track(closed=bump(0.9, 0.3), pitch=bump(0.9, 0.8, -16)))
+    assert "04" not in answered(track(closed=bump(0.9, 0.3), pitch=bump(0.7, 0.8, -16)))
+    tilted = track(mouth=bump(0.6, 0.4, 0.4), pitch=bump(0.8, 0.5, -10))  # what another brings along may follow it
+    assert performed(tilted, [Action.OPEN_MOUTH]) == (Action.OPEN_MOUTH,)
+
+
 @pytest.mark.parametrize(
     "shown",
     [
