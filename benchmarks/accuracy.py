@@ -38,7 +38,7 @@ from benchmarks.harness import (
 from models.manifest import load_pack
 from service.calibration.scores import ScoreTable
 from service.inference.engine import Engine
-from service.settings import available_cpus
+from service.processors import available_cpus
 from service.values import Embeddings
 from tests.fixtures.places import SHARED
 

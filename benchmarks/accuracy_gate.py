@@ -43,7 +43,7 @@ from service.inference.engine import Engine
 from service.inference.providers import DEVICES, LOWER, lower_precisions, providers_for
 from service.inference.runtimes import runtime_for
 from service.inference.session import DeviceUnavailable
-from service.settings import available_cpus
+from service.processors import available_cpus
 from service.values import Embeddings
 from tests.fixtures.places import SHARED
 

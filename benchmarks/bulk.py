@@ -26,7 +26,8 @@ from service.bulk.journal import Journal
 from service.bulk.outcomes import Outcome
 from service.bulk.pictures import Layout
 from service.parts import Workbench, open_workbench
-from service.settings import available_cpus, load_settings
+from service.processors import available_cpus
+from service.settings import load_settings
 from service.values import App
 from tests.fixtures.pictures import fetch_pictures
 from tests.fixtures.places import MODELS

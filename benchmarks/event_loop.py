@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.harness import Client, Report, Running, encoded, in_threads, parser, picture_parameters, skip
 from benchmarks.latency import is_accepted, paced
 from benchmarks.throughput import camera_pictures
-from service.settings import available_cpus
+from service.processors import available_cpus
 from tests.fixtures.pictures import fetch_pictures
 from tests.fixtures.places import environment
 from tests.fixtures.server import Home, Server, temporary_home

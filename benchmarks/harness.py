@@ -34,7 +34,7 @@ from service.inference.engine import Engine
 from service.inference.providers import DEVICES, openvino_installed
 from service.inference.runtimes import FILE as RUNTIMES
 from service.inference.runtimes import runtime_for
-from service.settings import available_cpus
+from service.processors import available_cpus
 from tests.fixtures.places import FETCHED, MODELS
 from tests.fixtures.server import Credentials, Server, temporary_home
 

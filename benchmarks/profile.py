@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks.harness import Report, bare_engine, parser, running_server, skip, with_device
 from benchmarks.throughput import CALLS, GALLERY, Bench, camera_pictures, fill_gallery, served
+from service.processors import available_cpus
 from service.search.flat import FlatIndex
-from service.settings import available_cpus
 from tests.fixtures.pictures import fetch_pictures
 
 SAMPLES_A_SECOND = 200

@@ -1,8 +1,8 @@
 """The figures of ``docs/video-liveness.md``: how often actions are seen that were made, and that were not.
 
 Still pictures of people are made to move (``tests/fixtures/videos.py``), encoded as H.264 and watched as the server
-watches a video. Also: how alike one person's frames are and how unlike those of another person who is cut in, how far
-faces jump from frame to frame, and how long watching takes.
+watches a video. Also: how often codes are answered, how alike one person's frames are and how unlike those of another
+person who is cut in or acts, how far faces jump from frame to frame, and how long watching takes.
 
     python -m benchmarks.video_liveness [--quick] [--json] [--people N] [--lfw FOLDER] [--keep FILE]
 """
@@ -13,7 +13,7 @@ import base64
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from service.images.video import VideoLimits
 from service.inference.admission import Admission
 from service.inference.analyst import Analyst
 from service.inference.engine import Engine
+from service.intake.track import Track
 from service.intake.watch import Observation, Watch
-from service.recognition.actions import Action, events, greatest_jump, spoken_openings
+from service.recognition.actions import Action, events, greatest_jump, performed, spoken_openings
 from tests.fixtures import videos
 from tests.fixtures.pictures import fetch_pictures
 from tests.fixtures.places import SHARED
@@ -48,10 +49,25 @@ MOTIONS: Mapping[str, tuple[Moment, frozenset[Action]]] = {
     "raises head": (videos.together(videos.sways, videos.raises_head(0.8)), frozenset({Action.RAISE_HEAD})),
     "lowers head": (videos.together(videos.sways, videos.lowers_head(0.8)), frozenset({Action.LOWER_HEAD})),
     "shakes head": (videos.together(videos.sways, videos.shakes_head(0.6)), frozenset({Action.SHAKE_HEAD})),
+    "holds head low": (videos.together(videos.sways, videos.holds_head(0.4, 1.8)), frozenset({Action.LOWER_HEAD})),
+    "holds head high": (
+        videos.together(videos.sways, videos.holds_head(0.4, 1.8, -18)),
+        frozenset({Action.RAISE_HEAD}),
+    ),
     "speaks": (videos.together(videos.sways, videos.speaks(DIGITS)), frozenset()),
 }
 NEITHER = {"speaks": frozenset({Action.OPEN_MOUTH})}
 """Actions that a motion may or may not show: who speaks opens the mouth."""
+
+CODES = ("45", "54", "704", "457", "574", "047", "507")
+MOVES: Mapping[str, Callable[[float], Moment]] = {
+    "0": lambda start: videos.blinks(start + 0.1, length=0.3),
+    "4": lambda start: videos.raises_head(start, 0.9),
+    "5": lambda start: videos.lowers_head(start, 0.9),
+    "7": lambda start: videos.shakes_head(start, 1.2),
+}
+BETWEEN = 1.4
+"""Seconds from one action of a code to the next."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,25 @@ def cut_in(person: Puppet, other: Puppet) -> Iterator[np.ndarray[tuple[int, ...]
         yield (other if 1.0 <= seconds < 1.5 else person).frame(Pose(yaw=3 * float(np.sin(seconds))))
 
 
+def acted(person: Puppet, other: Puppet, motion: str) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    """A clip in which another person makes the action."""
+    for index in range(round(SECONDS * videos.RATE)):
+        pose = MOTIONS[motion][0](index / videos.RATE)
+        away = max(abs(pose.yaw) - 3, abs(pose.pitch) - 2) > 3 or pose.blink > 0.05
+        yield (other if away else person).frame(pose)
+
+
+def performs(code: str) -> tuple[Moment, float]:
+    """The actions of a code one after the other, and how long that takes."""
+    moves = [MOVES[digit](0.4 + BETWEEN * place) for place, digit in enumerate(code)]
+    return videos.together(videos.sways, *moves), 0.6 + BETWEEN * len(code)
+
+
+def compared(track: Track) -> list[tuple[int, ...]]:
+    """The moments of every action."""
+    return [shown for action in Action for event in events(track, action) for shown in event.shown]
+
+
 def main() -> int:
     options = parser(__doc__)
     options.add_argument("--people", type=int)
@@ -98,23 +133,33 @@ def main() -> int:
     scores = ScoreTable.load(pack.calibration, pack.model_id)
     watch = Watch(engine, analyst, Admission(1, 0), VideoLimits())
     puppets = list(people(engine, analyst, asked.lfw, asked.people or PEOPLE[asked.quick]))
-    watched, changed = [], []
+    watched, changed, answered = list[Watched](), list[Observation](), list[bool]()
+
+    def look(data: bytes) -> Observation:
+        return watch(watch.open(base64.b64encode(data).decode()), compared)
+
     for index, puppet in enumerate(puppets):
         for place, (motion, (moment, wanted)) in enumerate(MOTIONS.items()):
             if asked.quick and (place + index) % 2:
                 continue  # two people share the motions
             data = videos.encode(puppet.play(moment, SECONDS))
             started = time.perf_counter()
-            seen = watch(watch.open(base64.b64encode(data).decode()))
+            seen = look(data)
             watched.append(Watched(motion, wanted, seen, time.perf_counter() - started))
         if asked.quick and index:
             continue
-        data = videos.encode(cut_in(puppet, puppets[index - 1]))
-        changed.append(watch(watch.open(base64.b64encode(data).decode())))
+        changed.append(look(videos.encode(cut_in(puppet, puppets[index - 1]))))
+        for motion in ("raises head", "lowers head", "shakes head", "blinks"):
+            changed.append(look(videos.encode(acted(puppet, puppets[index - 1], motion))))
+        for code in CODES[: 2 if asked.quick else None]:
+            actions = tuple(Action(digit) for digit in code)
+            answered.append(performed(look(videos.encode(puppet.play(*performs(code)))).track, actions) == actions)
     if asked.keep:
         kept: dict[str, Any] = {f"{n}:{each.motion}": _rows(each.seen) for n, each in enumerate(watched)}
         np.savez(asked.keep, **kept)
     tell(report, scores, watched, changed)
+    report.figure("codes answered when performed", float(np.mean(answered)))
+    report.at_least("codes answered when performed", float(np.mean(answered)), 0.9)
     report.figure("people", len(puppets))
     return report.close()
 

@@ -195,7 +195,11 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         admin = stack.enter_context(open_admin(settings, serving=True))
         admin.apps.check_master_key()
         check_face_keys(admin.database)
-        shared = _Shared(admin, Admission(settings.inference_threads, settings.queue_limit), downloader_of(settings))
+        admission = Admission(settings.inference_threads, settings.queue_limit)
+        # With no more than half of the threads, and of the requests that may be on their way, slow hosts leave the
+        # other half to pictures that are sent. One request may fetch two pictures at a time.
+        at_once = max(2, min(settings.request_threads, admission.permits + admission.queue_limit) // 2)
+        shared = _Shared(admin, admission, downloader_of(settings, at_once))
         composing = _Composing(shared)
         generations = composing.generations
         stack.callback(generations.stop)

@@ -108,14 +108,20 @@ class Helper:
             self._waiting.clear()
 
     def _start(self) -> None:
+        # Submitted work stays in the pool's queue when no thread could be started for it, and is done when the next one
+        # is: whoever takes this first, that work or we, has the permit to return, and the other has nothing to do.
+        turn = threading.Lock()
         try:
-            self._threads.submit(self._work)
-        except RuntimeError:  # the process ends: what waits is done by who takes it
-            with self._lock:
-                self._working = False
-            self._lender.repay()
+            self._threads.submit(self._work, turn)
+        except RuntimeError:  # no more threads, or the process ends: what waits is done by who takes it
+            if turn.acquire(blocking=False):
+                with self._lock:
+                    self._working = False
+                self._lender.repay()
 
-    def _work(self) -> None:
+    def _work(self, turn: threading.Lock) -> None:
+        if not turn.acquire(blocking=False):
+            return
         while True:
             with self._lock:
                 if not self._waiting:

@@ -87,11 +87,12 @@ ADMISSION_REFUSED = Counter(
     "aipface_admission_refused",
     "Requests told that the server is busy, by where they were: `arrival` (a picture that came to a full queue, or a "
     "body for which there was no room: no app's usage and no audit knows of it), `thread` (as many waited for a thread "
-    "as may), `queue` (as many waited for a permit to compute as may).",
+    "as may), `queue` (as many waited for a permit to compute as may), `download` (as many pictures were being "
+    "fetched by their address as may: half of the requests that may compute and wait).",
     LABELS["aipface_admission_refused"],
     registry=REGISTRY,
 )
-REFUSED = {where: ADMISSION_REFUSED.labels(where) for where in ("arrival", "thread", "queue")}
+REFUSED = {where: ADMISSION_REFUSED.labels(where) for where in ("arrival", "thread", "queue", "download")}
 LOST_TOKENS = Counter(
     "aipface_face_tokens_lost",
     "Answers whose face tokens do not work: the database failed when they were written to it, after the answer.",

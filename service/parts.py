@@ -52,6 +52,7 @@ from service.search.protocol import FaceSearch
 from service.search.snapshots import Snapshots
 from service.search.tiered import TieredIndex
 from service.settings import SettingsError
+from service.storage.installation import installation_of
 from service.storage.listener import Listener
 from service.storage.models import LibraryModel
 from service.storage.sealing import Mode
@@ -176,6 +177,7 @@ def catalog_of(stack: contextlib.ExitStack, admin: Admin, engine: Engine) -> Fac
         source,
         engine.model_id,
         engine.dimension,
+        installation=installation_of(admin.database),
         uri=settings.milvus_uri,
         token="" if settings.milvus_token is None else settings.milvus_token.get_secret_value(),
         index_type=settings.milvus_index,
@@ -335,7 +337,7 @@ def intake_of(admin: Admin, models: Models, admission: Admission, downloader: Pi
     )
 
 
-def downloader_of(settings: Settings) -> PictureDownloader:
+def downloader_of(settings: Settings, at_once: int | None = None) -> PictureDownloader:
     """What fetches pictures by their address. Raises ``ProxyError`` for a setting that names no proxy."""
     proxies = Proxies.from_setting(None if settings.url_proxy is None else settings.url_proxy.get_secret_value())
     return PictureDownloader(
@@ -343,6 +345,7 @@ def downloader_of(settings: Settings) -> PictureDownloader:
         size_limit=settings.max_body_bytes,
         allowed=settings.url_allow_hosts,
         proxies=proxies,
+        at_once=at_once,
     )
 
 

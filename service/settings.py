@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.processors import available_cpus
 from service.setting_groups import (
     AccessSettings,
     CaptureSettings,
@@ -54,30 +55,6 @@ class SettingsError(Exception):
 
 class UnknownSettingWarning(UserWarning):
     """An ``AIPFACE_*`` variable that no setting reads, most likely a slip of the pen."""
-
-
-def available_cpus() -> int:
-    """CPUs this process may really use: its affinity, cut by a container's quota (cgroup v2 or v1), at least 1."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
-    return max(1, min(count, int(quota))) if quota is not None else max(1, count)
-
-
-def _cgroup_quota(root: Path) -> float | None:
-    """CPUs that a control group grants, e.g. 1.5; ``None`` where nothing limits it."""
-    try:
-        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        try:
-            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = (root / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-    try:
-        granted = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max": no limit
-        return None
-    return granted if granted > 0 else None  # version 1 writes -1 for no limit
 
 
 class Settings(

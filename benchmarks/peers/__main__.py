@@ -34,8 +34,8 @@ from service.inference.engine import Engine
 from service.inference.providers import DEVICES
 from service.inference.runtimes import runtime_for
 from service.inference.session import Runtime
+from service.processors import available_cpus
 from service.search.flat import FlatIndex
-from service.settings import available_cpus
 from tests.fixtures.pictures import fetch_pictures
 from tests.fixtures.places import FETCHED
 

@@ -45,9 +45,10 @@ class LivenessTable:
 
     def __init__(self, parts: Sequence[Part], knots: Sequence[tuple[float, float]]) -> None:
         sums, served = np.array(knots, dtype=np.float64).T
-        if len(sums) < 2 or np.any(np.diff(sums) <= 0) or np.any(np.diff(served) <= 0):
+        if len(sums) < 2 or not (np.all(np.diff(sums) > 0) and np.all(np.diff(served) > 0)):
             raise CalibrationError("the knots of a liveness table must rise strictly")
-        if served[0] <= 0 or served[-1] >= 1 or any(part.deviation <= 0 for part in parts):
+        measured = all(np.isfinite(part.mean) and 0 < part.deviation < np.inf for part in parts)
+        if not (served[0] > 0 and served[-1] < 1 and measured and np.all(np.isfinite(sums))):
             raise CalibrationError("a liveness table holds values outside their range")
         self.parts = tuple(parts)
         self.names = tuple(part.name for part in parts)

@@ -52,9 +52,10 @@ class ScoreTable:
     def __init__(self, knots: Sequence[tuple[float, float]], *, fitted: bool) -> None:
         """``fitted`` tells whether the curve was fitted to these weights. Raises ``CalibrationError`` on bad knots."""
         similarities, scores = np.array(knots, dtype=np.float64).T
-        if len(similarities) < 2 or np.any(np.diff(similarities) <= 0) or np.any(np.diff(scores) <= 0):
+        if len(similarities) < 2 or not (np.all(np.diff(similarities) > 0) and np.all(np.diff(scores) > 0)):
             raise CalibrationError("the knots of a score table must rise strictly")
-        if similarities[0] > LOWEST_SIMILARITY or similarities[-1] < 1 or scores[0] < 0 or scores[-1] > HIGHEST_SCORE:
+        within = scores[0] >= 0 and scores[-1] <= HIGHEST_SCORE
+        if not (similarities[0] <= LOWEST_SIMILARITY and similarities[-1] >= 1 and within):
             raise CalibrationError("a score table must lead from similarity -1 to 1 within scores 0 to 99.99")
         self.fitted = fitted
         self._similarities = similarities

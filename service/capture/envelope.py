@@ -31,6 +31,13 @@ _LATEST = 2**40
 _SLACK = timedelta(minutes=1)
 """How much longer a nonce is remembered than it could be used, for clocks of servers that differ."""
 
+_FURTHEST_AHEAD = timedelta(days=2)
+"""How far ahead a device's clock may be for the nonce of its refused envelope to be remembered until its time is over.
+
+More than a wrong time zone comes to (26 hours), and than ``envelope_max_age`` may be. Beyond it nothing is remembered:
+whoever may seal could have rows kept for as long as he likes.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -67,17 +74,22 @@ class OpenEnvelopes:
         images = tuple(decode_base64(text, self._max_picture_bytes) for text in _images(content))
         capture = Capture(images, _text(content, "device_id", _DEVICE), clock)
         nonce = _text(content, "nonce", _NONCE)
-        if abs(clock) > self._max_age.total_seconds():
+        fresh = clock <= _FURTHEST_AHEAD.total_seconds() and self._claimed(app, nonce, clock)
+        if not abs(clock) <= self._max_age.total_seconds():
             raise EnvelopeStale(f"its time of capture is {clock:+.0f} seconds off")
-        self._use_up(app, nonce)
-        return capture
-
-    def _use_up(self, app: App, nonce: str) -> None:
-        lifetime = 2 * self._max_age + _SLACK  # usable from max_age before its time to max_age after it
-        with self._database.admin(app.pk) as work:
-            fresh = work.envelopes.claim_nonce(app.pk, hashlib.sha256(nonce.encode()).digest(), lifetime)
         if not fresh:
             raise EnvelopeReplayed("its nonce has been used")
+        return capture
+
+    def _claimed(self, app: App, nonce: str, clock: float) -> bool:
+        """Use the nonce up, whatever comes of it, for as long as the envelope could be opened.
+
+        That is until ``max_age`` after its time: of one that is refused because it is early the time is yet to come.
+        """
+        ahead = max(timedelta(seconds=max(clock, 0.0)), self._max_age)  # a server whose clock is behind sees it so
+        with self._database.admin(app.pk) as work:
+            digest = hashlib.sha256(nonce.encode()).digest()
+            return work.envelopes.claim_nonce(app.pk, digest, ahead + self._max_age + _SLACK)
 
 
 def _content(plaintext: bytes) -> Mapping[str, object]:

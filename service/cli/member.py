@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from service.cli.failures import MISUSED, Failure
-from service.settings import available_cpus, load_settings
+from service.processors import available_cpus
+from service.settings import load_settings
 
 if TYPE_CHECKING:
     from service.settings import Settings

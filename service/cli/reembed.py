@@ -246,6 +246,7 @@ def _points_of(pack: PackManifest) -> tuple[object, ...]:
 
 def _finished(admin: Admin) -> dict[str, object]:
     from service.bulk.reembedding import tidied
+    from service.search.folder import NAME, purge_left
 
     active = _active(admin)
     with admin.database.admin() as work:
@@ -255,6 +256,8 @@ def _finished(admin: Admin) -> dict[str, object]:
         for count in tidied(admin.database, active.model_id):
             for _ in range(count):
                 advance("")
+    # Of a model that has no embeddings any more; it may be moved to again, and embeds the same faces anew.
+    purge_left(admin.settings.home / NAME, active.model_id)
     with admin.database.read() as reader:
         coverage = reader.models.coverage(active.model_id)
     left = coverage.missing + coverage.without_crop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -56,7 +57,8 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 class AllowList:
     """Hosts and networks that an operator permits although they are not public.
 
-    Entries are host names (compared without regard to case), addresses, or networks such as ``10.1.0.0/16``.
+    Entries are host names (compared without regard to case, and letters beyond ASCII in the form that name servers
+    know), addresses, or networks such as ``10.1.0.0/16``.
     """
 
     def __init__(self, entries: Sequence[str]) -> None:
@@ -66,10 +68,16 @@ class AllowList:
             try:
                 self._networks.append(ipaddress.ip_network(entry, strict=False))
             except ValueError:
-                self._hosts.add(entry.lower().rstrip("."))
+                self._hosts.add(_as_asked_for(entry))
 
     def permits(self, host: str, address: Address) -> bool:
         """Whether ``address``, to which ``host`` resolved, may be connected to."""
-        if host.lower().rstrip(".") in self._hosts:
+        if _as_asked_for(host) in self._hosts:
             return True
         return any(address in network for network in self._networks) or is_public(address)
+
+
+def _as_asked_for(host: str) -> str:
+    with suppress(UnicodeError):
+        host = host.encode("idna").decode("ascii")
+    return host.lower().rstrip(".")

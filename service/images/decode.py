@@ -10,7 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from service.errors import PictureUnreadable, ServiceUnavailable
-from service.images.headers import UPRIGHT, Format, Header, HeaderError, png_pixels, read_header
+from service.images.headers import UPRIGHT, Format, Header, HeaderError, jpeg_ends, png_pixels, read_header
 from service.metrics import measured
 from service.once import once
 from service.values import Image
@@ -22,11 +22,12 @@ _NO_MEMORY = "no memory is left for a picture"
 _WITHOUT_MEMORY = f"({cv2.Error.StsNoMem}:"
 
 _JPEG_END = b"\xff\xd9"
-
-# What libjpeg fills in for blocks that never came.
-_JPEG_FILLER = 128
 _JPEG_BLOCK = 8
 _COLOURS = 3
+
+# How bright, to one step, what libjpeg fills in for blocks that never came comes out, of one and three components and
+# of four (CMYK). Not its colour: that of a block's border is mixed with its neighbour's.
+_FILLER, _FILLER_OF_FOUR = 128, 65
 
 # Rows that are laid on white at a time.
 _BAND = 64
@@ -79,12 +80,10 @@ class Picture:
         header = self._header
         # UNCHANGED keeps depth and transparency and, alone among the flags, leaves orientation to us.
         pixels = _decode(self._data, header, cv2.IMREAD_UNCHANGED)
-        # The TIFF library multiplies 8-bit colours by their opacity while reading, deeper ones it hands over as stored.
-        multiplied = header.format is Format.TIFF and pixels.dtype == np.uint8
         pixels = _eight_bits(pixels)  # under the same name: deeper ones are let go at once
-        # Many programs write the fourth byte of a BMP as zero without meaning "invisible".
-        opaque = header.format is Format.BMP
-        colour = _three_channels(pixels, opaque=opaque, multiplied=multiplied)
+        if header.negative:
+            np.invert(pixels, out=pixels)
+        colour = _three_channels(pixels, header)
         # OpenCV turns TIFF pictures itself, whatever the flags.
         orientation = UPRIGHT if header.format is Format.TIFF else header.orientation
         return np.ascontiguousarray(turn_upright(colour, orientation))
@@ -102,7 +101,7 @@ class Picture:
             return None
         factor = max(factors)
         pixels = _decode(self._data, header, _REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION, factor)
-        colour = _three_channels(_eight_bits(pixels), opaque=True, multiplied=False)
+        colour = _three_channels(_eight_bits(pixels), header)
         return Sketch(np.ascontiguousarray(turn_upright(colour, header.orientation)), factor)
 
 
@@ -125,7 +124,7 @@ def turn_upright(pixels: Image, orientation: int) -> Image:
 def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray[np.generic]:
     """Pixels as stored, of the depth and the channels that ``flags`` leave, each side ``factor`` times shorter."""
     jpeg = header.format is Format.JPEG
-    cut_off = jpeg and _JPEG_END not in data[-1024:]
+    cut_off = jpeg and not jpeg_ends(data)
     if header.components == _COLOURS and not cut_off:
         flawless = _flawless_jpeg(data, header, factor)
         if flawless is not None:
@@ -138,10 +137,17 @@ def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray
     # A TIFF comes turned, and its header tells the size of its tiles where that is larger.
     if header.format is not Format.TIFF and pixels.shape[:2] != _reduced_size(header, factor):
         raise PictureUnreadable(f"the {header.format.value} tells two sizes")
-    block = _JPEG_BLOCK // factor
-    if cut_off and bool(np.all(pixels[-block:, -block:] == _JPEG_FILLER)):
+    if cut_off and _ends_in_filler(pixels, header, _JPEG_BLOCK // factor):
         raise PictureUnreadable("the JPEG is cut off")
     return pixels
+
+
+def _ends_in_filler(pixels: NDArray[np.generic], header: Header, block: int) -> bool:
+    """Whether the last block of a JPEG, so many pixels wide, never came."""
+    rows, columns = pixels.shape[:2]
+    last = _three_channels(_eight_bits(pixels[(rows - 1) // block * block :, (columns - 1) // block * block :]), header)
+    filler = _FILLER if header.components <= _COLOURS else _FILLER_OF_FOUR
+    return bool(np.all(np.abs(cv2.cvtColor(last, cv2.COLOR_BGR2GRAY).astype(int) - filler) <= 1))
 
 
 def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
@@ -212,27 +218,24 @@ def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     raise PictureUnreadable(f"samples of type {pixels.dtype} are not supported")
 
 
-def _three_channels(pixels: NDArray[np.uint8], *, opaque: bool, multiplied: bool) -> Image:
-    """Three channels of one, three or four; a fourth is opacity over white unless everything is ``opaque``.
-
-    ``multiplied`` says that the colours are products with the opacity already.
-    """
+def _three_channels(pixels: NDArray[np.uint8], header: Header) -> Image:
+    """Three channels of one, three or four; a fourth is opacity over white, unless the header says otherwise."""
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
     if pixels.shape[2] not in (3, 4):
         raise PictureUnreadable(f"{pixels.shape[2]} channels are not supported")
     colour, opacity = pixels[..., :3], pixels[..., 3:]
-    if opaque or pixels.shape[2] == 3 or bool(np.all(opacity == 255)):
+    if header.opaque or pixels.shape[2] == 3 or bool(np.all(opacity == 255)):
         return colour
     result = np.empty(colour.shape, np.uint8)
     for top in range(0, len(colour), _BAND):
         rows = slice(top, top + _BAND)
-        result[rows] = _on_white(colour[rows], opacity[rows], multiplied=multiplied)
+        result[rows] = _on_white(colour[rows], opacity[rows], multiplied=header.multiplied)
     return result
 
 
 def _on_white(colour: NDArray[np.uint8], opacity: NDArray[np.uint8], *, multiplied: bool) -> NDArray[np.uint8]:
-    """Takes eight times the memory of what it is given."""
+    """Takes eight times the memory of what it is given; ``multiplied``: colours are products with the opacity."""
     white = 255 - opacity.astype(np.uint16)
     if multiplied:
         return np.asarray(np.minimum(colour + white, 255), dtype=np.uint8)

@@ -34,13 +34,20 @@ class HeaderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Size in stored pixels, ``orientation``, the EXIF tag 1..8 (1 = upright), and ``components`` of a JPEG, else 0."""
+    """Size in stored pixels, ``orientation``, the EXIF tag 1..8 (1 = upright), and ``components`` of a JPEG, else 0.
+
+    Then what the decoder's pixels mean where it does not say so: whether 0 is white, whether a fourth channel is
+    something else than opacity, and whether colours are products with the opacity already.
+    """
 
     format: Format
     width: int
     height: int
     orientation: int = UPRIGHT
     components: int = 0
+    negative: bool = False
+    opaque: bool = False
+    multiplied: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -62,6 +69,11 @@ def read_header(data: bytes) -> Header:
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER, _NONE, _START, _END, _SCAN, _APP1 = 0xFF, 0x00, 0xD8, 0xD9, 0xDA, 0xE1
+
+_JPEG_END = bytes((_MARKER, _END))
+
+# Bytes in which the end is looked for first: to look through 10 MB takes 16 ms.
+_NEAR_THE_END = 1024
 
 # Progressive files have some ten scans. Each may be a few bytes long and costs a walk over all pixels.
 _MOST_SCANS = 100
@@ -91,6 +103,22 @@ def _read_jpeg(data: bytes) -> Header:
                 raise HeaderError("the JPEG has too many scans for its size")
             return Header(Format.JPEG, width, height, orientation, components)
     raise HeaderError("the JPEG has no frame")
+
+
+def jpeg_ends(data: bytes) -> bool:
+    """Whether an end stands behind the first scan of a JPEG that :func:`read_header` has accepted.
+
+    Compressed data never holds its marker; what stands behind a picture (phones put videos there) may by chance.
+    """
+    if _JPEG_END in data[-_NEAR_THE_END:]:
+        return True
+    place = 2
+    try:
+        for _, _, end in _jpeg_segments(data):
+            place = end
+    except (HeaderError, struct.error, IndexError):  # it is cut off before its first scan
+        return False
+    return data.rfind(_JPEG_END, place) >= 0
 
 
 def _scans(data: bytes) -> int:
@@ -218,7 +246,8 @@ def _read_bmp(data: bytes) -> Header:
     else:
         width, height = struct.unpack_from("<ii", data, 18)
     # A negative height says that the rows run downwards.
-    return Header(Format.BMP, width, abs(height))
+    # Many programs write the fourth byte as zero without meaning "invisible".
+    return Header(Format.BMP, width, abs(height), opaque=True)
 
 
 # --- WebP -----------------------------------------------------------------------------------------------------------
@@ -253,29 +282,53 @@ def _webp_size(kind: bytes, content: bytes) -> tuple[int, int] | None:
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 12
-    while place + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + 8 > len(data):
+            return
         (length,) = struct.unpack_from("<I", data, place + 4)
         yield data[place : place + 4], data[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
+    raise HeaderError("the WebP has too many chunks")
 
 
 # --- TIFF and EXIF, which is a TIFF inside ---------------------------------------------------------------------------
 
 _WIDTH, _LENGTH, _BITS, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 258, 274, 322, 323
+_PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA = 262, 277, 284, 338
 _SIZES = frozenset({_WIDTH, _LENGTH, _BITS, _TILE_WIDTH, _TILE_LENGTH})
 _SHORT, _LONG = 3, 4
 _MOST_ENTRIES = 1000
 _MOST_BITS = 16
 
+# More bits than these the decoder hands over as they are stored; of fewer it makes what they mean.
+_INTERPRETED_BITS = 8
+_ZERO_IS_WHITE = 0
+_TOGETHER = 1
+_UNSPECIFIED, _MULTIPLIED, _OPACITY = 0, 1, 2
+
 
 def _read_tiff(data: bytes) -> Header:
     tags = _tiff_tags(data)
-    if tags.get(_BITS, 1) > _MOST_BITS:  # nobody could tell their range, and they take eight times the memory
-        raise HeaderError(f"samples of {tags[_BITS]} bits are not read")
+    bits, samples, extra = tags.get(_BITS, 1), tags.get(_SAMPLES, 1), tags.get(_EXTRA)
+    if bits > _MOST_BITS:  # nobody could tell their range, and they take eight times the memory
+        raise HeaderError(f"samples of {bits} bits are not read")
+    deep = bits > _INTERPRETED_BITS
+    if deep and samples > 1 and tags.get(_PLANES, _TOGETHER) != _TOGETHER:
+        raise HeaderError(f"a TIFF of samples of {bits} bits in planes of their own is not read")
+    if samples == 2 and extra in (_MULTIPLIED, _OPACITY):  # the decoder leaves it out
+        raise HeaderError("a gray TIFF with opacity is not read")
     # Decoders allocate a whole tile even where it is larger than the picture.
     width = max(tags.get(_WIDTH, 0), tags.get(_TILE_WIDTH, 0))
     height = max(tags.get(_LENGTH, 0), tags.get(_TILE_LENGTH, 0))
-    return Header(Format.TIFF, width, height, _valid_orientation(tags.get(_ORIENTATION, UPRIGHT)))
+    return Header(
+        Format.TIFF,
+        width,
+        height,
+        _valid_orientation(tags.get(_ORIENTATION, UPRIGHT)),
+        negative=deep and tags.get(_PHOTOMETRIC) == _ZERO_IS_WHITE,
+        opaque=extra == _UNSPECIFIED,
+        multiplied=not deep or extra == _MULTIPLIED,
+    )
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import queue
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -16,14 +18,16 @@ import httpcore
 
 from service.deadline import left as time_left
 from service.errors import (
+    Overloaded,
     ParameterMalformed,
     PictureDownloadFailed,
     PictureDownloadTimedOut,
     PictureDownloadTooLarge,
+    ServiceUnavailable,
 )
 from service.images.addresses import Address, AllowList
 from service.images.proxies import Proxies, Proxy
-from service.metrics import measured
+from service.metrics import REFUSED, measured
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -32,6 +36,9 @@ _LONGEST_ADDRESS = 8192
 """Characters: more than servers commonly take in a request's first line."""
 # Letters that stand for themselves in a request target (RFC 3986), "%" included: what is quoted already stays.
 _TARGET_SAFE = "/?:@!$&'()*+,;=-._~%"
+
+_LEAST_ATTEMPT = 0.5
+"""Seconds that a host's address has to accept a connection before the next one is tried, however many there are."""
 
 Resolver = Callable[[str, int], Sequence[Address]]
 """Addresses of a host; raises ``OSError`` when there are none."""
@@ -50,7 +57,7 @@ class PictureDownloader:
     The name is resolved here, each address is checked, and the connection goes to a checked address: a second answer
     of a hostile name server is never asked for. Redirects (at most 3) pass the same checks. A proxy is used where the
     operator names one, and is told the checked address. One deadline covers everything; the body is cut off at
-    ``size_limit``.
+    ``size_limit``. All share one TLS context: to read the authorities that it trusts takes some 30 ms.
     """
 
     def __init__(
@@ -60,12 +67,16 @@ class PictureDownloader:
         allowed: Sequence[str] = (),
         resolver: Resolver = resolve,
         proxies: Proxies | None = None,
+        at_once: int | None = None,
     ) -> None:
+        """``at_once``: downloads at a time, so that slow hosts cannot hold every thread; ``None`` is any number."""
         self._time_limit = time_limit
         self._proxies = Proxies({}) if proxies is None else proxies
         self._size_limit = size_limit
         self._allowed = AllowList(allowed)
         self._resolver = resolver
+        self._places = None if at_once is None else threading.Semaphore(at_once)
+        self._tls = _tls_context()
 
     @measured("download")
     def fetch(self, url: str) -> bytes:
@@ -73,12 +84,30 @@ class PictureDownloader:
 
         Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else
         (:class:`PictureDownloadTooLarge` for more bytes),
-        :class:`DeadlineExceeded` when the request has no time left.
+        :class:`DeadlineExceeded` when the request has no time left, :class:`Overloaded` for one download too many.
         """
         url = url.strip()
         if "://" not in url[:_LONGEST_ADDRESS]:
             raise ParameterMalformed("image", "is not an address")
         deadline = Deadline(min(self._time_limit, time_left()))
+        with self._place():
+            return self._fetch(url, deadline)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        places = self._places
+        if places is None:
+            yield
+            return
+        if not places.acquire(blocking=False):
+            REFUSED["download"].inc()
+            raise Overloaded("as many pictures are being downloaded as may be")
+        try:
+            yield
+        finally:
+            places.release()
+
+    def _fetch(self, url: str, deadline: Deadline) -> bytes:
         for _ in range(_MOST_REDIRECTS + 1):
             parts = _split(url)
             proxy = self._proxies.choose(parts.scheme, parts.hostname or "")
@@ -102,7 +131,7 @@ class PictureDownloader:
         try:
             limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), deadline.left())}
             with (
-                httpcore.HTTPConnection(origin, network_backend=backend) as connection,
+                httpcore.HTTPConnection(origin, ssl_context=self._tls, network_backend=backend) as connection,
                 connection.stream("GET", url, headers=headers, extensions=limits) as response,
             ):
                 return self._read(response)
@@ -128,6 +157,19 @@ class PictureDownloader:
             if len(body) > self._size_limit:
                 raise PictureDownloadTooLarge(f"the picture is larger than {self._size_limit} bytes")
         return bytes(body)
+
+
+def _tls_context() -> ssl.SSLContext:
+    """For connections of many threads."""
+    context = httpcore.default_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    # At every connection httpcore sets them anew, and so frees the memory that another's handshake may be reading.
+    context.set_alpn_protocols = _set_already  # type: ignore[assignment, method-assign]
+    return context
+
+
+def _set_already(protocols: Iterable[str]) -> None:
+    del protocols
 
 
 class _Redirect:
@@ -197,6 +239,11 @@ class Deadline:
             raise TimeoutError
         return seconds
 
+    def share(self, attempts: int) -> Deadline:
+        """The end of the first of so many attempts, which leaves as much time to each of the others."""
+        left = self.left()
+        return Deadline(min(left, max(_LEAST_ATTEMPT, left / attempts)))
+
 
 class GuardedBackend(httpcore.NetworkBackend):
     """Opens connections only to addresses that may be connected to, and gives them no longer than the deadline."""
@@ -206,6 +253,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         self._allowed = allowed
         self._deadline = deadline
         self._proxy = proxy
+        self._proxy_addresses: list[Address] | None = None
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -216,32 +264,32 @@ class GuardedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """A connection to the first permitted address of ``host`` that accepts one."""
+        """A connection to the first permitted address of ``host`` that accepts one in its share of the time."""
+        permitted = [address for address in self._resolve(host, port) if self._allowed.permits(host, address)]
+        ways = [(address, at) for address in _alternating(permitted) for at in self._doors(address, port)]
         failure: Exception = httpcore.ConnectError("the address may not be fetched from here")
-        for address in self._resolve(host, port):
-            if not self._allowed.permits(host, address):
-                continue
+        for tried, (address, at) in enumerate(ways):
+            attempt = self._deadline.share(len(ways) - tried)
             try:
-                return self._connect(address, port, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                plain = self._plain.connect_tcp(*at, attempt.left(), local_address, socket_options)
+                if self._proxy is not None:
+                    _tunnel(self._proxy, plain, address, port, attempt)
+                return _DeadlineStream(plain, self._deadline)
+            except (httpcore.NetworkError, httpcore.TimeoutException, TimeoutError) as error:
                 failure = error
         raise failure
 
-    def _connect(
-        self, address: Address, port: int, local_address: str | None, socket_options: Iterable[Any] | None
-    ) -> httpcore.NetworkStream:
-        """A connection to a permitted address, through the proxy where there is one."""
+    def _doors(self, address: Address, port: int) -> list[tuple[str, int]]:
+        """Where a connection to a permitted address may begin: there, or at any address of the proxy."""
         proxy = self._proxy
-        host, at = (str(address), port) if proxy is None else (proxy.host, proxy.port)
-        plain = self._plain.connect_tcp(host, at, self._deadline.left(), local_address, socket_options)
-        stream = _DeadlineStream(plain, self._deadline)
-        if proxy is not None:
+        if proxy is None:
+            return [(str(address), port)]
+        if self._proxy_addresses is None:
             try:
-                proxy.tunnel(stream, address, port)
-            except BaseException:
-                stream.close()
-                raise
-        return stream
+                self._proxy_addresses = [ipaddress.ip_address(proxy.host)]
+            except ValueError:
+                self._proxy_addresses = _alternating(self._resolve(proxy.host, proxy.port))
+        return [(str(way), proxy.port) for way in self._proxy_addresses]
 
     def _resolve(self, host: str, port: int) -> Sequence[Address]:
         """Resolved in a thread of its own: the operating system's resolver takes no time limit."""
@@ -253,7 +301,10 @@ class GuardedBackend(httpcore.NetworkBackend):
             except (OSError, ValueError) as error:  # a name that cannot be asked for is a ValueError
                 answer.put(OSError(f"{host} does not resolve: {error}"))
 
-        threading.Thread(target=ask, name="resolve-picture-host", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="resolve-picture-host", daemon=True).start()
+        except RuntimeError as error:
+            raise ServiceUnavailable(f"no thread can be had: {error}") from None
         try:
             outcome = answer.get(timeout=self._deadline.left())
         except queue.Empty:
@@ -261,6 +312,21 @@ class GuardedBackend(httpcore.NetworkBackend):
         if isinstance(outcome, OSError):
             raise outcome
         return outcome
+
+
+def _alternating(addresses: Sequence[Address]) -> list[Address]:
+    """Of both families by turns (RFC 8305): where one has no way out, the next attempt is the other's."""
+    first = [address for address in addresses if address.version == addresses[0].version]
+    other = [address for address in addresses if address.version != addresses[0].version]
+    return [address for pair in zip_longest(first, other) for address in pair if address is not None]
+
+
+def _tunnel(proxy: Proxy, plain: httpcore.NetworkStream, address: Address, port: int, attempt: Deadline) -> None:
+    try:
+        proxy.tunnel(_DeadlineStream(plain, attempt), address, port)
+    except BaseException:
+        plain.close()
+        raise
 
 
 class _DeadlineStream(httpcore.NetworkStream):

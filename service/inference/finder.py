@@ -18,7 +18,7 @@ import numpy as np
 
 from service import beside
 from service.inference.detector import MOST_CANDIDATES, Detection, Detector
-from service.inference.geometry import Transform, apply, compose, inverse, shift
+from service.inference.geometry import SAME_CENTRE, Transform, apply, compose, inverse, shift
 from service.inference.orientation import Effort, LevelFace, Leveller
 from service.inference.views import Pyramid, View, tiles
 from service.values import Image
@@ -35,9 +35,6 @@ _LARGEST_TURNED_LOOK = 1920
 # Side of a face, in pixels of the look, from which on it is accepted there; at the last look smaller ones are taken.
 _ACCEPTED_SIDE = 24.0
 _LEAST_SIDE = 10.0
-
-# Candidates whose centre lies within this part of an accepted face's side are that face again.
-_SAME_CENTRE = 0.5
 
 # A closer look may show a face larger than its candidate, by up to _LEAST_STEP (95 % of 176 doubtful LFW faces turned
 # at random). Where there are faces enough beyond doubt, a candidate below this confidence is not given that benefit:
@@ -233,7 +230,7 @@ def _shown(found: Detection | LevelFace, faces: Sequence[LevelFace]) -> bool:
     """Whether ``found`` shows one of ``faces`` again, or a part of it."""
     x, y = found.centre
     return any(
-        math.hypot(face.centre[0] - x, face.centre[1] - y) < _SAME_CENTRE * max(face.side, found.side) for face in faces
+        math.hypot(face.centre[0] - x, face.centre[1] - y) < SAME_CENTRE * max(face.side, found.side) for face in faces
     )
 
 

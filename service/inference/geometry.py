@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -41,6 +42,12 @@ _LARGEST_BILINEAR_STEP = 2.0
 
 # OpenCV counts the pixels of what it warps in 16 bits (SHRT_MAX in its warpAffine).
 _LONGEST_WARPED_SIDE = 32_766
+
+SAME_CENTRE = 0.5
+"""Two boxes show one face whose centres lie within this part of the larger one's side, that of a square of its area."""
+
+# So many times may the sides differ of one face that was located in two sizes of a picture: some percent are usual.
+_SAME_SIZE = 1.5
 
 # Pixels beside those that a crop's corners fall on which interpolation reads.
 _BILINEAR_MARGIN = 2
@@ -193,11 +200,32 @@ def enlarged(face: Face, factor: float) -> Face:
     )
 
 
-def same_place(face: Face, other: Face) -> bool:
-    """Whether two faces of one picture are one: the centres of their boxes lie within half a side of each other."""
+def in_their_place(found: Sequence[Face], known: Sequence[Face]) -> list[Face]:
+    """``found``, each that is one of ``known`` again, told a little differently, as it was known; in the same order.
+
+    Each of ``known`` is one of ``found`` at most: the nearest. Two people's faces may overlap, one of them small.
+    """
+    pairs = sorted(
+        (apart, place, at)
+        for place, face in enumerate(found)
+        for at, other in enumerate(known)
+        if (apart := _apart(face, other)) is not None
+    )
+    same: dict[int, int] = {}
+    for _, place, at in pairs:
+        if place not in same and at not in same.values():
+            same[place] = at
+    return [known[same[place]] if place in same else face for place, face in enumerate(found)]
+
+
+def _apart(face: Face, other: Face) -> float | None:
+    """Pixels between the centres of two faces of one picture, ``None`` where they cannot be one face."""
     (x, y, width, height), (other_x, other_y, other_width, other_height) = face.box, other.box
+    sides = math.sqrt(max(width * height, 0.0)), math.sqrt(max(other_width * other_height, 0.0))
     apart = math.hypot(x + width / 2 - other_x - other_width / 2, y + height / 2 - other_y - other_height / 2)
-    return apart < max(width, height, other_width, other_height) / 2
+    if apart >= SAME_CENTRE * max(sides) or max(sides) > _SAME_SIZE * min(sides):
+        return None
+    return apart
 
 
 def eye_line_roll(points: Points) -> float:

@@ -135,16 +135,13 @@ class MeasuredRuntimes:
 
         Raises ``DeviceUnavailable`` when a precision is demanded that does not agree with 32 bits here.
         """
-        names = self.candidates(precisions)
-        files, face = [path], None
-        if precisions.ranges is not None and OPENVINO_INT8 in names:
-            files, face = [path, precisions.ranges], eight_bits.Ranges.load(precisions.ranges).face[np.newaxis]
-        key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+        precisions = self._readable(path, precisions)
+        names, key = self.candidates(precisions), self._key(path, precisions)
         known = self._known.get(key)
-        if known is None or tuple(known.milliseconds) != names:
+        measured = known if known is not None and self._holds(known, path, names, precisions) else None
+        if measured is None:
+            face = None if precisions.ranges is None else eight_bits.Ranges.load(precisions.ranges).face[np.newaxis]
             measured = compared(path.stem, self._sessions(path, names, precisions), face)
-        else:
-            measured = known
         taken = replace(measured, runtime=self._demanded if self._demanded in names else measured.winner)
         if taken.runtime in taken.refused:
             raise DeviceUnavailable(
@@ -157,21 +154,56 @@ class MeasuredRuntimes:
             logger.info("runtime chosen", extra=_entry(taken))
         return [_provider(taken.runtime, precisions)]
 
-    def _sessions(self, path: Path, names: Sequence[str], precisions: Precisions) -> dict[str, Session]:
-        """The network at ``path`` by each of ``names`` that can load it. Raises where one cannot that has to.
+    def instead(self, path: Path, precisions: Precisions = FULL) -> Sequence[Provider]:
+        """Measured anew, and what does not load left out. Raises as ``providers``, and where that has to load."""
+        precisions = self._readable(path, precisions)
+        known = self._known.pop(self._key(path, precisions), None)
+        if known is not None:
+            logger.warning("runtime fails, measured anew", extra={"network": path.stem, "runtime": known.runtime})
+        return self.providers(path, precisions)
 
-        That is the first, which the others are judged by, and what is demanded. What nobody asked for must not keep a
-        server from starting.
+    def _readable(self, path: Path, precisions: Precisions) -> Precisions:
+        """``precisions`` without ranges that are not used or cannot be read. Raises where 8 bits are demanded."""
+        if precisions.ranges is None or OPENVINO_INT8 not in self.candidates(precisions):
+            return replace(precisions, ranges=None)
+        try:
+            eight_bits.Ranges.load(precisions.ranges)
+        except eight_bits.RangesMismatch as error:
+            self._leave_out(path, OPENVINO_INT8, error)
+            return replace(precisions, ranges=None)
+        return precisions
+
+    def _key(self, path: Path, precisions: Precisions) -> str:
+        files = [path] if precisions.ranges is None else [path, precisions.ranges]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+    def _holds(self, known: Evidence, path: Path, names: Sequence[str], precisions: Precisions) -> bool:
+        """Whether what was measured before is all that could be measured now: what it lacks still does not load."""
+        if tuple(known.milliseconds) != tuple(name for name in names if name in known.milliseconds):
+            return False
+        missing = [name for name in names if name not in known.milliseconds]
+        return all(self._session(path, name, precisions) is None for name in missing)
+
+    def _sessions(self, path: Path, names: Sequence[str], precisions: Precisions) -> dict[str, Session]:
+        """The network at ``path`` by each of ``names`` that can load it. Raises where one cannot that has to."""
+        sessions = {name: self._session(path, name, precisions) for name in names}
+        return {name: session for name, session in sessions.items() if session is not None}
+
+    def _session(self, path: Path, name: str, precisions: Precisions) -> Session | None:
+        try:
+            return load_session(path, [_provider(name, precisions)])
+        except DeviceUnavailable as error:
+            self._leave_out(path, name, error)
+            return None
+
+    def _leave_out(self, path: Path, name: str, error: DeviceUnavailable) -> None:
+        """Raise ``error`` where ``name`` is what the others are judged by, or demanded.
+
+        What nobody asked for must not keep a server from starting.
         """
-        sessions = {}
-        for name in names:
-            try:
-                sessions[name] = load_session(path, [_provider(name, precisions)])
-            except DeviceUnavailable as error:
-                if name in (names[0], self._demanded):
-                    raise
-                logger.warning("runtime left out", extra={"network": path.stem, "runtime": name, "error": str(error)})
-        return sessions
+        if name in (self._candidates[0], self._demanded):
+            raise error
+        logger.warning("runtime left out", extra={"network": path.stem, "runtime": name, "error": str(error)})
 
     def _read(self) -> dict[str, Evidence]:
         """What was measured before on this machine with these versions; else nothing."""

@@ -64,6 +64,9 @@ class Chooser(Protocol):
     def providers(self, path: Path, precisions: Precisions = FULL) -> Sequence[Provider]:
         """For the network at ``path``, which keeps its accuracy in ``precisions``."""
 
+    def instead(self, path: Path, precisions: Precisions = FULL) -> Sequence[Provider]:
+        """The same where what ``providers`` named does not load: it may have been chosen at an earlier start."""
+
 
 Runtime = Sequence[Provider] | Chooser
 """The same providers for every network, or a choice for each."""
@@ -142,7 +145,16 @@ def load_session(path: Path, runtime: Runtime, precisions: Precisions = FULL) ->
     One ``run`` uses the thread that calls it. With many of them at once that is the fastest: the work is then spread
     over requests and not within one. ``precisions`` as in :class:`Chooser`.
     """
-    providers = runtime if isinstance(runtime, Sequence) else runtime.providers(path, precisions)
+    if isinstance(runtime, Sequence):
+        return _loaded(path, runtime)
+    chosen = runtime.providers(path, precisions)
+    try:
+        return _loaded(path, chosen)
+    except DeviceUnavailable:
+        return _loaded(path, runtime.instead(path, precisions))
+
+
+def _loaded(path: Path, providers: Sequence[Provider]) -> Session:
     wanted, given = (providers[0], {}) if isinstance(providers[0], str) else providers[0]
     if wanted in {OPENVINO, OPENVINO_BF16, OPENVINO_INT8}:
         from service.inference.openvino_session import OpenVinoSession  # noqa: PLC0415 (an extra, and slow to load)

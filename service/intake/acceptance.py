@@ -66,21 +66,22 @@ def check_quality(control: Control, quality: Quality, location: Location, angles
     """Raises the first failure in the order completeness, size, pose, light, blur, hidden parts (in wire order).
 
     A value that equals its limit passes, except that occlusion, blur and angles must stay *below* and light *above*
-    theirs, as the API's documents put it ("less than 0.7", "greater than 40").
+    theirs, as the API's documents put it ("less than 0.7", "greater than 40"). What is no number (NaN) passes nothing;
+    so do liveness and spoofing: comparisons say what passes, never what fails.
     """
     limits = QUALITY_LIMITS[control]
     if limits is None:
         return
     if limits.complete and not quality.completeness:
         raise FaceIncomplete
-    if min(location.width, location.height) < limits.side:
+    if not (location.width >= limits.side and location.height >= limits.side):
         raise FaceTooSmall
     for axis, degrees in (("yaw", angles.yaw), ("pitch", angles.pitch), ("roll", angles.roll)):
-        if abs(degrees) >= limits.angle:
+        if not abs(degrees) < limits.angle:
             raise PoseTooLarge(axis)
-    if quality.illumination <= limits.illumination:
+    if not quality.illumination > limits.illumination:
         raise FaceLightPoor
-    if quality.blur >= limits.blur:
+    if not quality.blur < limits.blur:
         raise FaceFuzzy
     hidden = hidden_parts(quality.occlusion, limits.occlusion)
     if hidden:
@@ -89,18 +90,18 @@ def check_quality(control: Control, quality: Quality, location: Location, angles
 
 def hidden_parts(occlusion: Occlusion, limits: Occlusion) -> tuple[str, ...]:
     """Names of the parts that are hidden at least as much as ``limits`` says, in wire order."""
-    return tuple(part for part in PARTS if getattr(occlusion, part) >= getattr(limits, part))
+    return tuple(part for part in PARTS if not getattr(occlusion, part) < getattr(limits, part))
 
 
 def check_liveness(control: Control, score: float) -> None:
     """Raises ``LivenessFailed`` when the served ``score`` (0..1; of several pictures the best) is below the limit."""
     limit = LIVENESS_LIMITS[control]
-    if limit is not None and score < limit:
+    if limit is not None and not score >= limit:
         raise LivenessFailed
 
 
 def check_spoofing(control: Control, score: float) -> None:
     """Raises ``SyntheticPicture`` when ``score`` (0..1, higher is more synthetic) is above the limit."""
     limit = SPOOFING_LIMITS[control]
-    if limit is not None and score > limit:
+    if limit is not None and not score <= limit:
         raise SyntheticPicture

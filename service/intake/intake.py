@@ -13,7 +13,7 @@ from service.access.keys import Keyring
 from service.errors import FaceNotFound, FaceTokenNotFound, ServiceUnavailable
 from service.images.decode import Picture, decode_picture
 from service.images.inline import decode_base64
-from service.inference.geometry import enlarged, same_place
+from service.inference.geometry import enlarged, in_their_place
 from service.inference.picture_kinds import ALTERED, prepare
 from service.intake import seen
 from service.intake.controls import NO_CONTROLS, Controls
@@ -204,8 +204,7 @@ class Intake:
             found = self._engine.detect(prepared, ask.candidates)
         if not found:
             raise FaceNotFound
-        found = [next((known for known in large if same_place(known, face)), face) for face in found]
-        return [self._wrap(app, data, image, face, prepared) for face in found]
+        return [self._wrap(app, data, image, face, prepared) for face in in_their_place(found, large)]
 
     def _wrap(
         self, app: App, data: bytes, image: Image, face: Face, prepared: Image | None = None, factor: int = 1

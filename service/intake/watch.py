@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -31,7 +31,12 @@ BUCKET_SECONDS = 0.5
 """Of each stretch of this length the best frame is kept while the video runs, the rest is let go."""
 
 CUTS_LOOKED_AT = 4
-"""Frames after the greatest changes of the whole picture, where another person may have been cut in."""
+"""Frames after the greatest changes of the face, where another person may have been cut in.
+
+Changes are those of the aligned face at mean and contrast of its own: what flashes beside it, or lights all of it,
+counts for nothing. Another person changes it by 0.93 standard deviations and more, a shaken head by 0.43 at most; but
+so does a shadow over half of the face, which is why those who act are compared besides.
+"""
 
 FEWEST_MOMENTS = 6
 """Frames with a face without which nothing can be said."""
@@ -46,6 +51,9 @@ MOMENTS_WITH_SEVERAL = 3
 """A single moment with two faces may be the detector's fault."""
 
 _THUMBNAIL = 24
+
+Moments = Callable[[Track], Sequence[Sequence[int]]]
+"""Groups of moments of a track, of each of which one face is to be compared too."""
 
 
 class VideoEngine(Protocol):
@@ -78,13 +86,24 @@ class Still:
 class Observation:
     """``stills``: at most ``MOST_PICTURES``, in the order of time, the best one at ``best``.
 
-    ``embeddings``: ``(n, dimension)``, those of the stills first, then those of the frames after the greatest changes.
+    ``embeddings``: ``(n, dimension)``, those of the stills first, then those of the frames after the greatest changes,
+    then that of the best picture of each group of moments that was asked for.
     """
 
     track: Track
     stills: tuple[Still, ...]
     best: int
     embeddings: Embeddings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sight:
+    """What one frame shows: its faces, and of the largest its row of the track, ``(112, 112, 3)`` crop and merit."""
+
+    faces: Sequence[Face]
+    row: tuple[float, ...]
+    crop: Image
+    merit: float
 
 
 class Watch:
@@ -103,9 +122,10 @@ class Watch:
         """
         return Video(decode_base64(text, self._limits.size, PARAMETER), self._limits)
 
-    def __call__(self, video: Video) -> Observation:
+    def __call__(self, video: Video, compared: Moments = lambda _track: ()) -> Observation:
         """Watch to the end. Raises a ``VideoError``, ``FaceNotFound``, ``SeveralFaces``, ``Overloaded``.
 
+        ``compared`` tells of which moments faces are embedded besides; each group of them costs one embedding.
         ``ServiceUnavailable`` with a pack that brings no networks for faces' meshes.
         """
         if self._analyst is None:
@@ -114,17 +134,18 @@ class Watch:
             notes = _Notes()
             for frame in video.frames():
                 deadline.check()
-                notes.take(frame, *self._seen(self._analyst, frame))
+                notes.take(frame, self._seen(self._analyst, frame))
             stills, cuts = notes.chosen()
+            track = Track.of(notes.rows)
             crops = [self._engine.align(still.image, still.face.points) for still in (*stills, *cuts)]
+            crops += [notes.best_crop(moments) for moments in compared(track)]
             best = max(range(len(stills)), key=lambda index: stills[index].merit)
-            return Observation(Track.of(notes.rows), tuple(stills), best, self._engine.embed(crops))
+            return Observation(track, tuple(stills), best, self._engine.embed(crops))
 
-    def _seen(self, analyst: Analyst, frame: Frame) -> tuple[list[Face], tuple[float, ...], float]:
-        """Faces of a frame; of the largest its row of the track and its merit as a picture."""
+    def _seen(self, analyst: Analyst, frame: Frame) -> _Sight | None:
         faces = self._engine.glance(frame.image)
         if not faces:
-            return faces, (), 0.0
+            return None
         reader = analyst.reader(frame.image, faces[0])
         angles, status = reader.angles, reader.eye_status
         eyes = min(status.left_eye, status.right_eye)
@@ -132,33 +153,36 @@ class Watch:
         x, y, width, height = reader.mesh.box
         centre = (x + width / 2, y + height / 2)
         crop = self._engine.align(frame.image, faces[0].points)
-        merit = _merit(crop, angles.yaw, angles.pitch, eyes)
         row = (angles.yaw, angles.pitch, lids, eyes, reader.mouth_opening, *centre, max(width, height))
-        return faces, (frame.seconds, *row), merit
+        return _Sight(faces, (frame.seconds, *row), crop, _merit(crop, angles.yaw, angles.pitch, eyes))
 
 
 class _Notes:
-    """What is remembered while a video runs."""
+    """What is remembered while a video runs: a few frames, and of every one the crop of its face (37 kB)."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, ...]] = []
+        self._crops: list[tuple[float, Image]] = []
         self._best: dict[int, Still] = {}
         self._cuts: list[tuple[float, Still]] = []
         self._before: NDArray[np.float32] | None = None
         self._faceless = 0
         self._crowded = 0
 
-    def take(self, frame: Frame, faces: list[Face], row: tuple[float, ...], merit: float) -> None:
-        thumbnail = _thumbnail(frame.image)
-        if not faces:
+    def take(self, frame: Frame, seen: _Sight | None) -> None:
+        if seen is None:
             self._faceless += 1
             if self._faceless >= MOST_FACELESS and not self.rows:
                 raise FaceNotFound("nobody in the first second")
-        else:
-            self.rows.append(row)
-            self._count(faces)
-            self._keep(Still(frame.seconds, frame.image, faces[0], merit), thumbnail)
-        self._before = thumbnail
+            return
+        self.rows.append(seen.row)
+        self._crops.append((seen.merit, seen.crop))
+        self._count(seen.faces)
+        self._keep(Still(frame.seconds, frame.image, seen.faces[0], seen.merit), _thumbnail(seen.crop))
+
+    def best_crop(self, moments: Sequence[int]) -> Image:
+        """Of these moments the face that makes the best picture: the least turned, the sharpest."""
+        return max((self._crops[moment] for moment in moments), key=lambda kept: kept[0])[1]
 
     def chosen(self) -> tuple[list[Still], list[Still]]:
         """The best frames, spread over the video, and those after the greatest changes, each in the order of time."""
@@ -171,28 +195,31 @@ class _Notes:
         cuts = sorted((still for _, still in self._cuts), key=lambda still: still.seconds)
         return stills, [still for still in cuts if still.seconds not in taken]
 
-    def _count(self, faces: list[Face]) -> None:
+    def _count(self, faces: Sequence[Face]) -> None:
         if len(faces) > 1 and _side(faces[1]) >= SECOND_FACE * _side(faces[0]):
             self._crowded += 1
             if self._crowded >= MOMENTS_WITH_SEVERAL:
                 raise SeveralFaces
 
-    def _keep(self, still: Still, thumbnail: NDArray[np.float32]) -> None:
+    def _keep(self, still: Still, face: NDArray[np.float32]) -> None:
         bucket = int(still.seconds / BUCKET_SECONDS)
         if bucket not in self._best or still.merit > self._best[bucket].merit:
             self._best[bucket] = still
         if self._before is not None:
-            change = float(np.abs(thumbnail - self._before).mean())
+            change = float(np.abs(face - self._before).mean())
             self._cuts = sorted([*self._cuts, (change, still)], key=lambda cut: -cut[0])[:CUTS_LOOKED_AT]
+        self._before = face
 
 
 def _side(face: Face) -> float:
     return max(face.box[2:])
 
 
-def _thumbnail(image: Image) -> NDArray[np.float32]:
-    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return np.asarray(cv2.resize(gray, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), dtype=np.float32)
+def _thumbnail(crop: Image) -> NDArray[np.float32]:
+    """``(24, 24)``: a face in shades of gray, with a mean of 0 and a standard deviation of 1."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(gray, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray((small - small.mean()) / max(float(small.std()), 1.0), dtype=np.float32)
 
 
 def _merit(crop: Image, yaw: float, pitch: float, eyes: float) -> float:

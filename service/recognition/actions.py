@@ -7,9 +7,8 @@ the teeth or a phone held low change nothing.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +28,17 @@ class Action(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One action seen, from when to when, in seconds from the first frame."""
+    """One action seen, from when to when, in seconds from the first frame.
+
+    ``shown``: the moments of the track that made it one; two groups where a head turned to both sides, else one.
+    ``reach``: how far it went at most, in shares of what makes an action; of a blink 1.
+    """
 
     action: Action
     start: float
     end: float
+    shown: tuple[tuple[int, ...], ...]
+    reach: float = 1.0
 
 
 CLOSED_EYES, OPEN_EYES = 0.4, 0.6
@@ -54,6 +59,36 @@ SPEECH_RISE = 0.05
 PITCH_TURN, YAW_TURN = 8.0, 9.0
 """Degrees from the resting pose that a raised or lowered head, and each half of a shaken one, reaches at least."""
 
+AT_REST = 0.6
+"""Share of what makes an action below which the face is back at rest; in between, one action is not seen as two.
+
+An action begins from there. A pose that the video begins with is none: the person came into it before being asked.
+"""
+
+REST_SECONDS = 0.4
+"""The beginning, and the end, of a video whose pose may be the resting one: five moments, shorter than any action."""
+
+REBOUND_SECONDS, REBOUND = 0.5, 0.5
+"""A head that comes back may swing past its rest: how soon after, and how far in shares of the action, at most.
+
+As far as a half is more than a swing comes to: raised or lowered by less than 16° it passes unseen in any case, and a
+head that was to be raised and then lowered is seldom raised twice as far.
+"""
+
+SIDE_EFFECT = 1.5
+"""An action may bring another along: heads nod a little while they are shaken, and tilt when the mouth opens wide. What
+reaches less than so many limits, and less than what is done at the same time, was not done on purpose.
+
+This makes no recording answer more codes: what was done depends on the recording alone. By reasoning, there being no
+recordings of people to measure it on.
+"""
+
+LONGEST_BETWEEN_TURNS = 3.0
+"""Seconds from one side to the other in one shake: a pause to look ahead, not two glances at different times."""
+
+SHAKE_GOES_ON = 0.8
+"""Seconds after a shake within which a further turn belongs to it: heads are often shaken more than once."""
+
 SLACK = 0.15
 """Seconds by which an action may begin before the one that comes before it has ended."""
 
@@ -64,6 +99,15 @@ _RESTING_MOUTH = 20
 """Percentile of the gap between the lips that counts as the resting mouth."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Excursion:
+    """Away from rest: the moments beyond the limit, on which side (1 or -1), and how far at most, in limits."""
+
+    moments: tuple[int, ...]
+    side: int
+    reach: float
+
+
 def events(track: Track, action: Action) -> list[Event]:
     """Every time the face did it, in the order of time."""
     if not len(track):
@@ -71,28 +115,50 @@ def events(track: Track, action: Action) -> list[Event]:
     if action is Action.BLINK:
         return _blinks(track)
     if action is Action.OPEN_MOUTH:
-        return _events(action, track.seconds, _rise(track.mouth, _RESTING_MOUTH) > MOUTH_RISE)
+        opened = [each for each in _excursions(_rise(track.mouth, _RESTING_MOUTH) / MOUTH_RISE) if each.side > 0]
+        return [_event(action, track, each) for each in opened]
     if action is Action.SHAKE_HEAD:
         return _shakes(track)
-    turned = track.pitch - np.median(track.pitch)
-    ahead = np.abs(track.yaw - np.median(track.yaw)) < YAW_TURN  # of a face seen from the side pitch is a guess
-    return _events(action, track.seconds, ahead & ((-turned if action is Action.RAISE_HEAD else turned) > PITCH_TURN))
+    side = -1 if action is Action.RAISE_HEAD else 1
+    return [_event(action, track, each) for each in _nods(track) if each.side == side]
 
 
-def performed(track: Track, wanted: Sequence[Action]) -> tuple[Action, ...]:
-    """Those of ``wanted`` that were done one after the other, up to the first that is missing.
+def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = tuple(Action)) -> list[Event]:
+    """Those of ``wanted`` that were done one after the other, up to the first that is missing or out of its place.
+
+    What was seen must *be* what is wanted: one recording in which everything is done would answer every code. So where
+    all was done and more, the first that is too many comes last. No offence are: blinks, which come by themselves; the
+    same again, unless so many were wanted; a lowered head that the video ends with (a look at the button that ends
+    it); what another action brought along; and what is not among ``asked``, the actions that sessions ask for at all.
 
     What was done once counts once, also where it took no longer than the slack and the same is wanted again.
     """
+    if not wanted:
+        return []
+    blinks = events(track, Action.BLINK)
+    kinds = {*asked, *wanted} - {Action.BLINK}
+    deeds = _meant(sorted((event for kind in kinds for event in events(track, kind)), key=lambda event: event.start))
     done: list[Event] = []
+    last: Event | None = None
     since = -SLACK
     for action in wanted:
-        found = next((event for event in events(track, action) if event.start >= since and event not in done), None)
+        if action is Action.BLINK:
+            found = next((blink for blink in blinks if blink.start >= since and blink not in done), None)
+        else:
+            deeds = _after(deeds, last, action, since)
+            found = last = deeds.pop(0) if deeds and deeds[0].action is action and deeds[0].start >= since else None
         if found is None:
-            break
+            return done
         done.append(found)
         since = found.end - SLACK
-    return tuple(event.action for event in done)
+    more = [event for event in deeds if last is None or event.action is not last.action]
+    leaves = len(more) == 1 and more[0].action is Action.LOWER_HEAD and len(track) - 1 in more[0].shown[-1]
+    return [*done, *more[:1]] if not leaves else done
+
+
+def performed(track: Track, wanted: Sequence[Action], asked: Collection[Action] = tuple(Action)) -> tuple[Action, ...]:
+    """The actions of ``answer``: ``wanted`` itself when it was done and nothing else."""
+    return tuple(event.action for event in answer(track, wanted, asked))
 
 
 def spoken_openings(track: Track) -> int:
@@ -131,29 +197,104 @@ def _blinks(track: Track) -> list[Event]:
         before = track.seconds[:start][opened[:start]][-1]
         after = track.seconds[end:][opened[end:]][0]
         if after - before <= LONGEST_BLINK:
-            found.append(Event(Action.BLINK, float(before), float(after)))
+            found.append(Event(Action.BLINK, float(before), float(after), (tuple(range(start, end)),)))
     return found
 
 
 def _shakes(track: Track) -> list[Event]:
-    """A turn to one side and then one to the other, whichever comes first."""
-    turned = track.yaw - np.median(track.yaw)
-    turns = [(start, end, 1) for start, end in _runs(turned > YAW_TURN)]
-    turns = sorted([*turns, *((start, end, -1) for start, end in _runs(turned < -YAW_TURN))])
+    """A turn to one side and soon one to the other, whichever comes first; turns that follow at once belong to it."""
+    yaw, pitch = np.abs(_turned(track.yaw, track)), np.abs(_turned(track.pitch, track))
+    tilted = (pitch > PITCH_TURN) & (pitch > yaw)  # of a face seen from below or above yaw is a guess
+    found: list[Event] = []
+    first: _Excursion | None = None
+    over = -np.inf
+    for turn in _excursions(_turned(track.yaw, track) / YAW_TURN, ~tilted):
+        start, end = _span(track, turn)
+        if first is None and start - over <= SHAKE_GOES_ON:
+            over = end
+        elif first is None or first.side == turn.side or start - _span(track, first)[1] > LONGEST_BETWEEN_TURNS:
+            first = turn
+        else:
+            began, _ = _span(track, first)
+            reach = max(first.reach, turn.reach)
+            found.append(Event(Action.SHAKE_HEAD, began, end, (first.moments, turn.moments), reach))
+            first, over = None, end
+    return found
+
+
+def _nods(track: Track) -> list[_Excursion]:
+    """Heads raised (-1) and lowered (1), without the swing back past the rest."""
+    ahead = np.abs(_turned(track.yaw, track)) < YAW_TURN  # of a face seen from the side pitch is a guess
+    found: list[_Excursion] = []
+    for nod in _excursions(_turned(track.pitch, track) / PITCH_TURN, ahead):
+        back = bool(found) and found[-1].side != nod.side and nod.reach <= REBOUND * found[-1].reach
+        if not (back and _span(track, nod)[0] - _span(track, found[-1])[1] <= REBOUND_SECONDS):
+            found.append(nod)
+    return found
+
+
+def _meant(deeds: Sequence[Event]) -> list[Event]:
+    """``deeds`` without those that another one brought along."""
     return [
-        Event(Action.SHAKE_HEAD, float(track.seconds[first]), float(track.seconds[last - 1]))
-        for (first, _, side), (_, last, other) in pairwise(turns)
-        if side != other
+        deed
+        for deed in deeds
+        if deed.reach >= SIDE_EFFECT
+        or not any(
+            other.action is not deed.action
+            and other.reach > deed.reach
+            and max(other.start, deed.start) <= min(other.end, deed.end) + SLACK
+            for other in deeds
+        )
     ]
+
+
+def _after(deeds: list[Event], last: Event | None, action: Action, since: float) -> list[Event]:
+    """``deeds`` without those at the beginning that only repeat the ``last`` one before ``action`` is due."""
+    for place, deed in enumerate(deeds):
+        if last is None or deed.action is not last.action or (deed.action is action and deed.start >= since):
+            return deeds[place:]
+    return []
+
+
+def _turned(angle: Series, track: Track) -> Series:
+    """Degrees from the resting pose: of those at the beginning, at the end and in the middle of all the middle one.
+
+    Most videos begin and end at rest, so that it does not matter how long an action is held in between. Of those that
+    begin or end with something else the middle of all tells which.
+    """
+    first, last = track.seconds[0] + REST_SECONDS, track.seconds[-1] - REST_SECONDS
+    poses = (np.median(angle[track.seconds <= first]), np.median(angle[track.seconds >= last]), np.median(angle))
+    return np.asarray(angle - np.median(poses), dtype=np.float64)
+
+
+def _excursions(reach: Series, told: NDArray[np.bool_] | None = None) -> list[_Excursion]:
+    """``reach``: distance from rest in limits, signed; where not ``told``, nothing is known of it."""
+    found: list[tuple[int, list[int]]] = []
+    side, moments = 0, list[int]()
+    for place, moment in enumerate(range(len(reach)) if told is None else np.flatnonzero(told).tolist()):
+        value = float(reach[moment])
+        if side * value < AT_REST:
+            side = 0
+        if side == 0 and abs(value) > (1.0 if place else AT_REST):
+            side, moments = (1 if value > 0 else -1), []
+            if place:
+                found.append((side, moments))
+        if side * value > 1.0:
+            moments.append(moment)
+    return [_Excursion(tuple(beyond), way, float(np.abs(reach[beyond]).max())) for way, beyond in found]
+
+
+def _event(action: Action, track: Track, seen: _Excursion) -> Event:
+    return Event(action, *_span(track, seen), (seen.moments,), seen.reach)
+
+
+def _span(track: Track, seen: _Excursion) -> tuple[float, float]:
+    """Seconds of the first and the last moment."""
+    return float(track.seconds[seen.moments[0]]), float(track.seconds[seen.moments[-1]])
 
 
 def _rise(values: Series, resting: float) -> Series:
     return np.asarray(values - np.percentile(values, resting), dtype=np.float64)
-
-
-def _events(action: Action, seconds: Series, present: NDArray[np.bool_]) -> list[Event]:
-    """A state that the video begins with is no action: the person came into it before being asked."""
-    return [Event(action, float(seconds[start]), float(seconds[end - 1])) for start, end in _runs(present) if start > 0]
 
 
 def _runs(present: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -39,12 +39,12 @@ class Session:
 
 
 class LivenessSessions:
-    """Opens sessions and hands each out once, to the app that opened it."""
+    """Opens sessions and hands each out once, to the app that opened it; ``actions`` are those it asks for."""
 
     def __init__(self, database: Database, lifetime: timedelta, actions: Sequence[Action]) -> None:
         self._database = database
         self._lifetime = lifetime
-        self._actions = tuple(action.value for action in actions)
+        self.actions = tuple(actions)
 
     def open(self, app: App, kind: SessionKind, shortest: int, longest: int) -> Session:
         """A new session with a code of ``shortest`` to ``longest`` digits that nobody can foresee.
@@ -53,10 +53,10 @@ class LivenessSessions:
         """
         if shortest > longest:
             raise CodeLengthsContradict(f"{shortest} > {longest}")
-        alphabet = _DIGITS if kind is SessionKind.VOICE else self._actions
+        alphabet = list(_DIGITS) if kind is SessionKind.VOICE else [action.value for action in self.actions]
         code: list[str] = []
         for _ in range(shortest + secrets.randbelow(longest - shortest + 1)):
-            code.append(secrets.choice([sign for sign in alphabet if [sign] != code[-1:]] or list(alphabet)))
+            code.append(secrets.choice([sign for sign in alphabet if [sign] != code[-1:]] or alphabet))
         session = Session(f"S{secrets.token_hex(16)}", kind, "".join(code))
         with self._database.admin(app.pk) as work:
             work.liveness_sessions.put(

@@ -233,15 +233,16 @@ class Catalog:
         if self.snapshots is None:
             return {}
         restored = {}
-        for app_pk, head in self._source.heads().items():
+        for app_pk in self._source.heads():
             library = self._library(app_pk)
-            if library.position == NOT_LOADED and self._restore_one(self.snapshots, app_pk, library, head):
+            if library.position == NOT_LOADED and self._restore_one(self.snapshots, app_pk, library):
                 restored[app_pk] = sum(len(index) for index in library.groups.values())
         return restored
 
-    def _restore_one(self, snapshots: Snapshots, app_pk: int, library: AppIndex, head: int) -> bool:
+    def _restore_one(self, snapshots: Snapshots, app_pk: int, library: AppIndex) -> bool:
         def in_the_log(mark: ChangeMark) -> bool:
-            return mark.seq <= head and self._source.mark(app_pk, mark.seq) == mark
+            # As the log is now: another process may have written the snapshot since the heads were read.
+            return self._source.mark(app_pk, mark.seq) == mark
 
         with library.turn():
             found = snapshots.restore(app_pk, self._new_tiered_index, in_the_log)

@@ -26,7 +26,7 @@ class SnapshotFolder:
     """The snapshots that belong to one model."""
 
     def __init__(self, root: Path, model_id: str, dimension: int) -> None:
-        self.path = root / f"{dimension}-{re.sub(r'[^A-Za-z0-9._-]', '_', model_id)}"
+        self.path = root / f"{dimension}-{_cleaned(model_id)}"
         self._root = root
         self._lock: int | None = None
 
@@ -71,7 +71,7 @@ class SnapshotFolder:
         if self._lock is None and self.path.is_dir():
             self._lock = _locked(self.path)
             if self._lock is not None:
-                self._tidy()
+                self.tidy()
         return self._lock is not None
 
     def claimed(self) -> bool:
@@ -83,8 +83,12 @@ class SnapshotFolder:
             os.close(self._lock)
             self._lock = None
 
-    def _tidy(self) -> None:
-        """Delete what nobody uses: files that were never finished, and the folders of models that nobody runs."""
+    def tidy(self) -> None:
+        """Delete what nobody uses: files that were never finished, and the folders of models that nobody runs.
+
+        For the one who writes here. The folder of a model that was left must not be found when the library has come
+        back to that model, and has embedded its faces anew under the same numbers.
+        """
         for path in _listed(self.path):
             if path.suffix == UNFINISHED:
                 path.unlink(missing_ok=True)
@@ -135,6 +139,16 @@ def purge(root: Path, but: Path | None = None) -> None:
                 folder.rmdir()
         finally:
             os.close(lock)
+
+
+def purge_left(root: Path, model_id: str) -> None:
+    """The same for all models but that which the library is in."""
+    ours = (folder for folder in _folders(root) if folder.name.partition("-")[2] == _cleaned(model_id))
+    purge(root, but=next(ours, None))
+
+
+def _cleaned(model_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", model_id)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.errors import ServiceUnavailable
@@ -79,27 +81,31 @@ class SnapshotKeeper:
             self._thread.join()
 
     def round(self, *, last: bool = False) -> None:
-        """Write what is due; in the ``last`` round everything that differs from what is on the disk."""
+        """Write what is due; in the ``last`` round everything that differs from what is on the disk.
+
+        A failure is logged, and keeps no other app from being written. Raises ``Abandoned``.
+        """
         faces = {app: count for app, count in self._catalog.faces_of_apps().items() if count >= self._least_faces}
         if not self._claimed(anything=bool(faces)):
             return
-        for app_pk in self._snapshots.folder.apps():
-            if app_pk not in faces:  # deleted, grown small, or not loaded as a whole
-                self._snapshots.folder.discard(app_pk)
-                self._known.pop(app_pk, None)
+        there = set(self._snapshots.folder.apps())
+        for app_pk in there - faces.keys():  # deleted, grown small, or not loaded as a whole
+            self._snapshots.folder.discard(app_pk)
+            self._known.pop(app_pk, None)
         for app_pk, count in faces.items():
             known = self._known.get(app_pk)
             if known is None:
                 known = self._known[app_pk] = self._found(app_pk)
+            if app_pk not in there:  # erased, or thrown away by a process that could not use it
+                known.position = known.coded = 0
             if last or self._due(app_pk, count, known):
-                try:
+                known.not_before = _now() + min(self._interval, RETRY_SECONDS)
+                with _logged(app_pk):
                     self._write(app_pk, known)
-                except Abandoned:
-                    raise
-                except Exception:
-                    known.not_before = _now() + min(self._interval, RETRY_SECONDS)
-                    raise
+                    known.not_before = 0.0
             known.before = self._catalog.position(app_pk)
+        if last:
+            self._snapshots.folder.tidy()
 
     # --- inside ---
 
@@ -111,17 +117,10 @@ class SnapshotKeeper:
 
     def _attempt(self, *, last: bool) -> None:
         try:
-            self.round(last=last)
+            with _logged():
+                self.round(last=last)
         except Abandoned:
             logger.info("a snapshot was given up: the server stops")
-        except ServiceUnavailable as error:
-            logger.warning("no snapshot was written: %s", error)
-        except OSError as error:
-            SNAPSHOTS.labels("failed").inc()
-            logger.warning("no snapshot was written: %s", error.strerror or error)
-        except Exception:
-            SNAPSHOTS.labels("failed").inc()
-            logger.exception("writing snapshots failed")
 
     def _claimed(self, *, anything: bool) -> bool:
         """Whether this process is the one that writes; what it knew before it became that may be wrong."""
@@ -169,3 +168,21 @@ class SnapshotKeeper:
         if self._deadline is not None and _now() > self._deadline:
             raise Abandoned
         time.sleep(_PAUSE)
+
+
+@contextlib.contextmanager
+def _logged(app_pk: int | None = None) -> Iterator[None]:
+    """A failure in the block is logged and ends it; ``Abandoned`` goes on."""
+    told = {} if app_pk is None else {"app_pk": app_pk}
+    try:
+        yield
+    except Abandoned:
+        raise
+    except ServiceUnavailable as error:
+        logger.warning("no snapshot was written: %s", error, extra=told)
+    except OSError as error:
+        SNAPSHOTS.labels("failed").inc()
+        logger.warning("no snapshot was written: %s", error.strerror or error, extra=told)
+    except Exception:
+        SNAPSHOTS.labels("failed").inc()
+        logger.exception("writing snapshots failed", extra=told)

@@ -4,15 +4,17 @@ Nothing of a library is held in this process, so replicas cost no memory. Milvus
 dropped at any time and is filled again from the database. How far it has come stands beside the faces in Milvus
 itself, so that losing one loses both. Whoever finds it behind the log brings it up to date, one process per app at a
 time (``SharedChangeSource.applying``); replaying a row twice changes nothing. Faces are put in before others go, so
-that those who search meanwhile miss nobody.
+that those who search meanwhile miss nobody. Where it was emptied, and another process is filling it, a search cannot
+see that: so after each search it is asked how far Milvus has come, and a result that it cannot vouch for is not used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,11 +34,17 @@ BATCH = ROWS
 SPARE_USERS = 8
 """Users asked for beyond those wanted: Milvus ranks in single precision, the last places are settled exactly."""
 
+LOOKS = 3
+"""Times that a search is made before it is given up, because Milvus is emptied again and again meanwhile."""
+
 RETRY_SECONDS = 2.0
 """How soon Milvus is looked at again that was away."""
 
 PARTING_SECONDS = 10.0
 """How long the end waits for that; whoever fills Milvus may be stopped in the middle."""
+
+_NO_APP = 0
+"""No app has this number; apps count from 1."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +72,7 @@ class MilvusCatalog:
         model_id: str,
         dimension: int,
         *,
+        installation: str,
         uri: str,
         token: str = "",
         index_type: str = "AUTOINDEX",
@@ -71,6 +80,8 @@ class MilvusCatalog:
     ) -> None:
         """Connect. ``uri`` as pymilvus takes it: ``http://host:19530``, or a file of milvus-lite.
 
+        ``installation`` is a name of letters, digits and underscores that no other installation at this Milvus has:
+        each numbers its apps and faces from 1.
         ``index_type`` is Milvus' name of an index; ``FLAT`` is exact. ``timeout`` in seconds, of every request.
         """
         self._source = source
@@ -82,6 +93,7 @@ class MilvusCatalog:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vector-database", daemon=True)
         self._store = MilvusStore(
+            installation,
             model_id,
             dimension,
             uri=uri,
@@ -103,7 +115,8 @@ class MilvusCatalog:
 
     def load(self) -> None:
         """Make the collections that are missing and bring every app up to date."""
-        self._store.make()
+        self._make()
+        logger.info("faces are searched in the collection %s of the vector database", self._store.name)
         self._known.update(self._store.positions())
         self.catch_up_all()
         if self._thread.ident is None:
@@ -151,8 +164,12 @@ class MilvusCatalog:
             return []
         scope = f"app_pk == {app_pk} and group_pk in {listed(group_pks)}"
         most = limit * len(group_pks)
-        users = self._store.nearest_users(probe, scope, most + SPARE_USERS)
-        return self._settled(f"{scope} and user_pk in", users, probe, most, min_similarity)
+
+        def look() -> list[Hit]:
+            users = self._store.nearest_users(probe, scope, most + SPARE_USERS)
+            return self._settled(f"{scope} and user_pk in", users, probe, most, min_similarity)
+
+        return self._believed(app_pk, look)
 
     @measured("search")
     def search_user(
@@ -162,7 +179,8 @@ class MilvusCatalog:
         if not group_pks:
             return []
         scope = f"app_pk == {app_pk} and group_pk in {listed(group_pks)} and user_pk in"
-        return self._settled(scope, list(dict.fromkeys(user_pks)), probe, len(user_pks), ANY_SIMILARITY)
+        users = list(dict.fromkeys(user_pks))
+        return self._believed(app_pk, lambda: self._settled(scope, users, probe, len(users), ANY_SIMILARITY))
 
     def faces(self) -> int:
         """How many faces are searchable."""
@@ -176,6 +194,27 @@ class MilvusCatalog:
         return IndexSize(self.faces(), None, None)
 
     # --- inside: searching ---
+
+    def _believed(self, app_pk: int, look: Callable[[], list[Hit]]) -> list[Hit]:
+        """What ``look`` finds while Milvus has all faces that it is known to have; of an app that is gone, nothing.
+
+        Milvus is asked for its position after the look. Asked before, it could be emptied in between; and one that was
+        emptied before or in between, and filled again since, tells of another filling than the one we know.
+        """
+        for _ in range(LOOKS):
+            if self.position(app_pk) == NOT_LOADED:
+                self.catch_up(app_pk)
+            known = self._known.get(app_pk)
+            if known is None:
+                return []
+            found = look()
+            if self._store.holds(app_pk, known):
+                return found
+            logger.warning("the vector database has lost faces; they are put in again", extra={"app_pk": app_pk})
+            with self._own_turn(app_pk):
+                if self._known.get(app_pk) == known:
+                    del self._known[app_pk]
+        raise ServiceUnavailable("the vector database keeps losing what it is given")
 
     def _settled(
         self, scope: str, users: Sequence[int], probe: Embedding, limit: int, min_similarity: float
@@ -215,8 +254,8 @@ class MilvusCatalog:
             self._reload(app_pk)
             return
         known = position.mark  # to be found again, once
-        while True:
-            at = self._known[app_pk].seq
+        # Not until a batch is short: the row that we stand at, and ask for too, may have been pruned.
+        while (at := self._known[app_pk].seq) < head or known is not None:
             changes = self._source.changes_since(app_pk, at - (known is not None), BATCH)
             further = continued(changes, at, known, missing=at < head)
             if further is None:
@@ -225,25 +264,29 @@ class MilvusCatalog:
             known = None
             if further:
                 self._apply(app_pk, further)
-                self._reach(app_pk, Position(further[-1].seq, further[-1].mark))
-            if len(changes) < BATCH:
-                return
+                self._reach(app_pk, Position(further[-1].seq, further[-1].mark, position.filling))
 
     def _reload(self, app_pk: int) -> None:
         """Put the app in anew: the log does not continue where Milvus stands, or the app is gone.
 
-        Whoever is stopped in the middle leaves no position, so that the next one does it again.
+        Whoever is stopped in the middle leaves a row without a position, so that the next one does it again, and finds
+        what there is of an app that is gone by then. What was there before stays meanwhile, and with it the name of
+        its filling, so that searches go on.
         """
         logger.info("filling the vector database", extra={"app_pk": app_pk})
-        self._store.delete_position(app_pk)
-        self._known.pop(app_pk, None)
+        filling = self._known[app_pk].filling
+        self._store.put_position(app_pk, Position(NOT_LOADED, filling=filling))
+        if not filling:
+            del self._known[app_pk]
         with contextlib.closing(self._source.snapshot(app_pk)) as snapshot:
             for _, head, blocks in snapshot:
                 there = [self._put_block(app_pk, block) for block in blocks]
                 self._remove_others(app_pk, np.concatenate([np.empty(0, dtype=np.int64), *there]))
-                self._reach(app_pk, Position(head.seq, head.mark))
+                self._reach(app_pk, Position(head.seq, head.mark, filling or secrets.token_hex(8)))
                 return
         self._store.delete(f"app_pk == {app_pk}")
+        self._store.delete_position(app_pk)
+        self._known.pop(app_pk, None)
 
     def _remove_others(self, app_pk: int, face_pks: Keys) -> None:
         """Delete the app's faces that are not among these."""
@@ -251,8 +294,7 @@ class MilvusCatalog:
         known = np.append(np.sort(face_pks), np.iinfo(np.int64).max)
         gone = [found[known[np.searchsorted(known, found)] != found] for found in self._store.face_pks(scope)]
         for part in gone:
-            if len(part):
-                self._store.delete(f"{scope} and face_pk in {listed(part)}")
+            self._store.delete_faces(part)
 
     def _apply(self, app_pk: int, changes: Sequence[Change]) -> None:
         """Additions first: a replaced face is never missing in between."""
@@ -263,14 +305,12 @@ class MilvusCatalog:
                 ((change.face_pk, change.user_pk, change.group_pk) for change in added),
                 np.stack([change.embedding for change in added if change.embedding is not None]),
             )
-        for kind, field in (
-            (ChangeKind.REMOVE_FACE, "face_pk"),
-            (ChangeKind.REMOVE_USER, "user_pk"),
-            (ChangeKind.REMOVE_GROUP, "group_pk"),
-        ):
-            gone = [getattr(change, field) for change in changes if change.kind is kind]
-            if gone:
-                self._store.delete(f"app_pk == {app_pk} and {field} in {listed(gone)}")
+        gone = [change.face_pk for change in changes if change.kind is ChangeKind.REMOVE_FACE]
+        self._store.delete_faces(np.array(gone, dtype=np.int64))
+        for kind, field in ((ChangeKind.REMOVE_USER, "user_pk"), (ChangeKind.REMOVE_GROUP, "group_pk")):
+            parents = [getattr(change, field) for change in changes if change.kind is kind]
+            if parents:
+                self._store.delete(f"app_pk == {app_pk} and {field} in {listed(parents)}")
 
     def _put_block(self, app_pk: int, block: Block) -> Keys:
         """Put faces in; returns their numbers."""
@@ -320,16 +360,21 @@ class MilvusCatalog:
             if self._closing.wait(RETRY_SECONDS):
                 return
 
+    def _make(self) -> None:
+        """Make what is missing, one process at a time: two would drop and refuse what the other has just made."""
+        with self._source.applying(_NO_APP):
+            self._store.make()
+
     def _look_again(self) -> None:
         """Believe what stands in Milvus now, not what stood there, and bring it up to date."""
         if not self._store.is_made():
             for app_pk in list(self._known):
                 with self._own_turn(app_pk):  # who is replaying it counts on what it knows
                     self._known.pop(app_pk, None)
-        self._store.make()
+        self._make()
         stored = self._store.positions()
         for app_pk, known in list(self._known.items()):
-            if stored.get(app_pk) != known:
+            if app_pk not in stored or not stored[app_pk].holds(known):
                 with self._own_turn(app_pk):
                     self._known[app_pk] = self._store.position(app_pk)
         for app_pk in stored.keys() - self._known.keys():

@@ -1,7 +1,7 @@
 """What lies in Milvus: faces, and how far each app has come. Its requests, their time limit and their failures.
 
-Two collections for each set of weights: the faces, and beside them the positions in the change logs, so that losing
-one loses both.
+Two collections for each installation and set of weights: the faces, and beside them the positions in the change logs,
+so that losing one loses both.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _FAILURES = (MilvusException, grpc.RpcError)
 """The client lets some failures through as it got them, a deadline among them."""
 
 _STRONG = "Strong"
+_WEAK = "Eventually"
 _FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
-_POSITION_FIELDS = ["app_pk", "seq", "mark"]
+_POSITION_FIELDS = ["app_pk", "seq", "mark", "filling"]
 
 # The client writes a traceback of its own for every failure, in a form of its own; ``failed`` is told of them.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -44,26 +45,38 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far Milvus has come with an app; ``mark`` is ``None`` when the log did not have that change."""
+    """How far Milvus has come with an app; ``mark`` is ``None`` when the log did not have that change.
+
+    ``filling`` names the last time that the app was put in from nothing; it is empty until that has come to its end.
+    ``seq`` is ``NOT_LOADED`` while everything is put in, be it from nothing or (with a name) over what there is.
+    """
 
     seq: int
     mark: ChangeMark | None = None
+    filling: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Position:
         """As it stands in Milvus."""
         numbers = [int(number) for number in row["mark"].split(",") if number]
-        return cls(int(row["seq"]), ChangeMark._make(numbers) if numbers else None)
+        return cls(int(row["seq"]), ChangeMark._make(numbers) if numbers else None, row["filling"])
+
+    def holds(self, known: Position) -> bool:
+        """Whether all that was there as of ``known`` still is: it was not filled from nothing since, nor put back."""
+        return self.filling == known.filling and (self.seq >= known.seq or self.seq == NOT_LOADED)
 
 
 class MilvusStore:
-    """The collections of one set of weights. Conditions are in Milvus' filter language, made of numbers of ours.
+    """The collections of one installation and set of weights, so that several installations may share a Milvus.
+
+    Conditions are in Milvus' filter language, made of numbers of ours.
 
     Methods raise ``ServiceUnavailable`` when Milvus does not answer or refuses.
     """
 
     def __init__(
         self,
+        installation: str,
         model_id: str,
         dimension: int,
         *,
@@ -80,8 +93,8 @@ class MilvusStore:
         # What has no time limit is tried again for minutes.
         self._reading = {**self._limits, "consistency_level": _STRONG}
         self._failed = failed
-        name = re.sub(r"\W", "_", model_id)
-        self._faces, self._positions = f"aipface_{name}", f"aipface_{name}_marks"
+        self.name = re.sub(r"\W", "_", f"aipface_{installation}_{model_id}")
+        self._faces, self._positions = self.name, f"{self.name}_marks"
         with self._translated():
             self._client = _connected(uri, token, timeout)
 
@@ -125,17 +138,22 @@ class MilvusStore:
 
     def position(self, app_pk: int) -> Position:
         """How far one app has come."""
-        with self._translated():
-            rows = self._client.query(
-                self._positions, filter=f"app_pk == {app_pk}", output_fields=_POSITION_FIELDS, **self._reading
-            )
-        return Position.of(rows[0]) if rows else Position(NOT_LOADED)
+        return self._position(app_pk, _STRONG)
+
+    def holds(self, app_pk: int, known: Position) -> bool:
+        """Whether all faces that an app was known to have here are here still.
+
+        First asked without waiting for Milvus' latest writes, which costs a strong reader some of its time ticks. Who
+        is told of the same filling by that can believe it: a row that is not the latest is of these collections all
+        the same, and they were not emptied since. It may be older than what we know, so a no is asked again.
+        """
+        return any(self._position(app_pk, consistency).holds(known) for consistency in (_WEAK, _STRONG))
 
     def put_position(self, app_pk: int, position: Position) -> None:
         numbers = ",".join(map(str, position.mark or ()))
-        row = {"app_pk": app_pk, "seq": position.seq, "mark": numbers, "unused": [0.0, 0.0]}
+        row = {"app_pk": app_pk, "seq": position.seq, "mark": numbers, "filling": position.filling}
         with self._translated():
-            self._client.upsert(self._positions, [row], **self._limits)
+            self._client.upsert(self._positions, [{**row, "unused": [0.0, 0.0]}], **self._limits)
 
     def delete_position(self, app_pk: int) -> None:
         with self._translated():
@@ -187,11 +205,27 @@ class MilvusStore:
             self._client.upsert(self._faces, rows, **self._limits)
 
     def delete(self, condition: str) -> None:
-        """Delete the faces of a condition."""
-        with self._translated():
-            self._client.delete(self._faces, filter=condition, **self._limits)
+        """Delete the faces of a condition, some at a time: however many there are, each request ends in its time."""
+        for part in list(self.face_pks(condition)):
+            self.delete_faces(part)
+
+    def delete_faces(self, face_pks: Keys) -> None:
+        """Delete faces by their numbers, as far as they are there."""
+        for start in range(0, len(face_pks), ROWS):
+            with self._translated():
+                self._client.delete(self._faces, ids=face_pks[start : start + ROWS].tolist(), **self._limits)
 
     # --- inside ---
+
+    def _position(self, app_pk: int, consistency: str) -> Position:
+        with self._translated():
+            rows = self._client.query(
+                self._positions,
+                filter=f"app_pk == {app_pk}",
+                output_fields=_POSITION_FIELDS,
+                **{**self._reading, "consistency_level": consistency},
+            )
+        return Position.of(rows[0]) if rows else Position(NOT_LOADED)
 
     def _batches(self, condition: str, fields: Sequence[str], size: int) -> Iterator[list[dict[str, Any]]]:
         with self._translated():
@@ -228,6 +262,7 @@ class MilvusStore:
         schema.add_field("app_pk", DataType.INT64, is_primary=True)
         schema.add_field("seq", DataType.INT64)
         schema.add_field("mark", DataType.VARCHAR, max_length=200)
+        schema.add_field("filling", DataType.VARCHAR, max_length=50)
         schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)
         self._create(self._positions, schema, "unused", "FLAT")
 

@@ -268,7 +268,9 @@ def test_milvus_agrees_under_random_change(database: Database, tmp_path: Path, l
     oracle = Catalog(source, DIMENSION, ExactIndex)
 
     def connected() -> MilvusCatalog:
-        catalog = MilvusCatalog(source, MODEL, DIMENSION, uri=str(tmp_path / "milvus.db"), index_type="FLAT")
+        catalog = MilvusCatalog(
+            source, MODEL, DIMENSION, installation="test", uri=str(tmp_path / "milvus.db"), index_type="FLAT"
+        )
         catalog.load()
         return catalog
 

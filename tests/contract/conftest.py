@@ -9,15 +9,22 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
 from service.app import Service, create_app, open_service
+from service.inference.analyst import Analyst
 from service.settings import load_settings
+from tests.contract.filmed import SIDE
 from tests.contract.wire import Wire
+from tests.fixtures import videos
+from tests.fixtures.pictures import Pictures
 from tests.fixtures.postgres import TEMPLATE, _database
+from tests.fixtures.videos import Puppet
 
 
 @contextmanager
@@ -65,6 +72,19 @@ def http(service: Service) -> Iterator[httpx.Client]:
     """The composed application behind HTTP."""
     with listening(create_app(service)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def cast(service: Service, pictures: Pictures) -> dict[str, Puppet]:
+    """Two people who can be made to move."""
+    analyst = service.video._watch._analyst
+    assert isinstance(analyst, Analyst)
+    found = {}
+    for name in ("obama", "biden"):
+        image = cv2.imread(str(pictures.path(f"{name}.jpg")))
+        assert image is not None
+        found[name] = videos.puppet(service.engine, analyst, np.asarray(image, np.uint8), SIDE)
+    return {name: puppet for name, puppet in found.items() if puppet is not None}
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 from urllib.parse import urlencode
 
 import cv2
@@ -18,42 +16,17 @@ import psycopg
 import pytest
 
 from service.app import Service
-from service.inference.analyst import Analyst
 from service.storage.urls import driver_address
 from service.values import Image
 from tests.contract.conftest import caller
+from tests.contract.filmed import MOVES, SESSION, SIDE, VERIFY, failure, opened, post, text
 from tests.contract.wire import Wire
 from tests.fixtures import videos
 from tests.fixtures.pictures import Pictures
-from tests.fixtures.videos import Moment, Puppet, encode, tone
+from tests.fixtures.videos import Puppet, encode, tone
 
-SESSION, VERIFY = "/rest/2.0/face/v1/faceliveness/sessioncode", "/rest/2.0/face/v1/faceliveness/verify"
 LANDMARK = "/rest/2.0/face/v1/landmark"
-SECONDS, SIDE = 2.2, 280
-
-MOVES: Mapping[str, Callable[[float], Moment]] = {
-    "0": lambda start: videos.blinks(start + 0.1, length=0.3),
-    "4": lambda start: videos.raises_head(start, 0.8),
-    "5": lambda start: videos.lowers_head(start, 0.8),
-    "7": lambda start: videos.shakes_head(start, 1.0),
-}
-
-
-def text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-@pytest.fixture(scope="session")
-def cast(service: Service, pictures: Pictures) -> dict[str, Puppet]:
-    """Two people who can be made to move."""
-    analyst = service.video._watch._analyst
-    assert isinstance(analyst, Analyst)
-    found = {}
-    for name in ("obama", "biden"):
-        image = cv2.imread(str(pictures.path(f"{name}.jpg")))
-        assert image is not None
-        found[name] = videos.puppet(service.engine, analyst, np.asarray(image, np.uint8), SIDE)
-    return {name: puppet for name, puppet in found.items() if puppet is not None}
+SECONDS = 2.2
 
 
 @pytest.fixture(scope="session")
@@ -67,31 +40,6 @@ def blinking(cast: dict[str, Puppet]) -> str:
 def still(cast: dict[str, Puppet]) -> str:
     """A photograph before a camera, in silence."""
     return text(encode(cast["obama"].play(videos.still, 1.0), sound=tone(1.0, loud=[])))
-
-
-def post(wire: Wire, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-    """The answer in the old envelope; what every one must be is checked."""
-    response = wire.response(path, json.dumps(body).encode())
-    assert response.status_code == 200
-    answer: dict[str, Any] = json.loads(response.content)
-    assert list(answer)[:6] == ["err_no", "err_msg", "result", "timestamp", "cached", "serverlogid"]
-    assert (answer["error_code"], answer["error_msg"]) == (answer["err_no"], answer["err_msg"])
-    assert answer["serverlogid"] == str(answer["log_id"]) == response.headers["x-log-id"]
-    assert (answer["result"] is None) == (answer["err_no"] != 0)
-    return answer
-
-
-def opened(wire: Wire, **body: object) -> dict[str, str]:
-    answer = post(wire, SESSION, body)
-    assert answer["err_msg"] == "SUCCESS", answer
-    assert list(answer["result"]) == ["session_id", "code"]
-    session: dict[str, str] = answer["result"]
-    return session
-
-
-def failure(wire: Wire, path: str, **body: object) -> tuple[int, str]:
-    answer = post(wire, path, body)
-    return answer["err_no"], answer["err_msg"]
 
 
 LAPSE = (216502, "session lapse")

@@ -285,3 +285,30 @@ def test_what_nobody_has_begun_when_the_request_ends_is_dropped() -> None:
     part.take()
     wait_until_free(admission)  # else the helper may still come to it
     assert done == ["first"]
+
+
+def test_threads_that_do_not_start_cost_no_permits(monkeypatch: pytest.MonkeyPatch) -> None:
+    admission = Admission(permits=2, queue_limit=0)
+    start, none_left = threading.Thread.start, True
+
+    def starting(thread: threading.Thread) -> None:
+        if none_left and thread.name.startswith("aipface-helper"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    for _ in range(5):
+        with admission.permit():
+            assert beside.offer(here).take() == here()
+        assert admission.inside == 0
+    none_left = False
+    with admission.permit():  # the first thread finds in the pool's queue what was submitted before
+        begun = threading.Event()
+        part = beside.offer(begun.set)
+        assert begun.wait(SECONDS)
+        part.take()
+    admission._helpers.shutdown()  # all that was queued has been done
+    assert admission.inside == 0
+    with admission.permit():
+        assert admission.borrow()
+        assert not admission.borrow()

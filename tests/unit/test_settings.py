@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
 
+from service.processors import available_cpus
 from service.settings import (
     Settings,
     SettingsError,
     UnknownSettingWarning,
-    _cgroup_quota,
-    available_cpus,
     load_settings,
 )
 
@@ -153,27 +151,6 @@ def test_every_whole_number_has_a_bound() -> None:
     numbers = [name for name, field in Settings.model_fields.items() if field.annotation in {int, int | None}]
     assert len(numbers) > 20
     assert [name for name in numbers if not {"Ge", "Le"} <= bounds[name]] == []
-
-
-@pytest.mark.parametrize(
-    ("files", "quota"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({}, None),
-    ],
-)
-def test_container_limits_are_seen(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    assert _cgroup_quota(tmp_path) == quota
-
-
-def test_cpus_are_at_least_one_and_at_most_the_machines() -> None:
-    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(

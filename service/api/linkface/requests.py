@@ -97,7 +97,7 @@ def _upload(sent: Values, names: tuple[str, str, str]) -> Upload:
     if isinstance(value, str):
         if _ADDRESS.match(value):
             return Upload(name, url=value.strip())
-        return Upload(name, value.encode() if _ENCRYPTED.match(value) else _base64(name, value))
+        return Upload(name, value.strip().encode() if _ENCRYPTED.match(value) else _base64(name, value))
     address = len(value) < 4096 and value.isascii() and _ADDRESS.match(value.decode())
     return Upload(name, url=value.decode().strip()) if address else Upload(name, value)
 

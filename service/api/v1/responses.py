@@ -73,8 +73,8 @@ def session(opened: Session) -> dict[str, object]:
 def verified(request: VideoRequest, verdict: VideoVerdict) -> dict[str, object]:
     """Of ``faceliveness/verify``.
 
-    ``identify`` and ``similarity`` tell what was made out of the code: of actions those performed in their order, of
-    spoken digits nothing, for speech is not recognised.
+    ``identify`` and ``similarity`` tell what was made out of the code: of actions those performed in their order, one
+    more where more was done than asked; of spoken digits nothing, for speech is not recognised.
     """
     pictures = [_picture(picture, request.fields) for picture in verdict.pictures]
     answer: dict[str, object] = {"score": rounded(verdict.score, FINE_DIGITS)}
@@ -105,7 +105,8 @@ def _code(verdict: VideoVerdict) -> dict[str, object]:
         return {"create": "", "identify": "", "similarity": 0}
     code = verdict.session.code
     done = "".join(action.value for action in verdict.performed)
-    return {"create": code, "identify": done, "similarity": rounded(len(done) / len(code))}
+    shorter, longer = sorted([len(done), len(code)])
+    return {"create": code, "identify": done, "similarity": rounded(shorter / longer)}
 
 
 def _picture(picture: Picture, fields: frozenset[FaceField]) -> dict[str, object]:

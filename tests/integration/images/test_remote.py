@@ -6,14 +6,23 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
 
-from service.errors import ParameterMalformed, PictureDownloadFailed, PictureDownloadTooLarge
+from service.errors import (
+    Overloaded,
+    ParameterMalformed,
+    PictureDownloadFailed,
+    PictureDownloadTooLarge,
+    ServiceUnavailable,
+)
 from service.images.addresses import Address
+from service.images.proxies import Proxies
 from service.images.remote import PictureDownloader
 
 PICTURE = b"\xff\xd8\xff" + bytes(range(256)) * 8
@@ -236,3 +245,123 @@ def test_request_names_the_host_and_asks_for_no_compression(downloader: PictureD
     seen = downloader.fetch(f"http://127.0.0.1:{port}/head").decode().lower()
     assert f"host: 127.0.0.1:{port}" in seen
     assert "accept-encoding: identity" in seen
+
+
+DEAF, DEAF_AS_WELL = "127.0.0.2", "127.0.0.3"
+
+
+@pytest.fixture
+def deaf(port: int) -> Iterator[None]:
+    """At two addresses, the same port, whose queue of connections is full: a further one is never answered."""
+    with ExitStack() as stack:
+        for address in (DEAF, DEAF_AS_WELL):
+            listener = stack.enter_context(socket.socket())
+            listener.bind((address, port))
+            listener.listen(0)
+            for _ in range(4):
+                caller = stack.enter_context(socket.socket())
+                caller.setblocking(False)
+                caller.connect_ex((address, port))
+        yield
+
+
+def answering(*addresses: str) -> Callable[[str, int], Sequence[Address]]:
+    """A name server."""
+    return lambda _host, _port: [ipaddress.ip_address(address) for address in addresses]
+
+
+@pytest.mark.usefixtures("deaf")
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(port: int) -> None:
+    for others in ([DEAF], [DEAF, DEAF_AS_WELL]):
+        downloader = PictureDownloader(2.0, allowed=["many.test"], resolver=answering(*others, "127.0.0.1"))
+        assert downloader.fetch(f"http://many.test:{port}/picture") == PICTURE
+    downloader = PictureDownloader(0.6, allowed=["many.test"], resolver=answering(*[DEAF] * 50))
+    begun = time.monotonic()
+    with pytest.raises(PictureDownloadFailed, match="in time"):
+        downloader.fetch(f"http://many.test:{port}/picture")
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.usefixtures("deaf")
+def test_both_families_are_tried_early(port: int) -> None:
+    """There is no time for a second address of the first family."""
+    resolver = answering(*[DEAF] * 5, "::ffff:127.0.0.1")
+    downloader = PictureDownloader(0.9, allowed=["many.test"], resolver=resolver)
+    assert downloader.fetch(f"http://many.test:{port}/picture") == PICTURE
+
+
+def test_a_proxy_that_cannot_reach_an_address_leaves_time_for_the_next() -> None:
+    def serve() -> None:
+        with listener.accept()[0] as silent:
+            assert silent.recv(65536).startswith(b"CONNECT 192.0.2.1:80 ")
+            with listener.accept()[0] as connection:
+                assert connection.recv(65536).startswith(b"CONNECT 192.0.2.2:80 ")
+                connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                assert connection.recv(65536).startswith(b"GET /picture HTTP/1.1\r\nHost: inside.test")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                connection.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(10)
+        served = pool.submit(serve)
+        proxies = Proxies.from_setting(f"127.0.0.1:{listener.getsockname()[1]}")
+        resolver = answering("192.0.2.1", "192.0.2.2")
+        downloader = PictureDownloader(2.0, allowed=["inside.test"], resolver=resolver, proxies=proxies)
+        assert downloader.fetch("http://inside.test/picture") == b"ok"
+        served.result()
+
+
+def test_a_proxys_own_name_is_not_waited_for() -> None:
+    gate = threading.Event()
+
+    def slow(host: str, _: int) -> Sequence[Address]:
+        if host == "proxy.test":
+            gate.wait(20)
+        return [ipaddress.ip_address("127.0.0.1")]
+
+    proxies = Proxies.from_setting("http://proxy.test:3128")
+    begun = time.monotonic()
+    with pytest.raises(PictureDownloadFailed, match="in time"):
+        PictureDownloader(0.2, allowed=["inside.test"], resolver=slow, proxies=proxies).fetch("http://inside.test/")
+    assert time.monotonic() - begun < 10
+    gate.set()
+
+
+def test_a_thread_that_cannot_be_had_is_told_as_such(
+    downloader: PictureDownloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ServiceUnavailable, match="no thread"):
+        downloader.fetch("http://127.0.0.1/picture")
+
+
+def test_downloads_at_once_are_limited(port: int) -> None:
+    downloader = PictureDownloader(0.8, allowed=["127.0.0.1"], at_once=1)
+    begun = threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        downloader.fetch(f"http://127.0.0.1:{port}/silent")
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(slow)
+        assert begun.wait(5)
+        time.sleep(0.1)  # it has its place a moment later
+        with pytest.raises(Overloaded):
+            downloader.fetch(f"http://127.0.0.1:{port}/picture")
+        with pytest.raises(PictureDownloadFailed, match="in time"):
+            first.result()
+    assert downloader.fetch(f"http://127.0.0.1:{port}/picture") == PICTURE
+
+
+def test_authorities_are_read_once(downloader: PictureDownloader, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("again")
+
+    monkeypatch.setattr("httpcore.default_ssl_context", fail)
+    monkeypatch.setattr("httpcore._sync.connection.default_ssl_context", fail)
+    with pytest.raises(PictureDownloadFailed):  # it speaks no TLS
+        downloader.fetch(f"https://127.0.0.1:{port}/picture")

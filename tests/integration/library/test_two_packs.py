@@ -20,6 +20,8 @@ from service.intake.controls import NO_CONTROLS
 from service.library.users import EnrolAction
 from service.library_model import settle
 from service.recognition.identify import SearchOptions
+from service.search.folder import NAME as SNAPSHOTS
+from service.search.folder import SnapshotFolder
 from service.settings import Settings, load_settings
 from service.storage.models import LibraryModel
 from service.values import App, ImageKind, ImageSource
@@ -114,7 +116,12 @@ def test_what_another_pack_has_left_is_embedded_by_the_library_s(
     with admin.database.write(mixed.pk) as work:
         for entry in work.users.entries(mixed.pk, "bare"):
             work.users.delete(entry.pk)
+    folders = [SnapshotFolder(settings.home / SNAPSHOTS, model_id, 192) for model_id in (LIGHT, CORE.model_id)]
+    for folder in folders:
+        folder.make()
+        folder.file(mixed.pk).write_bytes(b"")
     assert f"the library has embeddings of {CORE.model_id} alone" in ran("--finish")
+    assert [folder.apps() for folder in folders] == [[], [mixed.pk]]  # the other pack would embed the faces anew
     assert index(settings).ok
     refused = CliRunner().invoke(application, ["reembed", "--pack", "core"])
     assert isinstance(refused.exception, Failure)

@@ -34,7 +34,7 @@ def milvus(tmp_path: Path) -> Iterator[Milvus]:
 @pytest.fixture
 def catalog(database: Database, milvus: Milvus) -> Iterator[MilvusCatalog]:
     source = PostgresChangeSource(database, MODEL, DIMENSION)
-    catalog = MilvusCatalog(source, MODEL, DIMENSION, uri=milvus.uri, index_type="FLAT", timeout=1)
+    catalog = MilvusCatalog(source, MODEL, DIMENSION, installation="test", uri=milvus.uri, index_type="FLAT", timeout=1)
     catalog.load()
     yield catalog
     catalog.close()
@@ -134,7 +134,7 @@ def test_one_that_comes_back_as_it_was_before_is_brought_up_to_date(
 def test_an_address_whose_port_is_none_is_told(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     source = PostgresChangeSource(database, MODEL, DIMENSION)
     with pytest.raises(ServiceUnavailable, match="the vector database does not answer"):
-        MilvusCatalog(source, MODEL, DIMENSION, uri="http://host:port")
+        MilvusCatalog(source, MODEL, DIMENSION, installation="test", uri="http://host:port")
     assert "the vector database failed: Port could not be cast" in caplog.text
 
 

@@ -58,7 +58,11 @@ def started(request: pytest.FixtureRequest, source: Source, tmp_path: Path) -> I
         if request.param == "memory":
             catalog: FaceSearch = Catalog(source, DIMENSION, TieredIndex, Snapshots(tmp_path, MODEL, DIMENSION))
         else:
-            made.append(MilvusCatalog(source, MODEL, DIMENSION, uri=str(tmp_path / "m.db"), index_type="FLAT"))
+            made.append(
+                MilvusCatalog(
+                    source, MODEL, DIMENSION, installation="test", uri=str(tmp_path / "m.db"), index_type="FLAT"
+                )
+            )
             catalog = made[-1]
         catalog.load()
         return catalog

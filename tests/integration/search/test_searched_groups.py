@@ -89,7 +89,9 @@ def test_milvus_names_as_many_people_though_each_is_in_all_groups(
     for number in range(3 * people):
         enrol(database, app, f"g{number // people}", f"u{number % people}", "t", random_embedding(number % people))
     source = PostgresChangeSource(database, MODEL, DIMENSION)
-    milvus = MilvusCatalog(source, MODEL, DIMENSION, uri=str(tmp_path / "milvus.db"), index_type="FLAT")
+    milvus = MilvusCatalog(
+        source, MODEL, DIMENSION, installation="test", uri=str(tmp_path / "milvus.db"), index_type="FLAT"
+    )
     groups, both = _groups(database, app, "g0", "g1", "g2"), list[FaceSearch]((catalog, milvus))
     try:
         for each in both:

@@ -16,7 +16,7 @@ from service.capture import jose
 from service.capture.envelope import OpenEnvelopes
 from service.capture.keys import EnvelopeKeys
 from service.capture.rules import RiskLimits
-from service.errors import EnvelopeNotOpened, EnvelopeReplayed
+from service.errors import EnvelopeNotOpened, EnvelopeReplayed, EnvelopeStale
 from service.storage.captures import CaptureWriter
 from service.storage.engine import Database
 from service.storage.envelopes import StoredKey
@@ -152,6 +152,37 @@ def test_a_nonce_is_remembered_for_as_long_as_its_envelope_can_be_opened(
         assert work.envelopes.purge_nonces(10) == 0
     with pytest.raises(EnvelopeReplayed):
         opening(app, sealed)
+
+
+@pytest.mark.parametrize("offset", [-3600, 330, DAY.total_seconds()])
+def test_an_envelope_that_is_early_or_late_is_used_up_until_its_time_is_over(
+    database: Database, database_url: str, app: App, monkeypatch: pytest.MonkeyPatch, offset: float
+) -> None:
+    """Refused early, it must not be accepted when its time has come."""
+    keys, max_age = EnvelopeKeys(database, Keyring(bytes(32)), grace=HOUR), timedelta(minutes=5)
+    opening = OpenEnvelopes(keys, database, max_age=max_age, max_picture_bytes=1000)
+    public = keys.published(app)[0]  # made now, which takes a while
+    time_of_capture = time.time() + offset
+    sealed = seal(public, content("AAAA", timestamp=time_of_capture))
+    with pytest.raises(EnvelopeStale):
+        opening(app, sealed)
+    last_chance = max(offset, 0) + max_age.total_seconds()
+    age(database_url, "envelope_nonces", "expires", f"{last_chance:.0f} seconds")
+    with database.admin() as work:
+        assert work.envelopes.purge_nonces(10) == 0
+    monkeypatch.setattr(time, "time", lambda: time_of_capture)
+    with pytest.raises(EnvelopeReplayed):
+        opening(app, sealed)
+
+
+def test_nothing_is_kept_of_an_envelope_of_a_distant_future(database: Database, database_url: str, app: App) -> None:
+    keys = EnvelopeKeys(database, Keyring(bytes(32)), grace=HOUR)
+    opening = OpenEnvelopes(keys, database, max_age=timedelta(minutes=5), max_picture_bytes=1000)
+    for days in (3, 4000):
+        ahead = time.time() + days * DAY.total_seconds()
+        with pytest.raises(EnvelopeStale):
+            opening(app, seal(keys.published(app)[0], content("AAAA", timestamp=ahead)))
+    assert rows(database_url, "envelope_nonces") == 0
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------

@@ -52,6 +52,15 @@ def test_another_key_and_damage(sealed_data: SealedData) -> None:
         sealed_data.open(APP, (good[:200] + ("A" if good[200] != "A" else "B") + good[201:]).encode())
 
 
+@pytest.mark.parametrize("header", [{"kid": "1"}, {"typ": "JWE"}, {"cty": "json"}])
+def test_a_header_that_says_more_is_refused(sealed_data: SealedData, header: dict[str, str]) -> None:
+    key = OctKey.import_key(derive_key(SECRET))
+    data = jwe.encrypt_compact({**ALGORITHMS, **header}, PLAIN, key, algorithms=list(ALGORITHMS.values())).encode()
+    assert sealed_data.recognises(data)
+    with pytest.raises(SealedDataError):
+        sealed_data.open(APP, data)
+
+
 @pytest.mark.parametrize("header", [{"zip": "DEF"}, {"enc": "A128CBC-HS256"}])
 def test_another_form_is_refused_before_it_costs_anything(sealed_data: SealedData, header: dict[str, str]) -> None:
     """Compressed data could be a million times as large as what was sent."""

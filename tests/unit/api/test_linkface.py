@@ -10,8 +10,9 @@ from google.protobuf import descriptor_pb2, message_factory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.linkface_liveness_data import encode
+from examples.linkface_liveness_data import encode, seal
 from service import errors
+from service.access.sealed_data import SealedData
 from service.api import multipart
 from service.api.body import Received
 from service.api.linkface import codes, liveness_data, requests
@@ -219,6 +220,15 @@ def test_an_address_in_the_place_of_a_file() -> None:
     assert asked.selfie.url == "https://example.org/a.jpg"
     assert asked.liveness_data.url == "http://example.org/b"
     assert asked.auto_rotate
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\r\n"])
+def test_encrypted_text_may_stand_among_blanks(blank: str) -> None:
+    """What recognises it further on looks at its first letters."""
+    sealed = seal(b"data", "secret")
+    request = requests.selfie_request({"selfie_image_id": "1", "liveness_data_file": f"{blank}{sealed}{blank}"})
+    assert request.liveness_data.data == sealed.encode()
+    assert SealedData(lambda app: "secret").recognises(request.liveness_data.data)
 
 
 @pytest.mark.parametrize(

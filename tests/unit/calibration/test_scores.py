@@ -87,6 +87,8 @@ def test_without_a_table_the_conservative_curve_serves() -> None:
         ({"curve": [[-1, 0], [0, 50], [0, 60], [1, 99]]}, "rise strictly"),
         ({"curve": [[-1, 0], [1, 100]]}, "99.99"),
         ({"curve": [[-0.5, 0], [1, 99]]}, "-1 to 1"),
+        ({"curve": [[-1, 0], [float("nan"), 50], [1, 99]]}, "rise strictly"),
+        ({"curve": [[-1, 0], [0, float("nan")], [1, 99]]}, "rise strictly"),
         ({"curve": "nonsense"}, "cannot be read"),
     ],
 )

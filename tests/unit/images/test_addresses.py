@@ -69,3 +69,12 @@ def test_operators_permit_a_translator_of_their_own() -> None:
     behind = ipaddress.ip_address("64:ff9b:1:808:8:800::")  # 8.8.8.8 behind a prefix of 48 bits
     assert not AllowList([]).permits("pictures.example", behind)
     assert AllowList(["64:ff9b:1::/48"]).permits("pictures.example", behind)
+
+
+def test_hosts_with_letters_beyond_ascii_are_known_in_both_forms() -> None:
+    inside = ipaddress.ip_address("10.0.0.1")
+    for entry in ("bücher.intern", "BÜCHER.intern.", "xn--bcher-kva.intern"):
+        for host in ("xn--bcher-kva.intern", "bücher.intern"):
+            assert AllowList([entry]).permits(host, inside)
+    assert not AllowList(["bücher.intern"]).permits("bucher.intern", inside)
+    assert AllowList(["a..b", "under_score.intern"]).permits("under_score.intern", inside)

@@ -112,6 +112,12 @@ def test_transparent_palette_is_laid_on_white() -> None:
     assert np.all(decode_picture(saved(picture, "PNG", transparency=0)) == 255)
 
 
+def test_the_fourth_byte_of_a_bmp_says_nothing() -> None:
+    """Many programs write it as zero."""
+    content = cv2.imencode(".bmp", np.dstack([EXPECTED, np.zeros((64, 96), np.uint8)]))[1].tobytes()
+    np.testing.assert_array_equal(decode_picture(content), EXPECTED)
+
+
 def test_floating_point_samples_are_refused() -> None:
     picture = Pillow.fromarray(np.zeros((8, 8), np.float32))
     with pytest.raises(PictureUnreadable):

@@ -120,3 +120,52 @@ def test_sketch_of_a_jpeg_that_is_cut_off() -> None:
     data = saved(ASTRONAUT.resize((2560, 2560)), "JPEG")
     with pytest.raises(PictureUnreadable):
         _ = Picture(data[: len(data) // 2]).sketch
+
+
+def with_a_gray_corner(size: tuple[int, int] = (160, 120)) -> Pillow.Image:
+    """Of the very gray that a decoder fills in for what never came."""
+    picture = ASTRONAUT.resize(size)
+    picture.paste((128, 128, 128), (size[0] // 2, 0, *size))
+    return picture
+
+
+@pytest.mark.parametrize("behind", [1500, 1_000_000])
+def test_what_stands_behind_a_picture_does_not_cut_it_off(behind: int) -> None:
+    """Phones put videos there."""
+    whole = saved(with_a_gray_corner(), "JPEG")
+    np.testing.assert_array_equal(decode_picture(whole + bytes(behind)), decode_picture(whole))
+    assert Picture(saved(with_a_gray_corner((2560, 640)), "JPEG") + bytes(behind)).sketch is not None
+
+
+def test_the_end_of_a_thumbnail_is_not_the_picture_s() -> None:
+    exif = Pillow.Exif()
+    exif[0xC000] = b"\xff\xd9" * 2
+    whole = saved(ASTRONAUT, "JPEG", exif=exif)
+    assert whole.count(b"\xff\xd9") > 1
+    for part in (0.3, 0.6, 0.9):
+        with pytest.raises(PictureUnreadable, match="cut off"):
+            decode_picture(whole[: int(len(whole) * part)])
+
+
+@pytest.mark.parametrize("size", [(160, 200), (161, 201), (176, 208), (163, 193)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize(("mode", "parts"), [("RGB", (0.3, 0.9, 0.98)), ("L", (0.3, 0.9, 0.98)), ("CMYK", (0.3, 0.9))])
+def test_what_never_came_is_noticed(
+    mode: str, parts: tuple[float, ...], subsampling: int, size: tuple[int, int]
+) -> None:
+    whole = saved(ASTRONAUT.resize(size).convert(mode), "JPEG", quality=95, subsampling=subsampling)
+    for part in parts:
+        with pytest.raises(PictureUnreadable, match="cut off"):
+            decode_picture(whole[: int(len(whole) * part)])
+    np.testing.assert_array_equal(decode_picture(whole[:-2]), decode_picture(whole))
+
+
+def test_what_never_came_is_noticed_in_ycck() -> None:
+    """CMYK as Photoshop stores it: Adobe's marker says that its colours are a luminance and two differences."""
+    whole = bytearray(saved(ASTRONAUT.resize((160, 200)).convert("CMYK"), "JPEG", quality=95))
+    transform = whole.index(b"Adobe") + 11
+    assert whole[transform] == 0
+    whole[transform] = 2
+    assert decode_picture(bytes(whole)).shape == (200, 160, 3)
+    with pytest.raises(PictureUnreadable, match="cut off"):
+        decode_picture(bytes(whole[: len(whole) // 2]))

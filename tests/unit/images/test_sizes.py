@@ -138,6 +138,13 @@ def test_a_bare_picture_in_front_of_a_webp_s_chunks_is_refused() -> None:
     assert told(webp(small)) == (24, 16)
 
 
+def test_a_webp_of_endless_chunks_is_refused() -> None:
+    small, empty = saved(SMALL, "WEBP", lossless=True)[12:], b"aaaa\0\0\0\0"
+    assert told(webp(small, 100 * empty)) == (24, 16)
+    with pytest.raises(HeaderError, match="too many chunks"):
+        read_header(webp(small, 100_000 * empty))
+
+
 def test_a_webp_s_canvas_is_its_picture() -> None:
     large, small = (saved(picture, "WEBP", lossless=True)[12:] for picture in (LARGE, SMALL))
     frames = [LARGE, LARGE.rotate(180)]

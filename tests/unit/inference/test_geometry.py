@@ -18,6 +18,7 @@ from service.inference.geometry import (
     crop_square,
     eye_line_roll,
     five_points,
+    in_their_place,
     intersection_over_union,
     inverse,
     location_of,
@@ -29,7 +30,7 @@ from service.inference.geometry import (
     warp,
     warpable,
 )
-from service.values import Points
+from service.values import Angles, Face, Location, Points
 
 LONGEST = 32_767
 """Pixels of a side that OpenCV does not warp."""
@@ -169,3 +170,31 @@ def test_pictures_of_ordinary_size_are_warped_whole() -> None:
     whole, transform = warpable(image, IDENTITY, (4, 4))
     assert whole is image
     assert transform is IDENTITY
+
+
+def face(x: float, y: float, width: float, height: float) -> Face:
+    """With its centre at ``(x, y)``."""
+    nothing = np.zeros((0, 2), np.float32)
+    box = (x - width / 2, y - height / 2, width, height)
+    return Face(box, 1.0, nothing, nothing, Location(*box, 0), Angles(0, 0, 0))
+
+
+def test_a_face_is_told_as_it_was_known() -> None:
+    known = [face(500, 500, 320, 420), face(1500, 500, 300, 400)]
+    found = [face(1503, 498, 305, 396), face(502, 501, 322, 425), face(2500, 500, 300, 400)]
+    assert in_their_place(found, known) == [known[1], known[0], found[2]]
+    assert in_their_place(found, []) == found
+
+
+@pytest.mark.parametrize("apart", [205.0, 160.0, 0.0])
+def test_a_small_face_close_to_a_large_one_stays_somebody_else(apart: float) -> None:
+    # Half of the large box's height is 210, half of the side of a square of its area 183.
+    known, small = face(500, 500, 320, 420), face(500 + apart, 500, 48, 66)
+    large = face(501, 499, 324, 420)
+    assert in_their_place([small, large], [known]) == [small, known]
+
+
+def test_of_two_faces_the_nearer_is_the_known_one() -> None:
+    known = face(500, 500, 300, 300)
+    beside, nearer = face(600, 500, 280, 280), face(520, 500, 310, 310)
+    assert in_their_place([beside, nearer], [known]) == [beside, known]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.bfloat16 import emulated, rounded
 from models.manifest import available_packs, load_pack
-from service.inference import providers
+from service.inference import providers, session
 from service.inference.processor import computes_bfloat16, computes_int8, instructions
 from service.inference.providers import (
     BFLOAT16,
@@ -30,6 +30,7 @@ from service.inference.session import (
     OPENVINO_INT8,
     DeviceUnavailable,
     Precisions,
+    Session,
     load_session,
 )
 from service.parts import load_models
@@ -227,6 +228,70 @@ def test_another_generation_of_the_same_processor_measures_anew(store: Store) ->
     store.path.write_text(json.dumps(content))
     MeasuredRuntimes(store.path, [CPU]).providers(store.network)
     assert store.entry()["milliseconds"][CPU] < 4711
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of runtimes that do not load; the others are the processor under their name."""
+    names: list[str] = []
+    load = session._loaded
+
+    def loaded(path: Path, wanted: Sequence[Any]) -> Session:
+        name = wanted[0] if isinstance(wanted[0], str) else wanted[0][0]
+        if name in names:
+            raise DeviceUnavailable(f"{name} does not load")
+        return load(path, [CPU])
+
+    monkeypatch.setattr(session, "_loaded", loaded)
+    return names
+
+
+def test_what_does_not_load_is_tried_at_every_start_and_not_measured(
+    store: Store, failing: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    failing.append(OPENVINO_BF16)
+    assert MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE) == [CPU]
+    store.tell(milliseconds={CPU: 4711.0})
+    assert MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE) == [CPU]
+    assert caplog.messages.count("runtime left out") == 2
+    assert store.entry()["milliseconds"] == {CPU: 4711.0}
+    failing.clear()
+    MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16]).providers(store.network, REDUCIBLE)
+    assert set(store.entry()["milliseconds"]) == {CPU, OPENVINO_BF16}
+    assert store.entry()["milliseconds"][CPU] < 4711
+
+
+def test_what_was_chosen_and_loads_no_more_is_left_out(
+    store: Store, failing: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    store.tell(milliseconds={CPU: 8.4, OPENVINO_BF16: 3.6}, agreement={CPU: 1.0, OPENVINO_BF16: 0.9996})
+    failing.append(OPENVINO_BF16)
+    demanding = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16], demanded=OPENVINO_BF16)
+    with pytest.raises(DeviceUnavailable, match="does not load"):
+        load_session(store.network, demanding, REDUCIBLE)
+    free = MeasuredRuntimes(store.path, [CPU], [OPENVINO_BF16])
+    assert load_session(store.network, free, REDUCIBLE).providers == (CPU,)
+    assert "runtime fails, measured anew" in caplog.messages
+    assert (store.entry()["runtime"], set(store.entry()["milliseconds"])) == (CPU, {CPU})
+    failing.append(CPU)
+    with pytest.raises(DeviceUnavailable, match="CPU"):
+        load_session(store.network, free, REDUCIBLE)
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_without_readable_ranges_there_are_no_eight_bits(
+    store: Store, tmp_path: Path, damaged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranges = tmp_path / "ranges.npz"
+    if damaged:
+        ranges.write_bytes(b"x" * 100)
+    precisions = Precisions(ranges=ranges)
+    free = MeasuredRuntimes(store.path, [CPU], [OPENVINO_INT8])
+    assert free.providers(store.network, precisions) == [CPU]
+    assert "runtime left out" in caplog.messages
+    demanding = MeasuredRuntimes(store.path, [CPU], [OPENVINO_INT8], demanded=OPENVINO_INT8)
+    with pytest.raises(DeviceUnavailable, match="cannot be read"):
+        demanding.providers(store.network, precisions)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,21 @@ def test_a_curve_that_does_not_rise_is_refused(knots: list[tuple[float, float]])
         LivenessTable([Part("a", "", 0, 1)], knots)
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("knots", [[(NAN, 0.1), (1, 0.2)], [(0, 0.1), (1, NAN)], [(0, 0.1), (float("inf"), 0.2)]])
+def test_knots_that_are_no_numbers_are_refused(knots: list[tuple[float, float]]) -> None:
+    with pytest.raises(CalibrationError):
+        LivenessTable([Part("a", "", 0, 1)], knots)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(NAN, 1.0), (0.0, NAN), (0.0, float("inf")), (0.0, 0.0)])
+def test_measures_that_are_no_numbers_are_refused(mean: float, deviation: float) -> None:
+    with pytest.raises(CalibrationError):
+        LivenessTable([Part("a", "", mean, deviation)], [(0, 0.1), (1, 0.2)])
+
+
 @given(st.floats(-60, 60), st.floats(0.001, 20))
 def test_more_live_scores_higher_and_stays_within_bounds(log_odds_value: float, step: float) -> None:
     table = CORE

@@ -146,6 +146,23 @@ def test_liveness_levels_are_the_thresholds_that_the_api_tells() -> None:
         check_liveness(Control.NORMAL, 0.2999)
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("control", CHECKED)
+def test_what_is_no_number_passes_nothing(control: Control) -> None:
+    with pytest.raises(LivenessFailed):
+        check_liveness(control, NAN)
+    with pytest.raises(SyntheticPicture):
+        check_spoofing(control, NAN)
+    assert isinstance(failure(control, replace(GOOD, illumination=NAN)), FaceLightPoor)
+    assert isinstance(failure(control, replace(GOOD, blur=NAN)), FaceFuzzy)
+    assert isinstance(failure(control, GOOD, replace(PLACE, width=NAN)), FaceTooSmall)
+    assert isinstance(failure(control, GOOD, replace(PLACE, height=NAN)), FaceTooSmall)
+    assert isinstance(failure(control, GOOD, angles=replace(FRONTAL, roll=NAN)), PoseTooLarge)
+    assert isinstance(failure(control, replace(GOOD, occlusion=replace(FREE, nose=NAN))), NoseCovered)
+
+
 @given(st.floats(0, 1), st.sampled_from(CHECKED))
 def test_a_face_that_passes_a_level_passes_the_levels_below(blur: float, control: Control) -> None:
     quality = replace(GOOD, blur=blur)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -84,10 +87,69 @@ def test_a_face_at_rest_does_nothing(action: Action) -> None:
         (Action.SHAKE_HEAD, track(yaw=bump(0.8, 0.6, 18) + bump(2.0, 0.6, 18))),
         (Action.RAISE_HEAD, track(pitch=-30)),
         (Action.LOWER_HEAD, track(pitch=bump(1.0, 0.6, 16), yaw=bump(1.0, 0.6, 25))),
+        (Action.SHAKE_HEAD, track(yaw=np.where(SECONDS < 0.5, 18, 0) - bump(0.6, 0.6, 18))),
+        (Action.RAISE_HEAD, track(pitch=np.where(SECONDS < 1, -16, 0) + bump(0.5, 0.2, 10))),
+        (Action.RAISE_HEAD, track(pitch=np.where(SECONDS < 1, -6.5, 0) + bump(0.2, 0.6, -6))),
+        (Action.LOWER_HEAD, track(pitch=np.where(SECONDS < 1, -16, 0))),
+        (Action.LOWER_HEAD, track(pitch=np.where(SECONDS < 1, 0, -16))),
     ],
 )
 def test_what_only_resembles_an_action(action: Action, shown: Track) -> None:
     assert events(shown, action) == []
+
+
+@pytest.mark.parametrize(
+    ("done", "opposite", "degrees"),
+    [(Action.RAISE_HEAD, Action.LOWER_HEAD, -16), (Action.LOWER_HEAD, Action.RAISE_HEAD, 16)],
+)
+def test_an_action_may_be_held_longer_than_the_rest_of_the_video(
+    done: Action, opposite: Action, degrees: float
+) -> None:
+    held = track(pitch=np.where((SECONDS > 0.8) & (SECONDS < 3.4), degrees, 0.0))
+    assert [round(event.end - event.start, 1) for event in events(held, done)] == [2.5]
+    assert events(held, opposite) == []
+
+
+def test_a_head_may_be_held_turned_to_one_side_for_long() -> None:
+    sides = np.select([SECONDS < 0.6, SECONDS < 3.0, SECONDS < 3.5], [0.0, 18.0, -18.0], 0.0)
+    assert len(events(track(yaw=sides), Action.SHAKE_HEAD)) == 1
+
+
+@pytest.mark.parametrize("degrees", [-16.0, 16.0])
+def test_an_action_that_wavers_is_one(degrees: float) -> None:
+    """It dips below what makes an action, and not back to rest."""
+    wavering = track(
+        pitch=np.where((SECONDS > 0.8) & (SECONDS < 2.4), degrees * (0.55 + 0.15 * np.cos(9 * SECONDS)), 0)
+    )
+    assert len(events(wavering, Action.RAISE_HEAD if degrees < 0 else Action.LOWER_HEAD)) == 1
+
+
+@pytest.mark.parametrize(("slower", "shakes"), [(1, 1), (2, 1), (4, 0)])
+def test_the_turns_of_a_shake_follow_each_other_soon(slower: float, shakes: int) -> None:
+    """The head looks ahead for 1.3 s, 2.6 s and 5.2 s in between."""
+    turned = track(yaw=bump(0.6, 0.6, 18) - bump(2.3, 0.6, 18))
+    assert len(events(replace(turned, seconds=turned.seconds * slower), Action.SHAKE_HEAD)) == shakes
+
+
+@pytest.mark.parametrize(("turns", "shakes"), [(3, 1), (4, 1)])
+def test_a_head_that_is_shaken_on_is_shaken_once(turns: int, shakes: int) -> None:
+    yaw = sum((bump(0.5 + 0.5 * turn, 0.5, 18 * (-1) ** turn) for turn in range(turns)), np.zeros(len(SECONDS)))
+    assert len(events(track(yaw=yaw), Action.SHAKE_HEAD)) == shakes
+
+
+def test_a_raised_head_turns_to_no_side() -> None:
+    """Its measured yaw strays, here by more than a turn, and would make the shake before it last until then."""
+    shaken = bump(0.3, 0.5, 18) - bump(0.8, 0.5, 18)
+    strays = track(yaw=shaken + bump(1.6, 0.6, 10), pitch=bump(1.4, 1.0, -16))
+    assert [round(event.end, 1) for event in events(strays, Action.SHAKE_HEAD)] == [1.2]
+    assert performed(strays, [Action.SHAKE_HEAD, Action.RAISE_HEAD]) == (Action.SHAKE_HEAD, Action.RAISE_HEAD)
+    back = track(yaw=bump(0.6, 0.6, 10) - bump(1.6, 0.6, 18), pitch=bump(0.4, 1.0, -16))
+    assert events(back, Action.SHAKE_HEAD) == []
+
+
+def test_a_head_that_is_shaken_again_later_is_shaken_twice() -> None:
+    pair = bump(0.3, 0.5, 18) - bump(0.8, 0.5, 18) + bump(2.6, 0.5, 18) - bump(3.1, 0.5, 18)
+    assert len(events(track(yaw=pair), Action.SHAKE_HEAD)) == 2
 
 
 def test_actions_count_in_the_order_in_which_they_were_asked_for() -> None:
@@ -110,6 +172,75 @@ def test_what_is_done_once_counts_once(action: Action, once: Series, twice: Seri
     done = "mouth" if action is Action.OPEN_MOUTH else "pitch"
     assert performed(track(**{done: once}), [action] * 3) == (action,)
     assert performed(track(**{done: once + twice}), [action] * 3) == (action, action)
+
+
+BLINKS = sum((bump(start, 0.2) for start in (0.1, 0.9, 1.75, 3.2)), np.zeros(len(SECONDS)))
+RAISED, LOWERED = bump(0.35, 0.5, -16), bump(1.15, 0.5, 16)
+SHAKEN = bump(2.0, 0.5, 18) - bump(2.5, 0.5, 18)
+
+
+def answered(shown: Track) -> set[str]:
+    """The codes of up to three of the default actions, none twice in a row, that a video answers."""
+    codes = ("".join(code) for length in (1, 2, 3) for code in product("0457", repeat=length))
+    fair = [code for code in codes if all(code[place] != code[place - 1] for place in range(1, len(code)))]
+    assert len(fair) == 52
+    asked = [Action(digit) for digit in "0457"]
+    return {code for code in fair if performed(shown, (wanted := [Action(d) for d in code]), asked) == tuple(wanted)}
+
+
+def test_a_video_in_which_everything_is_done_answers_one_code() -> None:
+    assert answered(track(closed=BLINKS, pitch=RAISED + LOWERED, yaw=SHAKEN)) == {"457"}
+
+
+def test_blinks_by_the_way_are_no_offence() -> None:
+    assert answered(track(closed=BLINKS, pitch=RAISED + LOWERED)) == {"45", "045", "405", "450"}
+    assert answered(track(closed=BLINKS)) == {"0"}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        track(pitch=bump(0.6, 0.8, -20) + bump(1.5, 0.4, 9.5)),  # swings back past the rest
+        track(pitch=bump(0.6, 0.6, -16) + bump(1.6, 0.6, -14)),  # does it again, to be sure
+        track(pitch=bump(0.6, 0.8, -16) + np.where(SECONDS > 3.5, 16, 0)),  # looks down to end the video
+        track(pitch=bump(0.6, 0.8, -16), mouth=bump(0.7, 0.6, 0.3)),  # sessions do not ask for the mouth
+        track(pitch=bump(0.6, 0.8, -18), yaw=bump(0.3, 0.4, 11) - bump(1.3, 0.4, 11)),  # turns a little, up and back
+    ],
+)
+def test_what_is_natural_beside_an_action(shown: Track) -> None:
+    assert "4" in answered(shown)
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted", "told"),
+    [
+        (track(pitch=RAISED + LOWERED), "4", "45"),
+        (track(pitch=RAISED + LOWERED), "5", ""),
+        (track(pitch=bump(0.6, 0.8, -20) + bump(1.5, 0.5, 14)), "4", "45"),  # too far for a swing
+        (track(pitch=bump(0.6, 0.8, -20) + bump(2.4, 0.4, 9.5)), "4", "45"),  # too late for one
+        (track(pitch=RAISED + LOWERED, yaw=SHAKEN), "47", "4"),
+        (track(pitch=LOWERED, yaw=SHAKEN, closed=BLINKS), "07", "0"),
+        (track(pitch=bump(0.6, 0.8, 16) + np.where(SECONDS > 3.5, -16, 0)), "5", "54"),
+        (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.3)), "4", "41"),  # where sessions do ask for the mouth
+        (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.15)), "4", "4"),  # a mouth that opens a little meanwhile
+        (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -10)), "1", "1"),  # a head that tilts with the mouth
+        (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -16)), "1", "14"),  # or is raised
+        (track(mouth=bump(0.6, 0.6, 0.4), pitch=bump(1.6, 0.6, -10)), "1", "14"),  # or tilts later
+        (track(pitch=RAISED), "", ""),
+    ],
+)
+def test_what_was_done_must_be_the_code_and_nothing_else(shown: Track, wanted: str, told: str) -> None:
+    assert "".join(action.value for action in performed(shown, [Action(digit) for digit in wanted])) == told
+
+
+def test_the_moments_that_made_an_action_are_told() -> None:
+    for action, shown in PERFORMANCES.items():
+        (event,) = events(shown, action)
+        assert len(event.shown) == (2 if action is Action.SHAKE_HEAD else 1)
+        for group in event.shown:
+            assert event.start <= SECONDS[group[0]] <= SECONDS[group[-1]] <= event.end
+    (raised,) = events(PERFORMANCES[Action.RAISE_HEAD], Action.RAISE_HEAD)
+    assert PERFORMANCES[Action.RAISE_HEAD].pitch[list(raised.shown[0])].max() < 5 - 7
 
 
 def test_openings_of_a_speaking_mouth_are_counted() -> None:

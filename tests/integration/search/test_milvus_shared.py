@@ -1,0 +1,254 @@
+"""Several processes, and several installations, at one Milvus; and what each of them may believe of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pymilvus import MilvusClient, MilvusException
+
+from service.errors import ServiceUnavailable
+from service.search import milvus as milvus_module
+from service.search import milvus_store
+from service.search.milvus import MilvusCatalog
+from service.search.milvus_store import MilvusStore
+from service.search.protocol import Keys
+from service.storage.engine import Database
+from service.upkeep import pruned
+from service.values import App
+from tests.fixtures.library import DIMENSION, MODEL, enrol, random_embedding
+from tests.fixtures.milvus import own_milvus
+from tests.integration.search.test_other_histories import Source, is_found
+
+FIRST, SECOND = random_embedding(1), random_embedding(2)
+
+Started = Callable[..., MilvusCatalog]
+
+
+@pytest.fixture
+def source(database: Database) -> Source:
+    return Source(database, MODEL, DIMENSION)
+
+
+@pytest.fixture
+def started(source: Source, tmp_path: Path) -> Iterator[Started]:
+    """Makes catalogs over one Milvus, of processes that have loaded."""
+    made: list[MilvusCatalog] = []
+
+    def start(installation: str = "test") -> MilvusCatalog:
+        uri = str(tmp_path / "m.db")
+        made.append(MilvusCatalog(source, MODEL, DIMENSION, installation=installation, uri=uri, index_type="FLAT"))
+        made[-1].load()
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def library(database: Database, app: App) -> App:
+    enrol(database, app, "group", "first", "t", FIRST)
+    enrol(database, app, "group", "second", "t", SECOND)
+    return app
+
+
+def emptied(catalog: MilvusCatalog) -> None:
+    """Take everything out of Milvus past the service, and have the collections made anew."""
+    store = catalog._store
+    for name in (store._faces, store._positions):
+        store._client.drop_collection(name)
+    store.make()
+
+
+# --- what others do to Milvus while no request of ours fails ---
+
+
+def test_nobody_is_missed_while_another_process_fills_a_milvus_that_was_emptied(
+    database: Database, library: App, started: Started, source: Source
+) -> None:
+    filling, other = started(), started()
+    emptied(filling)
+    filling._known.clear()
+    with ThreadPoolExecutor() as pool:
+        asked: list[Any] = []
+
+        def ask() -> None:
+            source.meanwhile = None
+            asked.append(pool.submit(is_found, database, other, library, FIRST))
+            wait(asked, timeout=0.5)
+
+        source.meanwhile = ask
+        filling.catch_up(library.pk)
+        assert [each.result() for each in asked] == [True]
+    assert source.snapshots == 2  # at the start, and once for both
+
+
+@pytest.mark.parametrize("of_users", [False, True])
+def test_a_milvus_that_was_emptied_and_filled_during_a_search_is_searched_again(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch, of_users: bool
+) -> None:
+    filling, other = started(), started()
+    asked = "faces" if of_users else "nearest_users"
+    ask = getattr(other._store, asked)
+
+    def in_between(*arguments: Any) -> Any:
+        monkeypatch.setattr(other._store, asked, ask)
+        emptied(filling)
+        found = ask(*arguments)
+        filling._known.clear()
+        filling.catch_up(library.pk)
+        return found
+
+    monkeypatch.setattr(other._store, asked, in_between)
+    if of_users:
+        with database.read() as reader:
+            group_pk = reader.groups.pks(library.pk, ["group"])["group"]
+            users = reader.users.pks([group_pk], "first")
+        assert other.search_user(library.pk, [group_pk], users, FIRST)
+    else:
+        assert is_found(database, other, library, FIRST)
+
+
+def test_a_milvus_that_was_put_back_to_an_earlier_state_is_brought_up_to_date_by_the_next_search(
+    database: Database, library: App, started: Started
+) -> None:
+    catalog = started()
+    head = catalog._known[library.pk]
+    with database.read() as reader:
+        mark = reader.changes.mark(library.pk, head.seq - 1)
+        faces = np.array([reader.changes.since(library.pk, head.seq - 1, 1, MODEL)[0].face_pk])
+    catalog._store.delete_faces(faces)
+    catalog._store.put_position(library.pk, replace(head, seq=head.seq - 1, mark=mark))
+    assert is_found(database, catalog, library, SECOND)
+    assert catalog._store.position(library.pk) == head  # by the log: it was not filled from nothing
+
+
+def test_a_milvus_that_forgets_at_once_what_it_is_given_is_given_up(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = started()
+    monkeypatch.setattr(MilvusStore, "holds", lambda *_: False)
+    with pytest.raises(ServiceUnavailable, match="keeps losing"):
+        is_found(database, catalog, library, FIRST)
+
+
+def test_an_app_that_is_gone_has_nobody(database: Database, library: App, started: Started) -> None:
+    catalog = started()
+    with database.admin() as admin:
+        admin.apps.delete(library.pk)
+    catalog.catch_up(library.pk)
+    assert catalog.search(library.pk, [1], FIRST, 5, 0.5) == []
+    assert catalog._store.positions() == {}
+
+
+def test_of_an_app_that_is_erased_while_it_is_filled_nothing_stays(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = started()
+    emptied(catalog)
+    catalog._known.clear()
+
+    def stopped(*_: object) -> None:
+        raise ServiceUnavailable("stopped")
+
+    monkeypatch.setattr(catalog, "_remove_others", stopped)
+    with pytest.raises(ServiceUnavailable, match="stopped"):
+        catalog.catch_up(library.pk)
+    assert catalog.faces() == 2
+    with database.admin() as admin:
+        admin.apps.delete(library.pk)
+    assert started().faces() == 0
+
+
+# --- one that was never there, and several who come at once ---
+
+
+def test_processes_that_start_at_the_same_time_make_the_collections_once(
+    database: Database, library: App, source: Source, tmp_path: Path
+) -> None:
+    with own_milvus(tmp_path) as milvus, ThreadPoolExecutor() as pool:
+        catalogs = [
+            MilvusCatalog(source, MODEL, DIMENSION, installation="test", uri=milvus.uri, index_type="FLAT")
+            for _ in range(4)
+        ]
+        barrier = threading.Barrier(len(catalogs))
+
+        def load(catalog: MilvusCatalog) -> bool:
+            barrier.wait()
+            catalog.load()
+            return is_found(database, catalog, library, FIRST)
+
+        try:
+            assert all(pool.map(load, catalogs))
+        finally:
+            for catalog in catalogs:
+                catalog.close()
+    assert source.snapshots == 1
+
+
+def test_installations_at_one_milvus_have_collections_of_their_own(
+    database: Database, library: App, started: Started, tmp_path: Path
+) -> None:
+    one, other = started("one"), started("other")
+    emptied(other)
+    assert is_found(database, one, library, FIRST)
+    client = MilvusClient(str(tmp_path / "m.db"))
+    own = MODEL.replace("-", "_")
+    names = {f"aipface_{name}_{own}{kind}" for name in ("one", "other") for kind in ("", "_marks")}
+    assert set(client.list_collections()) == names
+
+
+# --- the log ---
+
+
+def test_a_log_that_was_pruned_up_to_where_milvus_stands_is_followed_to_its_end(
+    database: Database, library: App, started: Started, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = started()
+    monkeypatch.setattr(milvus_module, "BATCH", 4)
+    for number in range(10):
+        head = enrol(database, library, "group", f"later{number}", "t", random_embedding(20 + number))
+    list(pruned(database, library.pk, keep=10))
+    catalog.catch_up(library.pk, head)
+    assert (catalog.position(library.pk), source.snapshots) == (head, 1)
+    assert is_found(database, catalog, library, random_embedding(29))
+
+
+@pytest.mark.parametrize("what", ["group", "app"])
+def test_very_many_are_deleted_some_at_a_time_and_what_is_done_stays_done(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    catalog = started()
+    for number in range(10):
+        enrol(database, library, "group", f"later{number}", "t", random_embedding(20 + number))
+    catalog.catch_up(library.pk)
+    monkeypatch.setattr(milvus_store, "ROWS", 5)
+    delete, asked = MilvusClient.delete, []
+
+    def slow(client: MilvusClient, name: str, ids: Keys, **rest: Any) -> Any:
+        if name.endswith("_marks"):
+            return delete(client, name, ids, **rest)
+        asked.append(len(ids))
+        if len(asked) == 3:
+            raise MilvusException(message="Deadline Exceeded")
+        return delete(client, name, ids=ids, **rest)
+
+    monkeypatch.setattr(MilvusClient, "delete", slow)
+    if what == "app":
+        with database.admin() as admin:
+            admin.apps.delete(library.pk)
+    else:
+        with database.write(library.pk) as work:
+            work.groups.delete(work.groups.get_or_create("group"))
+    with pytest.raises(ServiceUnavailable):
+        catalog.catch_up(library.pk)
+    assert catalog.faces() == 2
+    catalog.catch_up(library.pk)
+    assert (catalog.faces(), asked) == (0, [5, 5, 2, 2])
