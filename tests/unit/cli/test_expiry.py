@@ -17,7 +17,7 @@ from service.cli import expiry, serve
 from service.settings import load_settings
 
 
-@pytest.mark.parametrize(("days", "warned"), [(certificates.SERVER_DAYS, False), (20, True)])
+@pytest.mark.parametrize(("days", "warned"), [(certificates.SERVER_DAYS, False), (20, True), (-1, True)])
 def test_the_end_is_told_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, days: int, warned: bool
 ) -> None:
@@ -36,7 +36,8 @@ def test_the_end_is_told_again_and_again(
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(serve())
-    assert ["expires in 19 days" in message for message in caplog.messages[:2]] == ([True, True] if warned else [])
+    told = "expires in 19 days" if days > 0 else "has expired"
+    assert [told in message for message in caplog.messages[:2]] == ([True, True] if warned else [])
 
 
 class Waiting:
