@@ -61,6 +61,11 @@ class CertificateInfo:
         """Whole days, negative once it has expired."""
         return (self.expires - datetime.now(timezone.utc)).days
 
+    @property
+    def end(self) -> str:
+        """What to tell of that, as what follows the certificate's name."""
+        return f"expires in {self.days_left} days" if self.days_left >= 0 else "has expired"
+
 
 def create(folder: Path, names: Sequence[str], *, renew: bool = False) -> None:
     """Make an authority unless there is one, and a server certificate for ``names``.

@@ -162,9 +162,17 @@ def _secret(
 def _text(file: Path, encoding: str) -> str:
     """A file with a secret; of standard input the first line alone, for a backup may follow it there.
 
-    Raises ``OSError`` and ``UnicodeDecodeError``.
+    Raises ``OSError``, ``UnicodeDecodeError``, and ``Failure`` where that line goes on with the backup: a file without
+    a newline at its end was good enough to make it, and would else be said to belong to no backup.
     """
-    return (_standard_input().readline() if file == STANDARD else file.read_bytes()).decode(encoding)
+    from service.library.backup import MAGIC
+
+    if file != STANDARD:
+        return file.read_bytes().decode(encoding)
+    line = _standard_input().readline()
+    if line.endswith(MAGIC):
+        raise Failure("on standard input the passphrase or key needs a line of its own in front of the backup", MISUSED)
+    return line.decode(encoding)
 
 
 def _standard_input() -> IO[bytes]:
@@ -196,7 +204,11 @@ def _check_place(key_to: Path, head: Head) -> None:
     """Before all of the backup is read: whether it has a master key, and whether that can have this name."""
     if not head.holds_key:
         raise Failure("the backup does not hold its master key: it was made without --with-key")
-    if key_to != STANDARD and (key_to.exists() or key_to.is_symlink()):
+    try:
+        taken = key_to != STANDARD and (key_to.exists() or key_to.is_symlink())
+    except OSError as error:  # a folder that keeps its names to itself
+        raise Failure(f"{key_to} cannot be written: {error.strerror}") from None
+    if taken:
         raise Failure(f"{key_to} is there already and is left as it is: name a file that is not", MISUSED)
 
 

@@ -24,9 +24,9 @@ def remind_daily(loop: asyncio.AbstractEventLoop, path: Path) -> None:
         loop.call_later(DAY_SECONDS, remind)
         if certificate.days_left < RENEWAL_DAYS:
             logger.warning(
-                "the certificate that is answered with expires in %d days: aipface tls renew makes another of ours, "
+                "the certificate that is answered with %s: aipface tls renew makes another of ours, "
                 "and a restart of the server takes it",
-                certificate.days_left,
+                certificate.end,
             )
 
     loop.call_later(DAY_SECONDS, remind)

@@ -278,9 +278,9 @@ def _certificate(settings: Settings, *, warn: bool = True) -> tuple[Path, Path] 
     key = settings.tls_key or folder / certificates.SERVER_KEY
     if settings.tls_cert is None and not certificates.is_there(certificate):
         raise Failure("there is no certificate yet: aipface tls init makes one, AIPFACE_TLS_CERT names your own")
-    left = certificates.describe(certificate).days_left
-    if left < certificates.RENEWAL_DAYS and warn:
-        typer.echo(f"aipface: warning: the certificate {certificate} expires in {left} days", err=True)
+    described = certificates.describe(certificate)
+    if described.days_left < certificates.RENEWAL_DAYS and warn:
+        typer.echo(f"aipface: warning: the certificate {certificate} {described.end}", err=True)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:

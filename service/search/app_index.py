@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from service import deadline
 from service.errors import DeadlineExceeded
 from service.search.protocol import NOT_LOADED
-from service.search.replay import Groups, NewIndex, apply_changes
+from service.search.replay import Groups, NewIndex, apply_additions, apply_removals
 from service.values import Change, ChangeKind, ChangeMark
 
 
@@ -58,12 +58,13 @@ class AppIndex:
 
     def apply(self, changes: Sequence[Change], new_index: NewIndex) -> None:
         """Apply rows of the log, at least one, that follow those there are. In one's turn only."""
-        removes = any(change.kind is not ChangeKind.ADD_FACE for change in changes)
-        self.removals += removes
-        try:
-            apply_changes(self.groups, changes, new_index)
-        finally:
-            self.removals += removes
+        apply_additions(self.groups, changes, new_index)  # for seconds, where there is sealing to help with
+        if any(change.kind is not ChangeKind.ADD_FACE for change in changes):
+            self.removals += 1
+            try:
+                apply_removals(self.groups, changes)
+            finally:
+                self.removals += 1
         self.move(changes[-1].seq, changes[-1].mark)
 
     def is_settled(self, removals: int) -> bool:

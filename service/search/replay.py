@@ -23,8 +23,8 @@ def fill(groups: Groups, block: Block, new_index: NewIndex) -> None:
         _index(groups, group_pk, new_index, len(rows)).add_many(face_pks[rows], user_pks[rows], embeddings[rows])
 
 
-def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex) -> None:
-    """Apply rows of the log, additions first and all of a group at once.
+def apply_additions(groups: Groups, changes: Sequence[Change], new_index: NewIndex) -> None:
+    """Apply what rows of the log add, all of a group at once, before :func:`apply_removals`.
 
     No number is given twice, so what is added and removed within ``changes`` may be left out, and an addition may
     come before the removals that the log has before it. That way a replaced face is never missing in between.
@@ -38,6 +38,10 @@ def apply_changes(groups: Groups, changes: Sequence[Change], new_index: NewIndex
             np.array([row.user_pk for row in rows], dtype=np.int64),
             np.stack([row.embedding for row in rows if row.embedding is not None]),
         )
+
+
+def apply_removals(groups: Groups, changes: Sequence[Change]) -> None:
+    """Apply what the same rows remove."""
     for change in changes:
         if change.kind is not ChangeKind.ADD_FACE:
             _remove(groups, change)

@@ -96,7 +96,24 @@ def test_nothing_is_written_of_a_backup_without_its_key_or_a_damaged_one(
         assert (done.returncode, b"damaged or cut off" in done.stderr) == (FAILED, True)
     done = piped(new, *words[:-1], str(tmp_path / "gone" / "key"), given=PHRASE + backup)
     assert (done.returncode, b"cannot be written: No such file" in done.stderr) == (FAILED, True)
+    done = piped(new, *words[:-1], str(tmp_path / ("x" * 300)), given=PHRASE + backup)  # cannot be asked for, either
+    assert (done.returncode, b"cannot be written: File name too long" in done.stderr) == (FAILED, True)
     assert not key.exists()
+
+
+def test_a_passphrase_that_runs_into_the_backup_is_called_so(new: Home, backup: bytes) -> None:
+    """Its file lacks the newline, which nothing minded when the backup was made."""
+    done = piped(new, "restore", "-", "--passphrase-file", "-", "--check", given=PHRASE.strip() + backup)
+    assert (done.returncode, b"needs a line of its own" in done.stderr) == (MISUSED, True)
+
+
+def test_a_home_without_a_key_takes_that_of_the_backup_with_any_key_too(
+    new: Home, backup: bytes, empty_database_url: str
+) -> None:
+    new.settings = {"DATABASE_URL": empty_database_url}
+    done = piped(new, "restore", "-", "--any-key", "--passphrase-file", "-", given=PHRASE + backup)
+    assert done.returncode == 0, done.stderr
+    assert (new.folder / "secret.key").read_text(encoding="ascii").split() == KEYS.split()
 
 
 def test_a_key_may_stand_in_front_too(lost: Home, new: Home) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pymilvus import MilvusClient
 
-from service.errors import ServiceUnavailable
+from service import deadline
+from service.errors import DeadlineExceeded, ServiceUnavailable
 from service.search.milvus import MilvusCatalog
 from service.search.milvus_store import MilvusStore
 from service.storage.engine import Database
@@ -146,3 +148,28 @@ def test_positions_do_not_outlive_the_faces_they_tell_of(
     client.drop_collection(faces)
     client.close()
     wait_for(lambda: _is_found(database, catalog, app, FIRST))
+
+
+def test_a_request_waits_for_a_replay_no_longer_than_it_has_time(
+    database: Database, app: App, catalog: MilvusCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with indexes of our own: filling Milvus may take minutes."""
+    head = enrol(database, app, "group", "first", "t", FIRST)
+    replay, replaying, go_on = MilvusCatalog._replay, threading.Event(), threading.Event()
+
+    def stopping(catalog: MilvusCatalog, app_pk: int, head: int | None) -> None:
+        replaying.set()
+        assert go_on.wait(10)
+        replay(catalog, app_pk, head)
+
+    monkeypatch.setattr(MilvusCatalog, "_replay", stopping)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(catalog.catch_up, app.pk, head)
+        try:
+            assert replaying.wait(60)
+            with deadline.within(0.05), pytest.raises(DeadlineExceeded):
+                catalog.catch_up(app.pk, head)
+        finally:
+            go_on.set()
+        slow.result(60)
+    assert _is_found(database, catalog, app, FIRST)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import socket
+import time
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from service.access import certificates
-from service.cli import expiry
+from service.cli import expiry, serve
+from service.settings import load_settings
 
 
-@pytest.mark.parametrize(("days", "warned"), [(certificates.SERVER_DAYS, False), (20, True)])
+@pytest.mark.parametrize(("days", "warned"), [(certificates.SERVER_DAYS, False), (20, True), (-1, True)])
 def test_the_end_is_told_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, days: int, warned: bool
 ) -> None:
@@ -31,4 +36,40 @@ def test_the_end_is_told_again_and_again(
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(serve())
-    assert ["expires in 19 days" in message for message in caplog.messages[:2]] == ([True, True] if warned else [])
+    told = "expires in 19 days" if days > 0 else "has expired"
+    assert [told in message for message in caplog.messages[:2]] == ([True, True] if warned else [])
+
+
+class Waiting:
+    """A place whose server is stopped once the end has been told, or too late."""
+
+    def __init__(self, listener: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+        self.listener = listener
+        self._caplog = caplog
+
+    def ready(self) -> None:
+        self._look(time.monotonic() + 20)
+
+    def stopping(self) -> bool:
+        return False
+
+    def _look(self, until: float) -> None:
+        if self._caplog.messages or time.monotonic() > until:
+            signal.raise_signal(signal.SIGINT)
+        else:
+            asyncio.get_running_loop().call_later(0.01, self._look, until)
+
+
+def test_a_server_that_answers_with_a_certificate_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(expiry, "DAY_SECONDS", 0.01)
+    monkeypatch.setattr(certificates, "SERVER_DAYS", 20)
+    monkeypatch.setattr(serve, "_settle_interpreter", lambda: None)  # which is for good
+    settings = load_settings(home=tmp_path, tls=True)
+    certificates.create(settings.tls_folder, ["faces.example"])
+    certificate = serve._certificate(settings, warn=False)
+    caplog.set_level(logging.WARNING)
+    with serve.reserved("127.0.0.1", 0) as listener, pytest.raises(KeyboardInterrupt):
+        serve._answer(FastAPI(), Waiting(listener, caplog), settings, certificate)
+    assert "expires in 19 days" in caplog.text
