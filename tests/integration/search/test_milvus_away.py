@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymilvus import MilvusClient
@@ -157,10 +158,10 @@ def test_a_request_waits_for_a_replay_no_longer_than_it_has_time(
     head = enrol(database, app, "group", "first", "t", FIRST)
     replay, replaying, go_on = MilvusCatalog._replay, threading.Event(), threading.Event()
 
-    def stopping(catalog: MilvusCatalog, app_pk: int, head: int | None) -> None:
+    def stopping(*arguments: Any) -> None:
         replaying.set()
         assert go_on.wait(10)
-        replay(catalog, app_pk, head)
+        replay(*arguments)
 
     monkeypatch.setattr(MilvusCatalog, "_replay", stopping)
     with ThreadPoolExecutor(1) as pool:
