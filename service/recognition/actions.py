@@ -83,6 +83,10 @@ This makes no recording answer more codes: what was done depends on the recordin
 recordings of people to measure it on.
 """
 
+FEWEST_MOMENTS = 2
+"""Of a nod or an open mouth, beyond its limit: a single frame may have been misread, and nobody nods in less than the
+sixth of a second that two take."""
+
 LONGEST_BETWEEN_TURNS = 3.0
 """Seconds from one side to the other in one shake: a pause to look ahead, not two glances at different times."""
 
@@ -108,19 +112,22 @@ class _Excursion:
     reach: float
 
 
-def events(track: Track, action: Action) -> list[Event]:
-    """Every time the face did it, in the order of time."""
+def events(track: Track, action: Action, *, ends: bool = True) -> list[Event]:
+    """Every time the face did it, in the order of time.
+
+    ``ends``: the pose that the video begins and ends with is the resting one, and not that of most of it.
+    """
     if not len(track):
         return []
     if action is Action.BLINK:
         return _blinks(track)
     if action is Action.OPEN_MOUTH:
         opened = [each for each in _excursions(_rise(track.mouth, _RESTING_MOUTH) / MOUTH_RISE) if each.side > 0]
-        return [_event(action, track, each) for each in opened]
+        return [_event(action, track, each) for each in opened if len(each.moments) >= FEWEST_MOMENTS]
     if action is Action.SHAKE_HEAD:
-        return _shakes(track)
+        return _shakes(track, ends=ends)
     side = -1 if action is Action.RAISE_HEAD else 1
-    return [_event(action, track, each) for each in _nods(track) if each.side == side]
+    return [_event(action, track, each) for each in _nods(track, ends=ends) if each.side == side]
 
 
 def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = tuple(Action)) -> list[Event]:
@@ -132,12 +139,27 @@ def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = t
     it); what another action brought along; and what is not among ``asked``, the actions that sessions ask for at all.
 
     What was done once counts once, also where it took no longer than the slack and the same is wanted again.
+
+    A head that is lowered where the video begins and where it ends, to look at the button, and one that is raised for
+    most of it look the same: there it is enough that either reading is the answer.
     """
+    found = _answer(track, wanted, asked, ends=True)
+    if [event.action for event in found] == list(wanted) or not _looks_down_at_both_ends(track):
+        return found
+    other = _answer(track, wanted, asked, ends=False)
+    return other if [event.action for event in other] == list(wanted) else found
+
+
+def _answer(track: Track, wanted: Sequence[Action], asked: Collection[Action], *, ends: bool) -> list[Event]:
+    """``answer`` by one of the two poses that may be the resting one."""
     if not wanted:
         return []
     blinks = events(track, Action.BLINK)
     kinds = {*asked, *wanted} - {Action.BLINK}
-    deeds = _meant(sorted((event for kind in kinds for event in events(track, kind)), key=lambda event: event.start))
+    seen = (event for kind in kinds for event in events(track, kind, ends=ends))
+    deeds = _meant(sorted(seen, key=lambda event: (event.start, event.end, event.action.value)))
+    if not ends:  # what the video ends with is the look at the button
+        deeds = [deed for deed in deeds if len(track) - 1 not in deed.shown[-1]]
     done: list[Event] = []
     last: Event | None = None
     since = -SLACK
@@ -201,14 +223,15 @@ def _blinks(track: Track) -> list[Event]:
     return found
 
 
-def _shakes(track: Track) -> list[Event]:
+def _shakes(track: Track, *, ends: bool) -> list[Event]:
     """A turn to one side and soon one to the other, whichever comes first; turns that follow at once belong to it."""
-    yaw, pitch = np.abs(_turned(track.yaw, track)), np.abs(_turned(track.pitch, track))
+    turned = _turned(track.yaw, track, ends=ends)
+    yaw, pitch = np.abs(turned), np.abs(_turned(track.pitch, track, ends=ends))
     tilted = (pitch > PITCH_TURN) & (pitch > yaw)  # of a face seen from below or above yaw is a guess
     found: list[Event] = []
     first: _Excursion | None = None
     over = -np.inf
-    for turn in _excursions(_turned(track.yaw, track) / YAW_TURN, ~tilted):
+    for turn in _excursions(turned / YAW_TURN, ~tilted):
         start, end = _span(track, turn)
         if first is None and start - over <= SHAKE_GOES_ON:
             over = end
@@ -222,11 +245,13 @@ def _shakes(track: Track) -> list[Event]:
     return found
 
 
-def _nods(track: Track) -> list[_Excursion]:
+def _nods(track: Track, *, ends: bool) -> list[_Excursion]:
     """Heads raised (-1) and lowered (1), without the swing back past the rest."""
-    ahead = np.abs(_turned(track.yaw, track)) < YAW_TURN  # of a face seen from the side pitch is a guess
+    ahead = np.abs(_turned(track.yaw, track, ends=ends)) < YAW_TURN  # of a face seen from the side pitch is a guess
     found: list[_Excursion] = []
-    for nod in _excursions(_turned(track.pitch, track) / PITCH_TURN, ahead):
+    for nod in _excursions(_turned(track.pitch, track, ends=ends) / PITCH_TURN, ahead):
+        if len(nod.moments) < FEWEST_MOMENTS:
+            continue
         back = bool(found) and found[-1].side != nod.side and nod.reach <= REBOUND * found[-1].reach
         if not (back and _span(track, nod)[0] - _span(track, found[-1])[1] <= REBOUND_SECONDS):
             found.append(nod)
@@ -256,15 +281,29 @@ def _after(deeds: list[Event], last: Event | None, action: Action, since: float)
     return []
 
 
-def _turned(angle: Series, track: Track) -> Series:
-    """Degrees from the resting pose: of those at the beginning, at the end and in the middle of all the middle one.
+def _turned(angle: Series, track: Track, *, ends: bool) -> Series:
+    """Degrees from the resting pose: with ``ends``, of those at the beginning, at the end and of most of it the middle.
 
     Most videos begin and end at rest, so that it does not matter how long an action is held in between. Of those that
     begin or end with something else the middle of all tells which.
     """
-    first, last = track.seconds[0] + REST_SECONDS, track.seconds[-1] - REST_SECONDS
-    poses = (np.median(angle[track.seconds <= first]), np.median(angle[track.seconds >= last]), np.median(angle))
+    poses = _poses(angle, track) if ends else (float(np.median(angle)),)
     return np.asarray(angle - np.median(poses), dtype=np.float64)
+
+
+def _poses(angle: Series, track: Track) -> tuple[float, float, float]:
+    """Degrees at the beginning, at the end, and of the whole video."""
+    first, last = track.seconds[0] + REST_SECONDS, track.seconds[-1] - REST_SECONDS
+    beginning, end = angle[track.seconds <= first], angle[track.seconds >= last]
+    return float(np.median(beginning)), float(np.median(end)), float(np.median(angle))
+
+
+def _looks_down_at_both_ends(track: Track) -> bool:
+    """Or has the head raised for most of the video."""
+    if not len(track):
+        return False
+    beginning, end, most = _poses(track.pitch, track)
+    return min(beginning, end) - most > AT_REST * PITCH_TURN
 
 
 def _excursions(reach: Series, told: NDArray[np.bool_] | None = None) -> list[_Excursion]:

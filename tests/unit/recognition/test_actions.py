@@ -164,7 +164,7 @@ def test_actions_count_in_the_order_in_which_they_were_asked_for() -> None:
     ("action", "once", "twice"),
     [
         (Action.OPEN_MOUTH, bump(1.0, 0.2, 0.4), bump(2.0, 0.2, 0.4)),
-        (Action.RAISE_HEAD, bump(1.0, 0.2, -16), bump(2.0, 0.2, -16)),
+        (Action.RAISE_HEAD, bump(1.0, 0.25, -16), bump(2.0, 0.25, -16)),
     ],
 )
 def test_what_is_done_once_counts_once(action: Action, once: Series, twice: Series) -> None:
@@ -228,7 +228,7 @@ def test_what_is_natural_beside_an_action(shown: Track) -> None:
         (track(pitch=RAISED + LOWERED, yaw=SHAKEN), "47", "4"),
         (track(pitch=LOWERED, yaw=SHAKEN, closed=BLINKS), "07", "0"),
         (track(pitch=bump(0.6, 0.8, 16) + np.where(SECONDS > 3.5, -16, 0)), "5", "54"),
-        (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.3)), "4", "41"),  # where sessions do ask for the mouth
+        (track(pitch=RAISED, mouth=bump(0.5, 0.4, 0.3)), "4", "41"),  # where sessions do ask for the mouth
         (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.15)), "4", "4"),  # a mouth that opens a little meanwhile
         (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -10)), "1", "1"),  # a head that tilts with the mouth
         (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -16)), "1", "14"),  # or is raised
@@ -238,6 +238,34 @@ def test_what_is_natural_beside_an_action(shown: Track) -> None:
 )
 def test_what_was_done_must_be_the_code_and_nothing_else(shown: Track, wanted: str, told: str) -> None:
     assert "".join(action.value for action in performed(shown, [Action(digit) for digit in wanted])) == told
+
+
+LOOKS_DOWN = np.where((SECONDS < 0.7) | (SECONDS > 3.4), 12.0, 0.0)
+"""At the button, to begin and to end the video."""
+
+
+@pytest.mark.parametrize(
+    ("done", "code"),
+    [
+        (track(pitch=LOOKS_DOWN + bump(1.4, 0.7, -16)), "4"),
+        (track(pitch=LOOKS_DOWN + bump(1.4, 0.7, 16)), "5"),
+        (track(pitch=LOOKS_DOWN + bump(1.1, 0.6, 16), yaw=bump(2.0, 0.5, 18) - bump(2.5, 0.5, 18)), "57"),
+    ],
+)
+def test_a_look_at_the_button_at_both_ends_is_no_offence(done: Track, code: str) -> None:
+    assert code in answered(done)
+
+
+def test_a_head_that_is_raised_for_most_of_the_video_was_not_lowered() -> None:
+    """It looks as if it had been lowered at both ends."""
+    raised = track(pitch=np.where((SECONDS > 0.8) & (SECONDS < 3.2), -16.0, 0.0))
+    assert answered(raised) == {"4"}
+
+
+def test_a_single_frame_that_was_misread_is_no_action() -> None:
+    spikes = np.where(np.isin(np.arange(len(SECONDS)), (6, 40)), 14.0, 0.0)
+    assert answered(track(pitch=RAISED + spikes)) == {"4"}
+    assert performed(track(mouth=np.where(np.arange(len(SECONDS)) == 20, 0.3, 0.0)), [Action.OPEN_MOUTH]) == ()
 
 
 def test_the_moments_that_made_an_action_are_told() -> None:
