@@ -70,6 +70,10 @@ def test_a_server_that_answers_with_a_certificate_tells(
     certificates.create(settings.tls_folder, ["faces.example"])
     certificate = serve._certificate(settings, warn=False)
     caplog.set_level(logging.WARNING)
-    with serve.reserved("127.0.0.1", 0) as listener, pytest.raises(KeyboardInterrupt):
-        serve._answer(FastAPI(), Waiting(listener, caplog), settings, certificate)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left its own
+    try:
+        with serve.reserved("127.0.0.1", 0) as listener, pytest.raises(KeyboardInterrupt):
+            serve._answer(FastAPI(), Waiting(listener, caplog), settings, certificate)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "expires in 19 days" in caplog.text
