@@ -141,25 +141,14 @@ def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = t
     What was done once counts once, also where it took no longer than the slack and the same is wanted again.
 
     A head that is lowered where the video begins and where it ends, to look at the button, and one that is raised for
-    most of it look the same: there it is enough that either reading is the answer.
+    most of it look the same. What is done meanwhile tells: a raised head is held still.
     """
-    found = _answer(track, wanted, asked, ends=True)
-    if [event.action for event in found] == list(wanted) or not _looks_down_at_both_ends(track):
-        return found
-    other = _answer(track, wanted, asked, ends=False)
-    return other if [event.action for event in other] == list(wanted) else found
-
-
-def _answer(track: Track, wanted: Sequence[Action], asked: Collection[Action], *, ends: bool) -> list[Event]:
-    """``answer`` by one of the two poses that may be the resting one."""
     if not wanted:
         return []
     blinks = events(track, Action.BLINK)
     kinds = {*asked, *wanted} - {Action.BLINK}
-    seen = (event for kind in kinds for event in events(track, kind, ends=ends))
-    deeds = _meant(sorted(seen, key=lambda event: (event.start, event.end, event.action.value)))
-    if not ends:  # what the video ends with is the look at the button
-        deeds = [deed for deed in deeds if len(track) - 1 not in deed.shown[-1]]
+    deeds = _deeds(track, kinds, ends=False) if _looks_down_at_both_ends(track) else []
+    deeds = deeds or _deeds(track, kinds, ends=True)
     done: list[Event] = []
     last: Event | None = None
     since = -SLACK
@@ -256,6 +245,13 @@ def _nods(track: Track, *, ends: bool) -> list[_Excursion]:
         if not (back and _span(track, nod)[0] - _span(track, found[-1])[1] <= REBOUND_SECONDS):
             found.append(nod)
     return found
+
+
+def _deeds(track: Track, kinds: Collection[Action], *, ends: bool) -> list[Event]:
+    """All that was done on purpose, in the order of time. Without ``ends`` the look at the button ends the video."""
+    seen = (event for kind in kinds for event in events(track, kind, ends=ends))
+    deeds = _meant(sorted(seen, key=lambda event: (event.start, event.end, event.action.value)))
+    return deeds if ends else [deed for deed in deeds if len(track) - 1 not in deed.shown[-1]]
 
 
 def _meant(deeds: Sequence[Event]) -> list[Event]:
