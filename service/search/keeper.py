@@ -101,6 +101,7 @@ class SnapshotKeeper:
             if last or self._due(app_pk, count, known):
                 known.not_before = _now() + min(self._interval, RETRY_SECONDS)
                 with _logged(app_pk):
+                    self._pause()  # each may wait for a database that is away
                     self._write(app_pk, known)
                     known.not_before = 0.0
             known.before = self._catalog.position(app_pk)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import DatabaseUnavailable
 from service.search import keeper as keeper_module
 from service.search.catalog import Catalog
 from service.search.folder import SnapshotFolder
@@ -78,6 +79,32 @@ def test_one_app_without_room_keeps_no_other_from_being_written(
         getattr(record, "app_pk", None): record.message for record in caplog.records if record.levelname != "INFO"
     }
     assert failed == {apps[0].pk: "no snapshot was written: no room", apps[1].pk: "writing snapshots failed"}
+    snapshots.folder.release()
+
+
+def test_the_end_waits_for_a_database_that_is_away_no_longer_than_for_writing(
+    database: Database, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many apps each would find out for itself."""
+    apps = [app, *(new_app(database) for _ in range(4))]
+    for each in apps:
+        enrol(database, each, "group", "user", "t", random_embedding(0))
+    snapshots = Snapshots(tmp_path, MODEL, DIMENSION)
+    catalog = started(database, snapshots)
+    now, asked = 1e10, list[int]()
+    monkeypatch.setattr(keeper_module, "_now", lambda: now)
+
+    def away(app_pk: int) -> None:
+        nonlocal now
+        now += keeper_module.CLOSING_SECONDS * 0.6
+        asked.append(app_pk)
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr(catalog, "catch_up", away)
+    keeper = SnapshotKeeper(catalog, snapshots, interval=1e9, least_faces=1)
+    keeper.stop()
+    keeper._attempt(last=True)
+    assert len(asked) == 2
     snapshots.folder.release()
 
 
