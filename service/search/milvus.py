@@ -381,17 +381,20 @@ class MilvusCatalog:
             self._store.make()
 
     def _look_again(self) -> None:
-        """Believe what stands in Milvus now, not what stood there, and bring it up to date."""
+        """Believe what stands in Milvus now, not what stood there, and bring it up to date.
+
+        Nothing is known of an app that lost something, until the log is in: no answers come from an earlier state.
+        """
         if not self._store.is_made():
             for app_pk in list(self._known):
-                with self._own_turn(app_pk):  # who is replaying it counts on what it knows
+                with self._own_turn(app_pk):  # who is filling it fails, and does not go on in what is made here
                     self._known.pop(app_pk, None)
         self._make()
         stored = self._store.positions()
         for app_pk, known in list(self._known.items()):
             if app_pk not in stored or not stored[app_pk].holds(known):
                 with self._own_turn(app_pk):
-                    self._known[app_pk] = self._store.position(app_pk)
+                    self._known.pop(app_pk, None)
         for app_pk in stored.keys() - self._known.keys():
             self.catch_up(app_pk)
         self.catch_up_all()

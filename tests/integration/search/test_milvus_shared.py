@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -18,7 +19,7 @@ from service.search import milvus as milvus_module
 from service.search import milvus_store
 from service.search.milvus import MilvusCatalog
 from service.search.milvus_store import MilvusStore
-from service.search.protocol import Keys
+from service.search.protocol import NOT_LOADED, Keys
 from service.storage.engine import Database
 from service.upkeep import pruned
 from service.values import App
@@ -180,6 +181,51 @@ def test_a_milvus_that_was_put_back_to_an_earlier_state_is_brought_up_to_date_by
     catalog._store.put_position(library.pk, replace(head, seq=head.seq - 1, mark=mark))
     assert is_found(database, catalog, library, SECOND)
     assert catalog._store.position(library.pk) == head  # by the log: it was not filled from nothing
+
+
+def test_nobody_is_answered_from_an_earlier_state_while_a_look_brings_milvus_up_to_date(
+    library: App, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was told that a change is there may search until then; what stands in Milvus meanwhile lacks it."""
+    catalog = started()
+    head = catalog._known[library.pk]
+    catalog._store.put_position(library.pk, replace(head, seq=head.seq - 1, mark=None))
+    known, replay = [], MilvusCatalog._replay
+
+    def noting(*arguments: Any) -> None:
+        known.append(catalog.position(library.pk))
+        replay(*arguments)
+
+    monkeypatch.setattr(MilvusCatalog, "_replay", noting)
+    catalog._look_again()
+    assert known == [NOT_LOADED]
+    assert catalog.position(library.pk) == head.seq
+
+
+def test_collections_are_not_made_anew_under_a_thread_that_fills_those_of_before(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would tell of faces that went with them."""
+    catalog = started()
+    emptied(catalog)
+    catalog._known.clear()
+    remove_others, store = MilvusCatalog._remove_others, catalog._store
+
+    def dropped(*arguments: Any) -> None:
+        monkeypatch.setattr(MilvusCatalog, "_remove_others", remove_others)
+        for name in (store._faces, store._positions):
+            store._client.drop_collection(name)
+        catalog._doubted.set()
+        until = time.monotonic() + 2
+        while time.monotonic() < until and not store.is_made():
+            time.sleep(0.01)
+        remove_others(*arguments)
+
+    monkeypatch.setattr(MilvusCatalog, "_remove_others", dropped)
+    with pytest.raises(ServiceUnavailable):
+        catalog.catch_up(library.pk)
+    wait_for(lambda: catalog.position(library.pk) != NOT_LOADED)
+    assert is_found(database, catalog, library, FIRST)
 
 
 def test_a_milvus_that_forgets_at_once_what_it_is_given_is_given_up(
