@@ -39,8 +39,6 @@ MORE = 32
 """So many changes beyond the asked ones are read with them if they are there: sooner than asking once more."""
 CONFIRMATIONS = 3
 """Attempts to find a restored library and the database at the same position."""
-
-
 LOOKS = 3
 """Most times that several groups are searched for one answer, while faces are being removed."""
 
