@@ -94,6 +94,8 @@ def restore(
     from service.library import backup as backups
     from service.logs import configure_logging
 
+    if key_to is not None and (check or any_key):
+        raise Failure("--key-to writes the key and nothing else: leave out --check and --any-key", MISUSED)
     settings = effective_settings()
     configure_logging("warning", settings.log_format)
     ahead = STANDARD in (passphrase_file, key_file)  # on standard input the secret stands in front of the backup

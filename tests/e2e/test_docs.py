@@ -1,12 +1,15 @@
-"""Marked blocks of the quick start are run as a reader would, against a real server."""
+"""Marked blocks of the quick start, and the README's session, are run as a reader would, against a real server."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,10 @@ from tests.fixtures.server import LiveServer
 
 ADDRESS = "http://127.0.0.1:8000"
 SECONDS = 120
+OWN = {"face_token", "log_id", "timestamp"}
+"""Fields that are others at every run."""
+NEAR = 3.0
+"""Pixels, degrees, years and points: processors, and precisions, differ by less."""
 
 
 def marked(page: str) -> list[Block]:
@@ -65,6 +72,49 @@ def test_the_quick_start(page: str, server: LiveServer, reader: dict[str, str], 
     enrolled, found = run(python, tmp_path, server, reader).splitlines()
     assert "'error_code': 0" in enrolled
     assert "'user_id': 'me'" in found
+
+
+def recorded(text: str) -> list[Any]:
+    """JSON documents that stand one behind the other."""
+    decoder, answers = json.JSONDecoder(), []
+    while text := text.strip():
+        answer, end = decoder.raw_decode(text)
+        answers.append(answer)
+        text = text[end:]
+    return answers
+
+
+def differences(told: Any, given: Any, place: str = "") -> list[str]:
+    """Where an answer is not what the page tells; numbers may be near it."""
+    if isinstance(told, dict) and isinstance(given, dict) and told.keys() == given.keys():
+        return [each for name in told.keys() - OWN for each in differences(told[name], given[name], f"{place}.{name}")]
+    if isinstance(told, list) and isinstance(given, list) and len(told) == len(given):
+        pairs = enumerate(zip(told, given, strict=True))
+        return [each for index, (one, other) in pairs for each in differences(one, other, f"{place}.{index}")]
+    if isinstance(told, int | float) and isinstance(given, int | float) and not place.endswith("error_code"):
+        return [] if abs(told - given) <= NEAR else [f"{place}: {told}, {given}"]
+    return [] if told == given else [f"{place}: {told}, {given}"]
+
+
+def test_the_session_of_the_readme(
+    server: LiveServer, reader: dict[str, str], pictures: Pictures, tmp_path: Path
+) -> None:
+    """Its four calls get the answers that are printed below them."""
+    for name in ("obama.jpg", "obama2.jpg", "biden.jpg"):
+        shutil.copy(pictures.path(name), tmp_path / name)
+    (readme,) = [document for document in documents() if document.name == "README.md"]
+    python, answers = [block for block in readme.blocks if block.language in {"python", "json"}]
+    names = "app_id, api_key, secret_key = (os.environ[name] for name in ('APP_ID', 'API_KEY', 'SECRET_KEY'))"
+    calls, count = re.subn(r"^client\..*$", r"print(json.dumps(\g<0>))", python.text, flags=re.MULTILINE)
+    session = Block(python.language, f"import json, os\n{names}\n{calls}", python.mark)
+    given = [json.loads(line) for line in run(session, tmp_path, server, reader).splitlines()]
+    told = recorded(answers.text)
+    assert len(told) == len(given) == count == 4
+    envelope = told[0].keys() - {"error_code", "result"}
+    for one, other in zip(told[1:], given[1:], strict=True):
+        for name in envelope - one.keys():
+            del other[name]
+    assert differences(told, given) == []
 
 
 def test_javascript_of_the_pages_parses(node_sdk: NodeSdk, tmp_path: Path) -> None:

@@ -122,3 +122,11 @@ def test_a_key_may_stand_in_front_too(lost: Home, new: Home) -> None:
     done = piped(new, "restore", "-", "--check", "--key-file", "-", given=given + made)
     assert done.returncode == 0, done.stderr
     assert b"sound" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["--check", "--any-key"])
+def test_a_key_is_written_alone(new: Home, tmp_path: Path, word: str) -> None:
+    done = piped(new, "restore", "-", "--key-to", str(tmp_path / "key"), word)
+    assert done.returncode == MISUSED
+    assert b"leave out" in done.stderr
+    assert not (tmp_path / "key").exists()
