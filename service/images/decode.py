@@ -10,7 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from service.errors import PictureUnreadable, ServiceUnavailable
-from service.images.headers import UPRIGHT, Format, Header, HeaderError, jpeg_ends, png_pixels, read_header
+from service.images.headers import JPEG_END, UPRIGHT, Format, Header, HeaderError, jpeg_ends, png_pixels, read_header
 from service.metrics import measured
 from service.once import once
 from service.values import Image
@@ -21,7 +21,6 @@ LEAST_SKETCH = 1280
 _NO_MEMORY = "no memory is left for a picture"
 _WITHOUT_MEMORY = f"({cv2.Error.StsNoMem}:"
 
-_JPEG_END = b"\xff\xd9"
 _JPEG_BLOCK = 8
 _COLOURS = 3
 
@@ -190,7 +189,7 @@ def _for_opencv(data: bytes, header: Header, *, cut_off: bool) -> bytes | memory
     if header.format is Format.PNG:
         return png_pixels(data)
     # libjpeg stops at a missing end marker. Given one, it completes a picture of which only the marker was lost.
-    return data + _JPEG_END if cut_off else data
+    return data + JPEG_END if cut_off else data
 
 
 def _imdecode(data: bytes | memoryview, flags: int) -> NDArray[np.generic] | None:

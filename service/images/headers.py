@@ -70,9 +70,9 @@ _STANDALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER, _NONE, _START, _END, _SCAN, _APP1 = 0xFF, 0x00, 0xD8, 0xD9, 0xDA, 0xE1
 
-_JPEG_END = bytes((_MARKER, _END))
+JPEG_END = bytes((_MARKER, _END))
 
-# Bytes in which the end is looked for first: to look through 10 MB takes 16 ms.
+# Bytes in which the end is looked for first: to look through 10 MB takes 3 to 16 ms (by hand).
 _NEAR_THE_END = 1024
 
 # Progressive files have some ten scans. Each may be a few bytes long and costs a walk over all pixels.
@@ -110,7 +110,7 @@ def jpeg_ends(data: bytes) -> bool:
 
     Compressed data never holds its marker; what stands behind a picture (phones put videos there) may by chance.
     """
-    if _JPEG_END in data[-_NEAR_THE_END:]:
+    if JPEG_END in data[-_NEAR_THE_END:]:
         return True
     place = 2
     try:
@@ -118,7 +118,7 @@ def jpeg_ends(data: bytes) -> bool:
             place = end
     except (HeaderError, struct.error, IndexError):  # it is cut off before its first scan
         return False
-    return data.rfind(_JPEG_END, place) >= 0
+    return data.rfind(JPEG_END, place) >= 0
 
 
 def _scans(data: bytes) -> int:

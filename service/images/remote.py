@@ -57,7 +57,7 @@ class PictureDownloader:
     The name is resolved here, each address is checked, and the connection goes to a checked address: a second answer
     of a hostile name server is never asked for. Redirects (at most 3) pass the same checks. A proxy is used where the
     operator names one, and is told the checked address. One deadline covers everything; the body is cut off at
-    ``size_limit``. All share one TLS context: to read the authorities that it trusts takes some 30 ms.
+    ``size_limit``. All share one TLS context: to read the authorities that it trusts takes some 30 ms (by hand).
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class PictureDownloader:
         """The bytes behind ``url``, at most ``size_limit``, whatever type the server claims.
 
         Raises :class:`ParameterMalformed` for text that is no URL, :class:`PictureDownloadFailed` for everything else
-        (:class:`PictureDownloadTooLarge` for more bytes),
-        :class:`DeadlineExceeded` when the request has no time left, :class:`Overloaded` for one download too many.
+        (:class:`PictureDownloadTooLarge` for more bytes), :class:`DeadlineExceeded` when the request has no time left,
+        :class:`Overloaded` for one download too many, :class:`ServiceUnavailable` where no thread can be had.
         """
         url = url.strip()
         if "://" not in url[:_LONGEST_ADDRESS]:

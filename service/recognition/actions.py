@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,10 +124,11 @@ def events(track: Track, action: Action, *, ends: bool = True) -> list[Event]:
     if action is Action.OPEN_MOUTH:
         opened = [each for each in _excursions(_rise(track.mouth, _RESTING_MOUTH) / MOUTH_RISE) if each.side > 0]
         return [_event(action, track, each) for each in opened if len(each.moments) >= FEWEST_MOMENTS]
+    turned = _turned(track, ends=ends)
     if action is Action.SHAKE_HEAD:
-        return _shakes(track, ends=ends)
+        return _shakes(turned)
     side = -1 if action is Action.RAISE_HEAD else 1
-    return [_event(action, track, each) for each in _nods(track, ends=ends) if each.side == side]
+    return [_event(action, track, each) for each in _nods(turned) if each.side == side]
 
 
 def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = tuple(Action)) -> list[Event]:
@@ -143,7 +144,7 @@ def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = t
     A head that is lowered where the video begins and where it ends, to look at the button, and one that is raised for
     most of it look the same. What is done meanwhile tells: a raised head is held still.
     """
-    if not wanted:
+    if not wanted or not len(track):
         return []
     blinks = events(track, Action.BLINK)
     kinds = {*asked, *wanted} - {Action.BLINK}
@@ -151,7 +152,7 @@ def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = t
     deeds = deeds or _deeds(track, kinds, ends=True)
     done: list[Event] = []
     last: Event | None = None
-    since = -SLACK
+    since = 0.0
     for action in wanted:
         if action is Action.BLINK:
             found = next((blink for blink in blinks if blink.start >= since and blink not in done), None)
@@ -212,15 +213,14 @@ def _blinks(track: Track) -> list[Event]:
     return found
 
 
-def _shakes(track: Track, *, ends: bool) -> list[Event]:
+def _shakes(track: Track) -> list[Event]:
     """A turn to one side and soon one to the other, whichever comes first; turns that follow at once belong to it."""
-    turned = _turned(track.yaw, track, ends=ends)
-    yaw, pitch = np.abs(turned), np.abs(_turned(track.pitch, track, ends=ends))
+    yaw, pitch = np.abs(track.yaw), np.abs(track.pitch)
     tilted = (pitch > PITCH_TURN) & (pitch > yaw)  # of a face seen from below or above yaw is a guess
     found: list[Event] = []
     first: _Excursion | None = None
     over = -np.inf
-    for turn in _excursions(turned / YAW_TURN, ~tilted):
+    for turn in _excursions(track.yaw / YAW_TURN, ~tilted):
         start, end = _span(track, turn)
         if first is None and start - over <= SHAKE_GOES_ON:
             over = end
@@ -234,11 +234,11 @@ def _shakes(track: Track, *, ends: bool) -> list[Event]:
     return found
 
 
-def _nods(track: Track, *, ends: bool) -> list[_Excursion]:
+def _nods(track: Track) -> list[_Excursion]:
     """Heads raised (-1) and lowered (1), without the swing back past the rest."""
-    ahead = np.abs(_turned(track.yaw, track, ends=ends)) < YAW_TURN  # of a face seen from the side pitch is a guess
+    ahead = np.abs(track.yaw) < YAW_TURN  # of a face seen from the side pitch is a guess
     found: list[_Excursion] = []
-    for nod in _excursions(_turned(track.pitch, track, ends=ends) / PITCH_TURN, ahead):
+    for nod in _excursions(track.pitch / PITCH_TURN, ahead):
         if len(nod.moments) < FEWEST_MOMENTS:
             continue
         back = bool(found) and found[-1].side != nod.side and nod.reach <= REBOUND * found[-1].reach
@@ -277,14 +277,18 @@ def _after(deeds: list[Event], last: Event | None, action: Action, since: float)
     return []
 
 
-def _turned(angle: Series, track: Track, *, ends: bool) -> Series:
-    """Degrees from the resting pose: with ``ends``, of those at the beginning, at the end and of most of it the middle.
+def _turned(track: Track, *, ends: bool) -> Track:
+    """Yaw and pitch in degrees from the resting pose: of most of it, with ``ends`` the middle of that and both ends'.
 
     Most videos begin and end at rest, so that it does not matter how long an action is held in between. Of those that
     begin or end with something else the middle of all tells which.
     """
-    poses = _poses(angle, track) if ends else (float(np.median(angle)),)
-    return np.asarray(angle - np.median(poses), dtype=np.float64)
+
+    def turned(angle: Series) -> Series:
+        poses = _poses(angle, track)
+        return np.asarray(angle - (np.median(poses) if ends else poses[-1]), dtype=np.float64)
+
+    return replace(track, yaw=turned(track.yaw), pitch=turned(track.pitch))
 
 
 def _poses(angle: Series, track: Track) -> tuple[float, float, float]:
@@ -296,8 +300,6 @@ def _poses(angle: Series, track: Track) -> tuple[float, float, float]:
 
 def _looks_down_at_both_ends(track: Track) -> bool:
     """Or has the head raised for most of the video."""
-    if not len(track):
-        return False
     beginning, end, most = _poses(track.pitch, track)
     return min(beginning, end) - most > AT_REST * PITCH_TURN
 

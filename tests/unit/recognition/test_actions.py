@@ -72,6 +72,7 @@ def test_an_action_is_seen_where_it_is_performed_and_nowhere_else(action: Action
 def test_a_face_at_rest_does_nothing(action: Action) -> None:
     assert events(track(), action) == []
     assert events(Track.of([]), action) == []
+    assert performed(Track.of([]), [action]) == ()
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,7 @@ def test_a_face_at_rest_does_nothing(action: Action) -> None:
         (Action.BLINK, track(closed=np.where(SECONDS < 1, 1.0, 0.0))),
         (Action.BLINK, track(closed=bump(0.5, 3.0))),
         (Action.BLINK, track(closed=1.0)),
+        (Action.BLINK, replace(track(closed=bump(1.0, 0.3)), lids=track().lids)),  # in a dark frame, the lids apart
         (Action.OPEN_MOUTH, track(mouth=np.where(SECONDS < 1, 0.4, 0.0))),
         (Action.OPEN_MOUTH, track(mouth=0.4)),
         (Action.SHAKE_HEAD, track(yaw=bump(0.8, 0.6, 18))),
@@ -110,6 +112,16 @@ def test_an_action_may_be_held_longer_than_the_rest_of_the_video(
     assert events(held, opposite) == []
 
 
+@pytest.mark.parametrize("first", [0.0, 14.0])
+def test_a_short_look_ahead_at_both_ends_tells_the_rest(first: float) -> None:
+    """Also where the very first frame was misread."""
+    pitch = np.where((SECONDS > 0.4) & (SECONDS < 3.6), 16.0, 0.0)
+    pitch[0] = first
+    held = track(pitch=pitch)
+    assert len(events(held, Action.LOWER_HEAD)) == 1
+    assert events(held, Action.RAISE_HEAD) == []
+
+
 def test_a_head_may_be_held_turned_to_one_side_for_long() -> None:
     sides = np.select([SECONDS < 0.6, SECONDS < 3.0, SECONDS < 3.5], [0.0, 18.0, -18.0], 0.0)
     assert len(events(track(yaw=sides), Action.SHAKE_HEAD)) == 1
@@ -131,7 +143,7 @@ def test_the_turns_of_a_shake_follow_each_other_soon(slower: float, shakes: int)
     assert len(events(replace(turned, seconds=turned.seconds * slower), Action.SHAKE_HEAD)) == shakes
 
 
-@pytest.mark.parametrize(("turns", "shakes"), [(3, 1), (4, 1)])
+@pytest.mark.parametrize(("turns", "shakes"), [(3, 1), (4, 1), (6, 1)])
 def test_a_head_that_is_shaken_on_is_shaken_once(turns: int, shakes: int) -> None:
     yaw = sum((bump(0.5 + 0.5 * turn, 0.5, 18 * (-1) ** turn) for turn in range(turns)), np.zeros(len(SECONDS)))
     assert len(events(track(yaw=yaw), Action.SHAKE_HEAD)) == shakes
@@ -145,6 +157,16 @@ def test_a_raised_head_turns_to_no_side() -> None:
     assert performed(strays, [Action.SHAKE_HEAD, Action.RAISE_HEAD]) == (Action.SHAKE_HEAD, Action.RAISE_HEAD)
     back = track(yaw=bump(0.6, 0.6, 10) - bump(1.6, 0.6, 18), pitch=bump(0.4, 1.0, -16))
     assert events(back, Action.SHAKE_HEAD) == []
+
+
+def test_a_head_that_is_turned_further_than_raised_is_shaken() -> None:
+    raised = np.where((SECONDS > 1.8) & (SECONDS < 3.2), -11.0, 0.0)
+    assert len(events(track(yaw=SHAKEN, pitch=raised), Action.SHAKE_HEAD)) == 1
+
+
+def test_a_head_that_is_raised_again_a_little_does_not_swing_past_its_rest() -> None:
+    again = track(pitch=bump(0.6, 0.8, -20) + bump(1.5, 0.4, -9.8))
+    assert len(events(again, Action.RAISE_HEAD)) == 2
 
 
 def test_a_head_that_is_shaken_again_later_is_shaken_twice() -> None:
@@ -174,9 +196,28 @@ def test_what_is_done_once_counts_once(action: Action, once: Series, twice: Seri
     assert performed(track(**{done: once + twice}), [action] * 3) == (action, action)
 
 
+def test_a_blink_counts_once_in_a_fast_video() -> None:
+    blink = track(closed=np.where(np.arange(len(SECONDS)) == 20, 1.0, 0.0))
+    fast = replace(blink, seconds=SECONDS * 0.6)
+    assert performed(fast, [Action.BLINK] * 2) == (Action.BLINK,)
+
+
+def test_an_action_that_is_no_longer_asked_for_still_answers_its_code() -> None:
+    """The session was opened under another setting."""
+    assert performed(PERFORMANCES[Action.OPEN_MOUTH], [Action.OPEN_MOUTH], [Action.BLINK]) == (Action.OPEN_MOUTH,)
+
+
+def test_of_two_actions_that_begin_together_the_shorter_comes_first() -> None:
+    mouth = np.where((SECONDS > 1) & (SECONDS < 1.4), 0.4, 0.0)
+    head = np.where((SECONDS > 1) & (SECONDS < 1.8), -16.0, 0.0)
+    told = [performed(track(mouth=mouth, pitch=head), [action]) for action in (Action.OPEN_MOUTH, Action.RAISE_HEAD)]
+    assert told == [(Action.OPEN_MOUTH, Action.RAISE_HEAD), ()]
+
+
 BLINKS = sum((bump(start, 0.2) for start in (0.1, 0.9, 1.75, 3.2)), np.zeros(len(SECONDS)))
 RAISED, LOWERED = bump(0.35, 0.5, -16), bump(1.15, 0.5, 16)
 SHAKEN = bump(2.0, 0.5, 18) - bump(2.5, 0.5, 18)
+TURNS_LESS = bump(0.8, 0.6, 18) - bump(1.6, 0.6, 11)
 
 
 def answered(shown: Track) -> set[str]:
@@ -195,6 +236,19 @@ def test_a_video_in_which_everything_is_done_answers_one_code() -> None:
 def test_blinks_by_the_way_are_no_offence() -> None:
     assert answered(track(closed=BLINKS, pitch=RAISED + LOWERED)) == {"45", "045", "405", "450"}
     assert answered(track(closed=BLINKS)) == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("at_the_end", "codes", "share"),
+    [(0.0, "4 04 40 040 404", 0.16), (16.0, "4 04 40 040 404 45 045 405", 0.20)],
+)
+def test_how_many_sessions_one_recording_answers(at_the_end: float, codes: str, share: float) -> None:
+    """The most that are known, out of sessions of which a third have one, two and three actions each."""
+    blinks = sum((bump(start, 0.2) for start in (0.1, 1.3, 2.8)), np.zeros(len(SECONDS)))
+    twice = bump(0.4, 0.6, -16) + bump(1.8, 0.6, -16) + np.where(SECONDS > 3.5, at_the_end, 0)
+    found = answered(track(closed=blinks, pitch=twice))
+    assert found == set(codes.split())
+    assert sum(1 / 3 / (4 * 3 ** (len(code) - 1)) for code in found) == pytest.approx(share, abs=0.005)
 
 
 def test_an_action_may_begin_while_the_one_before_it_ends() -> None:
@@ -231,6 +285,9 @@ def test_what_is_natural_beside_an_action(shown: Track) -> None:
         (track(pitch=RAISED, mouth=bump(0.5, 0.4, 0.3)), "4", "41"),  # where sessions do ask for the mouth
         (track(pitch=RAISED, mouth=bump(0.4, 0.4, 0.15)), "4", "4"),  # a mouth that opens a little meanwhile
         (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -10)), "1", "1"),  # a head that tilts with the mouth
+        (track(mouth=bump(0.6, 0.8, 0.17), pitch=bump(0.7, 0.6, -10)), "1", "1"),  # that opens a little as well
+        (track(yaw=TURNS_LESS, pitch=bump(1.3, 0.4, 11)), "7", "7"),  # that nods between the turns
+        (track(pitch=RAISED + np.where(SECONDS > 3, 16, 0), mouth=bump(3.2, 0.6, 0.4)), "4", "45"),  # no mere look down
         (track(mouth=bump(0.6, 0.8, 0.4), pitch=bump(0.7, 0.6, -16)), "1", "14"),  # or is raised
         (track(mouth=bump(0.6, 0.6, 0.4), pitch=bump(1.6, 0.6, -10)), "1", "14"),  # or tilts later
         (track(pitch=RAISED), "", ""),
@@ -249,6 +306,7 @@ LOOKS_DOWN = np.where((SECONDS < 0.7) | (SECONDS > 3.4), 12.0, 0.0)
     [
         (track(pitch=LOOKS_DOWN + bump(1.4, 0.7, -16)), "4"),
         (track(pitch=LOOKS_DOWN + bump(1.4, 0.7, 16)), "5"),
+        (track(pitch=LOOKS_DOWN / 2 + bump(1.4, 0.7, 12)), "5"),
         (track(pitch=LOOKS_DOWN + bump(1.1, 0.6, 16), yaw=bump(2.0, 0.5, 18) - bump(2.5, 0.5, 18)), "57"),
     ],
 )
