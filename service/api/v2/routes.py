@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -72,6 +73,13 @@ _DETECT = Call(
     example={**_PICTURE, "face_fields": "landmark,qualities", "max_face_num": "2"},
 )
 
+_DETECT_V1 = replace(
+    _DETECT,
+    path="/rest/2.0/face/v1/detect",
+    name="detectV1",
+    summary="Find faces in a picture: V2's detect at the path that the first SDKs, otherwise V2's, ask at.",
+)
+
 _MATCH = Call(
     path=f"{PREFIX}/match",
     name="match",
@@ -117,7 +125,7 @@ _MULTI_IDENTIFY = Call(
     example={**_PICTURE, "group_id": "group1", "detect_top_num": "3"},
 )
 
-RECOGNITION: tuple[Call[Any, Any], ...] = (_DETECT, _MATCH, _IDENTIFY, _VERIFY, _MULTI_IDENTIFY)
+RECOGNITION: tuple[Call[Any, Any], ...] = (_DETECT, _DETECT_V1, _MATCH, _IDENTIFY, _VERIFY, _MULTI_IDENTIFY)
 
 _ADD_USER = Call(
     path=f"{PREFIX}/faceset/user/add",

@@ -65,6 +65,12 @@ def test_detect(forms: Forms, photos: Photos) -> None:
     assert 0.9 <= face["face_probability"] <= 1
 
 
+def test_detect_at_the_path_of_the_first_clients(forms: Forms, photos: Photos) -> None:
+    asked = {**photos["astronaut"], "face_fields": "age,race,qualities", "max_face_num": "2"}
+    assert PATHS["detectV1"] == "/rest/2.0/face/v1/detect"
+    assert forms.result("detectV1", asked) == forms.result("detect", asked)
+
+
 def test_detect_with_fields(forms: Forms, photos: Photos) -> None:
     form = {**photos["t1"], "face_fields": "landmark, nonsense", "max_face_num": "100"}
     faces = forms.result("detect", form)["result"]
