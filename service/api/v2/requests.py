@@ -6,7 +6,7 @@ Numbers above the documented maximum count as that maximum: the cloud answered s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.api.body import Parameters
 from service.api.fields import MAX_IDENTIFIER_LENGTH, Fields, is_identifier, single
@@ -137,6 +137,12 @@ def detect(parameters: Parameters) -> DetectRequest:
         max_faces=_count(fields, "max_face_num", default=1, most=MAX_FACES),
         fields=frozenset().union(*(FACE_FIELDS.get(word, frozenset()) for word in _words(fields, "face_fields"))),
     )
+
+
+def face_verify(parameters: Parameters) -> DetectRequest:
+    """Of ``faceverify``: liveness is told of each face, whether ``face_fields`` asks for it or not."""
+    request = detect(parameters)
+    return replace(request, fields=request.fields | _LIVE)
 
 
 def match(parameters: Parameters) -> tuple[Probe, ...]:

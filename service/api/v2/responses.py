@@ -8,11 +8,12 @@ from service.api.descriptions import FINE_DIGITS
 from service.api.envelope import SCORE_DIGITS, Stamp, dump, rounded
 from service.api.v2 import descriptions
 from service.api.v2.codes import CODES
-from service.api.v2.requests import DetectRequest
+from service.api.v2.requests import LIVENESS, DetectRequest
 from service.errors import ServiceError
 from service.intake.seen import SeenFace
 from service.recognition.compare import Pairs
 from service.recognition.identify import Identification, Match
+from service.recognition.liveness import liveness_of
 from service.recognition.ranking import RankedIdentification, Verification
 from service.values import FaceField, Location, UserEntry
 
@@ -46,6 +47,12 @@ class Plain:
 def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
     """Of ``detect``. A field that was asked for and is not known of this face is left out."""
     return {"result_num": len(faces), "result": [_detected_face(face, request.fields) for face in faces]}
+
+
+def live(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
+    """Of ``faceverify``: as ``detect``, with a number that programs compare with cuts of their own."""
+    told = [{**_detected_face(face, request.fields), LIVENESS: _fine(liveness_of(face))} for face in faces]
+    return {"result_num": len(told), "result": told}
 
 
 def _detected_face(face: SeenFace, fields: frozenset[FaceField]) -> Answer:
@@ -132,10 +139,12 @@ def _extra(liveness: Sequence[float | None]) -> Answer:
     """``ext_info`` with the liveness of each face as text, 0 where it was not asked for; nothing if for none."""
     if all(score is None for score in liveness):
         return {}
-    scores = (0 if score is None else rounded(score, FINE_DIGITS) for score in liveness)
-    return {
-        "ext_info": {"faceliveness": ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}
-    }
+    scores = (0 if score is None else _fine(score) for score in liveness)
+    return {"ext_info": {LIVENESS: ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}}
+
+
+def _fine(score: float) -> float:
+    return rounded(score, FINE_DIGITS)
 
 
 def _user(match: Match, scores: Sequence[float]) -> Answer:

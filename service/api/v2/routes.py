@@ -80,6 +80,17 @@ _DETECT_V1 = replace(
     summary="Find faces in a picture: V2's detect at the path that the first SDKs, otherwise V2's, ask at.",
 )
 
+_FACE_VERIFY = Call(
+    path=f"{PREFIX}/faceverify",
+    name="faceverify",
+    summary="Find faces in a picture, and tell how much each looks taken of a living person.",
+    permission="faceverify",
+    parse=requests.face_verify,
+    run=_detect,
+    present=responses.live,
+    example={**_PICTURE, "face_fields": "qualities,faceliveness"},
+)
+
 _MATCH = Call(
     path=f"{PREFIX}/match",
     name="match",
@@ -125,7 +136,15 @@ _MULTI_IDENTIFY = Call(
     example={**_PICTURE, "group_id": "group1", "detect_top_num": "3"},
 )
 
-RECOGNITION: tuple[Call[Any, Any], ...] = (_DETECT, _DETECT_V1, _MATCH, _IDENTIFY, _VERIFY, _MULTI_IDENTIFY)
+RECOGNITION: tuple[Call[Any, Any], ...] = (
+    _DETECT,
+    _DETECT_V1,
+    _FACE_VERIFY,
+    _MATCH,
+    _IDENTIFY,
+    _VERIFY,
+    _MULTI_IDENTIFY,
+)
 
 _ADD_USER = Call(
     path=f"{PREFIX}/faceset/user/add",

@@ -99,6 +99,17 @@ def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
     assert "race" not in face
 
 
+def test_liveness_of_a_picture(forms: Forms, photos: Photos, gray: dict[str, str]) -> None:
+    answer = forms.call("faceverify", {**photos["astronaut"], "face_fields": "qualities,faceliveness"})
+    assert list(answer) == ["result_num", "result", "log_id"]
+    (face,) = answer["result"]
+    assert 0.5 < face.pop("faceliveness") <= 1
+    (detected,) = forms.result("detect", {**photos["astronaut"], "face_fields": "qualities"})["result"]
+    assert face == detected
+    assert "faceliveness" in forms.result("faceverify", photos["astronaut"])["result"][0]
+    assert forms.result("faceverify", gray) == {"result_num": 0, "result": []}
+
+
 def test_liveness(forms: Forms, photos: Photos) -> None:
     enrol(forms, photos["obama"], "u1")
     form = {**photos["obama"], "group_id": "g1", "ext_fields": "faceliveness"}
