@@ -75,7 +75,7 @@ def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
         ("expression", report.expression, _typed),
         ("gender", report.gender, _typed),
         ("glasses", report.glasses, _typed),
-        ("face_shape", report.face_shape, _typed),
+        ("face_shape", report.face_shapes, _likeliest),
         ("emotion", report.emotion, _typed),
         ("face_type", report.face_type, _typed),
         ("mask", report.mask, _mask),
@@ -143,6 +143,10 @@ def _mask(value: Typed) -> dict[str, object]:
 
 def _eyes(value: EyeStatus) -> dict[str, object]:
     return {"left_eye": rounded(value.left_eye), "right_eye": rounded(value.right_eye)}
+
+
+def _likeliest(values: Sequence[Typed]) -> dict[str, object]:
+    return _typed(max(values, key=lambda value: value.probability))
 
 
 def _typed(value: Typed) -> dict[str, object]:

@@ -200,10 +200,11 @@ class FaceReader:
         return label_map(refined_points(self.mesh, self.eyes), height, width)
 
     @once
-    def face_shape(self) -> Typed:
-        """One of ``SHAPES``."""
+    def face_shapes(self) -> tuple[Typed, ...]:
+        """All of ``SHAPES``, in that order."""
         measures = shape_measures(self.mesh.points, load_canonical())
-        return _best(SHAPES, self._models.heads.face_shape.probabilities(measures))
+        shares = self._models.heads.face_shape.probabilities(measures)
+        return tuple(Typed(name, float(share)) for name, share in zip(SHAPES, shares, strict=True))
 
     # --- attributes ---------------------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ def test_detect_with_fields(forms: Forms, photos: Photos) -> None:
         left, right, nose, mouth = face["landmark"]
         assert left["x"] < right["x"]
         assert left["y"] < nose["y"] < mouth["y"]
+        assert {type(value) for point in face["landmark"] for value in point.values()} == {int}
 
 
 def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
@@ -89,7 +90,8 @@ def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
     assert 0 <= face["beauty"] <= 100
     assert face["expression"] in {0, 1, 2}
     assert face["expression_probability"] == face["expression_probablity"]
-    assert face["faceshape"][0]["type"] in {"square", "triangle", "oval", "heart", "round"}
+    assert [shape["type"] for shape in face["faceshape"]] == ["square", "triangle", "oval", "heart", "round"]
+    assert sum(shape["probability"] for shape in face["faceshape"]) == pytest.approx(1, abs=0.03)
     assert face["gender"] == "male"
     assert face["glasses"] in {0, 1, 2}
     qualities = face["qualities"]

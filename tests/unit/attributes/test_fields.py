@@ -33,13 +33,14 @@ def test_every_field_has_its_type_and_range(read: Read, pictures: Pictures, name
         (face.gender, ("male", "female")),
         (face.emotion, EMOTIONS),
         (face.expression, ("none", "smile", "laugh")),
-        (face.face_shape, SHAPES),
         (face.glasses, GLASSES),
         (face.face_type, ("human", "cartoon")),
         (face.mask, ("0", "1")),
     ]:
         assert value.type in names
         assert 1 / len(names) <= value.probability <= 1
+    assert tuple(shape.type for shape in face.face_shapes) == SHAPES
+    assert sum(shape.probability for shape in face.face_shapes) == pytest.approx(1)
 
 
 def test_what_the_pictures_show(read: Read, astronaut: Image, obama: Image, biden: Image) -> None:
