@@ -135,7 +135,7 @@ class Face:
     ``box``: axis-aligned ``(x, y, width, height)`` of the detector; ``points``: five points ``(5, 2)`` in the order
     picture-left eye, picture-right eye, nose tip, picture-left mouth corner, picture-right mouth corner *of the
     upright face*, i.e. the subject's right eye comes first; ``outline``: 68 points ``(68, 2)`` in the usual iBUG
-    order; ``confidence``: 0..1.
+    order; ``confidence``: how likely it is a face, 0..1, and 1 for nearly every clear one.
     """
 
     box: tuple[float, float, float, float]
