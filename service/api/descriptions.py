@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.api.envelope import SCORE_DIGITS, rounded
 from service.calibration.liveness import THRESHOLDS
-from service.inference.attributes import EyeStatus, Typed
+from service.inference.attributes import EyeStatus, Typed, likeliest
 from service.inference.landmark_map import landmarks_4
 from service.inference.landmark_names import NAMES_72, NAMES_150
 from service.inference.quality import Quality
@@ -146,7 +146,7 @@ def _eyes(value: EyeStatus) -> dict[str, object]:
 
 
 def _likeliest(values: Sequence[Typed]) -> dict[str, object]:
-    return _typed(max(values, key=lambda value: value.probability))
+    return _typed(likeliest(values))
 
 
 def _typed(value: Typed) -> dict[str, object]:

@@ -33,6 +33,7 @@ def test_every_field_has_its_type_and_range(read: Read, pictures: Pictures, name
         (face.gender, ("male", "female")),
         (face.emotion, EMOTIONS),
         (face.expression, ("none", "smile", "laugh")),
+        (face.face_shape, SHAPES),
         (face.glasses, GLASSES),
         (face.face_type, ("human", "cartoon")),
         (face.mask, ("0", "1")),
