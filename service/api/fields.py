@@ -95,8 +95,11 @@ class Fields:
         return isinstance(self._values.get(name), list) and self.lacks(name)
 
     def words(self, name: str, known: Mapping[str, frozenset[T]]) -> frozenset[T]:
-        """Everything that the words of a comma list stand for in ``known``; other words mean nothing."""
-        return frozenset().union(*(known.get(word, frozenset()) for word in self._items(name)))
+        """Everything that the words of a comma list stand for in ``known``; another word is malformed."""
+        words = self._items(name)
+        if any(word not in known for word in words):
+            raise ParameterMalformed(name)
+        return frozenset().union(*(known[word] for word in words))
 
     def integer(self, name: str, *, default: int, low: int, high: int) -> int:
         """A whole number in ``[low, high]``; ``2.0`` is one."""

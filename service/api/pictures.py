@@ -11,8 +11,6 @@ from service.intake.order import FaceOrder
 from service.values import Control, FaceField, ImageKind, ImageSource, PictureType
 
 MAX_FACE_TOKEN_LENGTH = 64
-MAX_FACES = 10
-_LARGEST_NUMBER = 2**31 - 1
 
 FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
     **{field.value: frozenset({field}) for field in FaceField},
@@ -24,11 +22,13 @@ FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
     "occlusion": frozenset({FaceField.QUALITY}),
     "parsing_info": frozenset({FaceField.PARSING}),
     "faceliveness": frozenset({FaceField.LIVENESS}),
+    "qualities": frozenset({FaceField.QUALITY}),
+    **dict.fromkeys(("face_token", "location", "angle", "face_probability"), frozenset[FaceField]()),
+    **dict.fromkeys(("feature", "race"), frozenset[FaceField]()),
 }
 """Every spelling of ``face_field`` that the vendor's documents have used, and the name it goes by here.
 
-Other words mean nothing, as in the cloud: programs name what every answer tells (``location``, ``angle``), what V2
-called so (``qualities``), and what is told no more (``race``).
+Programs also name what every answer tells, what V2 called so (``qualities``), and what is told no more.
 """
 
 _ORDERS = (FaceOrder.AREA, FaceOrder.CENTRE)
@@ -52,11 +52,6 @@ def controls(fields: Fields, prefix: str = "") -> Controls:
         quality=fields.choice(f"{prefix}quality_control", Control, Control.NONE),
         liveness=fields.choice(f"{prefix}liveness_control", Control, Control.NONE),
     )
-
-
-def most_faces(fields: Fields) -> int:
-    """Of ``max_face_num``. More than ``MAX_FACES`` count as so many: programs ask for 30, 50 or 120 to get all."""
-    return min(fields.integer("max_face_num", default=1, low=1, high=_LARGEST_NUMBER), MAX_FACES)
 
 
 def order(fields: Fields) -> FaceOrder:

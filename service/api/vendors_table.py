@@ -106,12 +106,9 @@ _PARAMETERS = (
     ),
     Code(222014, "param[app_id] format error", _ELSEWHERE),
     Code(222015, "param[image_type] format error", "not BASE64, URL or FACE_TOKEN", parameters=("image_type",)),
-    Code(222016, "param[max_face_num] format error", "not a whole number from 1", parameters=("max_face_num",)),
+    Code(222016, "param[max_face_num] format error", "not a whole number of 1 to 10", parameters=("max_face_num",)),
     Code(
-        222017,
-        "param[face_field] format error",
-        "neither a comma list nor an array of words",
-        parameters=("face_field",),
+        222017, "param[face_field] format error", "a field that the documents do not know", parameters=("face_field",)
     ),
     Code(
         222018,

@@ -256,7 +256,7 @@ def test_what_is_too_big(device: Device) -> None:
 
 def test_other_parameters_are_checked_before_the_envelope(device: Device) -> None:
     sealed = seal(device.keys[0], content(SMALL))
-    assert device.refusal(sealed, face_field=",")[0] == 222017
+    assert device.refusal(sealed, face_field="colour")[0] == 222017
     assert device.refusal(sealed, risk_identify="perhaps")[0] == 222001
     assert device.refusal(sealed)[0] == 222203  # its nonce was still good
     assert device.refusal(sealed) == REPLAYED

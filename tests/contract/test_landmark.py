@@ -41,8 +41,8 @@ def test_landmarks_by_name(wire: Wire, pictures: Pictures) -> None:
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ({"face_field": ","}, 222017),
-        ({"max_face_num": 0}, 222016),
+        ({"face_field": "landmark5"}, 222017),
+        ({"max_face_num": 11}, 222016),
         ({"image": ""}, 222001),
         ({"image_type": "FILE"}, 222015),
         ({"image": "AAAA"}, 222203),

@@ -89,15 +89,6 @@ def test_detect_with_the_four_points(wire: Wire, photos: Photos) -> None:
     assert left_eye["y"] < nose["y"] < mouth["y"]
 
 
-def test_detect_as_programs_ask_that_want_everything(wire: Wire, photos: Photos) -> None:
-    """A form labelled JSON, words that are no fields, more faces than are told: each seen in programs of the cloud."""
-    asked = {"face_field": "age,location,angle,qualities", "max_face_num": "120"}
-    answer = wire.post(PATHS["detect"], urlencode({**photos["t1"], **asked}).encode())
-    assert answer["result"]["face_num"] == 6
-    told = ["face_token", "location", "face_probability", "angle", "age"]
-    assert all(list(face) == told for face in answer["result"]["face_list"])
-
-
 def test_detect_by_token(wire: Wire, photos: Photos) -> None:
     (face,) = wire.result("detect", {**photos["astronaut"], "face_field": "landmark"})["face_list"]
     (again,) = wire.result("detect", {**by_token(face), "face_field": "landmark"})["face_list"]

@@ -264,11 +264,10 @@ def test_a_picture_or_sound_in_place_of_a_video(wire: Wire, pictures: Pictures) 
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value", "code"),
-    [("face_field", ",", 222017), ("lip_identify", "what", 222001), ("type_identify", "what", 222001)],
+    ("parameter", "code"), [("face_field", 222017), ("lip_identify", 222001), ("type_identify", 222001)]
 )
-def test_other_parameters(wire: Wire, still: str, parameter: str, value: str, code: int) -> None:
-    assert failure(wire, VERIFY, **{"video_base64": still, parameter: value})[0] == code
+def test_other_parameters(wire: Wire, still: str, parameter: str, code: int) -> None:
+    assert failure(wire, VERIFY, **{"video_base64": still, parameter: "what"})[0] == code
 
 
 def test_a_video_may_be_cut_off(wire: Wire, still: str) -> None:

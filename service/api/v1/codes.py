@@ -79,12 +79,7 @@ _PARAMETERS = (
         "another parameter is missing or malformed, or the body cannot be read at all",
         (errors.RequestError, errors.ParameterMissing, errors.ParameterMalformed, errors.IdentityError),
     ),
-    Code(
-        222017,
-        "param[face_field] format error",
-        "neither a comma list nor an array of words",
-        parameters=("face_field",),
-    ),
+    Code(222017, "param[face_field] format error", "a field that is not known", parameters=("face_field",)),
     Code(
         222027,
         "code length param error",

@@ -15,6 +15,7 @@ from service.intake.order import FaceOrder
 from service.recognition.liveness_sessions import SessionKind
 from service.values import FaceField, ImageSource
 
+MOST_FACES = 10
 LONGEST_SESSION_ID = 64
 
 CODE_LENGTHS: Mapping[SessionKind, tuple[int, int]] = {SessionKind.VOICE: (3, 6), SessionKind.ACTION: (1, 3)}
@@ -22,6 +23,9 @@ CODE_LENGTHS: Mapping[SessionKind, tuple[int, int]] = {SessionKind.VOICE: (3, 6)
 
 _KINDS = (SessionKind.VOICE, SessionKind.ACTION)
 """By the number of ``type``."""
+
+_LANDMARK_FIELDS = {**pictures.FACE_FIELDS, "landmark201": frozenset[FaceField]()}
+"""The 51 further points of ``landmark201`` have no public names: asking for them is allowed and adds nothing."""
 
 _USUAL_LANDMARKS = frozenset({FaceField.LANDMARK, FaceField.LANDMARK72})
 
@@ -97,15 +101,12 @@ def verify(parameters: Parameters) -> VideoRequest:
 
 
 def landmark(parameters: Parameters) -> LandmarkRequest:
-    """Of ``landmark``; without ``face_field`` the 4 and the 72 points are told.
-
-    ``landmark201`` adds nothing: its 51 further points have no public names.
-    """
+    """Of ``landmark``; without ``face_field`` the 4 and the 72 points are told."""
     fields = single(parameters)
-    asked = fields.words("face_field", pictures.FACE_FIELDS)
+    asked = fields.words("face_field", _LANDMARK_FIELDS)
     return LandmarkRequest(
         source=pictures.source(fields),
-        max_faces=pictures.most_faces(fields),
+        max_faces=fields.integer("max_face_num", default=1, low=1, high=MOST_FACES),
         fields=_USUAL_LANDMARKS if fields.lacks("face_field") else asked,
         order=pictures.order(fields),
     )

@@ -18,6 +18,7 @@ from service.recognition.identify import DEFAULT_THRESHOLD, SearchOptions
 from service.recognition.liveness import MOST_PICTURES
 from service.values import FaceField, ImageSource
 
+MAX_FACES = 10
 MAX_GROUPS = 10
 MAX_USERS_SEARCH = 50
 MAX_USERS_MULTI_SEARCH = 20
@@ -95,7 +96,7 @@ def detect(parameters: Parameters) -> DetectRequest:
     fields = single(parameters)
     return DetectRequest(
         source=pictures.source(fields),
-        max_faces=pictures.most_faces(fields),
+        max_faces=fields.integer("max_face_num", default=1, low=1, high=MAX_FACES),
         fields=fields.words("face_field", pictures.FACE_FIELDS),
         controls=pictures.controls(fields),
         order=pictures.order(fields),
@@ -198,7 +199,7 @@ def _search(fields: Fields, *, max_users: int, many: bool) -> SearchRequest:
     options = SearchOptions(
         threshold=fields.number("match_threshold", default=DEFAULT_THRESHOLD, low=0, high=100),
         max_users=fields.integer("max_user_num", default=1, low=1, high=max_users),
-        max_faces=pictures.most_faces(fields) if many else 1,
+        max_faces=fields.integer("max_face_num", default=1, low=1, high=MAX_FACES) if many else 1,
         user_id=None if many else fields.optional_identifier("user_id"),
         controls=pictures.controls(fields),
     )

@@ -113,24 +113,14 @@ def test_an_empty_array_is_a_missing_list() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [
-        ("age", {"age"}),
-        ("age, faceshape", {"age", "face_shape"}),
-        ("face_shape,faceshape", {"face_shape"}),
-        ("location,age,angle", {"age"}),
-        (["age", "location"], {"age"}),
-        ("nonsense", set()),
-        ("Age", set()),
-        ("age;faceshape", set()),
-        (1, set()),
-    ],
+    [("age", {"age"}), ("age, faceshape", {"age", "face_shape"}), ("face_shape,faceshape", {"face_shape"})],
 )
-def test_words(value: object, words: set[str]) -> None:
+def test_words(value: str, words: set[str]) -> None:
     assert Fields({"x": value}).words("x", KNOWN) == words
 
 
-@pytest.mark.parametrize("value", [",", " ", {"age": 1}, [["age"]], ["age", True]])
-def test_what_is_no_list_of_words(value: object) -> None:
+@pytest.mark.parametrize("value", ["Age", "age;faceshape", "nonsense", ",", 1])
+def test_unknown_words(value: object) -> None:
     with pytest.raises(ParameterMalformed):
         Fields({"x": value}).words("x", KNOWN)
 

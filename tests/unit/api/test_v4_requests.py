@@ -84,7 +84,7 @@ def test_the_first_scene_counts(sent: object, scene: Scene) -> None:
         ({"image_list": [[IMAGE]]}, 222013),
         ({"image_list": [{"image": IMAGE, "image_type": "FILE"}]}, 222015),
         ({"image_list": [{"image": "no token", "image_type": "FACE_TOKEN"}]}, 222209),
-        ({"face_field": ","}, 222017),
+        ({"face_field": "colour"}, 222017),
         ({"option": "MOON"}, 222001),
         ({"option": ["MOON", "GATE"]}, 222001),
         ({"option": [["GATE"]]}, 222001),
