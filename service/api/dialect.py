@@ -14,7 +14,7 @@ SUCCESS = "SUCCESS"
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A result, and what stands beside it in the answer, after everything else."""
+    """A result with further keys that stand next to ``result`` in the answer, at its end."""
 
     result: object
     beside: Mapping[str, object]
@@ -27,13 +27,13 @@ class Enveloped:
         self._codes = codes
 
     def success(self, result: object, stamp: Stamp) -> bytes:
-        """``result`` is ``None`` for calls that only do something; ``Beside`` says more than a result."""
+        """``result``: ``None`` for calls that return nothing, ``Beside`` for further keys next to the result."""
         if isinstance(result, Beside):
             return _envelope(0, SUCCESS, stamp, result.result, **result.beside)
         return _envelope(0, SUCCESS, stamp, result)
 
     def failure(self, error: ServiceError, stamp: Stamp) -> bytes:
-        """Code and text of the error; ``result`` is null, and missing with everything else for the gateway's."""
+        """Code and text of the error, ``result`` null; for the gateway's errors code and text alone."""
         code = self._codes.of(error)
         if code.of_gateway:
             return dump({"error_code": code.number, "error_msg": code.text})

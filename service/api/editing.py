@@ -1,4 +1,4 @@
-"""The SDKs' calls that edit pictures. This server recognises faces and paints none: it refuses in the words of V3."""
+"""The SDKs' calls that edit pictures. This server does not edit any and refuses them with an error code of V3."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ CALLS = (
 
 
 def router(dispatcher: Dispatcher, dialect: Dialect) -> APIRouter:
-    """The routes that refuse, to callers who are known."""
+    """The routes of these calls, which authenticate the caller and then refuse."""
     return calls.router(CALLS, dialect, dispatcher, tag="editing")

@@ -53,7 +53,7 @@ def _add(service: UseCases, app: App, request: EnrolRequest) -> SeenFace:
 
 
 def _update(service: UseCases, app: App, request: EnrolRequest) -> SeenFace:
-    """``replace`` registers who is missing, for an app that may."""
+    """With ``replace`` a missing user is enrolled, if the app has the permission to add users."""
     if request.replace and permissions.allows(app, "faceset/user/add"):
         return _add(service, app, request)
     return service.memberships.update(

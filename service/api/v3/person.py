@@ -27,13 +27,13 @@ class VerifyRequest:
 
 
 def verify(parameters: Parameters) -> VerifyRequest:
-    """Of ``person/verify``."""
+    """Arguments of ``person/verify``."""
     fields = single(parameters)
     return VerifyRequest(people.claim(fields), pictures.source(fields), pictures.controls(fields))
 
 
 def match(parameters: Parameters) -> Claim:
-    """Of ``person/idmatch``."""
+    """Arguments of ``person/idmatch``."""
     return people.claim(single(parameters))
 
 
