@@ -92,7 +92,7 @@ class Keyring:
         self._face_tokens = _derive(masters[-1], "face-tokens")
 
     def sealer(self, purpose: str, *, id_bytes: int = 1) -> Sealer:
-        """Encryption under keys for one purpose. A sealed value begins with its key's id of ``id_bytes`` (1 to 32) bytes.
+        """Encryption under keys for one purpose. A sealed value begins with its key's id, ``id_bytes`` (1..32) long.
 
         With one byte two master keys may share an id; then each of them is tried. With four bytes ids are so unlikely
         to clash that SQL queries can select by them.

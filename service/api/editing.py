@@ -10,6 +10,7 @@ from service.api import calls
 from service.api.body import Parameters
 from service.api.calls import Call, Dialect, Dispatcher
 from service.api.ports import UseCases
+from service.api.presenting import nothing
 from service.errors import PermissionDenied
 from service.values import App
 
@@ -32,7 +33,7 @@ def _call(path: str, name: str, summary: str) -> Call[Any, Any]:
         permission=None,
         parse=_unread,
         run=_refuse,
-        present=lambda _, __: None,
+        present=nothing,
         example={},
     )
 

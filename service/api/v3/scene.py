@@ -17,6 +17,7 @@ from service.api import calls
 from service.api.body import Parameters
 from service.api.calls import Call, Dispatcher
 from service.api.fields import Fields
+from service.api.presenting import nothing, outcome_only
 from service.api.v3 import requests, responses, updating
 from service.api.v3.requests import EnrolRequest, SearchRequest
 from service.values import ANY_SCENE
@@ -87,7 +88,7 @@ _ADD_USER = Call(
         r.enrolment.controls,
         r.scene,
     ),
-    present=lambda _, face: responses.enrolled(face),
+    present=outcome_only(responses.enrolled),
     example={**_PICTURE, **_USER},
 )
 
@@ -98,7 +99,7 @@ _UPDATE_USER = Call(
     permission="faceset/user/update",
     parse=update_user,
     run=lambda service, app, r: updating.update_user(service, app, r.enrolment, r.scene),
-    present=lambda _, face: responses.enrolled(face),
+    present=outcome_only(responses.enrolled),
     example={**_PICTURE, **_USER},
 )
 
@@ -109,7 +110,7 @@ _ADD_GROUP = Call(
     permission="faceset/group/add",
     parse=group,
     run=lambda service, app, r: service.groups.add(app, r.group_id, r.scene),
-    present=lambda _, __: None,
+    present=nothing,
     example={"group_id": "group1", "scene_type": "VIDEO"},
 )
 
@@ -120,7 +121,7 @@ _CAPTURE_SEARCH = Call(
     permission="search",
     parse=search,
     run=lambda service, app, r: service.identify.search(app, r.source, r.group_ids, r.options),
-    present=lambda _, found: responses.identified(found),
+    present=outcome_only(responses.identified),
     example={**_PICTURE, "group_id_list": "group1"},
 )
 

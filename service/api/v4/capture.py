@@ -18,6 +18,7 @@ from service.api.dialect import Beside
 from service.api.fields import Fields
 from service.api.ports import UseCases
 from service.api.v4.codes import CODES, ENCRYPTED
+from service.api.v4.requests import LEFT_OUT
 from service.capture.envelope import Capture
 from service.capture.jose import looks_like_jwe
 from service.capture.rules import Risk
@@ -42,7 +43,6 @@ RISK = "risk_identify"
 FAILURES: tuple[type[ServiceError], ...] = (PictureUnreadable, FaceNotFound, FaceRejected)
 """Errors that a captured picture leads to when it is not what it should be."""
 
-_LEFT_OUT = (None, "")
 _YES = ("true", "1")
 _NO = ("false", "0")
 _PLACEHOLDER = "AAAA"
@@ -74,7 +74,7 @@ class Slot:
         Beside plain pictures ``data`` is passed over, unless the request says that pictures come encrypted.
         """
         data = values.get(ENCRYPTED)
-        if not self._says_encrypted(values) and (values.get(self.name) not in _LEFT_OUT or data in _LEFT_OUT):
+        if not self._says_encrypted(values) and (values.get(self.name) not in LEFT_OUT or data in LEFT_OUT):
             return None
         if not isinstance(data, str) or not looks_like_jwe(data.strip()):
             raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")

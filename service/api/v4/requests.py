@@ -24,7 +24,7 @@ from service.values import Control, FaceField, ImageKind, ImageSource
 
 IMAGES = "image_list"
 
-_LEFT_OUT = (None, "")
+LEFT_OUT = (None, "")
 """Values of a parameter that was not sent."""
 
 
@@ -138,13 +138,13 @@ def _single(parameters: Parameters) -> tuple[Fields, Mapping[str, object]]:
 
 def _refuse_encrypted(values: Mapping[str, object], declared: bool, plain: object) -> None:
     """``data`` beside ``plain`` pictures is passed over, as is everything else that the SDK adds to it."""
-    if declared or (plain in _LEFT_OUT and values.get(ENCRYPTED) not in _LEFT_OUT):
+    if declared or (plain in LEFT_OUT and values.get(ENCRYPTED) not in LEFT_OUT):
         raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
 
 
 def _sources(sent: object) -> tuple[ImageSource, ...]:
     """Base64 texts, or objects as V3 takes them; one may come without the list around it."""
-    if sent in _LEFT_OUT:
+    if sent in LEFT_OUT:
         raise ParameterMissing(IMAGES)
     entries = sent if isinstance(sent, list) else [sent]
     if not 1 <= len(entries) <= MOST_PICTURES:
