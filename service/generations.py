@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from models.errors import ModelsError
 from models.manifest import PackManifest
 from service.api.ports import Check
+from service.background import Background
 from service.calibration.errors import CalibrationError
 from service.capture.risk import JudgeRisk
 from service.errors import ServiceError
@@ -86,8 +87,7 @@ class Generations:
         self._left_at: dict[str, float] = {}
         self._in_use = LibraryModels()
         self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
+        self._background = Background("models", self._run)
 
     def begin(self, generation: Generation) -> None:
         """Begin with this one."""
@@ -130,14 +130,13 @@ class Generations:
 
     def start(self) -> None:
         """Begin to follow what the database says."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop following, and close everything."""
-        self._stopping.set()
+        self._background.stopping.set()
         self._woken.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
         # The one in use comes last: whoever is closed deletes the snapshots of all models that nobody keeps any more.
         for generation in sorted(self._by_model.values(), key=lambda each: each is self._current):
             generation.resources.close()
@@ -147,7 +146,7 @@ class Generations:
         self._woken.set()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._background.stopping.is_set():
             try:
                 self._follow()
             except ServiceError as error:
@@ -163,7 +162,7 @@ class Generations:
             named = self._in_use = reader.models.in_use()
         wanted = [model for model in (named.active, named.target) if model is not None]
         for model in wanted:
-            if model.model_id not in self._by_model and not self._stopping.is_set():
+            if model.model_id not in self._by_model and not self._background.stopping.is_set():
                 self._load(model)
         if named.active is not None and (found := self._by_model.get(named.active.model_id)) is not None:
             if found is not self._current:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from service.background import Background
 from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
 from service.library.audit import AuditTrail
@@ -87,23 +87,18 @@ class Upkeep:
         self._limits = limits
         self._audit = audit
         self._calendar = calendar or Calendar()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._background = Background("upkeep", self._run)
 
     def start(self) -> None:
         """Begin; the first round comes after ``ROUND_SECONDS``."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop; returns when the thread has ended."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def _run(self) -> None:
-        rounds = 0
-        while not self._stopping.wait(ROUND_SECONDS):
-            rounds += 1
+        for rounds in self._background.rounds(ROUND_SECONDS):
             self._attempt(self._forget_tokens)
             self._attempt(self._forget_envelopes)
             self._attempt(self._forget_uploads)
@@ -162,12 +157,12 @@ class Upkeep:
             apps = reader.apps.all()
         for app in apps:
             for _ in pruned(self._database, app.pk, CHANGES_KEPT):
-                if self._stopping.is_set():
+                if self._background.stopping.is_set():
                     return
 
     def _forget_feedback(self) -> None:
         deleted = FEEDBACK_AT_ONCE
-        while deleted == FEEDBACK_AT_ONCE and not self._stopping.is_set():
+        while deleted == FEEDBACK_AT_ONCE and not self._background.stopping.is_set():
             with self._database.admin() as work:
                 deleted = work.feedback.purge(self._retention.feedback, FEEDBACK_AT_ONCE)
 
@@ -175,13 +170,13 @@ class Upkeep:
         if self._retention.crops is None:
             return
         last: int | None = 0
-        while last is not None and not self._stopping.is_set():
+        while last is not None and not self._background.stopping.is_set():
             with self._database.admin() as work:
                 last = work.erasing.crops(self._retention.crops, last, CROPS_AT_ONCE)
 
     def _purge_audit(self) -> None:
         if self._audit is not None:
-            self._audit.purge(self._stopping.is_set)
+            self._audit.purge(self._background.stopping.is_set)
 
 
 def pruned(database: Database, app_pk: int, keep: int) -> Iterator[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from service.auditing import OK, Operation, local_actor
+from service.background import Background
 from service.errors import ServiceUnavailable
 from service.storage.audit import BEGINNING, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
 from service.storage.engine import Database
@@ -63,8 +64,7 @@ class AuditTrail:
         self._lost = 0
         self._counting = threading.Lock()
         self._writing = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._background = Background("audit", self._run)
 
     # --- noting ---
 
@@ -84,13 +84,11 @@ class AuditTrail:
 
     def start(self) -> None:
         """Begin to write what is noted."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Write what is left and stop."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
         self._attempt()
 
     def flush(self) -> None:
@@ -151,7 +149,7 @@ class AuditTrail:
             work.audit.append(chain, drafts)
 
     def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_SECONDS):
+        for _ in self._background.rounds(FLUSH_SECONDS):
             self._attempt()
 
     def _attempt(self) -> None:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from service.background import Background
 from service.errors import AppUnavailable, QuotaExceeded, ServiceUnavailable
 from service.library.portions import Budgets, Seconds, Slots
 from service.storage.engine import Database
@@ -118,8 +119,7 @@ class Quotas:
         self._lock = threading.Lock()
         self._meters: dict[int, Meter] = {}
         self._counts = Counts()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="quotas", daemon=True)
+        self._background = Background("quotas", self._run)
 
     @contextlib.contextmanager
     def admitted(self, app: App, call: str) -> Iterator[None]:
@@ -188,13 +188,11 @@ class Quotas:
 
     def start(self) -> None:
         """Begin to settle and to write down in the background."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Write everything down and give everything back; requests must have ended."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
         self._attempt(self.flush)
         for _ in range(2):  # the first round notes that no slot is in use, the second gives them back
             self._attempt(lambda: self.settle(idle_seconds=-1))
@@ -208,9 +206,7 @@ class Quotas:
         return meter
 
     def _run(self) -> None:
-        rounds = 0
-        while not self._stopping.wait(ROUND_SECONDS):
-            rounds += 1
+        for rounds in self._background.rounds(ROUND_SECONDS):
             self._attempt(self.settle)
             if rounds % ROUNDS_BETWEEN_FLUSHES == 0:
                 self._attempt(self.flush)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.background import Background
 from service.errors import ServiceUnavailable
 from service.metrics import SNAPSHOTS
 from service.search.catalog import Catalog
@@ -66,19 +66,16 @@ class SnapshotKeeper:
         self._known: dict[int, _Known] = {}
         self._begun = _now()
         self._deadline: float | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index snapshots", daemon=True)
+        self._background = Background("index snapshots", self._run)
 
     def start(self) -> None:
         """Begin; the first round comes after ``ROUND_SECONDS``."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Write what has changed, if that is quick, and stop; returns when the thread has ended."""
         self._deadline = _now() + CLOSING_SECONDS
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def round(self, *, last: bool = False) -> None:
         """Write what is due; in the ``last`` round everything that differs from what is on the disk.
@@ -111,7 +108,7 @@ class SnapshotKeeper:
     # --- inside ---
 
     def _run(self) -> None:
-        while not self._stopping.wait(ROUND_SECONDS):
+        for _ in self._background.rounds(ROUND_SECONDS):
             self._attempt(last=False)
         self._attempt(last=True)
         self._snapshots.folder.release()

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import faiss
 
+from service.background import Background
+
 logger = logging.getLogger(__name__)
 
 NICENESS = 4
@@ -31,19 +33,17 @@ class Maintenance:
 
     def __init__(self) -> None:
         self._due: queue.SimpleQueue[weakref.ReferenceType[Maintained] | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index maintenance", daemon=True)
+        self._background = Background("index maintenance", self._run)
 
     def start(self) -> None:
         """Begin; what is due already is seen to."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop; returns when the thread has ended. What is due stays undone, which costs only time at searches."""
-        self._stopping.set()
+        self._background.stopping.set()
         self._due.put(None)
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def due(self, index: Maintained) -> None:
         """``index`` wants to be maintained; it is forgotten when nobody else holds it."""
@@ -52,12 +52,12 @@ class Maintenance:
     def _run(self) -> None:
         faiss.omp_set_num_threads(1)  # of this thread: the other processors are for searches
         _give_way()
-        while (reference := self._due.get()) is not None and not self._stopping.is_set():
+        while (reference := self._due.get()) is not None and not self._background.stopping.is_set():
             index = reference()
             if index is None:
                 continue
             try:
-                index.maintain(self._stopping)
+                index.maintain(self._background.stopping)
             except Exception:
                 logger.exception("maintenance of an index failed")
             del index
