@@ -54,11 +54,8 @@ EARLY_BYTES_IF_SCARCE = 2**16
 ``detect`` an eighth of its rate (by hand)."""
 
 MOST_HELD_BYTES = 512 * 2**20
-"""Most bytes of all bodies together that are arriving or not answered yet: fifty of the largest size, or hundreds of
-usual ones.
-
-A constant, since ``queue_limit`` is what an operator tunes. It keeps strangers, who may send as slowly as they like,
-from filling the rest of the memory."""
+"""Most bytes of all bodies together that are arriving or not answered yet: fifty of the largest size, hundreds of usual
+ones. It keeps strangers, who may send slowly, from filling the memory. Operators tune ``queue_limit`` instead of it."""
 
 LEAST_PICTURE_BYTES = 8192
 """Bytes: larger bodies are taken to hold a picture, whose answer needs a permit to compute."""
