@@ -17,36 +17,36 @@ from service.background import Background
 logger = logging.getLogger(__name__)
 
 NICENESS = 4
-"""Linux gives such a thread 0.4 times the time of one that searches. Much less (7, 10) did harm: a thread that waits
-long for a processor keeps what it holds meanwhile, the interpreter or the process' memory map, from all others."""
+"""Linux gives such a thread 0.4 times the time of one that searches. Higher values (7, 10) did harm: a thread that
+waits long for a processor may hold the interpreter's lock or that of the process' memory map while it waits."""
 
 
 class Maintained(Protocol):
-    """Something that has work to do now and then."""
+    """An index that needs maintenance now and then."""
 
     def maintain(self, stopping: threading.Event) -> None:
-        """Do what is due; give up soon, leaving things as they were, when ``stopping`` is set."""
+        """Do what is due. When ``stopping`` is set, give up soon and leave the index as it was."""
 
 
 class Maintenance:
-    """Indexes say when they are due; one after the other is seen to, on one processor."""
+    """A thread that maintains indexes one after the other, after they have called :meth:`due`."""
 
     def __init__(self) -> None:
         self._due: queue.SimpleQueue[weakref.ReferenceType[Maintained] | None] = queue.SimpleQueue()
         self._background = Background("index maintenance", self._run)
 
     def start(self) -> None:
-        """Begin; what is due already is seen to."""
+        """Begin, with what is due already."""
         self._background.start()
 
     def stop(self) -> None:
-        """Stop; returns when the thread has ended. What is due stays undone, which costs only time at searches."""
+        """Stop; returns when the thread has ended. Maintenance that is due is not done; searches only take longer."""
         self._background.stopping.set()
         self._due.put(None)
         self._background.stop()
 
     def due(self, index: Maintained) -> None:
-        """``index`` wants to be maintained; it is forgotten when nobody else holds it."""
+        """Have ``index`` maintained, unless it is garbage collected before."""
         self._due.put(weakref.ref(index))
 
     def _run(self) -> None:
@@ -64,6 +64,6 @@ class Maintenance:
 
 
 def _give_way() -> None:
-    """Let the system prefer all other threads to this one, where it tells threads apart by that."""
+    """Lower the priority of this thread alone, which only Linux can do."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
