@@ -86,10 +86,10 @@ class SeenPerson:
 
 
 class CaptureWriter:
-    """Noting captures and telling what was noted before.
+    """Records captures and returns what was recorded before.
 
-    ``see_device`` comes first: it makes requests of the same device wait for each other, so that what they count is
-    right. Whoever sees several pictures sees them in one order, so that two requests cannot wait in a circle.
+    Call ``see_device`` first: it locks the device's row, so that requests of one device follow each other and count
+    right. Several pictures are recorded in one fixed order, so that two requests cannot deadlock.
     """
 
     def __init__(self, execution: Execution) -> None:
