@@ -1,4 +1,7 @@
-"""Keeps house: expired tokens, sessions, uploads, nonces, keys; old changes, feedback, crops, captures."""
+"""Deletes in the background what has expired or is old enough.
+
+Expired: tokens, sessions, uploads, nonces, keys. Old: changes, feedback, crops, captures, audit entries.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
 FAILURES_KEPT = 100_000
-"""Names of failed log-ins that the database counts; of more the oldest are forgotten."""
+"""Most names whose failed log-ins the database counts; beyond that the oldest are forgotten."""
 SESSIONS_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
@@ -34,11 +37,11 @@ ROUNDS_BETWEEN_PRUNINGS = 720
 
 
 JUMP_SECONDS = 3600.0
-"""A clock that differs by so much from the time that has passed was set, not corrected."""
+"""A clock that has moved by this much more or less than the time that passed was set, and not only corrected."""
 
 
 def _uptime() -> float:
-    """Seconds that have passed, those that the machine slept included where the system counts them."""
+    """A clock that cannot be set, in seconds; it goes on while the machine sleeps where the system offers that."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -53,13 +56,13 @@ class Calendar:
 
     @property
     def was_set(self) -> bool:
-        """Whether the date cannot be believed. A clock that is put right again can be."""
+        """Whether the clock shows a time that cannot be believed; ``False`` again once it has been put right."""
         return abs(self._clock() - self._passed() - self._ahead) > JUMP_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept that lose their worth with age."""
+    """How long feedback and crops are kept."""
 
     feedback: timedelta = timedelta(days=180)
     crops: timedelta | None = None

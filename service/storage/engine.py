@@ -1,5 +1,4 @@
-"""Connections to the database, and the ways to use one: ``read``, ``write`` (an app's library), ``admin`` and
-others."""
+"""Connections to the database, and the ways to use one: ``read``, ``write`` an app's library, ``admin`` and others."""
 
 from __future__ import annotations
 
