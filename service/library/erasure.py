@@ -22,8 +22,8 @@ class Copies(Protocol):
     def erase(self, app_pk: int) -> int:
         """Delete what is there of an app; returns how many things that were. It will be made anew when needed.
 
-        It is asked twice: before the transaction ends, so that the receipt can count, and once it has ended, because
-        a copy may have been made of what was there until then.
+        Called twice: before the transaction ends, so that the receipt can count, and after it has ended, since a copy
+        may have been written in between.
         """
         ...
 
@@ -40,8 +40,8 @@ class Journals(Protocol):
 class Receipt:
     """What was erased, when and by whom, and where the audit log says so; ``hash`` is that entry's.
 
-    ``position`` is ``chain:seq``, empty where no audit log is written. ``unfinished`` says what could not be done any
-    more once the transaction had ended; who erases the same again makes up for it.
+    ``position``: ``chain:seq`` of the entry, empty where no audit log is written. ``unfinished``: what failed after the
+    transaction had ended; repeating the erasure does it.
     """
 
     what: str
@@ -55,7 +55,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What may belong to the erased and cannot be told apart: all of the app's goes where it is asked for."""
+    """What else of the app to erase. Nobody can tell whose these data are, so all of the app's are erased or none."""
 
     remembered: bool = False
     """Faces that were detected and not enrolled (``face_token_ttl``)."""
@@ -68,7 +68,7 @@ _NOT_LOOKED_THROUGH = "notes of imports could not be looked through ({})"
 
 
 class Erasure:
-    """Erasing; each is one transaction with its entry in the audit log. Servers hear of it as of any deletion."""
+    """Erases in one transaction each, with its entry in the audit log. Servers learn of it as of any deletion."""
 
     def __init__(self, database: Database, copies: Sequence[Copies] = (), journals: Journals | None = None) -> None:
         self._database = database
@@ -84,10 +84,10 @@ class Erasure:
         *,
         gone: bool = False,
     ) -> Receipt:
-        """A user in one group, or in all, with what names the user: also of one whom the API has deleted already.
+        """Erase a user from one group or all, and feedback that names the user, also of a user deleted through the API.
 
-        Raises ``UserNotFound`` where nothing of the user's own is left, before anything else goes that was asked for,
-        unless the user is known to be ``gone``.
+        Raises ``UserNotFound``, and erases nothing, where nothing of the user's own is left; with ``gone`` it then
+        erases what else was asked for.
         """
         with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]), self._made_up(app):
             with self._database.write(app.pk) as work:
@@ -151,14 +151,14 @@ class Erasure:
                 counts[name] = erase(app.pk)
 
     def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int]) -> None:
-        """What lies outside the database and is quickly erased; leaves the counts for the audit log."""
+        """Erase, within the transaction, what is quick to erase outside the database; counts go to the log."""
         counts.update(self._elsewhere(app))
         work.detail = dict(counts)
 
     def _afterwards(self, app: App, counts: dict[str, int]) -> str:
-        """The rest, while nobody waits any more for what was erased from the database; the receipt alone counts it.
+        """Erase the rest outside the database after the transaction, when no writer waits; counted in the receipt only.
 
-        Returns what could not be done: what is erased needs its receipt all the same.
+        Returns what failed, instead of raising: what has been erased needs its receipt all the same.
         """
         self._elsewhere(app)
         try:
@@ -169,7 +169,7 @@ class Erasure:
 
     @contextlib.contextmanager
     def _made_up(self, app: App) -> Iterator[None]:
-        """Who is not there may be gone since an erasure that did not come to the notes of imports."""
+        """If what is to be erased is gone, clean up the notes of imports: an earlier erasure may have failed there."""
         try:
             yield
         except (UserNotFound, GroupNotFound):
