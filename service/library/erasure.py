@@ -54,7 +54,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class AlsoErased:
     """What else of the app to erase. Nobody can tell whose these data are, so all of the app's are erased or none."""
 
     remembered: bool = False
@@ -80,7 +80,7 @@ class Erasure:
         app: App,
         user_id: str,
         group_id: str | None = None,
-        beside: Beside | None = None,
+        also: AlsoErased | None = None,
         *,
         gone: bool = False,
     ) -> Receipt:
@@ -100,12 +100,12 @@ class Erasure:
                 if not (gone or any(counts.values())):
                     where = f"app {app.app_id}" if group_id is None else f"group {group_id} of app {app.app_id}"
                     raise UserNotFound(f"nothing is known of a user {user_id} in {where}")
-                self._asked(work, app, counts, beside)
+                self._asked(work, app, counts, also)
                 self._finish(work, app, counts)
             unfinished = self._afterwards(app, counts)
             return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited, unfinished)
 
-    def group(self, app: App, group_id: str, beside: Beside | None = None) -> Receipt:
+    def group(self, app: App, group_id: str, also: AlsoErased | None = None) -> Receipt:
         """A group with its users. Raises ``GroupNotFound``."""
         with self._named("erase.group", app, [group_id], []), self._made_up(app):
             with self._database.write(app.pk) as work:
@@ -115,7 +115,7 @@ class Erasure:
                 counts = {"groups": 1, **work.erasing.faces_of_group(app.pk, group)}
                 counts["feedback"] = work.erasing.feedback_naming_members(app.pk, group)
                 work.groups.delete(group)
-                self._asked(work, app, counts, beside)
+                self._asked(work, app, counts, also)
                 self._finish(work, app, counts)
             unfinished = self._afterwards(app, counts)
             return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited, unfinished)
@@ -137,9 +137,9 @@ class Erasure:
             return self._receipt(f"app {app.app_id}", counts, entry)
 
     @staticmethod
-    def _asked(work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:
+    def _asked(work: UnitOfWork, app: App, counts: dict[str, int], also: AlsoErased | None) -> None:
         """The rest of what was asked for."""
-        asked = beside or Beside()
+        asked = also or AlsoErased()
         erasing = work.erasing
         for wanted, name, erase in (
             (asked.remembered, "all_face_tokens", erasing.remembered),

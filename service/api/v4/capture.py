@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from service.api.body import Parameters
 from service.api.calls import Call
-from service.api.dialect import Beside
+from service.api.dialect import ResultWithExtras
 from service.api.fields import Fields
 from service.api.ports import UseCases
 from service.api.v4.codes import CODES, ENCRYPTED
@@ -174,7 +174,7 @@ def accepting(
             return call.present(request, outcome)  # type: ignore[arg-type] # a plain request has a plain outcome
         pictures = _written(outcome.capture)
         told = {"dec_image": pictures if slot.several else pictures[0], **_told(outcome.risk)}
-        return Beside(call.present(outcome.arguments, outcome.outcome), told)
+        return ResultWithExtras(call.present(outcome.arguments, outcome.outcome), told)
 
     return replace(call, parse=parse, run=run, present=present)  # type: ignore[arg-type] # another kind of Call
 
