@@ -1,6 +1,6 @@
-"""What is remembered of devices that took pictures: when they came, who was in front of them, what failed.
+"""What is remembered about devices that took pictures: when they sent some, who was in front of them, what failed.
 
-Devices and pictures are keyed hashes, embeddings are sealed: what stands here says nothing without the master key.
+Devices and pictures are stored as keyed hashes, embeddings sealed, so that nothing can be read without the master key.
 """
 
 from __future__ import annotations
