@@ -43,6 +43,16 @@ THOROUGH = 2.5
 47,000 mates among 300,000 faces: a list of the measured length missed 15 of them, poor pictures just above the
 threshold; one of 1.25 times that length found 7 of these, of 1.5 times 12, of 2 times 14, of 2.5 times all. The codes
 of then kept more of some faces than of others; with today's fewer are missed."""
+AT_ONCE = 1.5
+"""Where fine codes make long lists cheap, the list is made this many times as long from the beginning. Of 12,063 mates
+with poor pictures just above the threshold, amid a million faces of 512 numbers, a list of the measured length lacked
+one, which was the next row (by hand)."""
+FINE_SIGMAS = 5.0
+"""Rows are compared whose fine estimate is at most this many standard deviations of such estimates' errors below the
+last user of the answer."""
+FEWEST_COMPARED, COMPARED_EACH = 64, 4
+"""Rows that are compared first: the first number, or the second for each user asked for if that is more. Those
+deviations are measured on them."""
 AFFORDABLE, FEW_FOUND = 500_000, 10
 """Among more than ``AFFORDABLE`` codes that is done only where fewer than ``FEW_FOUND`` users are found, since it takes
 another scan."""
@@ -97,6 +107,8 @@ class Pool:
         """
         length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
         few = limit if _faces(segments) <= AFFORDABLE else min(limit, FEW_FOUND)
+        if all(segment.fine is not None for segment in segments):
+            length, few = min(int(AT_ONCE * length), longest), 0
         floor = -np.inf
         while length:
             found = search_list(segments, probe, limit, min_similarity, length, version, few, floor)
@@ -152,15 +164,16 @@ def search_list(
     rows, estimates = listed(segments, probe, length, floor)
     # Whether no rows are beyond the end of the list, or none that the last attempt was in doubt about.
     whole = len(estimates) < length or len(estimates) == _faces(segments)
-    similarities = _similarities(segments, probe, rows)
-    users = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
     if any(segment.removals for segment in segments):
         # Removed faces take up places of the list.
-        kept = np.concatenate([one.there(its, version) for one, its in zip(segments, rows, strict=True)])
+        there = [one.there(its, version) for one, its in zip(segments, rows, strict=True)]
+        kept = np.concatenate(there)
         if 2 * np.count_nonzero(kept) < len(kept):
             return -np.inf
-        similarities, users, estimates = similarities[kept], users[kept], estimates[kept]
-    leaders, least = _leaders(similarities, users, limit, min_similarity)
+        rows, estimates = [its[still] for its, still in zip(rows, there, strict=True)], estimates[kept]
+    users = np.concatenate([one.user_pks[its] for one, its in zip(segments, rows, strict=True)])
+    similarities, compared = _compared(segments, probe, rows, users, limit, min_similarity)
+    leaders, least = _leaders(similarities[compared], users[compared], limit, min_similarity)
     if not whole:
         if len(leaders) < few:
             return FEW
@@ -238,6 +251,41 @@ def scored(
     return best_of_users(face_pks[near], user_pks[near], exact(embeddings[near], probe), limit, min_similarity)
 
 
+def _compared(
+    segments: Sequence[Segment],
+    probe: Embedding,
+    rows: Sequence[Rows],
+    users: Keys,
+    limit: int,
+    min_similarity: float,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Cosines of all the rows; or those of some, which are marked, and of the others what fine codes estimate.
+
+    These others are, by all that fine codes err, behind everybody who is told of.
+    """
+    fine = [segment.refined(probe, its) for segment, its in zip(segments, rows, strict=True)]
+    known = [its for its in fine if its is not None]
+    if len(known) < len(segments):
+        return _similarities(segments, probe, rows), np.ones(len(users), dtype=np.bool_)
+    estimates = np.concatenate(known)
+    similarities: NDArray[np.float32] = estimates.copy()
+    bounds = np.cumsum([len(its) for its in rows])[:-1]
+
+    def compare(chosen: NDArray[np.bool_]) -> None:
+        some = [its[part] for its, part in zip(rows, np.split(chosen, bounds), strict=True)]
+        similarities[chosen] = _similarities(segments, probe, some)
+
+    count = min(max(FEWEST_COMPARED, COMPARED_EACH * limit), len(estimates))
+    nearest = estimates >= np.partition(estimates, -count)[-count]
+    compare(nearest)
+    _, least = _leaders(similarities[nearest], users[nearest], limit, min_similarity)
+    errors = similarities[nearest] - estimates[nearest]
+    reach = max(float(errors.mean()), 0.0) + FINE_SIGMAS * max(float(errors.std()), SLACK)
+    others = ~nearest & (estimates >= least - reach)
+    compare(others)
+    return similarities, nearest | others
+
+
 def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[Rows]) -> NDArray[np.float32]:
     """Cosines of all the rows, one segment's after the other's."""
     works = [
@@ -245,7 +293,7 @@ def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[
         for segment, its in zip(segments, rows, strict=True)
         for start in range(0, len(its), PIECE)
     ]
-    return np.concatenate(_shared(works, _faces(segments)))
+    return np.concatenate(_shared(works, _faces(segments))) if works else np.empty(0, dtype=np.float32)
 
 
 def _shared(works: Sequence[Callable[[], R]], faces: int) -> list[R]:
