@@ -30,7 +30,7 @@ _OUTLINE_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
 
 
 def compared(comparison: Comparison) -> dict[str, object]:
-    """Of the calls that compare two pictures, in the order of the samples."""
+    """Result of the calls that compare two pictures, keys in the order of the documents' samples."""
     return {
         "score": rounded(comparison.score, SCORE_DIGITS),
         "face_list": [{"face_token": face.token} for face in comparison.faces],
@@ -38,7 +38,7 @@ def compared(comparison: Comparison) -> dict[str, object]:
 
 
 def judged(verdict: LivenessVerdict, faces: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Of the calls that tell living people: thresholds, the best picture's score, every picture's face as written."""
+    """Result of the liveness calls: thresholds, the best picture's score, and ``faces``, described already."""
     return {"thresholds": dict(THRESHOLDS), "face_liveness": _fine(verdict.score), "face_list": list(faces)}
 
 

@@ -36,7 +36,7 @@ _ORDERS = (FaceOrder.AREA, FaceOrder.CENTRE)
 
 
 def source(fields: Fields, prefix: str = "", *, kind: ImageKind | None = None) -> ImageSource:
-    """Of ``image``, ``image_type`` (``kind`` where it was not sent) and ``face_type``, names led by ``prefix``."""
+    """Read from ``image``, ``image_type`` (default ``kind``) and ``face_type``, with ``prefix`` before the names."""
     text = fields.picture(f"{prefix}image")
     sent = fields.choice(f"{prefix}image_type", ImageKind, kind)
     if sent is not ImageKind.BASE64:
@@ -47,7 +47,7 @@ def source(fields: Fields, prefix: str = "", *, kind: ImageKind | None = None) -
 
 
 def controls(fields: Fields, prefix: str = "") -> Controls:
-    """Of ``quality_control`` and ``liveness_control``, names led by ``prefix``."""
+    """Read from ``quality_control`` and ``liveness_control``, with ``prefix`` before the names."""
     return Controls(
         quality=fields.choice(f"{prefix}quality_control", Control, Control.NONE),
         liveness=fields.choice(f"{prefix}liveness_control", Control, Control.NONE),
@@ -55,5 +55,5 @@ def controls(fields: Fields, prefix: str = "") -> Controls:
 
 
 def order(fields: Fields) -> FaceOrder:
-    """Of ``face_sort_type``: 0 by area, 1 by the distance from the centre of the picture."""
+    """Read from ``face_sort_type``: 0 by area, 1 by the distance from the centre of the picture."""
     return _ORDERS[fields.integer("face_sort_type", default=0, low=0, high=len(_ORDERS) - 1)]

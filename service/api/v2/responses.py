@@ -21,7 +21,7 @@ Answer = dict[str, object]
 
 _LOG_ID = "log_id"
 _LOG_ID_FIRST: Mapping[str, object] = {_LOG_ID: 0}
-"""Begins an answer whose sample begins with ``log_id``; the number is put in by ``Plain``, else comes last."""
+"""Start of an answer whose sample begins with ``log_id``. ``Plain`` fills the number in; otherwise it comes last."""
 
 
 class Plain:
@@ -45,7 +45,7 @@ class Plain:
 
 
 def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
-    """Of ``detect``. A field that was asked for and is not known of this face is left out."""
+    """Result of ``detect``. A field that was asked for and is not known of this face is left out."""
     return {"result_num": len(faces), "result": [_detected_face(face, request.fields) for face in faces]}
 
 
@@ -69,7 +69,7 @@ def _detected_face(face: SeenFace, fields: frozenset[FaceField]) -> Answer:
 
 
 def compared(pairs: Pairs) -> Answer:
-    """Of ``match``."""
+    """Result of ``match``."""
     return {
         **_LOG_ID_FIRST,
         "result_num": len(pairs.pairs),
@@ -82,13 +82,13 @@ def compared(pairs: Pairs) -> Answer:
 
 
 def identified(found: RankedIdentification) -> Answer:
-    """Of ``identify``."""
+    """Result of ``identify``."""
     result = [_user(ranked.match, ranked.scores) for ranked in found.matches]
     return _listed(result, found.face.report.liveness)
 
 
 def identified_all(identifications: Sequence[Identification]) -> Answer:
-    """Of ``multi-identify``: one entry for every user that a face may be, with the place of the face."""
+    """Result of ``multi-identify``: one entry for every user that a face may be, with the place of the face."""
     return _listed(
         [
             {**_user(match, [match.score]), "position": _position(found.face)}
@@ -100,13 +100,13 @@ def identified_all(identifications: Sequence[Identification]) -> Answer:
 
 
 def verified(verification: Verification) -> Answer:
-    """Of ``verify``: bare scores."""
+    """Result of ``verify``: bare scores."""
     scores = [rounded(score, SCORE_DIGITS) for score in verification.scores]
     return _listed(scores, verification.face.report.liveness)
 
 
 def users(entries: Sequence[UserEntry]) -> Answer:
-    """Of ``faceset/user/get``: an entry for every group, named as in the sample and listed as in the table."""
+    """Result of ``faceset/user/get``: an entry for every group, named as in the sample and listed as in the table."""
     return {
         "result_num": len(entries),
         "result": [
@@ -122,12 +122,12 @@ def users(entries: Sequence[UserEntry]) -> Answer:
 
 
 def group_ids(names: Sequence[str]) -> Answer:
-    """Of ``faceset/group/getlist``."""
+    """Result of ``faceset/group/getlist``."""
     return {"result_num": len(names), "result": list(names)}
 
 
 def group_users(entries: Sequence[UserEntry]) -> Answer:
-    """Of ``faceset/group/getusers``."""
+    """Result of ``faceset/group/getusers``."""
     return _listed([{"uid": entry.user_id, "user_info": entry.user_info} for entry in entries])
 
 
