@@ -153,7 +153,6 @@ def from_new_points(engine: FaceEngine) -> Embed:
         if not near:
             return seen.remembered(engine, stored, None).embedding
         face = min(near, key=lambda pair: pair[0])[1]
-        embedding: Embedding = engine.embed([engine.align(crop, face.points)])[0]
-        return embedding
+        return seen.embedded(engine, engine.align(crop, face.points))
 
     return embed

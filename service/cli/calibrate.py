@@ -162,6 +162,7 @@ def _embed(models: Models, path: Path, most_pixels: int) -> Embedding | str:
     from service.errors import PictureUnreadable
     from service.images.decode import decode_picture
     from service.intake.order import nearest_first
+    from service.intake.seen import embedded
 
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for, a device read without end
@@ -172,8 +173,7 @@ def _embed(models: Models, path: Path, most_pixels: int) -> Embedding | str:
     faces = nearest_first(models.engine.detect(image, FACES_IN_SIGHT), image)
     if not faces:
         return "no face"
-    embedding: Embedding = models.engine.embed([models.engine.align(image, faces[0].points)])[0]
-    return embedding
+    return embedded(models.engine, models.engine.align(image, faces[0].points))
 
 
 @contextmanager

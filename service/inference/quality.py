@@ -17,6 +17,13 @@ from service.values import Face, Image, Points
 _BLUR_HALF = -5.5
 _BLUR_STEEPNESS = 4.0
 
+# Where a crop tells nobody from anybody: networks answer such crops with nearly one embedding, so that two of them are
+# of one person whoever they show. Logarithms of the sharpness ratio and of the variance of the Laplacian (gray levels
+# squared) below which both must lie; the figures are in models/cards/quality.md. The second alone would also take dark
+# faces, of which people can still be told; the least of 2,086 pictures of LFW, one a person, was 1.3.
+_FORMLESS_SHARPNESS = -5.5
+_FORMLESS_DETAIL = 0.0
+
 # Inner part of the aligned crop that is surely face: the border holds background whose texture says nothing.
 _INNER = slice(20, 98)
 
@@ -62,10 +69,23 @@ def sharpness(crop: Image) -> float:
     autofocusing in brightfield microscopy", 2000) over the variance of the luma itself, so that a gain in contrast
     changes nothing; falls with every blur.
     """
+    detail, contrast = _variances(crop)
+    return math.log((detail + _DETAIL_FLOOR) / (contrast + _CONTRAST_FLOOR))
+
+
+def formless(crop: Image) -> bool:
+    """Whether an aligned ``(112, 112, 3)`` BGR crop is so blurred that nobody can be told from anybody by it."""
+    detail, contrast = _variances(crop)
+    if not math.log(detail + _DETAIL_FLOOR) < _FORMLESS_DETAIL:
+        return False
+    return math.log((detail + _DETAIL_FLOOR) / (contrast + _CONTRAST_FLOOR)) < _FORMLESS_SHARPNESS
+
+
+def _variances(crop: Image) -> tuple[float, float]:
+    """Of the smoothed Laplacian and of the luma itself, in the inner part of an aligned crop."""
     luma = cv2.cvtColor(np.ascontiguousarray(crop[_INNER, _INNER]), cv2.COLOR_BGR2GRAY).astype(np.float32)
     smooth = cv2.GaussianBlur(luma, (0, 0), _PRE_SMOOTHING)
-    detail = float(cv2.Laplacian(smooth, cv2.CV_32F).var())
-    return math.log((detail + _DETAIL_FLOOR) / (float(luma.var()) + _CONTRAST_FLOOR))
+    return float(cv2.Laplacian(smooth, cv2.CV_32F).var()), float(luma.var())
 
 
 def blur(crop: Image) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -11,7 +12,7 @@ import numpy as np
 
 from service.errors import FaceTokenNotFound
 from service.inference.geometry import enlarged
-from service.inference.quality import completeness
+from service.inference.quality import completeness, formless
 from service.intake.controls import Controls
 from service.intake.report import FaceReport, Look, Reporter
 from service.once import once
@@ -161,7 +162,7 @@ class FoundFace:
 
     def embedding_by(self, engine: FaceEngine) -> Embedding:
         """The same by any engine, from the points that this one found."""
-        return _only_row(engine.embed([engine.align(self._prepared, self._face.points)]))
+        return embedded(engine, engine.align(self._prepared, self._face.points))
 
     def look(self) -> Look:
         """The picture itself."""
@@ -207,7 +208,7 @@ class RememberedFace:
     def embedding_by(self, engine: FaceEngine) -> Embedding:
         """Made from the portrait."""
         face = self.look()
-        return _only_row(engine.embed([engine.align(face.image, face.face.points)]))
+        return embedded(engine, engine.align(face.image, face.face.points))
 
     def look(self) -> Look:
         """The portrait.
@@ -266,9 +267,19 @@ def remembered(engine: FaceEngine, stored: StoredFace, embedding: Embedding | No
     )
 
 
-def _only_row(embeddings: Embeddings) -> Embedding:
-    row: Embedding = embeddings[0]
-    return row
+def embedded(engine: FaceEngine, crop: Image) -> Embedding:
+    """``(dimension,)`` float32 of unit length for an aligned crop; a direction of its own for a formless one.
+
+    Networks find that all formless faces are much alike; what is told of one must be that it resembles nobody. The
+    direction is drawn by the crop's bytes, so that the same picture keeps it. One of two faces is enough to be drawn
+    for, so what was enrolled before, or by another way, is safe from such a probe.
+    """
+    row: Embedding = engine.embed([crop])[0]
+    if not formless(crop):
+        return row
+    seed = int.from_bytes(hashlib.sha256(crop.tobytes()).digest(), "big")
+    drawn = np.random.default_rng(seed).standard_normal(len(row))
+    return np.asarray(drawn / np.linalg.norm(drawn), dtype=np.float32)
 
 
 def all_points(face: Face) -> Points:
