@@ -82,7 +82,7 @@ class Listener:
                     backoff = FIRST_BACKOFF
                     self._call(self._on_connect)
                     self._listen(connection)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:  # the latter where no descriptor is left to connect with
                 logger.warning("not listening to the database: %s", str(error).strip().splitlines()[:1])
                 if self._stopping.wait(backoff):
                     return
@@ -134,7 +134,7 @@ class Listener:
     def _call(self, function: Callable[..., object], *arguments: int) -> None:
         try:
             function(*arguments)
-        except ServiceUnavailable as error:  # what went away is told of where it was met, and caught up with later
+        except (ServiceUnavailable, OSError) as error:  # told of where it was met, and caught up with later
             logger.warning("a change of another process is followed later: %s", error)
         except Exception:
             logger.exception("a reaction to a database notification failed")
