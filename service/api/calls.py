@@ -335,7 +335,7 @@ class Dispatcher:
         stages: dict[str, float] = {}
         for stage, took in tuple(spent):
             stages[stage] = stages.get(stage, 0.0) + took
-        told = {f"{stage}_ms": round(took * 1000, 1) for stage, took in stages.items()}
+        told: dict[str, object] = {f"{stage}_ms": round(took * 1000, 1) for stage, took in stages.items()}
         told = {"call": call.name, "log_id": stamp.log_id, "milliseconds": round(seconds * 1000, 1), **told}
         logger.warning("slow call", extra=told)
 
