@@ -16,6 +16,7 @@ least cost to all dot products: what anisotropic quantisation (Guo et al. 2020) 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import faiss
@@ -42,6 +43,9 @@ SWEEPS = 3
 """How often each pair of axes is looked at. Two leave 2 % more error to all dot products (by hand)."""
 _TELLING = 1024
 """So many rows tell what codes usually keep."""
+FINE_REACH = 6.0
+"""Deviations of an axis that a byte of a fine code reaches to, in steps of a twentieth of one; what is beyond is taken
+for its end."""
 _PIECE = 2048
 """Rows at a time: what is computed of them stays in the processor's cache."""
 
@@ -106,6 +110,12 @@ class Codec:
             encoded[its] = _evened(encoded[its], asked[its], nearest[its], centroids, usual)
         return encoded
 
+    @cached_property
+    def _step(self) -> Matrix:
+        """What one stands for in a fine code ``(axes,)``: rows are coded times the deviation, so this is in squares."""
+        step: Matrix = np.square(self._encode).sum(axis=0) * np.float32(FINE_REACH / np.iinfo(np.int8).max)
+        return step
+
     def _nearest(self, rows: Embeddings | NDArray[np.float16]) -> tuple[Matrix, Matrix, Matrix]:
         """Rows before they are coded, what they would be asked for with themselves, and their nearest centroids."""
         encoded: Matrix = np.ascontiguousarray(singles(rows) @ self._encode)
@@ -113,6 +123,28 @@ class Codec:
         # The axes have unit length before they are weighed: this undoes both weights.
         asked = encoded / np.square(self._encode).sum(axis=0)
         return encoded, asked, quantiser.decode(quantiser.compute_codes(encoded))
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of an embedding."""
+        return int(self._encode.shape[0])
+
+    @property
+    def axes(self) -> int:
+        """How many axes are coded."""
+        return int(self._encode.shape[1])
+
+    def fine(self, rows: Embeddings | NDArray[np.float16]) -> NDArray[np.int8]:
+        """Each axis of ``(n, dimension)`` rows in a byte: ``(n, axes)``."""
+        coded = (singles(rows) @ self._encode) / self._step
+        most = np.iinfo(np.int8).max
+        fine: NDArray[np.int8] = np.clip(np.rint(coded), -most, most).astype(np.int8)
+        return fine
+
+    def fine_question(self, probe: Embedding) -> Matrix:
+        """What has the estimated similarity as its dot product with a fine code: ``(axes,)``."""
+        question: Matrix = self.question(probe)[0] * self._step
+        return question
 
     def empty_codes(self) -> Any:
         """A FAISS index for coded rows, without any."""

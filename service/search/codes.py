@@ -1,4 +1,4 @@
-"""The codes of many rows, in slabs that two threads may scan beside each other."""
+"""The codes of many rows: short ones in slabs that two threads may scan beside each other, and fine ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.search.codec import Codec, Matrix
+from service.search.fine import Bytes, room_for
 from service.search.pages import prefer_huge
 
 SLAB = 2**19
@@ -43,17 +44,19 @@ class Slab:
 class Codes:
     """Codes of so many rows by one codec, row after row, in slabs of one size but for the last."""
 
-    def __init__(self, codec: Codec, rows: int) -> None:
+    def __init__(self, codec: Codec, rows: int, fine: Bytes | None = None) -> None:
+        """Without codes yet, but for ``fine`` ones that are known already."""
         self.codec = codec
         self.slabs: list[Slab] = []
+        self.fine = room_for(codec, rows) if fine is None else fine
         even = -(-rows // max(1, -(-rows // SLAB)))
         self._size = -(-even // _BLOCK) * _BLOCK
 
     @classmethod
-    def restored(cls, codec: Codec, serialized: NDArray[np.uint8]) -> Codes:
-        """What :meth:`serialized` was asked of. Raises what FAISS raises for anything else."""
+    def restored(cls, codec: Codec, serialized: NDArray[np.uint8], fine: Bytes | None = None) -> Codes:
+        """What :meth:`serialized` was asked of, and its fine codes. Raises what FAISS raises for anything else."""
         whole: Any = faiss.deserialize_index(serialized)
-        codes, packed, total = cls(codec, whole.ntotal), _packed(whole), int(whole.ntotal)
+        codes, packed, total = cls(codec, whole.ntotal, fine), _packed(whole), int(whole.ntotal)
         for first in range(0, total, codes._size):
             end = min(first + codes._size, total)
             codes._append(end - first, packed[_blocks(first) : _blocks(end)])
@@ -65,10 +68,13 @@ class Codes:
 
     def nbytes(self) -> int:
         """Memory of the codes, in bytes."""
-        return sum(int(slab.packed.codes.size()) for slab in self.slabs)
+        short = sum(int(slab.packed.codes.size()) for slab in self.slabs)
+        return short + (0 if self.fine is None else self.fine.nbytes)
 
     def add(self, rows: NDArray[np.float16]) -> None:
         """Code ``(n, dimension)`` more rows; :meth:`settle` is due after the last of them."""
+        if self.fine is not None:
+            self.fine[len(self) : len(self) + len(rows)] = self.codec.fine(rows)
         encoded = self.codec.encode(rows)
         while len(encoded):
             if not self.slabs or len(self.slabs[-1]) == self._size:

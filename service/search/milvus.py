@@ -116,7 +116,6 @@ class MilvusCatalog:
     def load(self) -> None:
         """Make the collections that are missing and bring every app up to date."""
         self._make()
-        logger.info("faces are searched in the collection %s of the vector database", self._store.name)
         self._known.update(self._store.positions())
         self.catch_up_all()
         if self._thread.ident is None:

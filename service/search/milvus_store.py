@@ -1,7 +1,8 @@
 """What lies in Milvus: faces, and how far each app has come. Its requests, their time limit and their failures.
 
 Two collections for each installation and set of weights: the faces, and beside them the positions in the change logs,
-so that losing one loses both.
+so that losing one loses both. Whenever they are made they get a name that none had before: a process that is filling
+collections while others drop them, and make them anew, fails instead of telling of faces that went with them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +36,13 @@ MOST_LETTERS = 300
 _FAILURES = (MilvusException, grpc.RpcError)
 """The client lets some failures through as it got them, a deadline among them."""
 
+_MARKS = "_marks"
 _STRONG = "Strong"
 _WEAK = "Eventually"
 _FACE_FIELDS = ["face_pk", "user_pk", "group_pk", "embedding"]
 _POSITION_FIELDS = ["app_pk", "seq", "mark", "filling"]
 
+logger = logging.getLogger(__name__)
 # The client writes a traceback of its own for every failure, in a form of its own; ``failed`` is told of them.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
@@ -93,8 +97,8 @@ class MilvusStore:
         # What has no time limit is tried again for minutes.
         self._reading = {**self._limits, "consistency_level": _STRONG}
         self._failed = failed
-        self.name = re.sub(r"\W", "_", f"aipface_{installation}_{model_id}")
-        self._faces, self._positions = self.name, f"{self.name}_marks"
+        self._stem = re.sub(r"\W", "_", f"aipface_{installation}_{model_id}_")
+        self._faces = self._positions = ""  # until ``make``
         with self._translated():
             self._client = _connected(uri, token, timeout)
 
@@ -106,19 +110,26 @@ class MilvusStore:
     # --- collections ---
 
     def is_made(self) -> bool:
-        """Whether both collections are there."""
+        """Whether both collections that we know are there still."""
         with self._translated():
             return all(self._client.has_collection(name, **self._limits) for name in (self._faces, self._positions))
 
     def make(self) -> None:
-        """Make the collections that are missing, and have those that there are loaded.
+        """Find the collections, and have them loaded; make them where there are none. One process at a time.
 
-        Positions without the faces that they tell of go: every app is put in anew.
+        One without the other goes: every app is put in anew. Of several pairs, which only somebody else can have put
+        there, ours is kept.
         """
         with self._translated():
-            there = [self._client.has_collection(name, **self._limits) for name in (self._faces, self._positions)]
-            if there == [False, True]:
-                self._client.drop_collection(self._positions, **self._limits)
+            there = self._client.list_collections(**self._limits)
+            ours = {name for name in there if re.fullmatch(f"{self._stem}[0-9a-f]{{8}}({_MARKS})?", name)}
+            pairs = sorted(name for name in ours if name + _MARKS in ours)
+            for half in ours.difference(*((faces, faces + _MARKS) for faces in pairs)):
+                self._client.drop_collection(half, **self._limits)
+            if self._faces not in pairs:
+                self._faces = pairs[0] if pairs else self._stem + secrets.token_hex(4)
+                logger.info("faces are searched in the collection %s of the vector database", self._faces)
+            self._positions = self._faces + _MARKS
             self._make_faces()
             self._make_positions()
 

@@ -1,8 +1,9 @@
 """A sealed part of a large group: its faces do not change any more, they are only marked as removed.
 
 Rows are sorted by user and face, so that a user's faces lie side by side and need no directory. A search scans short
-codes (:mod:`service.search.codec`), compares the short list with the half precision embeddings, takes all faces of the
-best users and scores those that may be a user's best with :func:`service.search.similarity.exact`:
+codes (:mod:`service.search.codec`), looks at the short list again by fine codes, where there are any
+(:mod:`service.search.fine`), compares the best of it with their half precision embeddings, takes all faces of the best
+users and scores those that may be a user's best with :func:`service.search.similarity.exact`:
 :mod:`service.search.pooled`.
 """
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from service.search.codec import Codec
 from service.search.codes import Codes, Rows
+from service.search.fine import Bytes, refined
 from service.search.pages import prefer_huge
 from service.search.precision import singles
 from service.search.protocol import NOT_REMOVED, NOW, Candidate, Faces, Keys
@@ -142,6 +144,13 @@ class Segment:
         best = np.argsort(-estimates, kind="stable")[:count]
         return estimates[best], rows[best]
 
+    def refined(self, probe: Embedding, rows: Rows) -> NDArray[np.float32] | None:
+        """Similarities ``(n,)`` of some rows as estimated by their fine codes; ``None`` where there are none."""
+        codes = self._codes
+        if codes is None or codes.fine is None:
+            return None
+        return refined(codes.fine, codes.codec.fine_question(probe), rows)
+
     def similarities(self, probe: Embedding, rows: Rows) -> NDArray[np.float32]:
         """Cosines ``(n,)`` of some rows in single precision, for choosing among them."""
         # All rows are there: what looks at each of them first, as another mode does, takes a fifth longer.
@@ -208,7 +217,7 @@ class Segment:
         return codes
 
     def put_codes(self, codes: Codes | None, short_list: int) -> None:
-        """Take back what :meth:`take_codes` gave, in place of what was made since."""
+        """Take codes that were made before, in place of what there is."""
         self._codes, self.short_list = codes, short_list
 
     # --- snapshots ---
@@ -219,19 +228,20 @@ class Segment:
         keys = np.zeros(count, dtype=np.int64)
         return cls(Faces(keys, keys, np.broadcast_to(np.float16(0), (count, dimension))))
 
-    def put_back(
-        self, removed: NDArray[np.bool_], codec: Codec | None, codes: NDArray[np.uint8] | None, short_list: int
-    ) -> None:
-        """Take over what goes with the arrays: which rows are marked, what :meth:`codes` returned, and its codec."""
+    def put_back(self, removed: NDArray[np.bool_], codes: Codes | None = None, short_list: int = 0) -> None:
+        """Take over what goes with the arrays: which rows are marked, and codes made of what :meth:`codes` returned."""
         self._by_face = np.argsort(self.face_pks).astype(np.int32)
         self.mark(np.flatnonzero(removed))
-        if codec is not None and codes is not None:
-            self._codes = Codes.restored(codec, codes)
-            self.short_list = short_list
+        self.put_codes(codes, short_list)
 
     def codes(self, blank: Rows) -> NDArray[np.uint8] | None:
         """The codes in FAISS's own form, those of the rows ``blank`` zeroed; ``None`` for a segment without."""
         return None if self._codes is None else self._codes.serialized(blank)
+
+    @property
+    def fine(self) -> Bytes | None:
+        """Fine codes ``(n, axes)``, those of marked rows too; ``None`` for a segment without."""
+        return None if self._codes is None else self._codes.fine
 
     # --- inside ---
 

@@ -4,7 +4,7 @@ ZIP brings what a snapshot needs: a directory at the end, without which a torn f
 member (as fast as memory is read, and it finds every accident; who could forge one could forge the file), sizes beyond
 4 GiB, and tools that show it. Nothing in it is code, and nothing is believed before it has been checked.
 
-Removed faces are not in it: their rows in segments are zeroed, embeddings and codes both.
+Removed faces are not in it: their rows in segments are zeroed, embeddings and codes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from service.search import fine
 from service.search.codec import Codec, CodecState
+from service.search.codes import Codes
 from service.search.pooled import CommonList
 from service.search.precision import halves
 from service.search.protocol import Keys
@@ -150,6 +152,8 @@ class _Writer:
         self._arrays(f"{folder}/user_pks", [segment.user_pks])
         self._arrays(f"{folder}/removed", [removed])
         self._arrays(f"{folder}/embeddings", _without(segment.embeddings, removed))
+        if segment.fine is not None:
+            self._arrays(f"{folder}/fine", _without(segment.fine, removed))
         codes = segment.codes(np.flatnonzero(removed))
         if codes is not None:
             self._arrays(f"{folder}/codes", [codes])
@@ -171,11 +175,11 @@ class _Writer:
                         self._pause()
 
 
-def _without(embeddings: NDArray[np.float16], removed: NDArray[np.bool_]) -> Iterator[NDArray[np.float16]]:
-    """The embeddings, those of removed faces zeroed."""
+def _without(rows: NDArray[Any], removed: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Embeddings or fine codes, those of removed faces zeroed."""
     for start in range(0, len(removed), BLOCK):
-        block, gone = embeddings[start : start + BLOCK], removed[start : start + BLOCK]
-        yield np.where(gone[:, np.newaxis], np.float16(0), block) if gone.any() else block
+        block, gone = rows[start : start + BLOCK], removed[start : start + BLOCK]
+        yield np.where(gone[:, np.newaxis], rows.dtype.type(0), block) if gone.any() else block
 
 
 # --- reading ---
@@ -226,11 +230,15 @@ class SnapshotFile:
         removed = np.empty(head.rows, dtype=np.bool_)
         self._fill(f"{folder}/removed", removed)
         self._fill(f"{folder}/embeddings", segment.embeddings)
-        codes = None
-        if head.codec is not None:
-            codes = np.empty(head.codes, dtype=np.uint8)
-            self._fill(f"{folder}/codes", codes)
-        segment.put_back(removed, None if head.codec is None else codecs[head.codec], codes, head.short_list)
+        if head.codec is None:
+            segment.put_back(removed)
+            return segment
+        codec, codes = codecs[head.codec], np.empty(head.codes, dtype=np.uint8)
+        self._fill(f"{folder}/codes", codes)
+        room = fine.room_for(codec, head.rows)
+        if room is not None:
+            self._fill(f"{folder}/fine", room)
+        segment.put_back(removed, Codes.restored(codec, codes, room), head.short_list)
         return segment
 
     def _loose(self, groups: dict[int, TieredIndex], new_index: NewIndex) -> None:
@@ -333,6 +341,9 @@ def _sizes(head: Head) -> dict[str, int]:
         sizes |= {f"{folder}/removed": segment.rows, f"{folder}/embeddings": 2 * head.dimension * segment.rows}
         if segment.codec is not None:
             sizes[f"{folder}/codes"] = segment.codes
+            axes = head.codecs[segment.codec].axes
+            if fine.are_worth(axes, head.dimension):
+                sizes[f"{folder}/fine"] = axes * segment.rows
     return sizes
 
 

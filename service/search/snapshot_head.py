@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 
 
 class _Strict(BaseModel):
@@ -38,7 +38,7 @@ class ListHead(_Strict):
 class Head(_Strict):
     """What a snapshot says of itself. ``mark`` is the last change of the app's log that it has seen."""
 
-    format: Literal[1]
+    format: Literal[2]
     faiss: str
     byte_order: Literal["little", "big"]
     model_id: str

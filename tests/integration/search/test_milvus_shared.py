@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,11 +63,15 @@ def library(database: Database, app: App) -> App:
 
 
 def emptied(catalog: MilvusCatalog) -> None:
-    """Take everything out of Milvus past the service, and have the collections made anew."""
-    store = catalog._store
-    for name in (store._faces, store._positions):
-        store._client.drop_collection(name)
-    store.make()
+    """Take everything out of the collections past the service."""
+    for name in (catalog._store._faces, catalog._store._positions):
+        catalog._store._client.delete(name, filter="app_pk >= 0")
+
+
+def dropped(catalog: MilvusCatalog) -> None:
+    """Take the collections away."""
+    for name in (catalog._store._faces, catalog._store._positions):
+        catalog._store._client.drop_collection(name)
 
 
 # --- what others do to Milvus while no request of ours fails ---
@@ -209,23 +214,61 @@ def test_collections_are_not_made_anew_under_a_thread_that_fills_those_of_before
     catalog = started()
     emptied(catalog)
     catalog._known.clear()
-    remove_others, store = MilvusCatalog._remove_others, catalog._store
+    remove_others = MilvusCatalog._remove_others
 
-    def dropped(*arguments: Any) -> None:
+    def and_before(*arguments: Any) -> None:
         monkeypatch.setattr(MilvusCatalog, "_remove_others", remove_others)
-        for name in (store._faces, store._positions):
-            store._client.drop_collection(name)
+        dropped(catalog)
         catalog._doubted.set()
         until = time.monotonic() + 2
-        while time.monotonic() < until and not store.is_made():
+        while time.monotonic() < until and not catalog._store.is_made():
             time.sleep(0.01)
         remove_others(*arguments)
 
-    monkeypatch.setattr(MilvusCatalog, "_remove_others", dropped)
+    monkeypatch.setattr(MilvusCatalog, "_remove_others", and_before)
     with pytest.raises(ServiceUnavailable):
         catalog.catch_up(library.pk)
     wait_for(lambda: catalog.position(library.pk) != NOT_LOADED)
     assert is_found(database, catalog, library, FIRST)
+
+
+@pytest.mark.parametrize("from_nothing", [True, False])
+def test_who_brings_collections_up_to_date_does_not_go_on_in_those_that_another_process_made_after_them(
+    database: Database, library: App, started: Started, monkeypatch: pytest.MonkeyPatch, from_nothing: bool
+) -> None:
+    """Neither of its requests fails for want of collections; its position would tell of faces that went with them."""
+    filling, other = started(), started()
+    head = enrol(database, library, "group", "new", "t", NEW)
+    if from_nothing:
+        emptied(filling)
+        filling._known.clear()
+    reach = MilvusCatalog._reach
+
+    def and_before(*arguments: Any) -> None:
+        monkeypatch.setattr(MilvusCatalog, "_reach", reach)
+        dropped(other)
+        other._store.make()
+        reach(*arguments)
+
+    monkeypatch.setattr(MilvusCatalog, "_reach", and_before)
+    with pytest.raises(ServiceUnavailable):
+        filling.catch_up(library.pk, head)
+    wait_for(lambda: filling.position(library.pk) == head and is_found(database, filling, library, NEW))
+    assert is_found(database, other, library, FIRST)
+
+
+def test_one_process_finds_the_collections_that_another_has_made_anew(
+    database: Database, library: App, started: Started
+) -> None:
+    one, other = started(), started()
+    before = one._store._faces
+    dropped(other)
+    other._store.make()
+    with pytest.raises(ServiceUnavailable):
+        is_found(database, one, library, FIRST)
+    wait_for(lambda: one.position(library.pk) != NOT_LOADED and one._store._faces != before)
+    assert is_found(database, one, library, FIRST)
+    assert (one._store._faces, one.faces()) == (other._store._faces, 2)
 
 
 def test_a_milvus_that_forgets_at_once_what_it_is_given_is_given_up(
@@ -298,9 +341,10 @@ def test_installations_at_one_milvus_have_collections_of_their_own(
     emptied(other)
     assert is_found(database, one, library, FIRST)
     client = MilvusClient(str(tmp_path / "m.db"))
+    names = sorted(name for made in (one, other) for name in (made._store._faces, made._store._positions))
+    assert sorted(client.list_collections()) == names
     own = MODEL.replace("-", "_")
-    names = {f"aipface_{name}_{own}{kind}" for name in ("one", "other") for kind in ("", "_marks")}
-    assert set(client.list_collections()) == names
+    assert all(re.fullmatch(f"aipface_(one|other)_{own}_[0-9a-f]{{8}}(_marks)?", name) for name in names)
 
 
 # --- the log ---

@@ -16,8 +16,8 @@ import faiss
 import numpy as np
 import pytest
 
+from service.search import fine, tiered
 from service.search import snapshots as snapshots_module
-from service.search import tiered
 from service.search.folder import SnapshotCopies, SnapshotFolder, purge
 from service.search.pooled import Pool
 from service.search.snapshot_file import Contents
@@ -62,8 +62,17 @@ def one_thread() -> Iterator[None]:
     faiss.omp_set_num_threads(before)
 
 
+@pytest.fixture(scope="module", autouse=True, params=["short codes", "fine codes too"])
+def kinds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Embeddings of so few numbers have no fine codes otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "fine codes too":
+            patch.setattr(fine, "SHARE", 1.0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def library(one_thread: None) -> Groups:  # noqa: ARG001 - it comes first
+def library(one_thread: None, kinds: None) -> Groups:  # noqa: ARG001 - they come first
     """Small groups, one of several segments with removed rows and a tail, one that lost everything."""
     groups = {1: filled(40, 1), 5: filled(3, 1_000), 9: filled(6_000, 100_000), 11: filled(2, 50)}
     large = groups[9]
@@ -170,6 +179,10 @@ def test_nothing_of_removed_faces_is_on_the_disk(snapshots: Snapshots) -> None:
     content = snapshots.folder.file(APP).read_bytes()
     assert gone.astype(np.float16).tobytes() not in content
     assert faces(4_000, 1)[7].astype(np.float16).tobytes() in content
+    for segment, removed in index.state().segments:
+        if segment.fine is not None:
+            assert all(row.tobytes() not in content for row in segment.fine[removed])
+            assert segment.fine[~removed][0].tobytes() in content
 
 
 def test_files_are_for_us_alone(snapshots: Snapshots, library: Groups) -> None:
@@ -290,7 +303,7 @@ def test_another_release_of_the_library_or_the_format(
     snapshots: Snapshots, library: Groups, caplog: pytest.LogCaptureFixture
 ) -> None:
     for old, new in (
-        *(('"faiss":"', '"faiss":"0.'), ('"format":1', '"format":2'), ('"short_list"', '"long_list"')),
+        *(('"faiss":"', '"faiss":"0.'), ('"format":2', '"format":1'), ('"short_list"', '"long_list"')),
         ('"loose"', '"left_out":1,"loose"'),  # one that lacks faces
     ):
         save(snapshots, {9: library[9]})
