@@ -64,7 +64,10 @@ class Admin:
         return Disclosure(self.database)
 
     def tell_sealing(self) -> None:
-        """Ready to write faces, encrypted where they may be already, and say so where the settings do not."""
+        """Prepare a command for writing faces: sealed where the library may have sealed ones.
+
+        Warns if settings differ.
+        """
         if self.database.sealing.seals:
             note_current_key(self.database)
         if self.settings.encrypt_faces == "off" and self.database.sealing.seals:
@@ -83,17 +86,17 @@ class Admin:
 
 
 LEAST_CONNECTIONS = 100
-"""That the embedded PostgreSQL takes; more where several processes share it."""
+"""Connections that the embedded PostgreSQL accepts at least; more where several processes share it."""
 OTHER_CONNECTIONS, COMMANDS_CONNECTIONS = 5, 30
-"""What each process has beside its pool, to listen and to migrate, and what is left for commands beside servers."""
+"""Connections of each process outside its pool (to listen, to migrate), and those reserved for commands."""
 
 
 @contextlib.contextmanager
 def open_admin(settings: Settings, *, serving: bool = False) -> Iterator[Admin]:
-    """The database, migrated, and the keys. Starts the embedded PostgreSQL where no other is named, and stops it.
+    """The migrated database and the keys. Starts and stops the embedded PostgreSQL where no other is named.
 
-    Commands write faces sealed where the settings say so, and where any are sealed already: one that is started beside
-    servers, perhaps without their settings, writes as they do. Servers (``serving``) do what theirs say.
+    Servers (``serving``) seal faces as their settings say. Commands seal them also where any are sealed already, since
+    a command that is started beside servers may lack their settings.
 
     Raises ``KeyringError`` and ``DatabaseUnavailable`` with a sentence for the operator.
     """
@@ -128,7 +131,7 @@ def open_admin(settings: Settings, *, serving: bool = False) -> Iterator[Admin]:
 
 @contextlib.contextmanager
 def open_database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The database's address, its schema as it is, and our share in the embedded PostgreSQL if it is that one."""
+    """The database's address, and our share in the embedded PostgreSQL if it is that one. Does not migrate."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value(), None
         return
@@ -158,7 +161,7 @@ def make_home(settings: Settings) -> None:
 
 
 def has_key(settings: Settings) -> bool:
-    """Whether there is a master key, sound or not; also where nobody lets us look."""
+    """Whether there seems to be a master key. It may be malformed, or its file may be unreadable for us."""
     try:
         return settings.secret_key is not None or settings.secret_key_file.exists()
     except OSError:
@@ -166,12 +169,12 @@ def has_key(settings: Settings) -> bool:
 
 
 def _first_keyring(settings: Settings, url: str) -> Keyring:
-    """A new master key, unless something was sealed under another: then that one is lost, and ``KeyringError`` raised.
+    """A new master key. Raises ``KeyringError`` where something is sealed under another one, which is lost then.
 
-    A new one in its place would be taken for it by whoever looks next.
+    A new key in its place would later be mistaken for the lost one.
     """
     with contextlib.closing(Database(url, pool_size=1)) as database, database.read() as reader:
-        # Looked for once more: of two first starts at once the other may have made it, and then its app, meanwhile.
+        # Look again: of two first starts at once, the other may have made the key, and an app with it, meanwhile.
         if (reader.apps.all() or reader.identities.any()) and not has_key(settings):
             raise KeyringError(
                 f"the master key {settings.secret_key_file} is missing, and the database holds what was sealed under it"

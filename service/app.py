@@ -89,7 +89,7 @@ LONGEST_END = 15.0
 class Service:
     """Every use case, ready to be called from many threads; made by ``open_service``.
 
-    What depends on the weights is that of the current generation: ask for it anew with every request.
+    Properties that depend on the weights return those of the current generation: read them anew for every request.
     """
 
     settings: Settings
@@ -200,8 +200,8 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         admin.apps.check_master_key()
         check_face_keys(admin.database)
         admission = Admission(settings.inference_threads, settings.queue_limit)
-        # With no more than half of the threads, and of the requests that may be on their way, slow hosts leave the
-        # other half to pictures that are sent. One request may fetch two pictures at a time.
+        # Downloads may take half of the threads and of the places for requests, so that slow hosts leave the other half
+        # to pictures that are sent. One request may fetch two pictures at a time.
         at_once = max(2, min(settings.request_threads, admission.permits + admission.queue_limit) // 2)
         shared = _Shared(admin, admission, downloader_of(settings, at_once))
         composing = _Composing(shared)
@@ -244,7 +244,7 @@ def create_app(service: Service) -> FastAPI:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all generations have in common."""
+    """What all generations share."""
 
     admin: Admin
     admission: Admission
@@ -268,7 +268,7 @@ class _Shared:
 
 
 class _Composing:
-    """Makes the generations, each of which finds the others when the library moves."""
+    """Makes the generations. When the library moves, they find each other through this object."""
 
     def __init__(self, shared: _Shared) -> None:
         self._shared = shared

@@ -1,6 +1,6 @@
-"""Who does what at this moment, so that storage can write it into the audit log with the change itself.
+"""Who does what at the moment, so that storage can write it into the audit log in the transaction of the change.
 
-The API names its caller and call, the command line its user; what names nobody is the program itself.
+The API sets its caller and call, the command line its user. Where nobody is set, the program itself is acting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 OK = "0"
-"""The outcome of what succeeded, in the audit log: the API's code."""
+"""How the audit log writes success: the API's code for it."""
 
 
 @dataclass(slots=True)

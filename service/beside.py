@@ -1,8 +1,8 @@
-"""Both hands for one request: parts of its work done beside each other while processors have nothing else to do.
+"""Parallelism within one request: on an idle server a second thread does some of its work.
 
-Admission bounds how many threads compute. A request that holds a permit may borrow another one that nobody waits for,
-for a second thread; where there is none, the parts are done one after another by the thread that holds the permit. So
-an idle server answers sooner, and a busy one does the same work as it would without this.
+Admission bounds how many threads compute, by permits. A request that holds a permit may borrow a second one for a
+helping thread as long as no other request waits for it. Otherwise the request's own thread does all parts, one after
+another. So an idle server answers sooner, and a busy one does the same work as it would without this module.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _current: ContextVar[Helper | None] = ContextVar("aipface_helper", default=None)
 
 
 class Lender(Protocol):
-    """Who grants permits; see ``service.inference.admission.Admission``."""
+    """Where permits are borrowed from; see ``service.inference.admission.Admission``."""
 
     def borrow(self) -> bool:
         """Take a permit that nobody waits for; ``False`` when there is none."""
         ...
 
     def repay(self) -> None:
-        """Return what ``borrow`` gave."""
+        """Return a borrowed permit."""
         ...
 
 
 class Part(Generic[R]):
-    """A piece of a request's work, done by whoever comes first: the helper, or who wants the result."""
+    """A piece of a request's work, done by the helping thread or by whoever takes the result, whichever is first."""
 
     def __init__(self, work: Callable[[], R]) -> None:
         self._work = work
@@ -44,7 +44,7 @@ class Part(Generic[R]):
 
     @property
     def begun(self) -> bool:
-        """Whether somebody does it or did."""
+        """Whether a thread has begun it, and perhaps ended."""
         return self._claim.locked()
 
     @property
@@ -53,7 +53,10 @@ class Part(Generic[R]):
         return self._error is not None
 
     def take(self) -> R:
-        """The result, computed here unless that has begun. Raises what the work raises."""
+        """The result, computed in this thread unless another one has begun. To be called once.
+
+        Raises what the work raised.
+        """
         if not self.attempt():
             self._done.wait()
         if self._error is not None:
@@ -65,7 +68,7 @@ class Part(Generic[R]):
         return self._result
 
     def attempt(self) -> bool:
-        """Do the work unless somebody does or did; ``False`` in that case."""
+        """Do the work in this thread. Does nothing and returns ``False`` where a thread has begun it already."""
         if not self._claim.acquire(blocking=False):
             return False
         try:
@@ -78,7 +81,7 @@ class Part(Generic[R]):
 
 
 class Helper:
-    """Of one request: parts that wait, and at most one thread at a time that does them."""
+    """The helping thread of one request, at most one at a time, and the parts that wait for it."""
 
     def __init__(self, lender: Lender, threads: ThreadPoolExecutor) -> None:
         self._lender = lender
@@ -88,13 +91,16 @@ class Helper:
         self._working = False
 
     def offer(self, work: Callable[[], R]) -> Part[R]:
-        """Have ``work`` done by another thread if a permit can be borrowed for it, else by who takes the result."""
+        """Make a part.
+
+        A helping thread begins with it if a permit can be borrowed; else who takes its result does it.
+        """
         with self._lock:
             starts = not self._working and self._lender.borrow()
             if not (starts or self._working):
                 return Part(work)
             context = copy_context()
-            context.run(_current.set, None)  # who helps has no helper
+            context.run(_current.set, None)  # a helping thread gets no helper of its own
             part = Part(lambda: context.run(work))
             self._waiting.append(part)
             self._working = True
@@ -103,17 +109,17 @@ class Helper:
         return part
 
     def dismiss(self) -> None:
-        """The request is over: what nobody has begun is not wanted any more."""
+        """The request is over: parts that no thread has begun are dropped."""
         with self._lock:
             self._waiting.clear()
 
     def _start(self) -> None:
-        # Submitted work stays in the pool's queue when no thread could be started for it, and is done when the next one
-        # is: whoever takes this first, that work or we, has the permit to return, and the other has nothing to do.
+        # Where no thread could be started, the pool keeps the submitted work and does it as soon as it has a thread.
+        # The lock decides who returns the permit: that late work, or the except clause below. The other does nothing.
         turn = threading.Lock()
         try:
             self._threads.submit(self._work, turn)
-        except RuntimeError:  # no more threads, or the process ends: what waits is done by who takes it
+        except RuntimeError:  # no more threads, or the process ends: whoever takes a part's result does it
             if turn.acquire(blocking=False):
                 with self._lock:
                     self._working = False
@@ -135,7 +141,7 @@ class Helper:
 
 @contextmanager
 def helped(lender: Lender, threads: ThreadPoolExecutor) -> Iterator[None]:
-    """What the block offers may be done by one of ``threads``, with a permit of ``lender``'s."""
+    """Within the block, ``offer`` may hand work to one of ``threads``, with a permit borrowed from ``lender``."""
     helper = Helper(lender, threads)
     token = _current.set(helper)
     try:
@@ -146,19 +152,22 @@ def helped(lender: Lender, threads: ThreadPoolExecutor) -> Iterator[None]:
 
 
 def offer(work: Callable[[], R]) -> Part[R]:
-    """A part of the work of the request at hand, for another thread if one may help; else for ``take`` to do.
+    """Make a part of the current request's work. A helping thread does it if there may be one, else ``take`` does.
 
-    ``work`` may use what other parts use only as far as that is safe among threads.
+    Parts run at the same time, so what several of them use has to be thread-safe.
     """
     helper = _current.get()
     return Part(work) if helper is None else helper.offer(work)
 
 
 def together(works: Sequence[Callable[[], R]]) -> list[R]:
-    """The results of all ``works`` in their order; the first is done here. Raises what the first that fails raises."""
+    """The results of all ``works`` in their order; the first is done in this thread.
+
+    Raises what the first one that fails raises.
+    """
     others = [offer(work) for work in works[1:]]
     results = [work() for work in works[:1]]
-    for part in others:  # whoever waits for one that is being done elsewhere does the next ones meanwhile
+    for part in others:  # skips the part that the helping thread is doing, and goes on with the next
         if part.attempt() and part.failed:
             break
     return results + [part.take() for part in others]

@@ -1,7 +1,7 @@
-"""By when the request at hand has to be answered; work asks before it waits, and before it makes anything last.
+"""The deadline of the current request. Work checks it before it waits, and before it commits anything.
 
-Whoever serves a request names its seconds; work that nobody waits for (upkeep, commands) has no deadline. The
-monotonic clock tells the time, so that setting the system's clock moves nothing.
+Whoever serves a request sets its deadline; work that nobody waits for (upkeep, commands) has none. Time is taken from
+the monotonic clock, so that setting the system's clock does not move deadlines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ends: ContextVar[float] = ContextVar("aipface_deadline", default=math.inf)
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """What happens in the block, and in threads that are given its context, has so many seconds from now on."""
+    """Set a deadline ``seconds`` from now for the block and for threads that run in a copy of its context."""
     token = _ends.set(time.monotonic() + seconds)
     try:
         yield
@@ -37,13 +37,13 @@ def left() -> float:
 
 
 def left_to_wait() -> float:
-    """As ``left``, but never more than locks and conditions take for a timeout: some centuries for infinite."""
+    """As ``left``, but at most what locks and conditions accept as a timeout: centuries instead of infinity."""
     return min(left(), threading.TIMEOUT_MAX)
 
 
 @contextlib.contextmanager
 def held(lock: threading.Lock) -> Iterator[None]:
-    """Hold a lock for the block. Raises ``DeadlineExceeded`` when it is not to be had in time."""
+    """Hold a lock for the block. Raises ``DeadlineExceeded`` when it cannot be acquired in time."""
     if not lock.acquire(timeout=left_to_wait()):
         raise DeadlineExceeded("what others were doing took too long")
     try:

@@ -317,11 +317,11 @@ class NoMatch(LibraryError):
     """Nobody reaches the threshold."""
 
 
-# --- who somebody says to be ----------------------------------------------------------------------------------------
+# --- person verification --------------------------------------------------------------------------------------------
 
 
 class IdentityError(ServiceError):
-    """The authority does not confirm who somebody says to be, or cannot be asked about it."""
+    """The authority does not confirm a claimed identity, or cannot be asked about it."""
 
 
 class NameMalformed(IdentityError):

@@ -1,4 +1,4 @@
-"""The master key and the faces that lie sealed under it: whether it is here, and sealing them anew."""
+"""Master keys and sealed faces: checking that all needed keys are at hand, and re-sealing faces."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from service.storage.engine import Database
 
 MOST_SWEEPS = 5
-"""Rows that others were changing are come back to so often."""
+"""How often rows that other transactions had locked are tried again."""
 
 Advance = Callable[[int], None]
-"""Told how many more rows are done."""
+"""Called with the number of rows done since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one kind: rows that were written anew, that cannot be opened, and that others wrote otherwise meanwhile."""
+    """Rows of one kind: ``done`` were rewritten, ``broken`` cannot be opened, ``left`` are not as wished at the end.
+
+    The latter were locked, or written by other processes in the meantime.
+    """
 
     done: int
     broken: int
@@ -41,17 +44,17 @@ def face_sealing(keyring: Keyring, mode: Mode) -> FaceSealing:
 
 
 def note_current_key(database: Database) -> None:
-    """Note that faces will be sealed under the current key; comes before the first of them."""
+    """Record in the database that faces may be sealed under the current key. To be called before the first one is."""
     with database.admin() as work:
         work.face_keys.register(database.sealing.enrolled.key_ids[0])
 
 
 def follow_sealing(database: Database, keyring: Keyring) -> None:
-    """Seal what is written from now on where faces may be sealed already, under a key that is here.
+    """Make a command write sealed faces where the library may have sealed ones, under a key that is at hand.
 
-    A key is noted from the first start with the setting until all faces were opened: whoever has gone back to plain
-    ones is not followed any more. Beside a server that takes plain faces for forged, they are here, too: embedded anew
-    and sealed, a forged one would become genuine.
+    A key is recorded from the first start with ``encrypt_faces`` until all faces have been decrypted again; after that
+    commands write plain faces. Where a server runs that takes plain faces for forged, this command does so, too:
+    otherwise it might embed and seal a forged face, which would make it look genuine.
     """
     with database.read() as reader:
         used, refused = reader.face_keys.registered(), reader.models.plain_refused()
@@ -61,9 +64,9 @@ def follow_sealing(database: Database, keyring: Keyring) -> None:
 
 
 def check_face_keys(database: Database) -> None:
-    """Raise ``KeyringError`` where faces are sealed under a key that is not here, or lie plain where none may.
+    """Raise ``KeyringError`` where faces are sealed under a missing key, or are plain although the settings forbid it.
 
-    Single faces that cannot be opened do not count: they are left out of searches, and told.
+    Single faces that cannot be opened do not count: they are left out of searches and logged.
     """
     sealing = database.sealing.enrolled
     _check_known(database, sealing)
@@ -81,7 +84,7 @@ def missing_keys(database: Database, sealing: Sealing) -> list[str]:
 
 
 def outstanding(database: Database, keyring: Keyring, wish: Wish) -> int:
-    """How many faces do not lie as wished."""
+    """How many faces are not stored as wished."""
     current = face_sealing(keyring, Mode.OFF).enrolled.key_ids[0]
     with database.admin() as work:
         return sum(work.face_keys.outstanding(kind, wish, current) for kind in KINDS)
@@ -90,10 +93,10 @@ def outstanding(database: Database, keyring: Keyring, wish: Wish) -> int:
 def reseal_faces(
     database: Database, keyring: Keyring, wish: Wish, advance: Advance | None = None
 ) -> dict[str, Outcome]:
-    """Let all faces lie as wished; what was done stays done when it is broken off, and is not done again.
+    """Rewrite all faces as wished. Can be interrupted and run again, which goes on where it was.
 
-    Servers may go on meanwhile: a row changes in one step, and each of its forms can be read. Raises ``KeyringError``
-    before anything else where a key is not here.
+    Servers may run meanwhile: each row changes at once, and they read both forms. Raises ``KeyringError`` before
+    anything is changed where a key is missing.
     """
     sealing = face_sealing(keyring, Mode.OFF if wish is Wish.PLAIN else Mode.ON)
     known = sealing.enrolled.key_ids
@@ -102,7 +105,7 @@ def reseal_faces(
         with database.admin() as work:
             work.face_keys.register(known[0])
     tables = {kind: sealing.remembered if kind == REMEMBERED else sealing.enrolled for kind in KINDS}
-    # Further embeddings first: the end of a move takes them into the rows of faces, where they are met all the same.
+    # Further embeddings first: the end of a move takes them into the rows of faces, which come afterwards.
     order = sorted(tables, key=lambda kind: kind != FURTHER)
     swept = {kind: _sweep(database, kind, wish, tables[kind], advance) for kind in order}
     outcomes = {kind: swept[kind] for kind in tables}
@@ -148,9 +151,10 @@ def _sweep(database: Database, kind: str, wish: Wish, sealing: Sealing, advance:
 
 
 def _tell_servers(database: Database, sealed: Iterable[tuple[int, int]]) -> None:
-    """Have servers that refused plain faces find them now that they are sealed; where no such runs, nobody has to hear.
+    """Make servers that refused plain faces add them to their indexes now that they are sealed.
 
-    In transactions of their own: a step waits for nobody, and the writers of an app wait for each other.
+    Does nothing where no such server runs. In transactions of its own, since writing to an app's change log may have to
+    wait for other writers, which a step of the re-sealing must not.
     """
     with database.read() as reader:
         if not reader.models.plain_refused():

@@ -1,8 +1,8 @@
 """What works with one model, and how a running service goes over from one model to another.
 
-A ``Generation`` is every part that depends on the weights. While the library moves to another model there are two of
-them, each whole: its own networks, calibration and index. Which one answers is decided by the database alone; whoever
-finds in the middle of a request that the library has moved goes on in the other one.
+A ``Generation`` holds all parts that depend on the weights. While the library moves to another model there are two
+complete ones, each with its own networks, calibration and index. The database alone decides which one answers. A
+request that finds halfway that the library has moved goes on in the other generation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from models.errors import ModelsError
 from models.manifest import PackManifest
 from service.api.ports import Check
+from service.background import Background
 from service.calibration.errors import CalibrationError
 from service.capture.risk import JudgeRisk
 from service.errors import ServiceError
@@ -41,10 +42,10 @@ from service.storage.models import LibraryModel, LibraryModels
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 15.0
-"""How often the database is asked without a notification, and how soon loading is tried again after a failure."""
+"""How often the database is asked even without a notification, and how soon loading is tried again after a failure."""
 
 PARTING_SECONDS = 60.0
-"""How long a generation that nothing begins with any more is kept for the requests that began with it."""
+"""How long a generation that new requests no longer use is kept for the requests that began with it."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +73,38 @@ class Generation:
 
 
 class Generations:
-    """The generations of one process. A thread loads what the library moves to and lets go of what it has left."""
+    """The generations of one process. A thread loads the models that the library needs and closes the others."""
 
     def __init__(self, database: Database, make: Callable[[LibraryModel], Generation]) -> None:
-        """``make`` loads a generation, with an index that is complete as of then."""
+        """``make`` loads a generation with a complete index."""
         self._database = database
         self._make = make
         self._by_model: dict[str, Generation] = {}
-        """By the model's id. Changed by our thread alone (by ``begin`` before that starts); all others read it without
-        a lock, in single steps: who goes through it takes a copy first."""
+        """By the model's id. Only our thread changes it (and ``begin`` before that starts). Other threads read it
+        without a lock: single lookups are safe, and whoever iterates takes a copy first."""
         self._current: Generation | None = None
         self._failures: dict[str, str] = {}
         self._left_at: dict[str, float] = {}
         self._in_use = LibraryModels()
         self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
+        self._background = Background("models", self._run)
 
     def begin(self, generation: Generation) -> None:
-        """Begin with this one."""
+        """Set the generation that was loaded at the start."""
         self._current = self._by_model[generation.engine.model_id] = generation
 
     @property
     def current(self) -> Generation:
-        """The one that requests begin with."""
+        """The generation that new requests use."""
         if self._current is None:
             raise RuntimeError("nothing has been loaded yet")
         return self._current
 
     def of(self, model_id: str) -> Generation | None:
-        """The generation of a model, where it is loaded; else ``None``, and what is in use is looked at anew."""
+        """The generation of a model.
+
+        ``None`` where it is not loaded; the database is then asked for the models in use.
+        """
         found = self._by_model.get(model_id)
         if found is None:
             self.wake()
@@ -130,24 +133,24 @@ class Generations:
 
     def start(self) -> None:
         """Begin to follow what the database says."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop following, and close everything."""
-        self._stopping.set()
+        self._background.stopping.set()
         self._woken.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        # The one in use comes last: whoever is closed deletes the snapshots of all models that nobody keeps any more.
+        self._background.stop()
+        # The current one comes last: closing a generation deletes the snapshots of models that no process uses any
+        # more.
         for generation in sorted(self._by_model.values(), key=lambda each: each is self._current):
             generation.resources.close()
 
     def wake(self) -> None:
-        """The models that are in use may have changed."""
+        """Ask the database for the models in use now, as they may have changed."""
         self._woken.set()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._background.stopping.is_set():
             try:
                 self._follow()
             except ServiceError as error:
@@ -158,12 +161,12 @@ class Generations:
             self._woken.clear()
 
     def _follow(self) -> None:
-        """Have loaded what is searched and what will be, and nothing else; work with what is searched."""
+        """Load the active and the target model, close all others, and switch to the active one."""
         with self._database.read() as reader:
             named = self._in_use = reader.models.in_use()
         wanted = [model for model in (named.active, named.target) if model is not None]
         for model in wanted:
-            if model.model_id not in self._by_model and not self._stopping.is_set():
+            if model.model_id not in self._by_model and not self._background.stopping.is_set():
                 self._load(model)
         if named.active is not None and (found := self._by_model.get(named.active.model_id)) is not None:
             if found is not self._current:
@@ -172,7 +175,7 @@ class Generations:
         self._part({model.model_id for model in wanted})
 
     def _part(self, wanted: Collection[str]) -> None:
-        """Close what has not been wanted for a while."""
+        """Close generations that have not been wanted for ``PARTING_SECONDS``."""
         now = time.monotonic()
         for model_id, generation in list(self._by_model.items()):
             if model_id in wanted or generation is self._current:

@@ -1,6 +1,6 @@
-"""Which model the library is in: the database says so from the first start that can write faces.
+"""Which model the library is in. The database says so, from the first start that can write faces on.
 
-Not the settings: two servers with different ones would each enrol people whom the other never finds.
+The settings do not decide: two servers with different settings would each enrol people whom the other never finds.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def library_model(database: Database, settings: Settings, *, serving: bool = False) -> LibraryModel:
-    """The model that the library is in; while it and the register have no faces, that of the settings.
+    """The model that the library is in; while library and register have no faces, the model of the settings.
 
-    Those of a server that starts (``serving``), or of a command while no server runs: one that is started beside
-    servers, perhaps without their settings, takes the model that they have.
+    Whose settings: those of a server that starts (``serving``), or of a command while no server runs. A command that is
+    started beside servers may lack their settings, so it takes the servers' model.
 
     Raises ``models.errors.ModelsError`` for a setting that names no pack.
     """
@@ -46,11 +46,11 @@ def library_model(database: Database, settings: Settings, *, serving: bool = Fal
 
 
 def settle(database: Database, model: LibraryModel) -> LibraryModel:
-    """Have the database say that the library is in ``model``, unless it has faces and says another; what it says then.
+    """Record ``model`` as the library's, unless the library has faces of another one; returns the library's model.
 
-    To be called before anything is enrolled, and once the model is loaded: other servers follow what is said here.
+    To be called once the model is loaded, because other servers follow, and before anything is enrolled.
     """
-    with database.read() as reader:  # first: whoever has no room left to write can still start, and search
+    with database.read() as reader:  # read first, so that a server whose database is full can start and search
         said = reader.models.in_use().active
     if said is None:
         with database.admin() as work:
@@ -67,10 +67,10 @@ def pack_of(model_id: str) -> str | None:
 
 
 def _of_most_faces(database: Database, chosen: LibraryModel) -> LibraryModel:
-    """Of a library filled before the database said its model: that which can find most of the faces.
+    """The model of a library that was filled before the database recorded it: the one with the most faces.
 
-    So every server decides alike, whatever it is set to, and the fewest people are lost. With as many faces of two
-    models, or none of a pack that is known, ``chosen``.
+    So all servers decide alike, whatever their settings, and the fewest people are lost. ``chosen`` where two models
+    have equally many faces or no known pack has any.
     """
     with database.admin() as work:
         counts = work.models.counts()

@@ -43,7 +43,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "aipface_admission_refused": ("where",),
     "aipface_index_snapshots": ("outcome",),
 }
-"""Of the instruments that have any; they themselves do not tell them before they have counted something."""
+"""Labels of the instruments that have any. The instruments themselves do not show them before the first count."""
 
 CALLS = Counter(
     "aipface_requests",
@@ -130,13 +130,13 @@ _listener: Callable[[str, float], None] | None = None
 
 
 def on_stage(listener: Callable[[str, float], None] | None) -> None:
-    """Tell this listener too of every stage that ended, in the thread that ran it; ``None`` ends that."""
+    """Call ``listener(stage, seconds)`` after every run of a stage, in the thread that ran it; ``None`` removes it."""
     global _listener  # noqa: PLW0603 - of the process, like the instruments
     _listener = listener
 
 
 def observe_stage(stage: str, seconds: float) -> None:
-    """Count one run of a stage, also for the request that it was a part of, whichever thread ran it."""
+    """Count one run of a stage, in the histogram and for the current request (see ``spent_in_stages``)."""
     _stages[stage].observe(seconds)
     if _listener is not None:
         _listener(stage, seconds)
@@ -173,9 +173,9 @@ def spent_in_stages(spent: Spent) -> Iterator[None]:
 
 
 def registries() -> tuple[CollectorRegistry, ...]:
-    """What there is to be read: what this process counts and takes, or what all count that share its port.
+    """The registries to read: of this process, or of all processes that share its port.
 
-    Where somebody removed the folder in which they count, there is nothing until this one has been started anew.
+    If somebody has removed the folder in which the processes count, there are none until this one is restarted.
     """
     if not SHARED:
         return PROCESS, REGISTRY
@@ -311,7 +311,7 @@ def call_figures() -> list[CallFigures]:
 
 
 SUCCESSES = frozenset({"0", "OK", "200"})
-"""Codes of an answer that was none of an error, in the words of every generation."""
+"""Codes of successful answers, in the words of every generation of the API."""
 
 
 # --- the state of the service -------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One look at everything that goes up and down."""
+    """The values of all gauges at one moment."""
 
     version: str
     pack: str

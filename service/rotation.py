@@ -1,4 +1,4 @@
-"""Another master key: everything that is sealed in the database is sealed anew under it."""
+"""Changing the master key: everything that is sealed in the database is re-sealed under the new one."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ CONTEXTS: Mapping[str, Context] = {
 """What binds a sealed value to its place, by the kinds of ``service.storage.sealed.SEALED``."""
 
 TOGETHER = ("app secrets", "envelope keys")
-"""Kinds with few rows, which are sealed anew all or none. Every installation has some: a keyring without the key that
-all is sealed under fails here, before anything was changed."""
+"""Kinds with few rows, re-sealed in one transaction. Every installation has some of them, so a keyring that lacks the
+current key fails here, before anything was changed."""
 PEOPLE = "people seen by devices"
-"""There may be millions of them, and calls write to their rows."""
+"""A kind with perhaps millions of rows, which calls write to: re-sealed a thousand rows at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """How many values of each kind were sealed anew, and how many faces are not under the first key all the same.
+    """How many values of each kind were re-sealed (``done``), and how many faces are under another key (``left``).
 
-    These were being changed by somebody else, or a server that does not know the first key has written them.
+    The latter were locked by other transactions, or written by a server that does not know the first key.
     """
 
     done: Mapping[str, int]
     left: int
     older_keys: bool
-    """Whether faces may be sealed under an older key: without it they could not be opened any more."""
+    """Whether faces may still be sealed under an older key, which therefore must not be dropped."""
 
 
 def reseal(database: Database, keyring: Keyring) -> Resealed:
-    """Seal everything under the first key of the keyring.
+    """Re-seal everything under the first key of the keyring.
 
-    Of faces and chains of the audit log, what is sealed under another key. Raises ``KeyringError`` for a value that
-    none of the keys opens: of the kinds in ``TOGETHER`` nothing is changed then. Single faces that do not open are
-    damaged, and stay as they are; so do ends of chains whose seal is not ours.
+    Faces and chains of the audit log are re-sealed only where another key sealed them. Raises ``KeyringError`` for a
+    value that none of the keys opens; nothing of the kinds in ``TOGETHER`` is changed then. Single faces that cannot be
+    opened are damaged and stay as they are, as do ends of chains whose seal is not ours.
 
-    Broken off, it leaves values under several keys, each of which opens as long as the file has them all; nobody drops
-    one before this has come to its end.
+    If it is interrupted, values are sealed under several keys. All of them can be opened as long as the key file has
+    all the keys, and ``aipface key`` drops none before this has come to its end.
     """
     with database.admin() as work:
         done = {kind: work.sealed.replace(kind, _under(keyring, CONTEXTS[kind])) for kind in TOGETHER}
@@ -70,7 +70,7 @@ def reseal(database: Database, keyring: Keyring) -> Resealed:
 
 
 def _reseal_people(database: Database, keyring: Keyring) -> int:
-    """A thousand to a transaction: one for all would keep waiting, until it fails, every capture of one of them."""
+    """In transactions of a thousand rows: one for all would block captures of these people until they time out."""
     anew, count, last = _under(keyring, CONTEXTS[PEOPLE]), 0, 0
     while True:
         with database.admin() as work:

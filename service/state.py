@@ -22,9 +22,10 @@ from service.storage import migrations
 from service.storage.engine import Database
 
 PATIENCE = 0.5
-"""Seconds that an index may take to follow what was committed when it was asked whether it does; probes wait 1 s."""
+"""Seconds that ``readiness`` gives the index to catch up with what has just been committed. Probes wait 1 s by
+default."""
 LONGEST_LOOK = 4.0
-"""Seconds after which a database counts as one that does not answer; whoever scrapes waits ten, by default."""
+"""Seconds after which the database counts as not answering. Prometheus waits ten seconds by default."""
 
 _asking = threading.Lock()
 
@@ -69,7 +70,7 @@ def readiness(service: Watched) -> Readiness:
 
 
 def look(service: Watched) -> State:
-    """Everything that goes up and down. What is away raises nothing: its numbers are missing."""
+    """The values of all gauges. Raises nothing: the numbers of what cannot be reached are ``None``."""
     groups = faces = index_bytes = None
     expires = service.certificate_expires
     try:
@@ -98,7 +99,7 @@ def look(service: Watched) -> State:
 
 
 def _storage(database: Database, catalog: FaceSearch) -> Storage | None:
-    """What the database tells; ``None`` where it does not answer in time, as whoever asked before waits to hear."""
+    """What the database says; ``None`` where it does not answer in time, or an earlier question is still unanswered."""
     if not _asking.acquire(timeout=LONGEST_LOOK):
         return None
     found: list[Storage] = []
@@ -123,9 +124,9 @@ def _storage(database: Database, catalog: FaceSearch) -> Storage | None:
 
 
 def _behind(catalog: FaceSearch, heads: dict[int, int]) -> dict[int, int]:
-    """By app, how many changes the index lacks; apps that lack none are left out.
+    """By app, how many changes its index lacks; apps that lack none are left out.
 
-    An app that has never written is not loaded before it is used; it has nothing to be behind with.
+    An app without any change is loaded only when it is used, and is not behind.
     """
     lags = {app: head - max(catalog.position(app), 0) for app, head in heads.items()}
     return {app: lag for app, lag in lags.items() if lag > 0}

@@ -1,14 +1,17 @@
-"""Keeps house: expired tokens, sessions, uploads, nonces, keys; old changes, feedback, crops, captures."""
+"""Deletes in the background what has expired or is old enough.
+
+Expired: tokens, sessions, uploads, nonces, keys. Old: changes, feedback, crops, captures, audit entries.
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from service.background import Background
 from service.capture.rules import RiskLimits
 from service.errors import ServiceUnavailable
 from service.library.audit import AuditTrail
@@ -24,7 +27,7 @@ NONCES_PER_ROUND = 5_000
 CAPTURES_PER_ROUND = 5_000
 UPLOADS_PER_ROUND = 500
 FAILURES_KEPT = 100_000
-"""Names of failed log-ins that the database counts; of more the oldest are forgotten."""
+"""Most names whose failed log-ins the database counts; beyond that the oldest are forgotten."""
 SESSIONS_PER_ROUND = 5_000
 CHANGES_KEPT = 1_000_000
 """Rows of each app's change log that stay: a process that fell further behind reloads the app instead."""
@@ -34,11 +37,11 @@ ROUNDS_BETWEEN_PRUNINGS = 720
 
 
 JUMP_SECONDS = 3600.0
-"""A clock that differs by so much from the time that has passed was set, not corrected."""
+"""A clock that has moved by this much more or less than the time that passed was set, and not only corrected."""
 
 
 def _uptime() -> float:
-    """Seconds that have passed, those that the machine slept included where the system counts them."""
+    """A clock that cannot be set, in seconds; it goes on while the machine sleeps where the system offers that."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -53,13 +56,13 @@ class Calendar:
 
     @property
     def was_set(self) -> bool:
-        """Whether the date cannot be believed. A clock that is put right again can be."""
+        """Whether the clock shows a time that cannot be believed; ``False`` again once it has been put right."""
         return abs(self._clock() - self._passed() - self._ahead) > JUMP_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept that lose their worth with age."""
+    """How long feedback and crops are kept."""
 
     feedback: timedelta = timedelta(days=180)
     crops: timedelta | None = None
@@ -87,23 +90,18 @@ class Upkeep:
         self._limits = limits
         self._audit = audit
         self._calendar = calendar or Calendar()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._background = Background("upkeep", self._run)
 
     def start(self) -> None:
         """Begin; the first round comes after ``ROUND_SECONDS``."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop; returns when the thread has ended."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def _run(self) -> None:
-        rounds = 0
-        while not self._stopping.wait(ROUND_SECONDS):
-            rounds += 1
+        for rounds in self._background.rounds(ROUND_SECONDS):
             self._attempt(self._forget_tokens)
             self._attempt(self._forget_envelopes)
             self._attempt(self._forget_uploads)
@@ -162,12 +160,12 @@ class Upkeep:
             apps = reader.apps.all()
         for app in apps:
             for _ in pruned(self._database, app.pk, CHANGES_KEPT):
-                if self._stopping.is_set():
+                if self._background.stopping.is_set():
                     return
 
     def _forget_feedback(self) -> None:
         deleted = FEEDBACK_AT_ONCE
-        while deleted == FEEDBACK_AT_ONCE and not self._stopping.is_set():
+        while deleted == FEEDBACK_AT_ONCE and not self._background.stopping.is_set():
             with self._database.admin() as work:
                 deleted = work.feedback.purge(self._retention.feedback, FEEDBACK_AT_ONCE)
 
@@ -175,13 +173,13 @@ class Upkeep:
         if self._retention.crops is None:
             return
         last: int | None = 0
-        while last is not None and not self._stopping.is_set():
+        while last is not None and not self._background.stopping.is_set():
             with self._database.admin() as work:
                 last = work.erasing.crops(self._retention.crops, last, CROPS_AT_ONCE)
 
     def _purge_audit(self) -> None:
         if self._audit is not None:
-            self._audit.purge(self._stopping.is_set)
+            self._audit.purge(self._background.stopping.is_set)
 
 
 def pruned(database: Database, app_pk: int, keep: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""The nouns that every room shares: plain immutable values, no behaviour beyond arithmetic on themselves.
+"""Values that all rooms share: immutable, without behaviour beyond arithmetic on themselves.
 
 Units and conventions, everywhere below the API:
 
@@ -64,9 +64,9 @@ class Control(str, enum.Enum):
 
 
 class LongText:
-    """Megabytes of ASCII as they were received. A ``str`` of them would keep all threads waiting while it is made.
+    """Megabytes of ASCII in the buffer that they arrived in: making a ``str`` of them would block all other threads.
 
-    Equal to the ``str`` of the same letters.
+    Compares equal to the ``str`` of the same letters.
     """
 
     __slots__ = ("_letters",)
@@ -135,7 +135,7 @@ class Face:
     ``box``: axis-aligned ``(x, y, width, height)`` of the detector; ``points``: five points ``(5, 2)`` in the order
     picture-left eye, picture-right eye, nose tip, picture-left mouth corner, picture-right mouth corner *of the
     upright face*, i.e. the subject's right eye comes first; ``outline``: 68 points ``(68, 2)`` in the usual iBUG
-    order; ``confidence``: 0..1.
+    order; ``confidence``: how likely it is a face, 0..1, and 1 for nearly every clear one.
     """
 
     box: tuple[float, float, float, float]
@@ -297,7 +297,7 @@ class Change:
 
 
 class Numbered(Protocol):
-    """What a change is about, where it is written and where it is read."""
+    """What rows of the change log have in common where they are written and where they are read."""
 
     @property
     def kind(self) -> ChangeKind: ...
@@ -333,10 +333,10 @@ def _removed(change: Numbered) -> int:
 
 
 class ChangeMark(NamedTuple):
-    """A row of the change log as numbers, fields as in :class:`Change`.
+    """A row of the change log as numbers, fields as in :class:`Change`. It identifies a history.
 
-    Whoever has the row of a position also has everything before it: the log of a database that was put back to an
-    earlier state and went on from there has another row under that number.
+    Two logs with the same row at a position are the same up to there. A database that was put back to an earlier state
+    and has gone on since has another row under that number.
     """
 
     seq: int

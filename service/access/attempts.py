@@ -1,8 +1,9 @@
 """Failed log-ins, counted and limited.
 
-Counted are pairs of a key and an address, and addresses by themselves. A key alone is not: then whoever knows it,
-and it is no secret, could keep its owner out from anywhere. What a key's owner gets wrong from one address keeps that
-address out and no other, and an address that failed with many keys still gets in with those that have worked there.
+Failures are counted for each pair of a key and an address, and for each address over all keys. They are not counted for
+a key alone: API keys are no secret, so anybody could lock a key's owner out everywhere by failing with it on purpose.
+Too many failures of a pair block that pair only. Too many failures of an address block it for every key but those that
+have already worked from there.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ from collections.abc import Iterator
 from service.access.failures import Failures
 from service.errors import AccessError, TooManyFailures
 
-OF_ADDRESS = 5
-"""An address may fail so many times as often, with all keys together, as with one of them."""
+ADDRESS_FACTOR = 5
+"""An address may fail this many times as often, over all keys, as it may with a single key."""
 
 _IPV6_PREFIX = 64
-"""Whoever has one IPv6 address has the rest of its network (RFC 6177): they count as one."""
+"""Bits of an IPv6 network that one subscriber gets as a whole (RFC 6177); all its addresses count as one."""
 
 
 class Attempts:
     """Lets attempts to log in through until too many have failed. Thread-safe."""
 
     def __init__(self, failures: int, counted: Failures) -> None:
-        """``failures`` is how many of one key from one address are looked at within the windows of ``counted``."""
+        """``failures``: how often one key may fail from one address within a window of ``counted``."""
         self._most = failures
         self._counted = counted
 
     @contextlib.contextmanager
     def attempt(self, key: str, address: str) -> Iterator[None]:
-        """Check keys within the block; an ``AccessError`` raised there is a failure.
+        """Check keys within the block; an ``AccessError`` raised there counts as a failure.
 
-        Raises ``TooManyFailures``, before anything is looked at, where too many have failed: not even the right
-        secret is told from a wrong one then.
+        Raises ``TooManyFailures`` before the block runs when there were too many failures. The right secret is refused
+        then, too, so that an attacker cannot tell it from a wrong one.
         """
         place = network(address)
         pair, alone = self._counted.name(key, place), self._counted.name(place)
         if self._counted.known(pair) >= self._most:
             raise TooManyFailures
-        if self._counted.known(alone) >= OF_ADDRESS * self._most and not self._counted.has_worked(pair):
+        if self._counted.known(alone) >= ADDRESS_FACTOR * self._most and not self._counted.has_worked(pair):
             raise TooManyFailures
         try:
             yield
@@ -51,7 +52,7 @@ class Attempts:
 
 
 def network(address: str) -> str:
-    """The address, or for IPv6 its network; an IPv4 address in the clothes of IPv6 is that address."""
+    """What an address is counted as: itself, for IPv6 its /64 network, for an IPv4-mapped address the IPv4 one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,8 +1,8 @@
 """A certificate authority of the operator's own, and the server's certificate that it signs.
 
-Clients that are to talk TLS to ``aip.baidubce.com`` and mean this server have to trust somebody who vouches for that
-name here. The authority's key can sign for any name, so it is made for this home alone, may sign the operator's names
-only (name constraints, RFC 5280, 4.2.1.10), and never leaves the folder.
+Clients reach this server under the name ``aip.baidubce.com`` over TLS only if they trust an authority that has signed a
+certificate for that name. Such an authority's key is dangerous, so each home has its own, name constraints (RFC 5280,
+4.2.1.10) restrict it to the operator's names, and the key never leaves the folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service.access import private_files
 CLOUD_HOST = "aip.baidubce.com"
 """Where every SDK believes the API to be."""
 USUAL_NAMES = (CLOUD_HOST, "localhost", "127.0.0.1")
-"""Of a server's certificate, before the operator's own."""
+"""Names that every server certificate has; the operator's own come after them."""
 
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.pem", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.pem", "server.key"
@@ -35,10 +35,10 @@ AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397
 """No client accepts more of a server's certificate than 825 days, and browsers 398."""
 RENEWAL_DAYS = 30
-"""Left when a certificate ought to be renewed."""
+"""A certificate with fewer days left ought to be renewed."""
 
 _SETBACK = timedelta(hours=1)
-"""Valid from a little earlier, for clients whose clock is behind."""
+"""Certificates are valid from this long before now, for clients whose clock is behind."""
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -63,7 +63,7 @@ class CertificateInfo:
 
     @property
     def end(self) -> str:
-        """What to tell of that, as what follows the certificate's name."""
+        """The expiry as words that follow the certificate's name in a sentence."""
         return f"expires in {self.days_left} days" if self.days_left >= 0 else "has expired"
 
 

@@ -1,4 +1,4 @@
-"""Failures that are counted by names, within a window each, in this process and with the others together."""
+"""Counts failures by name within time windows, in this process and, through the database, over all processes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CAPACITY = 20_000
-"""Most names that a process counts, and most that it knows to have worked: some megabytes."""
+"""Most names whose failures a process counts, and most names that it remembers as having worked: some megabytes."""
 
 FORGET_AGAIN_SECONDS = 10.0
-"""A name that works again and again is forgotten by the others so often."""
+"""Least time between two messages to the other processes that a name works, so that its failures are forgotten."""
 
 
 class Shared(Protocol):
-    """Where processes count together."""
+    """The counter that all processes share. While it cannot be reached, its methods do nothing and raise nothing."""
 
     def count(self, names: Sequence[bytes], window_seconds: float) -> Mapping[bytes, tuple[int, float]]:
-        """One failure more of each name: how many all have counted, and the seconds left; nothing where it is away."""
+        """Add one failure of each name. By name: failures of all processes, seconds until they are forgotten.
+
+        Empty while the counter cannot be reached.
+        """
         ...
 
     def forget(self, name: bytes) -> None:
-        """Forget the failures of a name; nothing happens where it is away."""
+        """Forget the failures of a name."""
         ...
 
     def remember(self, name: bytes, seconds: float) -> None:
-        """Keep a name for so long; nothing happens where it is away."""
+        """Keep a name for ``seconds``."""
         ...
 
     def remembers(self, name: bytes) -> bool:
-        """Whether a name is kept; none is where it is away."""
+        """Whether a name is kept; ``False`` while the counter cannot be reached."""
         ...
 
 
@@ -44,10 +47,11 @@ class _Window:
 
 
 class Failures:
-    """Counts failures of ``window_seconds``, from the first one on. Thread-safe.
+    """Counts the failures of each name within a window that begins with its first failure. Thread-safe.
 
-    A process learns what the others have counted with each failure of its own: it lets through at most one failure
-    more than the others would. What succeeds never waits for the database but once in ``FORGET_AGAIN_SECONDS``.
+    With each failure that it reports, a process learns the count of all processes. So it lets through at most one
+    failure more than a single process would. A success waits for the database at most once in
+    ``FORGET_AGAIN_SECONDS``.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Failures:
         key: bytes = b"",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``key`` (up to 64 bytes) makes names that tell nobody what they stand for; ``clock`` tells seconds."""
+        """``key`` (up to 64 bytes): names are hashes under it, so that they reveal nothing. ``clock`` in seconds."""
         self._seconds = window_seconds
         self._shared = shared
         self._key = key
@@ -68,7 +72,7 @@ class Failures:
         self._worked: OrderedDict[bytes, float] = OrderedDict()
 
     def name(self, *parts: str) -> bytes:
-        """A short name for something that may be long: nobody can fill the memory with it."""
+        """A hash of ``parts``, 16 bytes: short however long they are, so that nobody can fill the memory with them."""
         text = "\0".join(parts).encode(errors="surrogatepass")
         return hashlib.blake2b(text, digest_size=16, key=self._key).digest()
 
@@ -77,14 +81,14 @@ class Failures:
         return self.state(name)[0]
 
     def state(self, name: bytes) -> tuple[int, float]:
-        """The same, and the seconds until they are forgotten."""
+        """Failures of a name that this process knows of, and the seconds until they are forgotten."""
         with self._lock:
             window = self._windows.get(name)
             left = 0.0 if window is None else window.ends - self._clock()
             return (0, 0.0) if window is None or left <= 0 else (window.failures, left)
 
     def add(self, *names: bytes) -> None:
-        """One failure more of each."""
+        """Count one failure of each name."""
         counted = {} if self._shared is None else self._shared.count(names, self._seconds)
         with self._lock:
             for name in names:
@@ -110,7 +114,7 @@ class Failures:
             return name in self._worked
 
     def remember(self, name: bytes, seconds: float) -> None:
-        """Tell all processes for so long that a name has worked: for names that seldom do."""
+        """Let all processes know for ``seconds`` that a name has worked. For names that seldom succeed."""
         if self._shared is not None:
             self._shared.remember(self._worked_name(name), seconds)
 

@@ -22,10 +22,11 @@ def add(path: Path) -> None:
 
 
 def drop_old(path: Path, resealed: Keyring) -> int:
-    """Leave alone the key that everything was sealed under, the first of ``resealed``; returns how many were dropped.
+    """Keep only the key that everything is sealed under, the first of ``resealed``. Returns how many were dropped.
 
-    Sealing takes as long as it takes. A key that came into the file meanwhile is one under which nothing may be sealed
-    yet: kept alone it would lock everybody out. Raises ``KeyringError`` then, and changes nothing.
+    Sealing everything anew takes a while, and somebody may have added a key to the file in the meantime. Nothing is
+    sealed under that key yet, so keeping it alone would lock everybody out: then this raises ``KeyringError`` and
+    changes nothing.
     """
     with _alone(path):
         if not resealed.covers(load(path)):
@@ -40,9 +41,9 @@ def drop_old(path: Path, resealed: Keyring) -> int:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """No other command changes the file meanwhile: of two that do, one would write over the key of the other.
+    """Hold a lock, so that two commands cannot overwrite each other's keys. Raises ``KeyringError``.
 
-    The lock is a file beside it, since what is locked must not be replaced. Raises ``KeyringError``.
+    The lock is a file of its own beside the key file, because the key file is replaced when it changes.
     """
     beside = path.with_name(f"{path.name}.lock")
     try:

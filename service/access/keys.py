@@ -92,10 +92,10 @@ class Keyring:
         self._face_tokens = _derive(masters[-1], "face-tokens")
 
     def sealer(self, purpose: str, *, id_bytes: int = 1) -> Sealer:
-        """Encryption under keys of one purpose alone, whose values name their key in so many bytes (1 to 32).
+        """Encryption under keys for one purpose. A sealed value begins with its key's id, ``id_bytes`` (1..32) long.
 
-        One byte tells masters apart most of the time, and where two share it, each is tried. With four a query may
-        rely on them.
+        With one byte two master keys may share an id; then each of them is tried. With four bytes ids are so unlikely
+        to clash that SQL queries can select by them.
         """
         ciphers = [(_key_id(master, id_bytes), AESGCM(_derive(master, purpose))) for master in self._masters]
         return Sealer(ciphers)
@@ -169,9 +169,9 @@ def decode_key(text: str) -> bytes:
 
 
 def create_unless_there(path: Path) -> bool:
-    """Make a key file with a fresh key: of two processes that start at once, one wins.
+    """Make a key file with a fresh key unless there is one; returns whether this call made it.
 
-    Whether it was we who made it. Raises ``KeyringError``.
+    Of two processes that start at once, one makes it. Raises ``KeyringError``.
     """
     content = secrets.token_bytes(MASTER_KEY_BYTES).hex().encode() + b"\n"
     try:

@@ -1,7 +1,7 @@
-"""What an app may be allowed to do. Names are those of the calls' paths.
+"""What an app may be allowed to do. A permission is named after the path of its call.
 
-V2, V3 and scenes share them; calls of V1 and V4 have names of their own, led by ``v1/`` and ``v4/``, as the cloud
-grants them apart.
+V2, V3 and scenes share permissions. Calls of V1 and V4 have their own, which begin with ``v1/`` and ``v4/``, because
+the cloud grants those separately.
 """
 
 from __future__ import annotations

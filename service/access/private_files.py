@@ -11,22 +11,25 @@ from pathlib import Path
 
 
 def created(draft: Path, path: Path) -> int:
-    """Descriptor of the new file ``draft``, for its owner alone, which is to become ``path``. Raises ``OSError``."""
+    """Create ``draft``, a file that only its owner can read and that is to be renamed to ``path``.
+
+    Returns its descriptor. Raises ``OSError``.
+    """
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     give(descriptor, path if path.exists() else path.parent)
     return descriptor
 
 
 def put_new(path: Path, content: bytes) -> None:
-    """Make a file for its owner alone; raises ``FileExistsError`` where there is one, and leaves that as it is.
+    """Write a file that only its owner can read. Raises ``FileExistsError`` where there is one, ``OSError``.
 
-    It has its name once it is whole and on the disk, whenever the power goes. Raises ``OSError``.
+    The file gets its name only when it is complete and on the disk, so that a power cut leaves no half of one.
     """
     _put(path, content, os.link)
 
 
 def put(path: Path, content: bytes) -> None:
-    """The same, in the place of what may be there."""
+    """As ``put_new``, but replaces a file that is there."""
     _put(path, content, os.replace)
 
 
@@ -45,19 +48,19 @@ def _put(path: Path, content: bytes, name: Callable[[Path, Path], None]) -> None
 
 
 def _sync(folder: Path) -> None:
-    """Have the names of the folder's files on the disk: what relies on a file may be there before its name is."""
+    """Flush the folder itself: else a new file's name may be lost in a power cut although its content is safe."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in {errno.EBADF, errno.EINVAL}:  # of file systems that do it for files alone
+        if error.errno not in {errno.EBADF, errno.EINVAL}:  # some file systems can flush files only, not folders
             raise
     finally:
         os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for its owner alone unless it is there; of several, the one above has to be. Raises ``OSError``."""
+    """Make a folder that only its owner can enter, unless it is there. Its parent must exist. Raises ``OSError``."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -68,9 +71,9 @@ def make_folder(folder: Path) -> None:
 
 
 def give(descriptor: int, like: Path) -> None:
-    """What root makes belongs to whom ``like`` does: else a command of root would keep the server out of its home.
+    """Give a file that root made to the owner of ``like``, so that the server can read what root's commands write.
 
-    Where root may not give files away (a file server, a container), they stay root's.
+    Does nothing for other users. Where root may not change owners (a file server, a container), the file stays root's.
     """
     if os.geteuid() == 0:
         owner = like.stat()

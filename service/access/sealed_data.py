@@ -1,8 +1,8 @@
-"""Data that a caller encrypted for us under a key made of its app's secret.
+"""Data that a caller encrypted for us under a key derived from its app's secret.
 
 The form is a compact JWE (RFC 7516) with ``alg`` = ``dir`` and ``enc`` = ``A256GCM`` (RFC 7518), nothing else. The key
-is HKDF-SHA256 (RFC 5869) of the secret key's text, without salt, 32 bytes; so both sides have it and nothing more has
-to be exchanged. It hides the data from whatever lies between device and server; it does not prove when it was made.
+is HKDF-SHA256 (RFC 5869) of the secret key's text, without salt, 32 bytes. Both sides can derive it, so no further key
+has to be exchanged. This hides the data from everything between device and server; it does not prove when it was made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COMPACT = re.compile(rb"eyJ[\w-]{1,1000}\.\.[\w-]{16}\.[\w-]*\.[\w-]{22}\s*")
 
 
 class SealedDataError(ValueError):
-    """It cannot be opened: another key, damage, or another form of JWE."""
+    """The data cannot be opened: it was sealed under another key, is damaged, or is another form of JWE."""
 
 
 def derive_key(secret: str) -> bytes:
@@ -40,7 +40,7 @@ def derive_key(secret: str) -> bytes:
 
 
 class SealedData:
-    """Opens what was sealed under an app's key; ``secret`` tells an app's secret key."""
+    """Opens what was sealed under an app's key; ``secret`` returns an app's secret key."""
 
     def __init__(self, secret: Callable[[App], str]) -> None:
         self._secret = secret
@@ -63,7 +63,10 @@ class SealedData:
 
 
 def _check_header(data: bytes) -> None:
-    """It says the two algorithms and nothing else: what a library makes of more is its own. Raises ``ValueError``."""
+    """Raise ``ValueError`` unless the header names the two algorithms and nothing else.
+
+    Further fields could make the library do things that nobody here has thought of.
+    """
     letters = data.strip().partition(b".")[0]
     try:
         header = json.loads(base64.urlsafe_b64decode(letters + b"=" * (-len(letters) % 4)))

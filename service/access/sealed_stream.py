@@ -1,9 +1,9 @@
 """Authenticated encryption of long streams in chunks.
 
 This is the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015, https://eprint.iacr.org/2015/189)
-with AES-256-GCM. Every stream has a key of its own, made of a passphrase or a key and a random salt. A chunk's nonce is
-its number and whether it is the last, so that chunks cannot be left out, swapped, doubled or cut off unnoticed. What
-stands in front of the stream in plain is authenticated with each chunk.
+with AES-256-GCM. Every stream has its own key, derived from a passphrase or a key and a random salt. A chunk's nonce is
+made of its number and of whether it is the last one, so that removing, swapping, repeating or cutting off chunks is
+noticed. The plain head in front of the stream is authenticated with each chunk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INFO = b"aipface backup"
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**17, 8, 1
 """OWASP's first choice for scrypt: 128 MiB for each guess."""
 _MOST_N, _MOST_R, _MOST_P = 2**20, 16, 4
-"""What a file may ask of us."""
+"""Upper bounds for the scrypt parameters that a file names, so that a hostile one cannot exhaust the machine."""
 
 
 class StreamError(Exception):
@@ -35,17 +35,20 @@ class StreamError(Exception):
 
 
 def passphrase_parameters() -> dict[str, Any]:
-    """How a new stream's key is made of a passphrase; kept in plain beside the stream."""
+    """Parameters for deriving a new stream's key from a passphrase; stored in plain beside the stream."""
     return {"kdf": "scrypt", "salt": secrets.token_hex(_SALT_BYTES), "n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
 
 
 def key_parameters() -> dict[str, Any]:
-    """How a new stream's key is made of a 32-byte key."""
+    """Parameters for deriving a new stream's key from a 32-byte key; stored in plain beside the stream."""
     return {"kdf": "hkdf", "salt": secrets.token_hex(_SALT_BYTES)}
 
 
 def stream_key(parameters: dict[str, Any], secret: bytes) -> bytes:
-    """The key of a stream: of a passphrase in UTF-8, or of a key. Raises :class:`StreamError` for odd parameters."""
+    """Derive a stream's key. ``secret``: a passphrase in UTF-8 or a key, as ``parameters`` say.
+
+    Raises :class:`StreamError` for parameters that no stream of ours has.
+    """
     try:
         salt = bytes.fromhex(parameters["salt"])
         if parameters["kdf"] == "hkdf":
@@ -83,9 +86,9 @@ class SealingWriter:
 
 
 class OpeningReader:
-    """Decrypts; nothing of a chunk is given out before it has been found genuine.
+    """Decrypts; nothing of a chunk is returned before the chunk has been authenticated.
 
-    The first is opened at once, so that a wrong key is told before anything else happens: :class:`StreamError`.
+    The constructor opens the first chunk, so that a wrong key raises :class:`StreamError` before anything else happens.
     """
 
     def __init__(self, source: IO[bytes], key: bytes, head: bytes) -> None:

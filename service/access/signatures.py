@@ -29,7 +29,7 @@ from service.errors import SignatureInvalid
 SCHEME = "bce-auth-v1"
 
 CLOCK_SKEW_SECONDS = 300
-"""How far a client's clock may run ahead of ours. One that runs behind only shortens its own window."""
+"""How far a client's clock may run ahead of ours. A clock that runs behind only makes its signatures expire sooner."""
 
 MAX_VALIDITY_SECONDS = 86_400
 """A signature is good for a day at most, whatever it says; the official clients ask for 1200 or 1800 seconds."""
@@ -37,7 +37,8 @@ MAX_VALIDITY_SECONDS = 86_400
 HALF_A_DAY = 43_200
 
 DEFAULT_SIGNED_HEADERS = frozenset({"host", "content-length", "content-type", "content-md5"})
-"""Signed, as far as they were sent and together with every ``x-bce-*``, when the list of signed headers is empty."""
+"""Headers that count as signed when the list of signed headers is empty: those of these that were sent, and every
+``x-bce-*``."""
 
 _CUSTOM_PREFIX = "x-bce-"
 _TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
@@ -100,8 +101,8 @@ def verify(
 ) -> None:
     """Check signature and time window; ``now`` in unix seconds. Raises ``SignatureInvalid``.
 
-    ``content`` gives the request's body, ``None`` stands for one that nobody will look at. It is asked for only where
-    the time window depends on it.
+    ``content`` returns the request's body, ``None`` stands for a body that nobody will look at. It is called only where
+    the time window depends on the body.
 
     ``secret`` is ``None`` for an unknown key: the same work is done and the same error raised, so that answer and
     time do not tell unknown keys from wrong signatures.
@@ -118,7 +119,7 @@ def verify(
 
 
 def _signed_names(authorization: Authorization, request: SignedRequest) -> list[str]:
-    """Names of the headers under the signature. The host must be one: else the request could be moved elsewhere."""
+    """Names of the signed headers. The host must be one of them, or the request could be replayed to another server."""
     if authorization.signed_headers:
         names = list(authorization.signed_headers)
         if any(name not in request.headers for name in names):
@@ -166,7 +167,7 @@ def _twelve_hour_reading(authorization: Authorization, request: SignedRequest, i
 
 
 def _is_md5(told: str, content: bytes) -> bool:
-    """Whether a ``Content-MD5`` is that of the body: in hexadecimal, as Java clients write it, or as RFC 1864 does."""
+    """Whether a ``Content-MD5`` is right, in hexadecimal (Java clients) or in base64 (RFC 1864)."""
     digest = hashlib.md5(content, usedforsecurity=False)
     return told.strip().lower() == digest.hexdigest() or told.strip() == base64.b64encode(digest.digest()).decode()
 

@@ -22,7 +22,7 @@ LIFETIME_SECONDS = 2_592_000
 """30 days; also the third part of every token."""
 
 SCOPE = "public brain_all_scope vis-faceverify_faceverify_h5-face-liveness vis-faceverify_FACE_V3 brain_face_scope"
-"""What a grant is for. Every SDK looks for the word ``brain_all_scope`` and signs its requests instead without it."""
+"""The ``scope`` of a grant. An SDK that does not find the word ``brain_all_scope`` in it signs its requests instead."""
 
 _PREFIX = "24"
 _CLIENT = "282335"
@@ -71,9 +71,9 @@ class Tokens:
     def verify(self, token: str | None, lookup: Callable[[str], App | None], now: float | None = None) -> App:
         """The app that a token was issued to; ``lookup`` finds apps by public id.
 
-        Whatever follows a ``?`` is cut off: the Node SDK appends its own suffix to the address a second time. Raises
-        ``TokenMissing`` for a text that is no token at all, ``TokenInvalid`` for one that was not issued here or was
-        revoked, ``TokenExpired`` for one that was and is too old, ``AppUnavailable`` for a disabled app's.
+        Whatever follows a ``?`` is cut off, because the Node SDK appends its suffix to the address a second time.
+        Raises ``TokenMissing`` for a text that is no token at all, ``TokenInvalid`` for a token that was not issued
+        here or was revoked, ``TokenExpired`` for one that is too old, ``AppUnavailable`` for one of a disabled app.
         """
         shape = _SHAPE.fullmatch((token or "").partition("?")[0].strip())
         if shape is None:

@@ -44,11 +44,11 @@ logger = logging.getLogger(__name__)
 
 
 class DirectCalls:
-    """In front of the framework: a request for a call, by its exact path, goes straight to it.
+    """ASGI middleware that sends a request straight to its call when the path matches exactly.
 
-    Matching routes one by one and solving dependencies that no call has takes the framework 0.3 ms, and its layers do
-    for a call what :class:`service.api.calls.Dispatcher` has done already. Everything else, and calls under a mounted
-    path, takes the usual way.
+    The framework would take 0.3 ms to match routes one by one and to resolve dependencies that no call has, and what
+    its layers do for a call :class:`service.api.calls.Dispatcher` has done already. All other requests, and calls under
+    a mounted path, go through the framework.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
@@ -70,10 +70,10 @@ class DirectCalls:
 
 
 def _with_plain_cookies(scope: Scope) -> Scope:
-    """The same request, without the quotation marks of its cookies: ours have none, and no route takes any.
+    """The same request with the quotation marks taken out of its cookies; no cookie of ours has any.
 
-    The framework reads the cookies of every request to a route, on the event loop, and unquotes those in quotation
-    marks: until CPython mended CVE-2024-7592 in a time that grows with the square of their length, seconds for 60 KB.
+    The framework parses the cookies of every request on the event loop and unquotes those in quotation marks. Until
+    CPython fixed CVE-2024-7592, that took time quadratic in their length: seconds for 60 KB.
     """
     headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
     if not any(name == b"cookie" and b'"' in value for name, value in headers):
@@ -95,9 +95,9 @@ def build_api(
 ) -> FastAPI:
     """Put the routes in front of the use cases.
 
-    ``threads`` is how many requests are worked on at once; ``private_alias`` adds the routes that ask for no token;
-    calls longer than ``slow_seconds`` are logged with their stages (0: none), those of more than ``request_seconds``
-    given up; ``metrics_access`` says who may read ``/metrics``.
+    ``threads``: how many requests are worked on at once. ``private_alias``: whether to add the routes that ask for no
+    token. ``slow_seconds``: calls that take longer are logged with their stages (0: none are). ``request_seconds``:
+    requests that take longer are given up. ``metrics_access``: who may read ``/metrics``.
     """
     api = FastAPIOffline(  # its scripts come from this server, not from a public network
         title="aipface-server",
@@ -143,7 +143,7 @@ def build_api(
 def _add_health(api: FastAPI, service: UseCases) -> None:
     """``/healthz`` says that the process answers, ``/readyz`` that it can do its work, or why not.
 
-    They use threads of their own: a service whose threads are all at work is busy, not ill.
+    They run in threads of their own, because a service whose threads are all busy is still healthy.
     """
 
     async def healthz() -> Response:
@@ -182,12 +182,12 @@ def _add_health(api: FastAPI, service: UseCases) -> None:
 
 
 async def _no_such_call(_request: Request, _error: Exception) -> Response:
-    """An unknown path, or a known one with another method: HTTP 200, for clients take the rest for broken lines."""
+    """Answer an unknown path or method with HTTP 200: clients take any other status for a broken connection."""
     return _failure(UnknownCall("no call lives at this path"))
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
-    """What no route caught. The server middleware raises it again after the answer, so that it is logged once."""
+    """Answer an exception that no route caught. The framework raises it again afterwards, which logs it once."""
     del error
     return _failure(ServiceError("unexpected"))
 

@@ -1,7 +1,7 @@
-"""Bodies of requests, read by what they are and not by what their content type says.
+"""Reading request bodies: their first non-blank bytes tell the format, not their content type.
 
-The Node SDK labels JSON as a form, old clients send real forms, PHP's curl makes multipart of an array, some HTTP
-stacks encode JSON twice. The first non-blank bytes decide.
+The Node SDK labels JSON as a form, old clients send real forms, PHP's curl makes multipart of an array, and some HTTP
+stacks encode JSON twice.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ BODY = "body"
 """The name under which a body that cannot be read is reported."""
 
 JSON_BEGINNINGS = (b"{", b"[", b'"')
-"""What tells JSON, also JSON in a JSON string, from a form."""
+"""First bytes of a body that is JSON, or JSON within a JSON string, and no form."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 _NO_MEMORY = "Not enough memory"
-"""What the parser's complaint begins with that is about this machine and not about the text."""
+"""How the parser's error message begins when the machine, not the text, is at fault."""
 _DASHES = b"--"
 _MAX_FORM_FIELDS = 1000
 _MAX_DRAINED = 8
-"""How many times the limit is read and thrown away. A client that is still sending when the answer comes and the
-connection closes sees a broken pipe and never reads the answer."""
+"""Of a body that is too large, up to this many times the limit is read and thrown away. A client that is still sending
+when the connection closes sees a broken pipe and never reads the answer."""
 _MOST_DIGITS = 19
-"""Of a length: more bytes than anybody has."""
+"""Digits of a ``Content-Length`` that are read: they express more bytes than anybody has."""
 
 
 class Form(dict[str, object]):
@@ -52,18 +52,17 @@ class Form(dict[str, object]):
 
 
 _PIECE = 2**16
-"""Bytes that small chunks are gathered to: a million chunks of a byte each must not take the memory of a million
-objects."""
+"""Bytes: smaller chunks are joined until they reach this size. A million chunks of one byte must not take the memory
+of a million objects."""
 
-
-_OF_THE_LARGEST = 4
-"""So many bodies of a call find room, however large they may be."""
+_LARGEST_AT_ONCE = 4
+"""This many bodies of the largest allowed size always fit, even where the shared memory is smaller than that."""
 
 
 class Received:
-    """A body as it arrived, in pieces; there are none when it was larger than allowed.
+    """A body as it arrived, in pieces. There are no pieces when it was larger than allowed.
 
-    ``query`` holds parameters, too, where it is not empty; those of the body go before them.
+    ``query`` may hold parameters, too. A parameter that is in both is taken from the body.
     """
 
     __slots__ = ("pieces", "query", "size", "too_large")
@@ -76,10 +75,10 @@ class Received:
 
     @property
     def content(self) -> bytes:
-        """All bytes. Megabytes are put together when they are first asked for: do so in a worker thread only.
+        """All bytes. The first access joins the pieces, so for megabytes use it in a worker thread only.
 
-        Joining lets other threads run meanwhile; a buffer that grows chunk by chunk on the event loop would be moved
-        by the allocator, ten megabytes in one go.
+        Joining releases the interpreter's lock. A buffer that grew chunk by chunk on the event loop would be copied
+        again and again by the allocator, up to ten megabytes at once.
         """
         if len(self.pieces) != 1:
             self.pieces = (b"".join(self.pieces),)
@@ -87,26 +86,29 @@ class Received:
 
 
 Hold: TypeAlias = Callable[[int], bool]
-"""Makes a body's share so many bytes in all; ``False`` where there is no room for them."""
+"""Sets how many bytes a body holds in all; returns ``False``, and changes nothing, where there is no room for them."""
 
 
 class Room:
-    """Memory that the bodies of all requests share. On the event loop only."""
+    """Memory that the bodies of all requests share. To be used on the event loop only."""
 
     def __init__(self, most: int) -> None:
-        """``most`` bytes, half of them for bodies of senders who are not known before the body is read."""
+        """``most``: bytes for all bodies. Those of senders who are not authenticated yet may take half of them."""
         self._most = most
         self._held = 0
 
     @property
     def ample(self) -> bool:
-        """Whether half of what senders have who are not known is left."""
+        """Whether at least half of the share of senders who are not authenticated is free."""
         return self._held < self._most // 4
 
     @contextmanager
     def share(self, largest: int, *, known: bool = False) -> Iterator[Hold]:
-        """What one body of up to ``largest`` bytes takes of it until the block ends. A small one always finds room."""
-        most = max(self._most if known else self._most // 2, _OF_THE_LARGEST * largest)
+        """Within the block, let one body of up to ``largest`` bytes take memory; a small body is never refused.
+
+        ``known``: whether its sender is authenticated already.
+        """
+        most = max(self._most if known else self._most // 2, _LARGEST_AT_ONCE * largest)
         mine = 0
 
         def hold(size: int) -> bool:
@@ -124,18 +126,18 @@ class Room:
 
 
 def announced_bytes(request: Request) -> int:
-    """Bytes that the request's head promises; 0 where it does not say, as for a body sent in chunks."""
+    """The request's ``Content-Length``; 0 where it has none, as for a body sent in chunks."""
     length = request.headers.get("content-length", "")
     # Python refuses to read thousands of digits, zeros too.
     return int(length.lstrip("0")[:_MOST_DIGITS] or 0) if length.isascii() and length.isdigit() else 0
 
 
 async def receive(request: Request, limit: int, hold: Hold = lambda size: True) -> Received:
-    """Read at most ``limit`` bytes; what comes after them is read and dropped.
+    """Read a body of at most ``limit`` bytes. A larger one, or one that ``hold`` refuses, is read and dropped.
 
-    So is a body that finds no room. Raises ``Overloaded`` for that when it has come.
+    Raises ``Overloaded``, once the body has arrived, for one that ``hold`` refused.
     """
-    pieces: list[bytes] = []  # of what has come: what is only promised may not take memory
+    pieces: list[bytes] = []  # grows with what arrives: a large Content-Length alone must not take memory
     gathered = bytearray()
     size, wanted = 0, True
     async for chunk in request.stream():
@@ -163,10 +165,10 @@ async def receive(request: Request, limit: int, hold: Hold = lambda size: True) 
 
 
 async def discard(request: Request, limit: int, seconds: float) -> None:
-    """Read a body of up to ``limit`` bytes and drop it, so that the client comes to reading the answer.
+    """Read a body of up to ``limit`` bytes and drop it, so that the client gets to reading the answer.
 
-    Our server's protocol drops it by itself, without handing over chunks, until its patience with bodies ends; from
-    any other it is read for ``seconds`` at most.
+    The protocol of ``aipface serve`` drops it without handing over chunks, until ``body_timeout`` is over. Under any
+    other server it is read here, for ``seconds`` at most.
     """
     unread: Callable[[], None] | None = request.scope.get("extensions", {}).get(UNREAD_BODY)
     if unread is not None:
@@ -188,9 +190,9 @@ async def _drop(request: Request, limit: int) -> None:
 def decode(received: Received) -> Parameters:
     """Take JSON, JSON in a JSON string, a form or multipart apart. An empty body has no parameters.
 
-    Nor has an empty list: PHP has one kind of array for lists and objects, and writes an empty one as ``[]``.
+    An empty list counts as an empty object: PHP has one kind of array for both and writes an empty one as ``[]``.
 
-    Raises ``ParameterTooLong`` naming ``image`` for a body that was too large, for only pictures make bodies large,
+    Raises ``ParameterTooLong`` naming ``image`` for a body that was too large, since only pictures make bodies large,
     and ``ParameterMalformed`` naming ``body`` for one that cannot be read.
     """
     if received.too_large:

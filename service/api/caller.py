@@ -61,7 +61,10 @@ def address_of(request: Request) -> str:
 
 
 def same_secret(service: UseCases, app: App | None, given: str) -> bool:
-    """Whether ``given`` is the app's secret. Compared for none, too: the time taken tells no more than the answer."""
+    """Whether ``given`` is the app's secret.
+
+    Without an app something is compared, too, so that the time taken does not reveal which keys exist.
+    """
     secret = service.apps.secret(app) if app is not None else secrets.token_hex(16)
     same = hmac.compare_digest(secret.encode(), given.encode(errors="surrogatepass"))
     return same and app is not None

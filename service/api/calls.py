@@ -45,22 +45,21 @@ FORMS = "v2"
 LOG_ID_HEADER = "X-Log-Id"
 
 REQUEST_SECONDS = 120.0
-"""After so long a request is given up, where nothing else was set."""
+"""A request that takes longer is given up, unless the setting ``request_timeout`` says otherwise."""
 
 EARLY_BYTES = 2**20
-"""A larger body is not waited for before its sender's token is looked at."""
+"""Bytes: the token of a request with a larger body is checked before the body is read."""
 
 EARLY_BYTES_IF_SCARCE = 2**16
-"""The same where little room is left. Looking early takes a thread twice: an eighth of ``detect``'s rate, by hand."""
+"""The same limit where little memory for bodies is left. An early check takes a worker thread twice, which costs
+``detect`` an eighth of its rate (by hand)."""
 
 MOST_HELD_BYTES = 512 * 2**20
-"""Of all bodies together that are coming or not answered yet: fifty of the largest, or hundreds of what clients send.
-
-A constant: ``queue_limit`` is what an operator sets. This keeps strangers, who may send as slowly as they like, from
-the rest of the memory."""
+"""Most bytes of all bodies together that are arriving or not answered yet: fifty of the largest size, hundreds of usual
+ones. It keeps strangers, who may send slowly, from filling the memory. Operators tune ``queue_limit`` instead of it."""
 
 LEAST_PICTURE_BYTES = 8192
-"""Bodies from this size on hold a picture, so that answering them takes a permit to compute."""
+"""Bytes: larger bodies are taken to hold a picture, whose answer needs a permit to compute."""
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -83,11 +82,11 @@ class Call(Generic[A, R]):
 
     ``parse`` checks every parameter before any work is done; ``run`` is the use case; ``present`` makes the
     ``result`` of the answer. ``name`` is the official Python SDK's; ``example`` is a body that works. A call without a
-    ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query, or in a body as V2's documents
-    have it.
+    ``permission`` may be made by every app. Parameters of a ``GET`` stand in the query or, as V2's documents have it,
+    in a body.
 
-    Each is a constant of its own, without ``Call[Any, Any]`` around it: else the types of its steps would not be
-    checked against each other.
+    Make each call a constant of its own (``_DETECT = Call(...)``), not an element of a ``tuple[Call[Any, Any], ...]``
+    literal: only then does the type checker compare the types of its steps with each other.
     """
 
     path: str
@@ -115,7 +114,7 @@ class Dialect(Protocol):
         ...
 
     def code(self, error: ServiceError) -> int:
-        """The number by which that body tells it."""
+        """The error's number in that body."""
         ...
 
 
@@ -212,9 +211,10 @@ class Dispatcher:
         return Response(content, media_type=JSON, headers=headers)
 
     async def _check_early(self, request: Request, head: Head, identify: Identify) -> bool:
-        """Whether it is known who sends a large body, before it is read: nothing is kept of one that would be refused.
+        """Authenticate the sender of a large body before the body is read; whether that was done.
 
-        Raises what it would be refused with. Where no thread is free the body comes first: waiting takes of its time.
+        Raises what the request would be refused with. Where no thread is free, the body is read first (``False``),
+        since waiting for a thread would use up the time that the client has to send it.
         """
         if self._is_too_much(request):
             self._refuse()
@@ -228,7 +228,7 @@ class Dispatcher:
         return True
 
     def _is_too_much(self, request: Request) -> bool:
-        """Whether a request that brings a picture would find the queue full."""
+        """Whether the request brings a picture and the queue for permits is full."""
         return self._service.admission.crowded and body.announced_bytes(request) >= LEAST_PICTURE_BYTES
 
     @staticmethod
@@ -250,8 +250,8 @@ class Dispatcher:
     async def in_thread(self, work: Callable[[], R]) -> R:
         """Run blocking work. Raises ``Overloaded``, and what the work raises.
 
-        A request that is cancelled is answered at once. Its work goes on until it notices, and takes the place of one
-        that could wait meanwhile, so that there are never more than so many threads.
+        A request that is cancelled is answered at once. Its work goes on until it notices that. Meanwhile it occupies a
+        place in the backlog, so that the number of threads stays bounded.
         """
         left = self._left_behind.count
         waiting = max(0, self._inside + left - self._threads)
@@ -297,7 +297,7 @@ class Dispatcher:
         spent: metrics.Spent,
         operation: Operation,
     ) -> bytes:
-        """In a worker thread. Tells ``operation`` who asks, and for whom, as soon as it is known."""
+        """Runs in a worker thread. Notes in ``operation`` the app and whom it asks about as soon as they are known."""
         with metrics.RUNNING.track_inprogress(), metrics.spent_in_stages(spent):
             app, parameters = identify(self._service, head, received)
             operation.actor, operation.app_pk = f"app:{app.app_id}", app.pk
@@ -324,10 +324,10 @@ class Dispatcher:
         )
 
     def _log_slow(self, call: Call[Any, Any], stamp: Stamp, seconds: float, spent: metrics.Spent) -> None:
-        """Where a slow call's time went; ``body`` until its body was there, as sender and network had it.
+        """Log where a slow call's time went. ``body`` is the time until its body had arrived.
 
-        What is left was spent waiting for a thread or for the index to follow the change log, or on Python. Stages that
-        two threads ran beside each other may add up to more than the call took.
+        Time that no stage accounts for was spent in Python, or waiting for a thread or for the index to catch up with
+        the change log. Stages that two threads ran at the same time may add up to more than the call took.
         """
         if not 0 < self._slow_seconds < seconds:
             return
@@ -346,24 +346,24 @@ def _says_nothing(received: Received) -> bool:
 
 
 def closing(error: ServiceError | None) -> Mapping[str, str]:
-    """Headers of an answer: after a request that was given up its body may still be on its way."""
+    """Extra headers of an answer. After a request that was given up the connection closes: its body may be unread."""
     return {"Connection": "close"} if isinstance(error, DeadlineExceeded) else {}
 
 
 def _unless_left(left: Callable[[], bool], work: Callable[[], R]) -> R:
-    """In a worker thread: ``work``, which may find out whether the client has ``left``."""
+    """Run ``work`` in a worker thread, in which ``caller_left`` tells whether the client has ``left``."""
     caller_left.set(left)
     return work()
 
 
 def hung_up(request: Request) -> Callable[[], bool]:
-    """On the event loop: what tells in any thread whether the client has hung up."""
+    """A function that tells, in any thread, whether the client has hung up. To be made on the event loop."""
     left = _left(request)
     return left or partial(anyio.from_thread.run, request.is_disconnected, token=current_token())
 
 
 def _left(request: Request) -> Callable[[], bool] | None:
-    """What tells in any thread whether the client has hung up, where the server offers it."""
+    """The same as our server's protocol offers it; ``None`` under another server."""
     left: Callable[[], bool] | None = request.scope.get("extensions", {}).get(DISCONNECTED)
     return left
 

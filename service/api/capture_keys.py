@@ -1,7 +1,6 @@
-"""The public keys of capture envelopes, as a JWK set (RFC 7517).
+"""The route that gives an app the public keys for its capture envelopes, as a JWK set (RFC 7517).
 
-An app gets its own keys and no other's, so the route says nothing about which apps exist; handing the keys on to
-devices is the app's business.
+An app gets only its own keys, so the route does not reveal which apps exist. The app passes the keys on to its devices.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ PATH = "/envelope/v1/keys"
 
 
 def _unread(_parameters: Parameters) -> None:
-    """The access token says whose keys are meant."""
+    """No parameters are read: the access token says whose keys are meant."""
 
 
 CALL = Call(

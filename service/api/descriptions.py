@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.api.envelope import SCORE_DIGITS, rounded
 from service.calibration.liveness import THRESHOLDS
-from service.inference.attributes import EyeStatus, Typed
+from service.inference.attributes import EyeStatus, Typed, likeliest
 from service.inference.landmark_map import landmarks_4
 from service.inference.landmark_names import NAMES_72, NAMES_150
 from service.inference.quality import Quality
@@ -30,7 +30,7 @@ _OUTLINE_PARTS = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 60))
 
 
 def compared(comparison: Comparison) -> dict[str, object]:
-    """Of the calls that compare two pictures, in the order of the samples."""
+    """Result of the calls that compare two pictures, keys in the order of the documents' samples."""
     return {
         "score": rounded(comparison.score, SCORE_DIGITS),
         "face_list": [{"face_token": face.token} for face in comparison.faces],
@@ -38,7 +38,7 @@ def compared(comparison: Comparison) -> dict[str, object]:
 
 
 def judged(verdict: LivenessVerdict, faces: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Of the calls that tell living people: thresholds, the best picture's score, every picture's face as written."""
+    """Result of the liveness calls: thresholds, the best picture's score, and ``faces``, described already."""
     return {"thresholds": dict(THRESHOLDS), "face_liveness": _fine(verdict.score), "face_list": list(faces)}
 
 
@@ -75,7 +75,7 @@ def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
         ("expression", report.expression, _typed),
         ("gender", report.gender, _typed),
         ("glasses", report.glasses, _typed),
-        ("face_shape", report.face_shape, _typed),
+        ("face_shape", report.face_shapes, _likeliest),
         ("emotion", report.emotion, _typed),
         ("face_type", report.face_type, _typed),
         ("mask", report.mask, _mask),
@@ -143,6 +143,10 @@ def _mask(value: Typed) -> dict[str, object]:
 
 def _eyes(value: EyeStatus) -> dict[str, object]:
     return {"left_eye": rounded(value.left_eye), "right_eye": rounded(value.right_eye)}
+
+
+def _likeliest(values: Sequence[Typed]) -> dict[str, object]:
+    return _typed(likeliest(values))
 
 
 def _typed(value: Typed) -> dict[str, object]:

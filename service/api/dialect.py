@@ -13,11 +13,11 @@ SUCCESS = "SUCCESS"
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """A result, and what stands beside it in the answer, after everything else."""
+class ResultWithExtras:
+    """A result with further keys that stand next to ``result`` in the answer, at its end."""
 
     result: object
-    beside: Mapping[str, object]
+    extras: Mapping[str, object]
 
 
 class Enveloped:
@@ -27,13 +27,13 @@ class Enveloped:
         self._codes = codes
 
     def success(self, result: object, stamp: Stamp) -> bytes:
-        """``result`` is ``None`` for calls that only do something; ``Beside`` says more than a result."""
-        if isinstance(result, Beside):
-            return _envelope(0, SUCCESS, stamp, result.result, **result.beside)
+        """``result``: ``None`` for calls that return nothing, ``ResultWithExtras`` for further keys next to it."""
+        if isinstance(result, ResultWithExtras):
+            return _envelope(0, SUCCESS, stamp, result.result, **result.extras)
         return _envelope(0, SUCCESS, stamp, result)
 
     def failure(self, error: ServiceError, stamp: Stamp) -> bytes:
-        """Code and text of the error; ``result`` is null, and missing with everything else for the gateway's."""
+        """Code and text of the error, ``result`` null; for the gateway's errors code and text alone."""
         code = self._codes.of(error)
         if code.of_gateway:
             return dump({"error_code": code.number, "error_msg": code.text})
@@ -44,7 +44,7 @@ class Enveloped:
         return self._codes.of(error).number
 
 
-def _envelope(code: int, text: str, stamp: Stamp, result: object, **beside: object) -> bytes:
+def _envelope(code: int, text: str, stamp: Stamp, result: object, **extras: object) -> bytes:
     return dump(
         {
             "error_code": code,
@@ -53,6 +53,6 @@ def _envelope(code: int, text: str, stamp: Stamp, result: object, **beside: obje
             "timestamp": stamp.timestamp,
             "cached": 0,
             "result": result,
-            **beside,
+            **extras,
         }
     )

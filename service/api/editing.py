@@ -1,4 +1,4 @@
-"""The SDKs' calls that edit pictures. This server recognises faces and paints none: it refuses in the words of V3."""
+"""The SDKs' calls that edit pictures. This server does not edit any and refuses them with an error code of V3."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from service.api import calls
 from service.api.body import Parameters
 from service.api.calls import Call, Dialect, Dispatcher
 from service.api.ports import UseCases
+from service.api.presenting import nothing
 from service.errors import PermissionDenied
 from service.values import App
 
@@ -32,7 +33,7 @@ def _call(path: str, name: str, summary: str) -> Call[Any, Any]:
         permission=None,
         parse=_unread,
         run=_refuse,
-        present=lambda _, __: None,
+        present=nothing,
         example={},
     )
 
@@ -44,5 +45,5 @@ CALLS = (
 
 
 def router(dispatcher: Dispatcher, dialect: Dialect) -> APIRouter:
-    """The routes that refuse, to callers who are known."""
+    """The routes of these calls, which authenticate the caller and then refuse."""
     return calls.router(CALLS, dialect, dispatcher, tag="editing")

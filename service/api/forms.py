@@ -1,7 +1,7 @@
-"""URL-encoded forms (WHATWG URL, ``application/x-www-form-urlencoded``), read without ever holding up other threads.
+"""URL-encoded forms (WHATWG URL, ``application/x-www-form-urlencoded``), read without holding up other threads.
 
-The results are those of ``urllib.parse.parse_qsl``, which makes one list of as many pieces as there are escapes, and
-takes it apart again, while no other thread of the process runs: a second for ten megabytes of ``%41``.
+The results are those of ``urllib.parse.parse_qsl``. That function splits the text at every escape and joins the pieces
+again while no other thread of the process can run: a second for ten megabytes of ``%41``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WINDOW = 2**18
-"""Bytes that are looked at at a time; other threads may run in between."""
+"""Bytes processed at a time; other threads may run in between."""
 
 _PERCENT = ord("%")
 _NO_DIGIT = 255

@@ -1,8 +1,9 @@
-"""JSON of any size without keeping the interpreter to ourselves.
+"""Parses JSON of any size without blocking the other threads.
 
-A parser does not let other threads run, the event loop's among them; ten megabytes take it 13 ms. Nearly all of such a
-body is one string of base64. So long plain strings are taken out first and only the rest is parsed. Pictures stay where
-they are: even to make a ``str`` of ten megabytes takes 5 ms or more, most of it for memory touched for the first time.
+A JSON parser holds the interpreter's lock, so that not even the event loop runs: 13 ms for ten megabytes. But nearly
+all of such a body is one string of base64. So long plain strings are cut out first and only the rest is parsed.
+Pictures stay in the buffer that they arrived in: even making a ``str`` of ten megabytes takes 5 ms or more, most of it
+for memory touched for the first time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PICTURE = "image"
 """The name of the parameter whose text is not made a ``str``."""
 
 _LONG = 2**16
-"""Bytes from which on a string is taken out."""
+"""Bytes: strings of at least this length are cut out."""
 
 _PIECE = 2**18
 _STRINGS_LOOKED_AT = 64

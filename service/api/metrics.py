@@ -96,7 +96,7 @@ def exposition(look: Callable[[], State]) -> bytes:
 
 
 def _counted(attempts: int = 3) -> bytes:
-    """What is counted. A process that begins or ends meanwhile may have half a file, or one that is gone."""
+    """The counters as text. Tried again, since a process that starts or ends may leave half a file or remove one."""
     try:
         return b"".join(map(generate_latest, registries()))
     except (FileNotFoundError, struct.error):

@@ -16,14 +16,15 @@ MAX_NUMBER_BYTES = 64
 MAX_NAME_BYTES = 4 * claims.MOST_NAME_CHARACTERS
 
 _CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Not all of C: names have characters of private use (Co), and some that this Python's Unicode does not know (Cn)."""
+"""Unicode categories that a number or name may not contain. Of the categories C*, private use (Co) and unassigned (Cn)
+are missing: names have rare characters that fonts keep in private use or that this Python's Unicode does not know."""
 
 
 def claim(fields: Fields) -> Claim:
-    """Of ``id_card_number`` and ``name``.
+    """Read from ``id_card_number`` and ``name``.
 
-    Raises ``ParameterMalformed`` for what is no number or no name by its form: another length, a control character.
-    What has the form and breaks the rules raises ``IdNumberMalformed`` or ``NameMalformed``.
+    Raises ``ParameterMalformed`` where the form is wrong (length, control characters), ``IdNumberMalformed`` and
+    ``NameMalformed`` where the form is right and the rules of numbers and names are broken.
     """
     number, name = fields.text(NUMBER, MAX_NUMBER_BYTES), fields.text(NAME)
     if not claims.has_form(number):
@@ -34,10 +35,10 @@ def claim(fields: Fields) -> Claim:
 
 
 def validity(fields: Fields) -> Validity:
-    """Of ``start_date`` and ``end_date``, eight digits each."""
+    """Read from ``start_date`` and ``end_date``, eight digits each."""
     return validity_of(fields.text("start_date"), fields.text("end_date"))
 
 
 def _is_line(text: str) -> bool:
-    """Whether there is something, and nothing in it that controls how text is shown or ends its line."""
+    """Whether ``text`` is one non-empty line without control characters."""
     return bool(text) and not any(unicodedata.category(letter) in _CONTROLS for letter in text)

@@ -22,16 +22,21 @@ FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
     "occlusion": frozenset({FaceField.QUALITY}),
     "parsing_info": frozenset({FaceField.PARSING}),
     "faceliveness": frozenset({FaceField.LIVENESS}),
-    "race": frozenset(),
+    "qualities": frozenset({FaceField.QUALITY}),
+    **dict.fromkeys(("face_token", "location", "angle", "face_probability"), frozenset[FaceField]()),
+    **dict.fromkeys(("feature", "race"), frozenset[FaceField]()),
 }
-"""Every spelling of ``face_field`` that the vendor's documents have used, and the name it goes by here."""
+"""Every spelling of ``face_field`` that the vendor's documents have used, and the name it goes by here.
+
+Programs also name what every answer tells, what V2 called so (``qualities``), and what is told no more.
+"""
 
 _ORDERS = (FaceOrder.AREA, FaceOrder.CENTRE)
 """By the number of ``face_sort_type``."""
 
 
 def source(fields: Fields, prefix: str = "", *, kind: ImageKind | None = None) -> ImageSource:
-    """Of ``image``, ``image_type`` (``kind`` where it was not sent) and ``face_type``, names led by ``prefix``."""
+    """Read from ``image``, ``image_type`` (default ``kind``) and ``face_type``, with ``prefix`` before the names."""
     text = fields.picture(f"{prefix}image")
     sent = fields.choice(f"{prefix}image_type", ImageKind, kind)
     if sent is not ImageKind.BASE64:
@@ -42,7 +47,7 @@ def source(fields: Fields, prefix: str = "", *, kind: ImageKind | None = None) -
 
 
 def controls(fields: Fields, prefix: str = "") -> Controls:
-    """Of ``quality_control`` and ``liveness_control``, names led by ``prefix``."""
+    """Read from ``quality_control`` and ``liveness_control``, with ``prefix`` before the names."""
     return Controls(
         quality=fields.choice(f"{prefix}quality_control", Control, Control.NONE),
         liveness=fields.choice(f"{prefix}liveness_control", Control, Control.NONE),
@@ -50,5 +55,5 @@ def controls(fields: Fields, prefix: str = "") -> Controls:
 
 
 def order(fields: Fields) -> FaceOrder:
-    """Of ``face_sort_type``: 0 by area, 1 by the distance from the centre of the picture."""
+    """Read from ``face_sort_type``: 0 by area, 1 by the distance from the centre of the picture."""
     return _ORDERS[fields.integer("face_sort_type", default=0, low=0, high=len(_ORDERS) - 1)]

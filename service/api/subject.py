@@ -1,4 +1,4 @@
-"""Whom a request is about, for the audit log: groups and users by their ids, and nothing else that was sent."""
+"""Ids of the groups and users that a request names, for the audit log. Nothing else of the request is logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _USERS = ("user_id", "uid")
 
 _MOST = 20
 _ID = re.compile(r"@ALL|\w{1,128}", re.ASCII)
-"""Ids as the calls take them; what looks different is not written down."""
+"""Ids as the calls accept them; anything else is left out of the log."""
 
 
 def groups(parameters: Parameters) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What comes back from worker threads, and those that the event loop has stopped waiting for."""
+"""Results of worker threads, and a count of the threads that the event loop no longer waits for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ R = TypeVar("R")
 
 
 class Outcome(Generic[R]):
-    """What work in a thread came to, to be taken once.
+    """The result or the exception of work in a thread, to be taken once.
 
-    An exception that is handed over by a future refers to it by its traceback, and the future to the exception: a
-    circle, in which a refused request's body waits for the garbage collector, and the event loop for the collector
-    when it frees many of them at once.
+    A future would do, but for a reference cycle: it refers to its exception, whose traceback refers to the future. The
+    cycle would keep the body of a refused request until the garbage collector runs, and the event loop would stand
+    still while the collector frees many of them at once.
     """
 
     __slots__ = ("_error", "_result")
@@ -54,7 +54,7 @@ class LeftBehind:
 
     @contextmanager
     def watching(self, work: Callable[[], R]) -> Iterator[Callable[[], R]]:
-        """Hand out ``work`` for a thread to run; one that still does when the block ends counts until it returns."""
+        """Wrap ``work`` for a thread. If the thread still runs it when the block ends, it counts until it returns."""
         name = object()
 
         def watched() -> R:

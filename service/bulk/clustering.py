@@ -1,8 +1,9 @@
 """Sorting faces whose names nobody knows into people, by embeddings alone.
 
-Each face is joined to its nearest neighbours; what hangs together is then told apart by average linkage. One wrong
-neighbour chains two people together, and the mean over all their pairs takes them apart again. Only connected parts are
-looked at as a whole, so that memory grows with the number of faces and not with its square.
+Each face is linked to its nearest neighbours. Each connected component of that graph is then split into people by
+average linkage: a single wrong neighbour links two people, but the mean similarity over all their pairs separates them
+again. Only the faces of one component are compared all with all, so that memory grows with the number of faces and not
+with its square.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from service.calibration.scores import ScoreTable
 from service.values import Embeddings
 
 NEIGHBOURS = 32
-"""Neighbours that each face is joined to. More change nothing as long as a person's faces hang together."""
+"""Neighbours that each face is linked to. More change nothing as long as a person's faces are connected."""
 
 LINK_SCORE = 70.0
-"""Neighbours less alike than this are not joined: a false accept rate of 1e-3 a pair, which few true ones miss."""
+"""Neighbours that score less are not linked. It is a false accept rate of 1e-3 a pair; few genuine pairs score less."""
 
 PERSON_SCORE = 90.0
-"""Two heaps of faces are one person when the mean similarity over their pairs reaches this score: the best on one half
-of the people of LFW, and on the other; from 85 to 93 it makes little difference (docs/bulk.md)."""
+"""Two clusters are one person when the mean similarity over their pairs reaches this score. It was the best value on
+each half of the people of LFW; values from 85 to 93 make little difference (docs/bulk.md)."""
 
 MOST_TOGETHER = 4000
-"""Faces of a connected part that are compared with each other: 128 MB. A larger part is cut at a higher similarity."""
+"""Most faces of a component that are compared all with all (128 MB). A larger component is split by linking only faces
+of higher similarity."""
 
 _ROWS = 1024
 _STEP = 0.02
@@ -103,9 +105,9 @@ def _edges(embeddings: Embeddings, neighbours: int, least: float, threads: int) 
 
 
 def _parts(edges: _Edges, rows: Labels, least: float) -> Iterator[Labels]:
-    """What hangs together among ``rows`` by neighbours of at least ``least``, in parts of at most ``MOST_TOGETHER``.
+    """Connected components among ``rows`` by links of at least ``least``, each of at most ``MOST_TOGETHER`` faces.
 
-    Faces that are nearly the same picture stay together however many they are, as the first of them.
+    Larger groups of nearly identical pictures are not split; the first of them stands for all.
     """
     place = np.full(int(rows.max()) + 1, -1, np.int64)
     place[rows] = np.arange(len(rows))

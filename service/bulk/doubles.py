@@ -17,11 +17,12 @@ from service.storage.source import PostgresChangeSource
 from service.values import Embeddings, UserEntry
 
 SAME_SCORE = 90.0
-"""Two ids whose faces are this alike look like one person: a false accept rate of 1e-5 a pair."""
+"""Score from which faces of two ids look like one person: a false accept rate of 1e-5 a pair."""
 OTHER_SCORE = 60.0
-"""A face less like each other face of its user than this looks like somebody else's: 0.3 % of true pairs do."""
+"""A face that scores less than this with every other face of its user looks like somebody else's. 0.3 % of genuine
+pairs score less."""
 MOST_PAIRS = 10_000
-"""Suspicions told of each kind, the strongest ones."""
+"""Most suspicions reported of each kind, the strongest first."""
 
 _MOST_ROWS, _MOST_COSINES = 512, 2**24
 """Of one product, faces that are compared with all others of their group, and numbers: they bound memory."""

@@ -21,7 +21,8 @@ from service.storage.engine import Database
 from service.values import App, Control, FaceField
 
 BATCH_SECONDS = 5.0
-"""A batch that takes longer to fill is written as it is, so that little is lost and the progress is seen."""
+"""A batch that is not full after this time is written all the same, so that an interruption loses little and progress
+is visible."""
 
 FETCHERS = 16
 """Pictures that are downloaded while others are computed."""
@@ -30,7 +31,8 @@ AHEAD = 4
 """Pictures under way for each thread; bounds memory, and evens out that some take longer than others."""
 
 _UNSETTLED = reason_of(PictureUnreadable())
-"""What says nothing of a picture under other settings; journals of earlier releases have it."""
+"""A reason that may not hold under other settings. It is no longer written into journals, but those of earlier releases
+contain it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

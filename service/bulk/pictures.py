@@ -27,10 +27,11 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One row of the report. ``place``: where it lies, as text that can be printed; ``read`` raises ``Refusal``.
+    """A picture to enrol, and one row of the report.
 
-    ``user_info`` is ``None`` where nothing is said of it: then a user who is made gets ``default_info``, and one who is
-    there keeps what there is.
+    ``place``: where it is, as printable text. ``read`` returns its bytes or raises ``Refusal``. ``user_info``: ``None``
+    where the source says nothing about it; then a new user gets ``default_info``, and an existing one keeps what it
+    has.
     """
 
     place: str
@@ -42,7 +43,7 @@ class Picture:
     remote: bool = False
     """Whether reading waits for a network rather than for a disk."""
     path: str = ""
-    """Of a picture of a folder, below it and as it is; bytes that are no UTF-8 as Python has them."""
+    """For pictures of a folder: the path below it, not made printable; bytes that are no UTF-8 as surrogate escapes."""
 
 
 class Source(Protocol):

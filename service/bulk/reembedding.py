@@ -1,7 +1,7 @@
-"""Moving the library to another model: every face embedded anew from its crop, then one moment that changes over.
+"""Moving the library to another model: every face is embedded anew from its crop, then all servers switch at once.
 
-Servers go on searching and enrolling meanwhile. What they enrol is embedded by the model that is in use, and caught up
-with in passes until little is missing; the last few are embedded while all writers wait.
+Servers go on searching and enrolling meanwhile, with the old model. The faces that they enrol are embedded anew in
+further passes until few are missing; the last few are embedded while all writers wait.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.storage.models import Coverage, LibraryModel, Unembedded
 from service.values import Embedding, StoredFace
 
 BATCH_FACES = 128
-"""Faces read and written together: what an interruption loses, and for how long writers of an app may wait."""
+"""Faces of one batch. It bounds what an interruption loses, and how long writers of an app have to wait."""
 
 LAST_FACES = 16
 """Faces that may be embedded while every writer waits: less than a second, on a slow machine."""
@@ -68,10 +68,10 @@ class Reembedding:
                     return
 
     def switch(self, *, leave_behind: bool = False) -> bool:
-        """Let the library be in the target from one moment to the next; whether it is now.
+        """Switch the library to the target model; returns whether it was switched.
 
-        It is not where more was enrolled since than may be embedded while everybody waits, nor where a face cannot be
-        embedded and would be left behind without leave: catch up, look at the coverage and try again.
+        It is not switched where more faces are missing than may be embedded while all writers wait, nor, without
+        ``leave_behind``, where a face cannot be embedded. Then catch up, look at the coverage and try again.
         """
         with self._database.standstill() as still, ThreadPoolExecutor(1) as pool:
             most = LAST_FACES + len(self.unreadable)

@@ -26,7 +26,8 @@ PATIENCE_SECONDS = 120.0
 """How long one call is tried again when the other side is busy or out of reach."""
 
 _BUSY = frozenset({2, 4, 18, 222301, 222302, 222361, *range(222901, 222917)})
-"""Service unavailable for now, call rate exceeded, "system busy" of one service or another: worth another try."""
+"""Codes after which a call is tried again: temporarily unavailable, rate exceeded, "system busy" of several
+services."""
 _TOKEN_REFUSED = frozenset({110, 111})
 _GONE = frozenset({223100, 223103})
 """The group, or the user, is not there."""

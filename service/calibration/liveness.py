@@ -1,8 +1,8 @@
-"""From what is measured of a face to the served liveness score 0..1, by a table that belongs to the weights.
+"""From the measures of a face to the served liveness score 0..1, by a table that belongs to the weights.
 
-Each measure (a network's log-odds, the aperiodicity) is standardised over real people, the sum is mapped so that the
-share of real people below a served score is what the API's documents state for it (a false reject rate of 1e-4 at 0.05,
-1e-3 at 0.3, 1e-2 at 0.9).
+Each measure (a network's log-odds, the aperiodicity) is standardised over real people. The sum is mapped so that the
+share of real people below a served score is what the API's documents state for that score: a false reject rate of 1e-4
+at 0.05, 1e-3 at 0.3, 1e-2 at 0.9.
 """
 
 from __future__ import annotations

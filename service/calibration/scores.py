@@ -18,10 +18,11 @@ from service.calibration.errors import CalibrationError
 FORMAT = 1
 
 IDENTITY_SCORE = 100.0
-"""Given to the same face of the same picture, known by other means, and to nothing else: callers test for it."""
+"""The score of the same face of the same picture, which is known by its token; nothing else gets it. Callers test for
+it."""
 
 HIGHEST_SCORE = 99.99
-"""What similarity alone can earn."""
+"""Highest score that similarity alone leads to."""
 
 LOWEST_SIMILARITY = -1.0
 """Of the cosine; rounding may go a little below, which counts as this."""
@@ -89,7 +90,7 @@ class ScoreTable:
         return float(np.interp(similarity, self._similarities, self._scores))
 
     def similarity(self, score: float) -> float:
-        """The least similarity that earns ``score``; 2.0, which nothing reaches, above what similarity can earn."""
+        """The least similarity that leads to ``score``; 2.0, which nothing reaches, for scores above the highest."""
         if score > HIGHEST_SCORE:
             return 2.0
         if score <= self._scores[0]:

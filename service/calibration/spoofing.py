@@ -1,8 +1,9 @@
-"""From what the head for synthetic faces says to the served ``spoofing``, on the scale of the API's documents.
+"""From the output of the head for synthetic faces to the served ``spoofing``, on the scale of the API's documents.
 
-These state which shares of real pictures lie above which value, and clients compare with those values, which no answer
-tells them. So the head's log-odds are mapped such that real pictures do: of 1,463 pictures of Labeled Faces in the Wild
-whose people the head was not fitted on (``models/train/fit_spoofing.py``).
+The documents state which share of real pictures lies above which value. Clients have these values in their programs,
+since no answer contains them. So the head's log-odds are mapped such that real pictures have these shares, measured on
+1,463 pictures of Labeled Faces in the Wild of people whom the head was not fitted on
+(``models/train/fit_spoofing.py``).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ THRESHOLDS: Mapping[str, float] = {"frr_5e-2": 0.00023, "frr_1e-2": 0.00048, "fr
 LOG_ODDS = (-0.05, 2.24, 3.37, 4.60)
 """The head's log-odds that these shares of real pictures exceed."""
 BEYOND = 2.0
-"""Logits of the served value by one of the head's, above the last of them: a face that the head is sure of (log-odds of
-ten and more) is told as such. The documents' rarer quantiles cannot be measured on so few pictures."""
+"""Slope beyond the last of them, in logits of the served value per unit of log-odds, chosen so that a face that the
+head is sure of (log-odds of ten and more) gets a value near 1. The documents' rarer quantiles cannot be measured on so
+few pictures."""
 
 _SERVED = np.array([math.log(value / (1 - value)) for value in THRESHOLDS.values()])
 

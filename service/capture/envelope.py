@@ -26,16 +26,17 @@ MOST_IMAGES = 8
 _NONCE = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _DEVICE = re.compile(r"[\x21-\x7e]{1,128}")
 _LATEST = 2**40
-"""Seconds since 1970 that no clock shows; keeps arithmetic on times harmless."""
+"""Upper bound for times, in seconds since 1970, so that arithmetic on them cannot overflow."""
 
 _SLACK = timedelta(minutes=1)
-"""How much longer a nonce is remembered than it could be used, for clocks of servers that differ."""
+"""How much longer than it could be used a nonce is remembered, since the clocks of servers differ."""
 
 _FURTHEST_AHEAD = timedelta(days=2)
-"""How far ahead a device's clock may be for the nonce of its refused envelope to be remembered until its time is over.
+"""An envelope from the future is refused, but will become valid later, so its nonce is remembered until it has expired.
+This is the furthest ahead that a device's clock may be for that.
 
-More than a wrong time zone comes to (26 hours), and than ``envelope_max_age`` may be. Beyond it nothing is remembered:
-whoever may seal could have rows kept for as long as he likes.
+It is more than a wrong time zone makes (26 hours), and more than ``envelope_max_age`` may be. Nonces of later envelopes
+are not remembered: otherwise anybody who can seal an envelope could fill the table for as long as they like.
 """
 
 
@@ -53,7 +54,7 @@ class Capture:
 
 
 class OpenEnvelopes:
-    """Decrypts, checks the content and uses up the nonce: whatever a call answers, an envelope works once."""
+    """Decrypts, checks the content and uses up the nonce, so that an envelope works once, whatever the call answers."""
 
     def __init__(self, keys: EnvelopeKeys, database: Database, *, max_age: timedelta, max_picture_bytes: int) -> None:
         """``max_age`` is how far the time of capture may lie from our clock, in both directions."""
@@ -82,9 +83,9 @@ class OpenEnvelopes:
         return capture
 
     def _claimed(self, app: App, nonce: str, clock: float) -> bool:
-        """Use the nonce up, whatever comes of it, for as long as the envelope could be opened.
+        """Use up the nonce for as long as the envelope could be opened; ``False`` where it was used before.
 
-        That is until ``max_age`` after its time: of one that is refused because it is early the time is yet to come.
+        That is until ``max_age`` after the envelope's time, which may still be to come.
         """
         ahead = max(timedelta(seconds=max(clock, 0.0)), self._max_age)  # a server whose clock is behind sees it so
         with self._database.admin(app.pk) as work:

@@ -25,10 +25,10 @@ _HASH_BYTES = 16
 
 
 class JudgeRisk:
-    """The risk of one capture after another.
+    """Judges captures one after another and remembers them.
 
-    Devices and pictures are remembered as keyed hashes, people as sealed embeddings, no more of them than the rule
-    counts; all of it per app, and for a limited time.
+    Devices and pictures are stored as keyed hashes, and people as sealed embeddings, only as many as the rules need.
+    All of it is kept per app and for a limited time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""JSON that means one thing only: what others may read differently is refused."""
+"""JSON without ambiguities: refuses everything that other parsers may read differently."""
 
 from __future__ import annotations
 

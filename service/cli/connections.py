@@ -1,4 +1,4 @@
-"""Connections that slow or silent clients cannot hold: uvicorn's protocol, with the deadlines that it lacks."""
+"""uvicorn's protocol with deadlines, so that slow or silent clients cannot hold connections."""
 
 from __future__ import annotations
 
@@ -51,14 +51,17 @@ class Patience:
 
 
 class OneWrite:
-    """A transport that sends what is written in one turn of the loop at once: an answer comes as head and body.
+    """A transport that gathers what is written in one turn of the event loop and sends it with one call.
 
-    Written one after the other, each would be a packet that wakes the client. uvloop sends under Python's lock, and
-    the kernel lets who was woken run first: the computing threads would stand still meanwhile. So plain answers are
-    sent without that lock, and only what does not fit at once is left to the loop. A client that does not read has
-    ``seconds`` for each :data:`PROGRESS_BYTES` of what an answer, or the end of the connection, waits for. Progress
-    is seen over plain HTTP alone: under TLS, what the TCP connection was handed counts as read, and who reads none
-    of it is left to the loop, which ends such a connection 30 s after it was closed.
+    An answer is written as head and body. Sent one by one, each would be a packet that wakes the client, and the kernel
+    may run the client first. Since uvloop sends while it holds Python's lock, the computing threads would stand still
+    meanwhile. So plain answers are sent with that lock released, and only what the socket does not take at once is left
+    to the loop.
+
+    A client that does not read has ``seconds`` for each :data:`PROGRESS_BYTES` that an answer, or the end of the
+    connection, waits for. Progress can be seen over plain HTTP only. Under TLS, what was handed to the TCP connection
+    counts as read; a client that reads none of it is left to the loop, which ends such a connection 30 s after it was
+    closed.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:

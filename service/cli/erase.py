@@ -43,16 +43,16 @@ def erase_user(
     yes: Yes = False,
 ) -> None:
     """Erase a user from every group: faces, embeddings, crops, face tokens, feedback that names the user."""
-    from service.library.erasure import Beside
+    from service.library.erasure import AlsoErased
 
     _sure(f"user {user_id} of app {app_id}", yes=yes)
     number = checked(asked()) if identity else None  # before anything is erased: who mistypes it can begin again
     with administration() as admin:
         app = known_app(admin, app_id)
-        beside = Beside(remembered, uploads, captures)
-        receipt = admin.erasure.user(app, user_id, group, beside, gone=gone)
+        also = AlsoErased(remembered, uploads, captures)
+        receipt = admin.erasure.user(app, user_id, group, also, gone=gone)
         found = [] if number is None else [admin.register.erase(number, owner) for owner in (app, None)]
-        _show(receipt, admin.settings, beside=(remembered, uploads, captures), registered=any(found))
+        _show(receipt, admin.settings, also=(remembered, uploads, captures), registered=any(found))
     if not receipt.counts["users"]:
         typer.echo(f"nobody is enrolled as {user_id} there", err=True)
     _finished(receipt)
@@ -71,12 +71,12 @@ def erase_group(
     yes: Yes = False,
 ) -> None:
     """Erase a group with all its users."""
-    from service.library.erasure import Beside
+    from service.library.erasure import AlsoErased
 
     _sure(f"group {group_id} of app {app_id}", yes=yes)
     with administration() as admin:
-        receipt = admin.erasure.group(known_app(admin, app_id), group_id, Beside(remembered, uploads, captures))
-        _show(receipt, admin.settings, beside=(remembered, uploads, captures))
+        receipt = admin.erasure.group(known_app(admin, app_id), group_id, AlsoErased(remembered, uploads, captures))
+        _show(receipt, admin.settings, also=(remembered, uploads, captures))
     _finished(receipt)
 
 
@@ -85,7 +85,7 @@ def erase_app(app_id: AppId, *, yes: Yes = False) -> None:
     """Erase an app with everything that is its own. Its entries in the audit log stay as long as others."""
     _sure(f"app {app_id} with its whole library", yes=yes)
     with administration() as admin:
-        _show(admin.erasure.app(known_app(admin, app_id)), admin.settings, beside=(True, True, True))
+        _show(admin.erasure.app(known_app(admin, app_id)), admin.settings, also=(True, True, True))
 
 
 def _sure(what: str, *, yes: bool) -> None:
@@ -99,17 +99,17 @@ def _finished(receipt: Receipt) -> None:
 
 
 def _show(
-    receipt: Receipt, settings: Settings, *, beside: tuple[bool, bool, bool], registered: bool | None = None
+    receipt: Receipt, settings: Settings, *, also: tuple[bool, bool, bool], registered: bool | None = None
 ) -> None:
     content = {**asdict(receipt), "when": receipt.when.isoformat()}
     unfinished = content.pop("unfinished")
-    content["remains"] = [*([unfinished] if unfinished else []), *_remaining(settings, beside)]
+    content["remains"] = [*([unfinished] if unfinished else []), *_remaining(settings, also)]
     if registered is not None:
         content["identity"] = registered
     typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
 
 
-def _remaining(settings: Settings, beside: tuple[bool, bool, bool]) -> list[str]:
+def _remaining(settings: Settings, also: tuple[bool, bool, bool]) -> list[str]:
     """What an erasure does not reach, and for how long."""
     days = f"{settings.audit_days} days" if settings.audit_days else "ever"
     remaining = [
@@ -120,7 +120,7 @@ def _remaining(settings: Settings, beside: tuple[bool, bool, bool]) -> list[str]
     if settings.search_backend == "milvus":
         remaining.append("deleted embeddings in Milvus until it compacts")
     for erased, sentence in zip(
-        beside,
+        also,
         (
             f"faces that were detected and not enrolled, for at most {settings.face_token_ttl} s",
             f"files of Linkface calls, for at most {settings.upload_ttl} s",

@@ -1,4 +1,4 @@
-"""The end of a certificate that comes while the server runs, for months perhaps, and nobody reads how it started."""
+"""Warns of a certificate that expires while the server runs, perhaps months after anybody read its start messages."""
 
 from __future__ import annotations
 

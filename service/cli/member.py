@@ -1,4 +1,4 @@
-"""One of several server processes behind one port, seen by itself (``service.cli.processes`` is what starts it)."""
+"""A server process that shares its port with others, under a supervising process (``service.cli.processes``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Role = Literal["first", "silent", "other"]
-"""The first may create the first app; a silent one is the first, of whose standard output nobody hears."""
+"""``first``: may create the first app. ``silent``: the first one, where standard output is closed and keys would be
+lost."""
 
 READY, LEAVING = b".", b"-"
 BEAT_SECONDS = 5.0
@@ -39,10 +40,10 @@ SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Member:
-    """Tells who started it when it is ready, and does what it is told by: stop, or stop sooner.
+    """The connection to the supervising process: reports that this one is ready and alive, and obeys orders to stop.
 
-    To be made before anything that counts is loaded. An order is the number of a signal, as one byte; that the line
-    breaks off is the order to stop, too.
+    To be made before anything that counts metrics is imported. An order is the number of a signal, as one byte; the end
+    of the connection is an order to stop, too.
     """
 
     def __init__(self, handed: str) -> None:

@@ -1,8 +1,8 @@
 """Several server processes behind one port, for machines whose processors one Python process cannot keep busy.
 
-Each is a whole server, a replica of the others as one on another machine is (docs/scaling.md). They have the listening
-socket in common, and this process above them, which starts them, replaces those that end, and stops them. Why not by a
-library: docs/decisions/0031-processes.md.
+Each of them is a complete server, a replica of the others as on another machine (docs/scaling.md). They share the
+listening socket. This supervising process starts them, replaces those that end, and stops them. Why no library does it:
+docs/decisions/0031-processes.md.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ from service.cli.member import LEAVING, READY, RESERVED, Role, used
 logger = logging.getLogger(__name__)
 
 STEADY_SECONDS = 60.0
-"""A process that lived as long is replaced at once when it ends; otherwise after a pause."""
+"""A process that lived at least this long is replaced at once when it ends, others after a pause."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds; each pause is twice the one before."""
 MOST_IN_VAIN = 5
-"""So many in a row that do not become ready, while none is, are the end."""
+"""After this many starts in a row that did not become ready, while no process is, the server gives up."""
 LOOK_SECONDS = 10.0
-"""How often it is looked whether a process hangs."""
+"""How often the processes are checked for one that hangs."""
 HUNG_SECONDS = 60.0
-"""So long without a word from its event loop is hanging; while this process stands still itself, nobody is."""
+"""A process hangs whose event loop has been silent for this long. Time in which this process stood still does not
+count."""
 LAST_ORDER = 3
-"""The order to stop that is no order any more: whoever is left is killed."""
+"""The third order to stop kills the processes that are left."""
 MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of one's own is made in it)
-"""Where Linux keeps files in memory: a full disk would end whoever writes to a file that is mapped."""
+"""Where Linux keeps files in memory. On a disk that is full, writing to a mapped file would kill the process
+(SIGBUS)."""
 FOLDER = "aipface-metrics-"
-"""What the name of the folder begins with in which they count."""
+"""Beginning of the name of the folder in which the processes keep the counts of their metrics."""
 _LOCK = "lock"
 _HEAD = 8
-"""Bytes at the beginning of a file of counts, without which nobody can read it."""
+"""Bytes of the head of a file of counts; without it the file cannot be read."""
 
 
 def run_processes(size: int, listener: socket.socket, announce: Callable[[], None]) -> None:
@@ -122,9 +124,10 @@ def _tidy(base: Path) -> None:
 
 @dataclass(slots=True, eq=False)
 class _Child:
-    """One of the processes, seen from above.
+    """One of the server processes, as the supervising process sees it.
 
-    By bytes ``line`` tells that it is ready and goes on, or that it is about to end, by its end that it ended.
+    Over the socket ``line`` the process sends a byte when it is ready and from then on regularly, and another byte when
+    it is about to end. The socket's end means that it has ended.
     """
 
     process: subprocess.Popen[bytes]
@@ -208,15 +211,15 @@ class _Crew:
             self._end_hung(min(passed, 2 * LOOK_SECONDS))
 
     def _end_hung(self, passed: float) -> None:
-        """Count ``passed`` seconds more of silence, and end whose silence is too long.
+        """Add ``passed`` seconds to the silence of each process, and end those that have been silent for too long.
 
-        What is told of is counted anew: of a process that stood still with us it is still to be read.
+        A process that has sent something starts from zero: if we stood still ourselves, its bytes are still unread.
         """
         for child in self._children:
             child.silent += passed
             if child.leaving or not child.ready or child.silent < HUNG_SECONDS:
                 continue
-            # The first shows where it hangs; who cannot even do that has no other time to.
+            # SIGABRT makes it print where it hangs. SIGKILL follows, for a process that cannot even do that.
             first = child.silent - passed < HUNG_SECONDS
             logger.error("process %d has hung for %d s and is ended", child.process.pid, child.silent)
             child.process.send_signal(signal.SIGABRT if first else signal.SIGKILL)

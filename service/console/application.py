@@ -12,8 +12,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.console import apps, entrance, library, overview, quotas, register, trial, usage
-from service.console.door import Door
+from service.console import apps, library, login, overview, quotas, register, trial, usage
+from service.console.in_process import InProcessApi
 from service.console.ports import AuditLog, UseCases
 from service.console.site import HEADERS, ROOT, Page, Site
 
@@ -37,12 +37,12 @@ def build_console(service: UseCases, api: ASGIApp, *, max_body_bytes: int, audit
     ``max_body_bytes`` is what a request of the API may hold; ``audit`` is where what was done is written down.
     """
     site = Site(service, audit)
-    trials = trial.Trials(site, Door(api, service.tokens))
+    trials = trial.Trials(site, InProcessApi(api, service.tokens))
     # Two pictures at most, and what JSON and the options add.
     most_bytes = 2 * max_body_bytes
     routes = [
         *_open(site, audit),
-        _route(site, "/logout", entrance.logout(site), "POST"),
+        _route(site, "/logout", login.logout(site), "POST"),
         _route(site, "/", overview.overview(site)),
         _route(site, "/apps", apps.listing(site)),
         _route(site, "/apps", apps.create(site), "POST"),
@@ -70,8 +70,8 @@ def to_the_console(_request: Request) -> Response:
 
 def _open(site: Site, audit: AuditLog) -> list[Route]:
     return [
-        Route("/login", site.open(entrance.ask(site)), methods=["GET"]),
-        Route("/login", site.open(entrance.login(site, audit)), methods=["POST"]),
+        Route("/login", site.open(login.ask(site)), methods=["GET"]),
+        Route("/login", site.open(login.login(site, audit)), methods=["POST"]),
     ]
 
 

@@ -84,18 +84,18 @@ class AuditEntry(Protocol):
 
 
 class AuditLog(Protocol):
-    """Where what was done is written down."""
+    """The part of the audit log that the console uses."""
 
     def latest(self, limit: int) -> Sequence[AuditEntry]:
         """The newest entries."""
         ...
 
     def note(self, operation: Operation, outcome: str) -> None:
-        """Remember what was done to the library of an app, unless a transaction has written it down."""
+        """Log an operation on an app, unless a transaction has logged it already."""
         ...
 
     def record(self, call: str) -> None:
-        """Write down something that concerns no app, by who does it now."""
+        """Log something that concerns no app, with the current actor."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The register of people: entering those of a list, one request a person, so that the page can tell how far it is."""
+"""The register of people: entering a list of people, one request for each, so that the page can show progress."""
 
 from __future__ import annotations
 

@@ -103,9 +103,10 @@ class Sessions:
 
 
 class LoginThrottle:
-    """After ``tries`` wrong passwords from one address, or ``most`` from anywhere, the next must wait.
+    """Makes log-ins wait after ``tries`` wrong passwords from one address, or ``most`` from all addresses together.
 
-    ``most`` keeps no address out from which somebody has logged in: strangers cannot keep the operator out.
+    The limit ``most`` does not apply to addresses from which somebody has logged in before, so that strangers cannot
+    lock the operator out.
     """
 
     def __init__(self, wrong: Failures, *, tries: int = 5, most: int = 50) -> None:

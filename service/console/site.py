@@ -32,10 +32,10 @@ TOKEN_FIELD = "form_token"  # noqa: S105 - a field's name
 TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - a header's name
 MOST_FORM_BYTES = 65_536
 _NAMES = ("app", "group", "user", "face")
-"""Parts of paths, which nothing else can be called than what the API lets it be called."""
-_UNWRITTEN = ("/picture", "/delete")
-"""How paths end that are not written down when they are looked at: the page that shows the pictures is, not each of
-them, and what is deleted is, not the question whether it shall be."""
+"""Parameters of paths. Their values are ids by the API's rules for names."""
+_UNLOGGED = ("/picture", "/delete")
+"""Endings of paths whose ``GET`` is not written into the audit log: the page that shows pictures is logged instead of
+each picture, and a deletion instead of the question whether to delete."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -199,7 +199,7 @@ class Site:
         doing = _operation(visit.request)
         with operation(doing):
             response = await self._answered(page, visit)
-        told = visit.request.method == "POST" or not visit.request.url.path.endswith(_UNWRITTEN)
+        told = visit.request.method == "POST" or not visit.request.url.path.endswith(_UNLOGGED)
         if doing.app_pk is not None and told:
             self._audit.note(doing, OK if response.status_code < HTTPStatus.BAD_REQUEST else str(response.status_code))
         return response

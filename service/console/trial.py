@@ -1,4 +1,4 @@
-"""Trying a call with a picture of the operator's, and the live search: both through the API's own door."""
+"""Trying a call with a picture of the operator's, and the live search: both as requests to the API of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from service.console import samples
-from service.console.door import Door
+from service.console.in_process import InProcessApi
 from service.console.site import Site, Visit
 from service.values import App
 
@@ -81,9 +81,9 @@ class BadTrial(Exception):
 class Trials:
     """The pages that try calls."""
 
-    def __init__(self, site: Site, door: Door) -> None:
+    def __init__(self, site: Site, api: InProcessApi) -> None:
         self._site = site
-        self._door = door
+        self._api = api
 
     def page(self, visit: Visit) -> Response:
         """The form."""
@@ -101,7 +101,7 @@ class Trials:
             return JSONResponse({"problem": "malformed"}, status_code=400)
         if app is None or not app.enabled:
             return JSONResponse({"problem": "app"}, status_code=404)
-        answer = await self._door.call(app, trial.path, content)
+        answer = await self._api.call(app, trial.path, content)
         marks = [samples.mark(number) for number in range(trial.pictures)]
         shown = _request(trial, marks, options)
         base = str(visit.request.base_url).removesuffix("/").removesuffix("/console")

@@ -1,1 +1,1 @@
-"""Who somebody says to be: claims, the authority that knows, and the operator's own register."""
+"""Person verification: claims of identity, the authority that confirms them, and the operator's own register."""

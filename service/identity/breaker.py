@@ -16,8 +16,9 @@ T = TypeVar("T")
 class Breaker:
     """After ``failures`` failures in a row nothing is tried for ``seconds``; then one trial decides.
 
-    ``pybreaker`` counts and keeps the time. It holds a lock during a call, so while all is well it is only told how
-    calls ended; the trial alone is made under its lock, and whoever comes meanwhile is refused without waiting.
+    ``pybreaker`` counts failures and keeps the time, but holds a lock during a call. So while the circuit is closed it
+    is only told how calls ended. The trial alone runs under its lock; other calls are refused meanwhile, without
+    waiting.
     """
 
     def __init__(self, failures: int, seconds: float) -> None:

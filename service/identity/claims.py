@@ -35,7 +35,7 @@ are younger than the tables of this Python, and had places of private use before
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who somebody says to be; both are as ``number_of`` and ``name_of`` make them. Neither shows in a ``repr``."""
+    """A claimed identity, normalised by ``number_of`` and ``name_of``. Neither field shows in a ``repr``."""
 
     number: str = field(repr=False)
     name: str = field(repr=False)

@@ -1,8 +1,8 @@
-"""The operator's own register of people: who is in it, how they are found, and the authority that it is.
+"""The operator's own register of people, against which claims of identity can be verified.
 
-A number or a name is never written in plain: a person's row is found by a keyed hash of the number and opened with a
-key, both derived from the master key for nothing else. Whoever reads the database without that key learns how many
-people are in it, and nothing about any of them.
+Numbers and names are never stored in plain. A person's row is found by a keyed hash of the number, and its content is
+encrypted; both keys are derived from the master key for this purpose alone. Whoever reads the database without the
+master key learns how many people are in the register, and nothing about any of them.
 """
 
 from __future__ import annotations

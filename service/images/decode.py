@@ -142,10 +142,10 @@ def _decode(data: bytes, header: Header, flags: int, factor: int = 1) -> NDArray
 
 
 def _ends_in_filler(pixels: NDArray[np.generic], header: Header, block: int) -> bool:
-    """Whether the last block of a JPEG, so many pixels wide, never came.
+    """Whether the last block of a JPEG is missing; ``block`` is its side in pixels.
 
-    And the one before it, where the picture ends less than eight pixels into the last: of one that both edges cut a
-    single pixel may be left, and one in a hundred pixels is as gray by chance.
+    Where the picture ends less than eight pixels into its last block, the block before it must be missing, too: of a
+    block at the corner a single pixel may be visible, and one in a hundred pixels has the filler's gray by chance.
     """
     rows, columns = pixels.shape[:2]
     left = max(0, min((columns - 1) // block * block, columns - _JPEG_BLOCK))
@@ -155,9 +155,9 @@ def _ends_in_filler(pixels: NDArray[np.generic], header: Header, block: int) -> 
 
 
 def _flawless_jpeg(data: bytes, header: Header, factor: int) -> Image | None:
-    """What OpenCV would make of a JPEG in colour, to the last bit and sooner: in one pass, straight into the result.
+    """Decode a JPEG in colour exactly as OpenCV would, but faster: in one pass, straight into the result.
 
-    ``None`` where anything is unusual: what to make of damage is then OpenCV's to say.
+    ``None`` where anything about the file is unusual; OpenCV then decides what to make of it.
     """
     height, width = _reduced_size(header, factor)
     try:

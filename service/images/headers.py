@@ -1,6 +1,6 @@
-"""What a picture's header tells before anything is decoded: format, size, orientation, whether the end is there.
+"""Reads a picture's header before anything is decoded: format, size, orientation, whether the file is complete.
 
-Small readers of our own, since a decoder that is asked for the size of a hostile file has already begun to trust it.
+These are small readers of our own, because a decoder that is asked for the size of a hostile file already parses it.
 Sources: JPEG ITU-T T.81 annex B, PNG (W3C, 2003) section 5 and 11.3, Windows BMP file header, RIFF/WebP container
 specification, TIFF 6.0 section 2, Exif 2.32 section 4.
 """
@@ -36,8 +36,8 @@ class HeaderError(ValueError):
 class Header:
     """Size in stored pixels, ``orientation``, the EXIF tag 1..8 (1 = upright), and ``components`` of a JPEG, else 0.
 
-    Then what the decoder's pixels mean where it does not say so: whether 0 is white, whether a fourth channel is
-    something else than opacity, and whether colours are products with the opacity already.
+    ``negative``: 0 is white. ``opaque``: a fourth channel is not opacity. ``multiplied``: colours are multiplied by the
+    opacity already. The decoded pixels alone show none of these three.
     """
 
     format: Format
@@ -106,9 +106,9 @@ def _read_jpeg(data: bytes) -> Header:
 
 
 def jpeg_ends(data: bytes) -> bool:
-    """Whether an end stands behind the first scan of a JPEG that :func:`read_header` has accepted.
+    """Whether a JPEG that :func:`read_header` has accepted has an end marker behind its first scan.
 
-    Compressed data never holds its marker; what stands behind a picture (phones put videos there) may by chance.
+    Compressed data cannot contain the marker. Data behind a picture (phones put videos there) may, by chance.
     """
     if JPEG_END in data[-_NEAR_THE_END:]:
         return True
@@ -122,11 +122,12 @@ def jpeg_ends(data: bytes) -> bool:
 
 
 def _scans(data: bytes) -> int:
-    """How many scans there are at most: compressed data never holds their marker.
+    """Upper bound for the number of scans. Compressed data cannot contain their marker.
 
-    What stands behind the picture counts too, for where it ends decoders disagree. The marker alone stands there once
-    in 65,536 bytes by chance, and phones put whole videos there; so its header must be one, of a length that fits its
-    components. At any other libjpeg gives up. ``bytes.count`` takes longer, and lets no other thread run meanwhile.
+    Data behind the picture counts, too, since decoders disagree about where a picture ends. There (phones put whole
+    videos there) the two bytes of the marker occur by chance, once in 65,536 bytes. So a scan counts only if its header
+    has a length that fits its components; libjpeg gives up at any other. ``bytes.count`` would take longer and block
+    all other threads.
     """
     codes = np.frombuffer(data, np.uint8)
     places = np.flatnonzero((codes[1:-3] == _SCAN) & (codes[:-4] == _MARKER))

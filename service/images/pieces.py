@@ -1,7 +1,7 @@
-"""How many pieces one packet of a video holds, counted before it is decoded.
+"""Counts the pieces (slices, scans, units) of a video packet before it is decoded.
 
-A decoder does one packet without a pause, and each piece may cost it a walk over the whole frame: a slice of 13 bytes
-that repeats another one takes H.264 half a millisecond, and half a million of them fit into a small file. Sources:
+A decoder cannot be stopped within a packet, and each piece may make it go through the whole frame: an H.264 slice of 13
+bytes that repeats another one takes half a millisecond, and half a million of them fit into a small file. Sources:
 JPEG ITU-T T.81 annex B, H.264 annex B and ISO 14496-15 (5.3.4) for what lengths stand before, AV1 5.3 for its units.
 """
 

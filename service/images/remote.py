@@ -38,7 +38,7 @@ _LONGEST_ADDRESS = 8192
 _TARGET_SAFE = "/?:@!$&'()*+,;=-._~%"
 
 _LEAST_ATTEMPT = 0.5
-"""Seconds that a host's address has to accept a connection before the next one is tried, however many there are."""
+"""Seconds that each address of a host gets at least to accept a connection before the next address is tried."""
 
 Resolver = Callable[[str, int], Sequence[Address]]
 """Addresses of a host; raises ``OSError`` when there are none."""

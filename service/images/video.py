@@ -1,8 +1,9 @@
 """Bytes of a video file to frames and loudness: the one place where untrusted bytes meet a demuxer.
 
-The container is told by its first bytes and its demuxer is named to FFmpeg, so that nothing that opens other files or
-addresses (playlists, concatenations) can be reached; FFmpeg reads from memory and may open nothing else. Opening
-decodes nothing, and a packet is counted before it is decoded, since nothing stops a decoder within one.
+The container format is recognised by its first bytes, and FFmpeg is told which demuxer to use, so that formats that
+open other files or addresses (playlists, concatenations) cannot be reached. FFmpeg reads from memory and may open
+nothing else. Opening a video decodes nothing. The pieces of a packet are counted before it is decoded, since a decoder
+cannot be stopped within a packet.
 """
 
 from __future__ import annotations

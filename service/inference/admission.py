@@ -1,4 +1,4 @@
-"""Bounded admission in front of inference: a few work, a few wait, the rest are told at once."""
+"""Bounded admission in front of inference: a few callers work, a few wait, the rest are refused at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.errors import DeadlineExceeded, Overloaded
 from service.metrics import REFUSED, observe_stage
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left")
-"""Tells, in the context of a request, whether whoever asked has hung up; asked after a wait and at no other time."""
+"""Set by the API for each request: tells whether the client has hung up. Called after a wait for a permit only."""
 
 _this_request: ContextVar[object | None] = ContextVar("aipface_this_request", default=None)
-"""What stands for the request at hand, among those that are on their way to a permit and later."""
+"""An object that identifies the current request, from ``coming`` on."""
 
 
 class Abandoned(Exception):
-    """The caller hung up while waiting for a turn, so that the work would be for nobody."""
+    """The client hung up while its request waited for a permit, so the work would be for nobody."""
 
 
 class Admission:
@@ -37,13 +37,14 @@ class Admission:
         self._borrowed = 0
         self._queue: list[threading.Event] = []
         self._coming: set[object] = set()
-        """What stands for the requests on their way. Needs no lock: to add one or take one away is a single step, each
-        does so with its own alone, and who asks whether there are any, or how many, may be told a moment late."""
+        """Requests on their way to their first permit. Needs no lock: each request adds and removes only its own
+        object, each a single step of the interpreter, and readers may see a count that is a moment old."""
         self._alone: object | None = None
-        """What stands for the request that got its first permit when nobody had any, until somebody else comes."""
+        """The request that got its first permit while no other had one; reset when another one comes."""
         self._helpers = ThreadPoolExecutor(permits, "aipface-helper")
         self._lookers = ThreadPoolExecutor(permits, "aipface-looker")
-        """Of those who hold no permit yet and may have to download first: nobody who holds one waits for them."""
+        """Threads for ``side_by_side``, whose work takes permits itself and may have to download first. They are apart
+        from ``_helpers``, so that a request that holds a permit never waits for them."""
 
     @property
     def inside(self) -> int:
@@ -57,18 +58,18 @@ class Admission:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether nobody else has been inside or on the way since the request at hand got its first permit."""
+        """Whether no other request has come, or held a permit, since the current one got its first permit."""
         with self._lock:
             return not self._coming and self._alone is not None and self._alone is _this_request.get()
 
     @property
     def crowded(self) -> bool:
-        """Whether who begins to come now would be refused, once all are there who are on their way already."""
+        """Whether the queue will be full once all requests that are on their way have asked for a permit."""
         return self._inside + len(self._queue) + len(self._coming) >= self.permits + self._room
 
     @contextmanager
     def coming(self) -> Iterator[None]:
-        """Within the block a request is on its way to a permit, until it asks for its first one."""
+        """Within the block the current request counts as on its way, until it asks for its first permit."""
         place = object()
         token = _this_request.set(place)
         self._coming.add(place)
@@ -82,8 +83,9 @@ class Admission:
     def permit(self) -> Iterator[None]:
         """Hold a permit for the block; waits for one, or raises :class:`Overloaded` when the queue is full.
 
-        Raises :class:`Abandoned` when the turn comes and the caller has left, and :class:`DeadlineExceeded` when it
-        does not come in time. What the block offers ``beside`` itself may take further permits while nobody waits.
+        Raises :class:`Abandoned` when the client has hung up by the time a permit is free, and
+        :class:`DeadlineExceeded` when none is free in time. Work that the block hands to :func:`service.beside.offer`
+        may take a second permit while nobody waits.
         """
         started = time.perf_counter()
         self._enter()
@@ -96,9 +98,10 @@ class Admission:
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
-        """Of a request without a permit: what the block offers ``beside`` itself takes permits, as the block does.
+        """For a request that holds no permit: let other threads do the work that the block hands to ``beside.offer``.
 
-        Other threads do it while more than one permit lies idle; else it is done in its turn.
+        That work takes permits itself, as the block does. It is given to another thread only while more than one permit
+        is free; else the request's own thread does one part after the other.
         """
         with beside.helped(_Idle(self), self._lookers):
             yield
@@ -119,7 +122,10 @@ class Admission:
 
     @property
     def _room(self) -> int:
-        """How many may wait: whoever finds a permit borrowed waits for it, and is not refused for that."""
+        """How many may wait.
+
+        A borrowed permit adds a place: a request is not refused because another one has a helper.
+        """
         return self.queue_limit + self._borrowed
 
     def _leave(self) -> None:
@@ -168,7 +174,7 @@ class Admission:
             raise Abandoned
 
     def _give_up(self, turn: threading.Event) -> None:
-        """A waiting caller was interrupted: step out of the line, or hand on the permit that came meanwhile."""
+        """A waiting caller was interrupted: leave the queue, or pass on the permit that it was just given."""
         with self._lock:
             if turn in self._queue:
                 self._queue.remove(turn)
@@ -177,7 +183,7 @@ class Admission:
 
 
 class _Idle:
-    """Lends a thread without a permit."""
+    """The lender of ``side_by_side``: lends a thread but no permit, since the work takes permits itself."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission

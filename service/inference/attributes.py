@@ -200,10 +200,16 @@ class FaceReader:
         return label_map(refined_points(self.mesh, self.eyes), height, width)
 
     @once
-    def face_shape(self) -> Typed:
-        """One of ``SHAPES``."""
+    def face_shapes(self) -> tuple[Typed, ...]:
+        """All of ``SHAPES``, in that order."""
         measures = shape_measures(self.mesh.points, load_canonical())
-        return _best(SHAPES, self._models.heads.face_shape.probabilities(measures))
+        shares = self._models.heads.face_shape.probabilities(measures)
+        return tuple(Typed(name, float(share)) for name, share in zip(SHAPES, shares, strict=True))
+
+    @property
+    def face_shape(self) -> Typed:
+        """The likeliest of ``face_shapes``."""
+        return likeliest(self.face_shapes)
 
     # --- attributes ---------------------------------------------------------------------------------------------
 
@@ -307,6 +313,11 @@ def lid_opening(eye: Eye) -> float:
 def _rgb(crop: Image) -> Floats:
     """A batch of one for the NHWC networks: ``(1, side, side, 3)`` float32, RGB 0..255."""
     return crop[np.newaxis, :, :, ::-1].astype(np.float32)
+
+
+def likeliest(classes: Sequence[Typed]) -> Typed:
+    """Of classes that exclude each other."""
+    return max(classes, key=lambda each: each.probability)
 
 
 def _best(names: Sequence[str], probabilities: NDArray[Any]) -> Typed:

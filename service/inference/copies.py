@@ -19,10 +19,10 @@ PATIENCE = 60.0
 
 
 class Copies(Generic[C]):
-    """As many as there were callers at once, and no more.
+    """A pool that grows to as many copies as there were callers at once.
 
-    A caller who finds none free has another one made by a thread of its own and takes what comes first: making one may
-    take many times as long as what another caller is about to finish.
+    A caller who finds no free copy has another one made in a separate thread and takes the first that becomes free:
+    making a copy may take much longer than another caller needs to finish.
     """
 
     def __init__(self, make: Callable[[], C]) -> None:

@@ -1,8 +1,8 @@
-"""A network's convolutions in whole numbers of eight bits, for runtimes that are faster in them.
+"""Quantises a network's convolutions to 8-bit integers, for runtimes that are faster with them.
 
-Weights become 8-bit integers with a scale for each channel that goes out, and what comes in becomes one with a scale
-for the whole tensor, whose range was read off faces (``models/train/fit_ranges.py``). Everything between, depthwise
-convolutions, norms, activations and sums, stays in 32 bits.
+Weights become 8-bit integers with a scale for each output channel. Inputs become 8-bit integers with one scale for the
+whole tensor, whose range was measured on faces (``models/train/fit_ranges.py``). Everything else (depthwise
+convolutions, norms, activations, sums) stays in 32 bits.
 
 Channels of one tensor differ in range by orders of magnitude, and the largest would leave the others a few steps each.
 So each is scaled before it is rounded, and the weights that it meets are divided by the same factor: nothing changes

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.manifest import PackManifest
 from service.inference.batching import BatchedSession, BatchLimits, CountedSession
-from service.inference.detector import Detector, Scrfd, YuNet
+from service.inference.detector import Detector, Scrfd, YuNet, certainty
 from service.inference.embedder import Embedder
 from service.inference.finder import FaceFinder
 from service.inference.geometry import (
@@ -64,6 +64,7 @@ class Engine:
         self.dimension = pack.embedder.dimension
         self.providers = in_use(sessions.values())
         self._aligns_by_outline = pack.embedder.alignment == "outline"
+        self._sure = detector.sure
         self._finder = FaceFinder(detector, Leveller(detector, landmarks))
         self._embedder = Embedder({name: _batched(each, batch) for name, each in sessions.items()}, pack.embedder)
         self._pose = HeadPose.load()
@@ -121,7 +122,8 @@ class Engine:
         points = five_points(found.outline) if has_outline and self._aligns_by_outline else found.points
         angles = self._pose.angles(found.outline if has_outline else found.points)
         span = found.outline if has_outline else _frame_of_box(found)
-        return Face(found.picture_box, found.confidence, points, found.outline, location_of(span, angles.roll), angles)
+        likely = certainty(found.confidence, self._sure)
+        return Face(found.picture_box, likely, points, found.outline, location_of(span, angles.roll), angles)
 
 
 def _batched(session: Session, limits: BatchLimits | None) -> Session:

@@ -1,9 +1,9 @@
-"""Finds the faces of a picture, whatever their size: one detector, several sizes of the picture.
+"""Finds faces of any size by running one detector on the picture at several sizes (an image pyramid).
 
-The picture is looked at from small to large. A face belongs to the smallest size at which it is big enough to be told
-with confidence; there it is located, and larger sizes only add faces. So what is found of one face does not depend on
-how many faces were asked for, and a picture with one large face costs a single pass, unless something in it hints at a
-larger lying one.
+The sizes go from small to large; each is called a look. A face is located at the smallest size at which it is large
+enough to be recognised as a face with confidence; larger sizes only add further faces. So the result for one face does
+not depend on how many faces were asked for, and a picture with one large face costs a single pass, unless something in
+it hints at a larger lying one.
 """
 
 from __future__ import annotations
@@ -57,14 +57,16 @@ _TURNS_IF_DESPERATE = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ways to hold the picture, and the looks that are worth taking at it."""
+    """One attempt to find faces: how the picture is turned, and at which sizes it is looked at."""
 
     views: tuple[View, ...]
     looks: Callable[[Image], list[float]]
     desperate: bool = False
-    """The more is tried, the more often something looks like a face: what is found then must be beyond doubt."""
+    """Whether only faces beyond doubt count. The more is tried, the more often something happens to look like a
+    face."""
     glances_turned: bool = False
-    """Whether a larger face may lie beside the first ones that are found: upright looks show it late or never."""
+    """Whether to look, on the turned picture, for a lying face larger than those found: upright looks may not show
+    it."""
 
 
 def looks_at(image: Image) -> list[float]:

@@ -1,8 +1,8 @@
-"""Channels that nothing ever moves, taken out of graphs of convolutions; what these compute stays the same.
+"""Prunes dead channels, whose values never change, from graphs of convolutions. The outputs stay the same.
 
 Training with weight decay lets channels die. Two fifths of the inner channels of ``fr_feature``'s blocks have weights
-below 1e-12, many so small that float32 holds them in its subnormal form alone. They cost as much time as any other, and
-a multiple of it on processors that are slow with subnormal numbers, as Intel's are (decision 30).
+below 1e-12, many so small that float32 can hold them only as subnormal numbers. They cost as much time as any other
+channel, and several times as much on processors that are slow with subnormal numbers, as Intel's are (decision 30).
 """
 
 from __future__ import annotations

@@ -28,10 +28,11 @@ def _core() -> Any:
 class OpenVinoSession(Session):
     """By OpenVINO on the processor, in the thread that asks.
 
-    OpenVINO has threads of its own as soon as a network may run several times at once ("streams"), and hands every run
-    to one of them: with two networks in turn, as recognition has them, the processors stood idle for a fifth of the
-    time. A network compiled for one thread and one run is computed by its caller. So there are as many such copies as
-    there have been callers at once; one of ``sface`` takes 17 MB in 8 bits, 82 in 32, and .2 to .3 s to make.
+    Where a network may run several times at once ("streams"), OpenVINO starts its own threads and hands every run to
+    one of them. With two networks in turn, as recognition has them, the processors then stood idle for a fifth of the
+    time. A network compiled for one thread and one run is computed by its caller instead. So there are as many such
+    copies as there were callers at once. One copy of ``sface`` takes 17 MB in 8 bits, 82 MB in 32, and .2 to .3 s to
+    make.
 
     ``place`` is where on the caller's stack it is computed, found when it is loaded; ``None``: where the caller stands,
     for a network whose input has a free side.

@@ -1,9 +1,9 @@
-"""Which way up a found face stands, and its outline.
+"""Finds out which way up a detected face is, and its outline.
 
-Detectors trained on upright faces also answer for faces that lie or stand on their head, with high confidence but with
-the points where an upright face would have them (YuNet, 300 LFW pictures turned by 180 degrees: median confidence .86).
-What gives them away: the confidence is a little lower, and the landmark network disagrees with the detector's points.
-Such a face is looked at again, turned in steps, and the turn with the highest confidence is taken.
+Detectors trained on upright faces also find faces that lie or are upside down. Their confidence is high, but the points
+are where an upright face would have them (YuNet, 300 LFW pictures turned by 180 degrees: median confidence .86). Two
+signs give such faces away: the confidence is a little lower, and the landmark network disagrees with the detector's
+points. Then the face is detected again at several turns, and the turn with the highest confidence is taken.
 """
 
 from __future__ import annotations

@@ -47,12 +47,13 @@ FILE = "runtimes.json"
 """In the home folder; may be deleted at any time."""
 
 _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 9, 50, 0.5
-"""Runs of each, as many as go into the time; the shortest counts, which is what an undisturbed one takes."""
+"""Each runtime makes as many runs as fit into ``_SECONDS``, within these bounds. The shortest run counts, since it is
+the least disturbed."""
 
 _LEAST_GAIN = 1.1
-"""How many times faster another runtime, or fewer bits, must be to be taken: below that noise would decide.
+"""How many times faster another runtime or a lower precision must be to be chosen. Below that noise would decide.
 
-OpenVINO and its copies of a network cost memory, too, some 100 MB for ``sface`` in 32 bits.
+OpenVINO also costs memory for its copies of a network, some 100 MB for ``sface`` in 32 bits.
 """
 
 _LEAST_AGREEMENT = 0.9999
@@ -121,10 +122,10 @@ class MeasuredRuntimes:
         self._known = self._read()
 
     def candidates(self, precisions: Precisions = FULL) -> tuple[str, ...]:
-        """What a network is tried with; the first is what the others are judged by.
+        """The runtimes that a network is measured with; the outputs of the others are compared with the first one's.
 
-        Of two in 32 bits only the first is, where there are fewer bits to try: the second was never faster than those,
-        and a measurement holds all that it compares in memory.
+        Where lower precisions can be tried, only the first of the 32-bit runtimes is measured: the second one was never
+        faster than those, and a measurement holds all runtimes in memory.
         """
         keeps = {OPENVINO_BF16: precisions.bfloat16, OPENVINO_INT8: precisions.ranges is not None}
         lower = tuple(name for name in self._reduced if keeps[name])

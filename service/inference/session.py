@@ -44,10 +44,10 @@ class DeviceUnavailable(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Precisions:
-    """Lower ones than 32 bits that a network keeps its accuracy in.
+    """Precisions below 32 bits in which a network keeps its accuracy.
 
-    ``bfloat16`` says whether that is one. ``ranges`` is the file with the ranges of its activations, without which
-    there are no 8 bits (``service.inference.eight_bits``).
+    ``bfloat16``: whether it does so in bfloat16. ``ranges``: the file with the ranges of its activations, which 8 bits
+    need (``service.inference.eight_bits``); ``None`` where the network is not to be computed in 8 bits.
     """
 
     bfloat16: bool = False
@@ -55,7 +55,7 @@ class Precisions:
 
 
 FULL = Precisions()
-"""None: 32 bits."""
+"""No lower precision: 32 bits only."""
 
 
 class Chooser(Protocol):

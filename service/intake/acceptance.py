@@ -66,8 +66,8 @@ def check_quality(control: Control, quality: Quality, location: Location, angles
     """Raises the first failure in the order completeness, size, pose, light, blur, hidden parts (in wire order).
 
     A value that equals its limit passes, except that occlusion, blur and angles must stay *below* and light *above*
-    theirs, as the API's documents put it ("less than 0.7", "greater than 40"). What is no number (NaN) passes nothing;
-    so do liveness and spoofing: comparisons say what passes, never what fails.
+    theirs, as the API's documents put it ("less than 0.7", "greater than 40"). NaN never passes, here and in the checks
+    of liveness and spoofing, because each comparison is written as the condition for passing.
     """
     limits = QUALITY_LIMITS[control]
     if limits is None:

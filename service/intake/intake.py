@@ -32,12 +32,12 @@ MOST_FACES_IN_SIGHT = 100
 R = TypeVar("R")
 
 LEAST_SKETCHED_SIDE = 160.0
-"""Side of a face's box in a sketch, in pixels, from which on the sketch serves as well as the picture: aligned crops,
-outlines and portraits show fewer pixels than it has."""
+"""Pixels: a face whose box in a sketch has at least this side is taken from the sketch instead of the full picture,
+since aligned crops, outlines and portraits have fewer pixels than that."""
 
 
 def nowhere(model_id: str) -> None:
-    """Where to find what works with another model, in a process that has loaded one only."""
+    """A ``by_model`` for processes that have loaded a single model: finds nothing."""
     del model_id
 
 
@@ -84,9 +84,9 @@ class Intake:
     """Turns an ``ImageSource`` into ``SeenFace`` values and remembers them under their tokens.
 
     Decoding, detection and embedding run inside one permit, so that at most as many pictures are worked on as there
-    are processors; downloading and the database stay outside it, and a portrait of a request that was alone. Without a
-    ``reporter`` (packs that bring no networks for it) nothing but geometry is told of a face, and controls cannot be
-    checked.
+    are processors. Downloading and the database stay outside of it, and so does the portrait of a request that was the
+    only one. Without a ``reporter`` (packs without the networks for it) only the geometry of a face is known, and
+    controls cannot be checked.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class Intake:
     ) -> list[SeenFace]:
         """Find at most ``limit`` faces, the first by ``order``; read ``fields`` off each and, with ``embed``, embed it.
 
-        ``meanwhile``, which takes no permit and may raise nothing, is done beside the look at a picture while turns lie
-        idle.
+        ``meanwhile`` is run in another thread during the work on the picture, where a permit is free for that. It takes
+        no permit itself and must not raise.
 
         A face that fails the controls ends the search, or with ``skip_failing`` makes room for the next one. Raises
         ``FaceNotFound`` for a picture without a face, ``FaceTokenNotFound`` for an unknown token, a ``FaceRejected``
@@ -152,9 +152,10 @@ class Intake:
                 return self._look(app, data, source.picture_type, ask)
 
     def side_by_side(self, looks: Sequence[Callable[[], R]]) -> list[R]:
-        """The results of several ``looks`` at pictures of one request, each with a permit of its own, in their order.
+        """The results of ``looks`` at several pictures of one request, in their order.
 
-        Beside each other while permits lie idle. Raises what the first that fails raises.
+        Each look takes its own permit; they run in parallel while permits are free. Raises what the first failing one
+        raises.
         """
         with self._admission.side_by_side():
             return beside.together(looks)
@@ -176,15 +177,15 @@ class Intake:
             portrait = portraits.get(face.token)
             if portrait is not None and portrait.begun:
                 face.stored = portrait.take()
-            elif not self._admission.undisturbed:  # else it is made when it is asked for, behind the answer if it may
+            elif not self._admission.undisturbed:  # else it is made later, behind the answer if the server is idle
                 face.stored = face.make_stored()
         return faces
 
     def _found(self, app: App, data: bytes, picture: Picture, kind: PictureType, ask: _Ask) -> list[SeenFace]:
         """The candidates among the faces of a picture; raises ``FaceNotFound`` when there are none.
 
-        A large face of a large picture is located in its sketch, always, so that its token depends on the picture
-        alone; what only a small part of the pixels is asked of is not decoded further.
+        A large face of a large picture is always located in the picture's sketch, so that its token depends on the
+        picture alone. A picture whose sketch suffices is not decoded in full.
         """
         large: list[Face] = []
         if kind not in ALTERED and (sketch := picture.sketch) is not None:

@@ -1,4 +1,4 @@
-"""Faces that callers were told of, by their tokens: written behind the answer, found from that moment everywhere."""
+"""Remembers faces under their tokens. A token works, in every process, from the moment that an answer contains it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from service.storage.rows import RememberedFace
 from service.values import App
 
 PATIENCE_SECONDS = 0.3
-"""How long a token that nobody knows is looked for where another process may be writing it just now."""
+"""How long an unknown token is looked for again, in case another process is just writing it."""
 
 MOST_PATIENT = 4
-"""Requests that look for such tokens at once. Further ones are told straight away: threads are for whoever has work."""
+"""Requests that may look again at the same time. Further ones are answered at once, lest they hold all threads."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
@@ -26,9 +26,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 class FaceMemory:
     """Remembers the faces of answers for ``lifetime``. Thread-safe.
 
-    Cutting a face's portrait and writing its row take a third of the time of a ``detect``, and nobody who reads the
-    answer needs either yet: a server that has nothing else to do leaves them behind it. Where there is more to do, who
-    comes next would wait for what was left.
+    Cutting a face's portrait and writing its row take a third of the time of a ``detect``, and the answer does not
+    depend on either. So an idle server does both behind the answer (``service.storage.behind``). A busy one does them
+    before it: otherwise the next request would have to wait for them.
     """
 
     def __init__(self, database: Database, admission: Admission, lifetime: timedelta) -> None:
@@ -38,9 +38,9 @@ class FaceMemory:
         self._patience = threading.BoundedSemaphore(MOST_PATIENT)
 
     def remember(self, app: App, faces: Sequence[SeenFace], model_id: str) -> None:
-        """Keep the faces under their tokens, with the embeddings that ``model_id`` has made of them by now.
+        """Keep the faces under their tokens, with the embeddings that the model has computed of them so far.
 
-        Raises ``DatabaseUnavailable`` and ``StorageFull`` where that is not left behind the answer; see ``Behind``.
+        Raises ``DatabaseUnavailable`` and ``StorageFull``, unless it is done behind the answer (see ``Behind``).
         """
         told = [(face, face.known_embedding) for face in faces]
 
@@ -55,7 +55,10 @@ class FaceMemory:
             write()
 
     def recall(self, app: App, token: str, model_id: str) -> RememberedFace | None:
-        """A face of the app's, told of by any process or enrolled; its embedding only where ``model_id`` made it."""
+        """A face of the app by its token: remembered by any process, or enrolled; ``None`` for an unknown token.
+
+        Its embedding is there only where ``model_id`` computed it.
+        """
         self._database.behind.settle(app.pk)
         known = self._look(app.pk, token, model_id)
         if known is not None or not self._others_run(model_id) or not self._patience.acquire(blocking=False):
@@ -76,7 +79,7 @@ class FaceMemory:
             return reader.tokens.get(app_pk, token, model_id) or reader.faces.stored_by_token(app_pk, token, model_id)
 
     def _others_run(self, model_id: str) -> bool:
-        """Whether other servers use the database, one of which may have told of a face a moment ago."""
+        """Whether other servers use the database, one of which may have answered with the token a moment ago."""
         with self._database.read() as reader:
             running, _ = reader.models.servers(model_id)
         return running > 1

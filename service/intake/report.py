@@ -36,7 +36,7 @@ class FaceReport:
     age: float | None = None
     beauty: float | None = None
     expression: Typed | None = None
-    face_shape: Typed | None = None
+    face_shapes: tuple[Typed, ...] | None = None
     gender: Typed | None = None
     glasses: Typed | None = None
     emotion: Typed | None = None
@@ -126,7 +126,7 @@ def _read(reader: FaceReader, fields: frozenset[FaceField]) -> FaceReport:
         age=reader.age if asked(FaceField.AGE) else None,
         beauty=reader.beauty if asked(FaceField.BEAUTY) else None,
         expression=reader.expression if asked(FaceField.EXPRESSION) else None,
-        face_shape=reader.face_shape if asked(FaceField.FACE_SHAPE) else None,
+        face_shapes=reader.face_shapes if asked(FaceField.FACE_SHAPE) else None,
         gender=reader.gender if asked(FaceField.GENDER) else None,
         glasses=reader.glasses if asked(FaceField.GLASSES) else None,
         emotion=reader.emotion if asked(FaceField.EMOTION) else None,

@@ -101,7 +101,7 @@ class SeenFace:
         return self.make_stored()
 
     def make_stored(self) -> StoredFace:
-        """The same, made anew: what any thread may do beside whatever else is asked of the face."""
+        """As ``stored``, but computed anew, so that a second thread may call it while others use the face."""
         return self._origin.stored(self.token)
 
     @property
@@ -111,7 +111,7 @@ class SeenFace:
 
     @property
     def recalled(self) -> bool:
-        """Whether its token named it, and no picture."""
+        """Whether the request named the face by its token instead of sending a picture."""
         return isinstance(self._origin, RememberedFace)
 
     @property
@@ -135,8 +135,9 @@ class SeenFace:
 class FoundFace:
     """Where a face of this request's picture comes from.
 
-    ``image`` is the picture as sent, ``prepared`` what the recogniser looks at (the same but for kinds of photographs
-    that need it); ``face`` lies in it. Its sides are ``factor`` times shorter than those of the picture.
+    ``image``: the picture as sent, or a sketch of it whose sides are ``factor`` times shorter. ``prepared``: what the
+    recogniser looks at, which differs from ``image`` only for photographs that are altered first (WATERMARK, INFRARED).
+    ``face`` is in pixels of ``image``.
     """
 
     def __init__(

@@ -25,27 +25,28 @@ PARAMETER = "video_base64"
 """The name under which a text that is not base64 is reported."""
 
 MOST_PICTURES = 8
-"""Of the API's documents: 1 to 8 pictures are taken out of a video."""
+"""Pictures taken out of a video: the API's documents say 1 to 8."""
 
 BUCKET_SECONDS = 0.5
-"""Of each stretch of this length the best frame is kept while the video runs, the rest is let go."""
+"""Seconds: of each stretch of this length only the best frame is kept while the video runs."""
 
 CUTS_LOOKED_AT = 4
-"""Frames after the greatest changes of the face, where another person may have been cut in.
+"""How many frames after the greatest changes of the face are compared, since another person may have been cut in there.
 
-Changes are those of the aligned face at mean and contrast of its own: what flashes beside it, or lights all of it,
-counts for nothing. Another person changes it by 0.93 standard deviations and more, a shaken head by 0.43 at most; but
-so does a shadow over half of the face, which is why those who act are compared besides.
+Changes are measured on the aligned face, normalised to zero mean and unit contrast, so that flashes beside it or light
+on all of it do not count. Another person changes it by 0.93 standard deviations or more, a shaken head by 0.43 at most.
+A shadow over half of the face changes it as much as another person does, which is why frames of each action are
+compared, too.
 """
 
 FEWEST_MOMENTS = 6
 """Frames with a face without which nothing can be said."""
 
 MOST_FACELESS = 12
-"""Sampled frames (one second) without a face at the beginning, after which nobody is waited for."""
+"""Sampled frames without a face (one second) at the beginning after which the video is refused."""
 
 SECOND_FACE = 0.5
-"""Side of another face, in sides of the largest one, from which on it is no bystander far behind."""
+"""A second face at least this large, as a share of the largest face's side, is no bystander far behind."""
 
 MOMENTS_WITH_SEVERAL = 3
 """A single moment with two faces may be the detector's fault."""
@@ -53,7 +54,7 @@ MOMENTS_WITH_SEVERAL = 3
 _THUMBNAIL = 24
 
 Moments = Callable[[Track], Sequence[Sequence[int]]]
-"""Groups of moments of a track, of each of which one face is to be compared too."""
+"""Tells groups of moments of a track. One face of each group is embedded and compared in addition."""
 
 
 class VideoEngine(Protocol):
@@ -107,7 +108,7 @@ class _Sight:
 
 
 class Watch:
-    """Looks at videos frame by frame; everything happens inside one permit, and few frames are held at a time."""
+    """Looks at videos frame by frame, inside one permit, with few frames in memory at a time."""
 
     def __init__(self, engine: VideoEngine, analyst: Analyst | None, admission: Admission, limits: VideoLimits) -> None:
         self._engine = engine

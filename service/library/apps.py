@@ -17,7 +17,7 @@ CACHE_SECONDS = 30.0
 """Upper bound on how long a change of an app goes unnoticed when no notification arrives."""
 
 MISS_SECONDS = 1.0
-"""How old the cache may be when it does not know a key: bounds what guessing keys costs the database."""
+"""An unknown key makes the cache reload if it is older than this; bounds what guessing keys costs the database."""
 
 API_KEY_LENGTH = 24
 SECRET_KEY_LENGTH = 32
@@ -133,8 +133,8 @@ class Apps:
             apps = self.list()
             with self._lock:
                 if generation != self._generation:
-                    continue  # something changed while we read: this may be from before it
-                if started >= self._loaded_at:  # else somebody who began later was quicker
+                    continue  # an app changed while we read: we may have read the old state
+                if started >= self._loaded_at:  # else a thread that began later has stored a newer state already
                     self._by_api_key = {app.api_key: app for app in apps}
                     self._by_app_id = {app.app_id: app for app in apps}
                     self._loaded_at = started

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from service.auditing import OK, Operation, local_actor
+from service.background import Background
 from service.errors import ServiceUnavailable
 from service.storage.audit import BEGINNING, INSTALLATION, AuditDraft, AuditEntry, ChainEnd, ChainState
 from service.storage.engine import Database
 
 FLUSH_SECONDS = 1.0
-"""A crash loses what was noted within this time; what changes something is not noted but written with the change."""
+"""A crash loses the notes of this time at most. Only calls that change nothing are noted; changes are written to the
+log in their own transaction."""
 
 MOST_PENDING = 100_000
-"""Notes that wait while the database is away. What comes on top, and what it refuses, is counted: that is written."""
+"""Most notes that wait while the database is away. Further ones, and those that the database refuses, are only counted,
+and the number is written to the log."""
 
 BATCH = 1000
 PAGE = 2000
@@ -28,7 +31,8 @@ PURGE_SLACK = timedelta(days=1)
 """Entries are dropped a day late, so that a chain gets at most one anchor a day."""
 
 MOST_LOOKS = 5
-"""Verifying begins anew with a chain that was cut off meanwhile; more often than this in a row nobody honest does."""
+"""Most attempts to verify a chain. An attempt is repeated when the retention has cut the chain meanwhile, which happens
+about once a day: more often it must be an attack."""
 
 HEADLESS = "the chain has no head"
 
@@ -49,7 +53,7 @@ class ChainReport:
 
 
 class AuditTrail:
-    """Notes the calls that change nothing, in batches; what changes something is written by ``storage`` itself."""
+    """Writes calls that change nothing to the audit log, in batches. ``storage`` itself logs what changes something."""
 
     def __init__(
         self, database: Database, keys: Sequence[bytes], *, reads: bool = True, retention: timedelta | None = None
@@ -63,13 +67,12 @@ class AuditTrail:
         self._lost = 0
         self._counting = threading.Lock()
         self._writing = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._background = Background("audit", self._run)
 
     # --- noting ---
 
     def note(self, operation: Operation, outcome: str) -> None:
-        """Remember a call that has ended. Never waits and never fails; not for calls of nobody."""
+        """Remember a call that has ended, unless its caller is unknown. Never waits and never fails."""
         if operation.app_pk is None or (outcome == OK and (operation.written or not self._reads)):
             return
         if len(self._pending) >= MOST_PENDING:
@@ -78,19 +81,17 @@ class AuditTrail:
         self._pending.append((operation.app_pk, AuditDraft.of(operation, outcome)))
 
     def record(self, call: str) -> None:
-        """Write down at once what concerns no app, by who does it now. Raises what the database raises."""
+        """Write an entry that concerns no app at once, with the current actor. Raises what the database raises."""
         with self._database.admin() as work:
             work.audit.record(call)
 
     def start(self) -> None:
         """Begin to write what is noted."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Write what is left and stop."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
         self._attempt()
 
     def flush(self) -> None:
@@ -98,7 +99,7 @@ class AuditTrail:
 
         Raises what the database raises.
         """
-        with self._writing:  # else who flushes beside the background would not wait for what that has taken already
+        with self._writing:  # so that this also waits for notes that the background thread is writing
             self._write()
 
     def _write(self) -> None:
@@ -151,7 +152,7 @@ class AuditTrail:
             work.audit.append(chain, drafts)
 
     def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_SECONDS):
+        for _ in self._background.rounds(FLUSH_SECONDS):
             self._attempt()
 
     def _attempt(self) -> None:
@@ -311,7 +312,7 @@ class AuditTrail:
 
 @contextlib.contextmanager
 def _apart(chain: int) -> Iterator[None]:
-    """What somebody wrote into one chain past the guard is no reason to keep what is old in the others."""
+    """Log an error that one chain's forged entries cause, so that the retention goes on with the other chains."""
     try:
         yield
     except ServiceUnavailable:

@@ -133,12 +133,12 @@ def restore(
 ) -> Contents:
     """Put a backup into an empty database, and its files, by name, where ``keep`` puts them.
 
-    That is called once everything was read and its sum was right, and before the database is there for others: one
-    whose key got lost, because the power went between the two, is worth nothing, and no longer empty. Broken off in
-    between it leaves files that the next restore finds.
+    ``keep`` is called after everything was read and the checksum was right, and before the database is committed. In
+    the other order a power cut could leave a full database without the key to open it. If it is interrupted in between,
+    the files stay and the next restore finds them.
 
-    Raises :class:`BackupError` for a damaged one and for one that does not fit; nothing is there then, nor where
-    ``keep`` raises.
+    Raises :class:`BackupError` for a damaged backup and for one that does not fit. The database stays empty then, and
+    also where ``keep`` raises.
     """
     try:
         opened = source if head.sealed is None else OpeningReader(source, stream_key(head.sealed, secret), head.line)

@@ -38,10 +38,10 @@ class Disclosure:
         beside: Mapping[str, object] | None = None,
         pictures: Mapping[str, bytes] | None = None,
     ) -> dict[str, int]:
-        """Write a ZIP with ``person.json`` and ``faces/<group>/<token>.jpg``; returns how many of what there is.
+        """Write a ZIP with ``person.json`` and ``faces/<group>/<token>.jpg``; returns counts by kind of data.
 
-        ``beside`` and ``pictures`` are what other rooms hold about the person. Raises ``UserNotFound`` for a user of
-        no group whom nothing else is known of either.
+        ``beside`` and ``pictures``: what other rooms hold about the person. Raises ``UserNotFound`` where nothing is
+        known of the user.
         """
         told = self._told(app, user_id)
         with zipfile.ZipFile(out, "w") as archive, self._database.read(app.pk) as reader:
@@ -62,9 +62,10 @@ class Disclosure:
         return counts
 
     def _told(self, app: App, user_id: str) -> list[AuditEntry]:
-        """What the app's chain tells of the user, and no other's: the query alone sees to it.
+        """Entries of the app's chain that name the user. Only the query's own condition keeps other apps out.
 
-        Row-level security would, too, but whoever it watches gets no index over arrays, only every entry of the app.
+        Row-level security would be a second guard, but under it PostgreSQL cannot use the index over arrays and would
+        read every entry of the app.
         """
         with self._database.read() as reader:
             return reader.audit.latest(None, chain=app.pk, user=user_id)

@@ -22,8 +22,8 @@ class Copies(Protocol):
     def erase(self, app_pk: int) -> int:
         """Delete what is there of an app; returns how many things that were. It will be made anew when needed.
 
-        It is asked twice: before the transaction ends, so that the receipt can count, and once it has ended, because
-        a copy may have been made of what was there until then.
+        Called twice: before the transaction ends, so that the receipt can count, and after it has ended, since a copy
+        may have been written in between.
         """
         ...
 
@@ -40,8 +40,8 @@ class Journals(Protocol):
 class Receipt:
     """What was erased, when and by whom, and where the audit log says so; ``hash`` is that entry's.
 
-    ``position`` is ``chain:seq``, empty where no audit log is written. ``unfinished`` says what could not be done any
-    more once the transaction had ended; who erases the same again makes up for it.
+    ``position``: ``chain:seq`` of the entry, empty where no audit log is written. ``unfinished``: what failed after the
+    transaction had ended; repeating the erasure does it.
     """
 
     what: str
@@ -54,8 +54,8 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What may belong to the erased and cannot be told apart: all of the app's goes where it is asked for."""
+class AlsoErased:
+    """What else of the app to erase. Nobody can tell whose these data are, so all of the app's are erased or none."""
 
     remembered: bool = False
     """Faces that were detected and not enrolled (``face_token_ttl``)."""
@@ -68,7 +68,7 @@ _NOT_LOOKED_THROUGH = "notes of imports could not be looked through ({})"
 
 
 class Erasure:
-    """Erasing; each is one transaction with its entry in the audit log. Servers hear of it as of any deletion."""
+    """Erases in one transaction each, with its entry in the audit log. Servers learn of it as of any deletion."""
 
     def __init__(self, database: Database, copies: Sequence[Copies] = (), journals: Journals | None = None) -> None:
         self._database = database
@@ -80,14 +80,14 @@ class Erasure:
         app: App,
         user_id: str,
         group_id: str | None = None,
-        beside: Beside | None = None,
+        also: AlsoErased | None = None,
         *,
         gone: bool = False,
     ) -> Receipt:
-        """A user in one group, or in all, with what names the user: also of one whom the API has deleted already.
+        """Erase a user from one group or all, and feedback that names the user, also of a user deleted through the API.
 
-        Raises ``UserNotFound`` where nothing of the user's own is left, before anything else goes that was asked for,
-        unless the user is known to be ``gone``.
+        Raises ``UserNotFound``, and erases nothing, where nothing of the user's own is left; with ``gone`` it then
+        erases what else was asked for.
         """
         with self._named("erase.user", app, [] if group_id is None else [group_id], [user_id]), self._made_up(app):
             with self._database.write(app.pk) as work:
@@ -100,12 +100,12 @@ class Erasure:
                 if not (gone or any(counts.values())):
                     where = f"app {app.app_id}" if group_id is None else f"group {group_id} of app {app.app_id}"
                     raise UserNotFound(f"nothing is known of a user {user_id} in {where}")
-                self._asked(work, app, counts, beside)
+                self._asked(work, app, counts, also)
                 self._finish(work, app, counts)
             unfinished = self._afterwards(app, counts)
             return self._receipt(f"user {user_id} of app {app.app_id}", counts, work.audited, unfinished)
 
-    def group(self, app: App, group_id: str, beside: Beside | None = None) -> Receipt:
+    def group(self, app: App, group_id: str, also: AlsoErased | None = None) -> Receipt:
         """A group with its users. Raises ``GroupNotFound``."""
         with self._named("erase.group", app, [group_id], []), self._made_up(app):
             with self._database.write(app.pk) as work:
@@ -115,7 +115,7 @@ class Erasure:
                 counts = {"groups": 1, **work.erasing.faces_of_group(app.pk, group)}
                 counts["feedback"] = work.erasing.feedback_naming_members(app.pk, group)
                 work.groups.delete(group)
-                self._asked(work, app, counts, beside)
+                self._asked(work, app, counts, also)
                 self._finish(work, app, counts)
             unfinished = self._afterwards(app, counts)
             return self._receipt(f"group {group_id} of app {app.app_id}", counts, work.audited, unfinished)
@@ -137,9 +137,9 @@ class Erasure:
             return self._receipt(f"app {app.app_id}", counts, entry)
 
     @staticmethod
-    def _asked(work: UnitOfWork, app: App, counts: dict[str, int], beside: Beside | None) -> None:
+    def _asked(work: UnitOfWork, app: App, counts: dict[str, int], also: AlsoErased | None) -> None:
         """The rest of what was asked for."""
-        asked = beside or Beside()
+        asked = also or AlsoErased()
         erasing = work.erasing
         for wanted, name, erase in (
             (asked.remembered, "all_face_tokens", erasing.remembered),
@@ -151,14 +151,14 @@ class Erasure:
                 counts[name] = erase(app.pk)
 
     def _finish(self, work: UnitOfWork, app: App, counts: dict[str, int]) -> None:
-        """What lies outside the database and is quickly erased; leaves the counts for the audit log."""
+        """Erase, within the transaction, what is quick to erase outside the database; counts go to the log."""
         counts.update(self._elsewhere(app))
         work.detail = dict(counts)
 
     def _afterwards(self, app: App, counts: dict[str, int]) -> str:
-        """The rest, while nobody waits any more for what was erased from the database; the receipt alone counts it.
+        """Erase the rest outside the database after the transaction, when no writer waits; counted in the receipt only.
 
-        Returns what could not be done: what is erased needs its receipt all the same.
+        Returns what failed, instead of raising: what has been erased needs its receipt all the same.
         """
         self._elsewhere(app)
         try:
@@ -169,7 +169,7 @@ class Erasure:
 
     @contextlib.contextmanager
     def _made_up(self, app: App) -> Iterator[None]:
-        """Who is not there may be gone since an erasure that did not come to the notes of imports."""
+        """If what is to be erased is gone, clean up the notes of imports: an earlier erasure may have failed there."""
         try:
             yield
         except (UserNotFound, GroupNotFound):

@@ -1,4 +1,4 @@
-"""Failed log-ins that all processes count together, in the database; without it each counts for itself."""
+"""Counts the failed log-ins of all processes in the database. While that is away, each process counts for itself."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Users across several groups at once, each change in one unit of work: what V2 understands by a user.
+"""Users in several groups at once, as V2 understands a user. Each change is one unit of work.
 
-Groups are not made by hand there and need not exist: a group that is missing is a group without the user.
+V2 has no call that makes a group. A group need not exist: one that is missing counts as a group without the user.
 """
 
 from __future__ import annotations

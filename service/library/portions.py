@@ -1,8 +1,8 @@
 """What one process may let through of an app's quotas without asking the database.
 
-A portion is asked for when the one before is used up. It begins with one request and doubles while requests keep
-coming, so that a busy process asks seldom and an idle one keeps little from the others; near the limit the database
-grants one at a time. None of these classes locks: a ``Meter`` is used by one thread at a time.
+A process asks for a portion when its last one is used up. The first portion is one request; portions double while
+requests keep coming. So a busy process asks seldom, and an idle one keeps little from the others. Near the limit the
+database grants one request at a time. These classes take no locks: ``Meter``, which owns them, has one.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MOST_AT_ONCE = 1024
 """Most requests of a day's quota that a process holds."""
 
 GROWTH_SECONDS = 1.0
-"""A portion of a day's quota that lasts shorter is followed by one twice as large, one that lasts longer by a half."""
+"""A portion that was used up in less time than this is followed by one twice as large, else by one half as large."""
 
 ASK_AGAIN_SECONDS = 0.1
-"""How long a process takes the database's "no" for an answer, where it is not told."""
+"""How long a process refuses requests after the database granted nothing, before it asks again."""
 
 FEW_SLOTS = 4
-"""Where no more requests than this may be answered at once, no process keeps an empty slot from the others.
+"""Where an app may have at most this many requests at once, a process gives a slot back as soon as it is free.
 
-A process that answered now and then would otherwise hold what all are to share, and the others refuse every request.
+Otherwise a process that answers now and then would keep slots that the others need, and they would refuse all requests.
 """
 
 
@@ -53,12 +53,12 @@ class Seconds:
         now = time.monotonic()
         wanted = self._used
         if now >= self._ends:
-            # As many as in the second before will come again, more or less: ask for half of them.
+            # About as many requests as in the last second will come: ask for half of them at first.
             wanted, self._used, self._left, self._spent = self._used // 2, 0, 0, False
         if self._left == 0 and not self._spent:
             with self._database.metering() as ledger:
                 second = ledger.take_second(self._app_pk, qps, max(1, wanted))
-            # A clock that has been put back may name a second that is far off: it is asked again after one.
+            # At most one second: if the clock was put back, the stored second may end far in the future.
             self._ends, self._left, self._spent = now + min(1.0, second.seconds), second.granted, second.granted == 0
         if self._left == 0:
             raise RateExceeded
@@ -66,7 +66,7 @@ class Seconds:
         self._used += 1
 
     def put_back(self) -> None:
-        """One that was taken is not used after all."""
+        """Return a request that was taken and is not used after all."""
         if time.monotonic() < self._ends:
             self._left += 1
             self._used -= 1
@@ -136,13 +136,13 @@ class Slots:
         self._busiest = 0
         self._most = 0
         self._too_many = False
-        """All processes together may hold more than ``_most``, which has been lowered."""
+        """Whether ``_most`` was lowered, so that all processes together may hold more slots than it allows."""
         self._refused_until = float("-inf")
 
     def enter(self, most: int) -> None:
         """Take a slot. Raises ``RateExceeded`` and ``DatabaseUnavailable``."""
         self._too_many, self._most = self._too_many or most < self._most, most
-        if self._too_many:  # what is freed is not taken again before the database says that there is room
+        if self._too_many:  # free slots are not used again until the database has granted slots under the new limit
             self._held = min(self._held, self._busy)
         if self._busy >= most:
             raise RateExceeded
@@ -169,11 +169,11 @@ class Slots:
         """Free a slot; it stays with the process, unless there are few."""
         self._busy -= 1
         if self._most <= FEW_SLOTS and self._held > self._busy:
-            with contextlib.suppress(ServiceUnavailable):  # the answer is there; ``tell`` says it later
+            with contextlib.suppress(ServiceUnavailable):  # the request has been answered; ``tell`` reports it later
                 self._keep(self._busy)
 
     def tell(self) -> None:
-        """Say that the process lives, and give back the slots that stood empty since the last time."""
+        """Report that the process lives, and give back slots that were never in use since the last report."""
         if self._told == 0:
             return
         self._keep(min(self._held, self._busiest))

@@ -1,7 +1,7 @@
 """Quotas of apps: who may ask how much, and what was asked.
 
-A request costs the database nothing but for now and then: each process takes small portions of an app's quotas
-(``service.library.portions``) and counts in memory what it let through, until a thread writes the counts down.
+Most requests cost the database nothing. Each process takes small portions of an app's quotas in advance
+(``service.library.portions``) and counts in memory what it let through; a thread writes the counts down.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from service.background import Background
 from service.errors import AppUnavailable, QuotaExceeded, ServiceUnavailable
 from service.library.portions import Budgets, Seconds, Slots
 from service.storage.engine import Database
@@ -22,7 +23,7 @@ from service.storage.quotas import Count, Standing, Usage
 from service.values import NO_LIMITS, App, Limits
 
 ROUND_SECONDS = 1.0
-"""How often slots are told and portions that nobody uses are given back."""
+"""How often slots are reported to the database, and unused portions given back."""
 
 ROUNDS_BETWEEN_FLUSHES = 5
 
@@ -47,13 +48,13 @@ class Meter:
         self._slots = Slots(database, app_pk, process)
         self._budgets = Budgets(database, app_pk, zone)
         self._limits = NO_LIMITS
-        """Those of the last request."""
+        """Limits of the last request."""
 
     def enter(self, limits: Limits) -> None:
-        """Let a request through. Raises a ``QuotaExceeded`` and takes nothing then, and ``DatabaseUnavailable``."""
+        """Let a request through. Takes nothing where it raises: a ``QuotaExceeded``, ``DatabaseUnavailable``."""
         with self._lock, contextlib.ExitStack() as undo:
             if (limits.daily, limits.total) != (self._limits.daily, self._limits.total):
-                self._budgets.give_back()  # what was taken under other limits may be more than these leave
+                self._budgets.give_back()  # the portion was taken under other limits and may be too large under these
             self._limits = limits
             if limits.qps is not None:
                 self._seconds.take(limits.qps)
@@ -72,7 +73,7 @@ class Meter:
                 self._slots.leave()
 
     def settle(self, *, idle_seconds: float) -> None:
-        """Tell the database what is still needed, and give back what has not been used for ``idle_seconds``."""
+        """Report the slots in use to the database, and give back portions that were unused for ``idle_seconds``."""
         with self._lock:
             self._slots.tell()
             self._budgets.give_back(idle_since=time.monotonic() - idle_seconds)
@@ -118,15 +119,14 @@ class Quotas:
         self._lock = threading.Lock()
         self._meters: dict[int, Meter] = {}
         self._counts = Counts()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="quotas", daemon=True)
+        self._background = Background("quotas", self._run)
 
     @contextlib.contextmanager
     def admitted(self, app: App, call: str) -> Iterator[None]:
-        """Answer a request within the block. What it raises counts as an error.
+        """Answer a request within the block. An exception in the block counts as an error of the call.
 
         Raises ``RateExceeded``, ``DailyQuotaExceeded``, ``TotalQuotaExceeded``; for an app with limits also
-        ``DatabaseUnavailable``: without the database nobody knows what the others have let through.
+        ``DatabaseUnavailable``, since only the database knows what other processes have let through.
         """
         limits = app.limits
         meter = None if limits == NO_LIMITS else self._meter(app.pk)
@@ -188,13 +188,11 @@ class Quotas:
 
     def start(self) -> None:
         """Begin to settle and to write down in the background."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Write everything down and give everything back; requests must have ended."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
         self._attempt(self.flush)
         for _ in range(2):  # the first round notes that no slot is in use, the second gives them back
             self._attempt(lambda: self.settle(idle_seconds=-1))
@@ -208,9 +206,7 @@ class Quotas:
         return meter
 
     def _run(self) -> None:
-        rounds = 0
-        while not self._stopping.wait(ROUND_SECONDS):
-            rounds += 1
+        for rounds in self._background.rounds(ROUND_SECONDS):
             self._attempt(self.settle)
             if rounds % ROUNDS_BETWEEN_FLUSHES == 0:
                 self._attempt(self.flush)

@@ -45,47 +45,53 @@ CLOSED_EYES, OPEN_EYES = 0.4, 0.6
 """How likely both eyes are open, below and above which they count as closed and as open."""
 
 CLOSED_LIDS = 0.75
-"""Opening of closed lids in medians of the video's, at most: a dark frame fools the eye network, not the contours."""
+"""Largest opening of closed lids, as a share of the video's median opening. A second condition beside the eye network,
+which dark frames fool; the contours of the lids are not fooled by them."""
 
 LONGEST_BLINK = 1.2
 """Seconds. Eyes that stay closed longer are closed and did not blink."""
 
 MOUTH_RISE = 0.12
-"""Gap between the lips beyond the resting one, in widths of the mouth, of a mouth that was opened on request."""
+"""How far the gap between the lips must grow beyond the resting one, in widths of the mouth, to count as an open
+mouth."""
 
 SPEECH_RISE = 0.05
-"""The same of a mouth that speaks."""
+"""The same for a mouth that speaks."""
 
 PITCH_TURN, YAW_TURN = 8.0, 9.0
-"""Degrees from the resting pose that a raised or lowered head, and each half of a shaken one, reaches at least."""
+"""Least turn from the resting pose, in degrees, of a raised or lowered head, and of each half of a shaken one."""
 
 AT_REST = 0.6
-"""Share of what makes an action below which the face is back at rest; in between, one action is not seen as two.
+"""The face is back at rest below this share of an action's limit. The gap between the two keeps one action from being
+seen as two.
 
-An action begins from there. A pose that the video begins with is none: the person came into it before being asked.
+An action has to begin at rest. A pose that the video begins with is no action: it was taken before the request.
 """
 
 REST_SECONDS = 0.4
-"""The beginning, and the end, of a video whose pose may be the resting one: five moments, shorter than any action."""
+"""Length of the beginning and of the end of a video whose poses may be the resting one: five moments, shorter than any
+action."""
 
 REBOUND_SECONDS, REBOUND = 0.5, 0.5
-"""A head that comes back may swing past its rest: how soon after, and how far in shares of the action, at most.
+"""A head that returns may swing past its resting pose. A movement to the other side counts as such a swing if it
+follows within this many seconds and reaches at most this share of the action.
 
-As far as a half is more than a swing comes to: raised or lowered by less than 16° it passes unseen in any case, and a
-head that was to be raised and then lowered is seldom raised twice as far.
+A half is more than a swing needs: after an action of less than 16° its swing stays below the limit of an action in any
+case. And who was asked to raise and then lower the head seldom raises it twice as far.
 """
 
 SIDE_EFFECT = 1.5
-"""An action may bring another along: heads nod a little while they are shaken, and tilt when the mouth opens wide. What
-reaches less than so many limits, and less than what is done at the same time, was not done on purpose.
+"""An action may cause another one: heads nod a little while they are shaken, and tilt when the mouth opens wide. An
+action that reaches less than this many times its limit, and less than an action at the same time, was not done on
+purpose.
 
-This makes no recording answer more codes: what was done depends on the recording alone. By reasoning, there being no
-recordings of people to measure it on.
+This does not let a recording answer more codes, since which actions count depends on the recording alone. The value is
+reasoned, not measured: there were no recordings of people.
 """
 
 FEWEST_MOMENTS = 2
-"""Of a nod or an open mouth, beyond its limit: a single frame may have been misread, and nobody nods in less than the
-sixth of a second that two take."""
+"""Moments beyond the limit that a nod or an open mouth needs. A single frame may have been misread, and nobody nods in
+less than the sixth of a second that two frames take."""
 
 LONGEST_BETWEEN_TURNS = 3.0
 """Seconds from one side to the other in one shake: a pause to look ahead, not two glances at different times."""
@@ -97,7 +103,8 @@ SLACK = 0.15
 """Seconds by which an action may begin before the one that comes before it has ended."""
 
 JUMP_SECONDS = 0.2
-"""Moments that are further apart, in slow videos or where the face was lost, give it as much more time to move."""
+"""Seconds over which a jump is measured. Where moments are further apart (slow videos, a lost face), only the movement
+per this time counts."""
 
 _RESTING_MOUTH = 20
 """Percentile of the gap between the lips that counts as the resting mouth."""
@@ -105,7 +112,10 @@ _RESTING_MOUTH = 20
 
 @dataclass(frozen=True, slots=True)
 class _Excursion:
-    """Away from rest: the moments beyond the limit, on which side (1 or -1), and how far at most, in limits."""
+    """A movement away from rest and back.
+
+    ``moments``: those beyond the limit; ``side``: 1 or -1; ``reach``: the greatest distance from rest, in limits.
+    """
 
     moments: tuple[int, ...]
     side: int
@@ -113,9 +123,9 @@ class _Excursion:
 
 
 def events(track: Track, action: Action, *, ends: bool = True) -> list[Event]:
-    """Every time the face did it, in the order of time.
+    """Every time that the face did ``action``, in the order of time.
 
-    ``ends``: the pose that the video begins and ends with is the resting one, and not that of most of it.
+    ``ends``: whether the pose at the beginning and end of the video is the resting one, or the pose of most of it.
     """
     if not len(track):
         return []
@@ -132,17 +142,18 @@ def events(track: Track, action: Action, *, ends: bool = True) -> list[Event]:
 
 
 def answer(track: Track, wanted: Sequence[Action], asked: Collection[Action] = tuple(Action)) -> list[Event]:
-    """Those of ``wanted`` that were done one after the other, up to the first that is missing or out of its place.
+    """The actions of ``wanted`` that were done one after the other, up to the first that is missing or out of order.
 
-    What was seen must *be* what is wanted: one recording in which everything is done would answer every code. So where
-    all was done and more, the first that is too many comes last. No offence are: blinks, which come by themselves; the
-    same again, unless so many were wanted; a lowered head that the video ends with (a look at the button that ends
-    it); what another action brought along; and what is not among ``asked``, the actions that sessions ask for at all.
+    The video must show the wanted actions *and no others*: else one recording of all actions would answer every code.
+    So where all were done and a further one, that one stands at the end of the result. The following do not count as
+    further actions: blinks, which are involuntary; repetitions, unless the code repeats the action; a lowered head at
+    the end of the video (a look at the button that stops it); what another action caused; and actions that are not in
+    ``asked``, those that sessions ask for at all.
 
-    What was done once counts once, also where it took no longer than the slack and the same is wanted again.
+    An action counts once, even if it was shorter than ``SLACK`` and the code has the same action twice in a row.
 
-    A head that is lowered where the video begins and where it ends, to look at the button, and one that is raised for
-    most of it look the same. What is done meanwhile tells: a raised head is held still.
+    A head that is lowered at the beginning and at the end of the video (a look at the button) and a head that is raised
+    for most of the video look the same. What happens in between tells them apart: a raised head is held still.
     """
     if not wanted or not len(track):
         return []
@@ -183,8 +194,8 @@ def spoken_openings(track: Track) -> int:
 def greatest_jump(track: Track) -> float:
     """How far the face moved at most from one moment to the next, in sides of its box.
 
-    A movement that took longer than ``JUMP_SECONDS`` counts with what it came to in so many seconds; a change of size
-    as what an edge of the box moves by. People move, they do not jump.
+    Of a movement that took longer than ``JUMP_SECONDS`` the distance per that time counts. A change of size counts as
+    the distance that an edge of the box moves. People move, they do not jump.
     """
     if len(track) < 2:
         return 0.0
@@ -216,7 +227,7 @@ def _blinks(track: Track) -> list[Event]:
 def _shakes(track: Track) -> list[Event]:
     """A turn to one side and soon one to the other, whichever comes first; turns that follow at once belong to it."""
     yaw, pitch = np.abs(track.yaw), np.abs(track.pitch)
-    tilted = (pitch > PITCH_TURN) & (pitch > yaw)  # of a face seen from below or above yaw is a guess
+    tilted = (pitch > PITCH_TURN) & (pitch > yaw)  # yaw of a face seen from below or above is only a guess
     found: list[Event] = []
     first: _Excursion | None = None
     over = -np.inf
@@ -236,7 +247,7 @@ def _shakes(track: Track) -> list[Event]:
 
 def _nods(track: Track) -> list[_Excursion]:
     """Heads raised (-1) and lowered (1), without the swing back past the rest."""
-    ahead = np.abs(track.yaw) < YAW_TURN  # of a face seen from the side pitch is a guess
+    ahead = np.abs(track.yaw) < YAW_TURN  # pitch of a face seen from the side is only a guess
     found: list[_Excursion] = []
     for nod in _excursions(track.pitch / PITCH_TURN, ahead):
         if len(nod.moments) < FEWEST_MOMENTS:
@@ -248,14 +259,17 @@ def _nods(track: Track) -> list[_Excursion]:
 
 
 def _deeds(track: Track, kinds: Collection[Action], *, ends: bool) -> list[Event]:
-    """All that was done on purpose, in the order of time. Without ``ends`` the look at the button ends the video."""
+    """Everything done on purpose, in the order of time.
+
+    Without ``ends`` a look at the button at the end counts, too.
+    """
     seen = (event for kind in kinds for event in events(track, kind, ends=ends))
     deeds = _meant(sorted(seen, key=lambda event: (event.start, event.end, event.action.value)))
     return deeds if ends else [deed for deed in deeds if len(track) - 1 not in deed.shown[-1]]
 
 
 def _meant(deeds: Sequence[Event]) -> list[Event]:
-    """``deeds`` without those that another one brought along."""
+    """``deeds`` without those that another one caused."""
     return [
         deed
         for deed in deeds

@@ -19,12 +19,15 @@ from service.values import App, FaceField, Hit, ImageSource
 
 DEFAULT_THRESHOLD = 80.0
 SAME_PICTURE = 0.9
-"""Less than the cosine of two embeddings of one face in one picture, whatever runtime, precision or crop each is from.
-Such a face has the score 100 by its token (decision 3), so a higher threshold may not keep a search from seeing it."""
+"""A cosine that two embeddings of the same face of one picture always exceed, whatever runtime, precision or crop they
+come from. Such a face scores 100 because of its token (decision 3), not of its cosine. So the index is never asked for
+a higher similarity than this, lest a high threshold keep such a face from being found."""
 ATTEMPTS = 3
-"""A search during which somebody found was deleted is made again: others may come next. So often it is made at most."""
+"""Most times that a search is made. It is repeated when a user that it found was deleted meanwhile, since other users
+may take that place."""
 TOLD_WITHIN = 5e-9
-"""Scores are told with eight decimals: whoever was told a score finds the person again with that for a threshold."""
+"""Rounding error of the eight decimals of a score. A client that uses a score from an answer as the threshold of its
+next search must find the same person again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class SearchOptions:
     user_id: str | None = None
     controls: Controls = NO_CONTROLS
     scene: str | None = None
-    """Which groups count: those of a scene, with ``ANY_SCENE`` of every scene, with ``None`` those of none."""
+    """Which groups are searched: those of this scene, of every scene (``ANY_SCENE``), or of no scene (``None``)."""
     fields: frozenset[FaceField] = frozenset()
     """What is asked about the faces besides who they are."""
 
@@ -74,8 +77,9 @@ class _Scope:
 class IdentifyFaces:
     """The ``search`` and ``multi-search`` calls.
 
-    A library may move to another model while a face is being embedded: what it is in is read together with where to
-    look, and the search goes on in that model's ``IdentifyFaces``, which embeds the face anew.
+    The library may move to another model while a face is being embedded. So the library's model is read together with
+    the groups to search. If it is another one, the search goes on in that model's ``IdentifyFaces``, which embeds the
+    face anew.
     """
 
     def __init__(
@@ -125,7 +129,7 @@ class IdentifyFaces:
     def _faces(
         self, app: App, source: ImageSource, options: SearchOptions, limit: int, first: beside.Part[_Scope]
     ) -> list[SeenFace]:
-        # Where to search does not depend on the picture, and on an idle server is asked for while that is looked at.
+        # Which groups to search does not depend on the picture. An idle server asks the database for them meanwhile.
         return self._intake.faces(
             app,
             source,
@@ -133,7 +137,7 @@ class IdentifyFaces:
             embed=True,
             fields=options.fields,
             controls=options.controls,
-            # A search passes over passers-by; of whom one person is to be, that is the one in front (decision 9).
+            # A 1:N search skips faces that fail the controls; 1:1 authentication takes the largest face (decision 9).
             skip_failing=options.user_id is None,
             meanwhile=first.attempt,
         )
@@ -146,9 +150,9 @@ class IdentifyFaces:
         options: SearchOptions,
         first: beside.Part[_Scope] | None = None,
     ) -> list[tuple[Match, ...]]:
-        """Whom each face matches, by the model that the library is in. Raises as ``search``, but for ``NoMatch``.
+        """Whom each face matches, by the library's model. Raises as ``search``, except ``NoMatch``.
 
-        ``first`` is where the first attempt searches, if it was asked for since the request came.
+        ``first``: the scope for the first attempt, where it has been asked for already.
         """
         hits: list[list[Hit]] = []
         known: Mapping[int, FoundFace] = {}

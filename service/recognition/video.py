@@ -19,21 +19,21 @@ from service.recognition.liveness_sessions import LivenessSessions, Session, Ses
 from service.values import App, Control, FaceField, ImageKind, ImageSource
 
 ONE_PERSON_SCORE = 70.0
-"""What every frame's face must score against the best one's: a false accept rate of 1e-3 for a person cut in.
+"""Least score of every frame's face against the best frame's. A second person who was cut in passes at a false accept
+rate of 1e-3.
 
-Frames of one person, turned heads and open mouths included, stay well above; ``docs/video-liveness.md`` has figures. No
-laxer limit is needed where an action was made: turned heads and closed eyes pass as frontal faces do, and strangers do
-not score more.
+Frames of one person, turned heads and open mouths included, score well above it (figures: ``docs/video-liveness.md``).
+Frames of an action need no lower limit: turned heads and closed eyes pass as well as frontal faces.
 """
 
 GREATEST_JUMP = 0.8
 """Sides of its box that a face may move by from one frame looked at to the next, or in 0.2 s if that is longer ago."""
 
 LONGEST_ABSENCE = 1.0
-"""Seconds for which the face may not be seen; in more the person could be another."""
+"""Longest time without a face, in seconds: in a longer one the person could be exchanged."""
 
 SECONDS_PER_DIGIT = 0.15
-"""What must be heard for each digit: a spoken digit lasts 0.3 s and more, of which vowels carry a half."""
+"""Audible seconds that each digit needs: a spoken digit lasts 0.3 s and more, half of which is vowels."""
 
 OPENINGS_PER_DIGIT = 0.5
 """How often the mouth must open for each digit; digits run into each other."""

@@ -16,27 +16,27 @@ from service.values import Change, ChangeKind, ChangeMark
 
 @dataclass(slots=True, eq=False)
 class AppIndex:
-    """Changed by one thread at a time, whose :meth:`turn` it is; searches wait for nobody."""
+    """Changed by one thread at a time, the one that has the :meth:`turn`; searches never wait."""
 
     groups: Groups = field(default_factory=dict)
     position: int = NOT_LOADED
     mark: ChangeMark | None = None
-    """The change at ``position``; ``None`` when the log did not have it."""
+    """The log's row at ``position``; ``None`` where the log did not have it any more."""
     left_out: int = 0
-    """Faces of the database that were left out when everything was read, because they cannot be read."""
+    """Faces that the last complete load left out because they could not be read."""
     begun: int = 0
-    """How many replays to the end of the log have begun and did not fail."""
+    """Replays to the end of the log that have begun, failed ones not counted."""
     removals: int = 0
-    """Grows when removals begin to be applied, and again when they have been: odd in between."""
+    """Counts the beginnings and ends of removals: odd while removals are being applied."""
     _moved: threading.Condition = field(default_factory=threading.Condition)
     _taken: bool = False
 
     @contextlib.contextmanager
     def turn(self, seq: int | None = None) -> Iterator[bool]:
-        """Wait for the turn to change the indexes, or (``False``) until others have brought them to ``seq``.
+        """Wait for the turn to change the indexes (``True``), or until other threads have brought them to ``seq``.
 
-        Raises ``DeadlineExceeded`` for a request that has no time left: others may be loading millions of faces, and
-        whoever waited for that to the end would keep a thread from all other apps.
+        Raises ``DeadlineExceeded`` for a request that has no time left. Another thread may be loading millions of
+        faces; requests that waited for the end of that would occupy the threads that other apps need.
         """
         with self._moved:
             if not self._moved.wait_for(lambda: not self._taken or self.reached(seq), deadline.left_to_wait()):
@@ -53,12 +53,15 @@ class AppIndex:
                     self._moved.notify_all()
 
     def reached(self, seq: int | None) -> bool:
-        """Whether searches see the change ``seq``; no position is known to be the end of the log (``None``)."""
+        """Whether searches see change ``seq``.
+
+        ``None`` stands for the end of the log, which is never known: ``False``.
+        """
         return seq is not None and self.position >= seq
 
     def apply(self, changes: Sequence[Change], new_index: NewIndex) -> None:
-        """Apply rows of the log, at least one, that follow those there are. In one's turn only."""
-        apply_additions(self.groups, changes, new_index)  # for seconds, where there is sealing to help with
+        """Apply the log's next rows, at least one. Only by the thread that has the turn."""
+        apply_additions(self.groups, changes, new_index)  # may take seconds, if this thread has to seal a segment
         if any(change.kind is not ChangeKind.ADD_FACE for change in changes):
             self.removals += 1
             try:
@@ -68,11 +71,14 @@ class AppIndex:
         self.move(changes[-1].seq, changes[-1].mark)
 
     def is_settled(self, removals: int) -> bool:
-        """Whether no face has been removed since ``removals`` was what it was."""
+        """Whether no removal was under way when the counter had the value ``removals``, and none has begun since."""
         return removals % 2 == 0 and self.removals == removals
 
     def move(self, position: int, mark: ChangeMark | None) -> None:
-        """Everything up to ``position`` is there: whoever waits for less goes on at once. In one's turn only."""
+        """Note that everything up to ``position`` is applied, and wake who waits for it.
+
+        Only by the one with the turn.
+        """
         with self._moved:
             self.position, self.mark = position, mark
             self._moved.notify_all()

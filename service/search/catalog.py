@@ -34,13 +34,13 @@ from service.values import ChangeMark, Embedding, Hit, LogHead
 logger = logging.getLogger(__name__)
 
 BATCH = 256
-"""Changes read and applied at a time: some milliseconds, after which those who wait for no more go on."""
+"""Changes read and applied at a time. It takes some milliseconds, after which callers that need no more go on."""
 MORE = 32
-"""So many changes beyond the asked ones are read with them if they are there: sooner than asking once more."""
+"""Up to this many changes beyond the needed ones are read along with them, which saves a further query."""
 CONFIRMATIONS = 3
-"""Attempts to find a restored library and the database at the same position."""
+"""Attempts to compare the face counts of a restored library and the database at the same position of the log."""
 LOOKS = 3
-"""Most times that several groups are searched for one answer, while faces are being removed."""
+"""Most times that several groups are searched for one answer because faces were removed during the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class CodedFaces:
 class Catalog:
     """Searches over all apps and groups; safe to share between threads.
 
-    Methods that read the database raise what ``source`` raises; what was applied until then stays, and the next call
-    goes on from there.
+    Methods that read the database raise what ``source`` raises. What was applied before a failure stays, and the next
+    call goes on from there.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Catalog:
         index_factory: IndexFactory = FlatIndex,
         snapshots: Snapshots | None = None,
     ) -> None:
-        """``snapshots`` are of :class:`TieredIndex`; ``index_factory`` has to make such, then."""
+        """With ``snapshots``, ``index_factory`` has to make :class:`TieredIndex`: no other index can be saved."""
         self.snapshots = snapshots
         self._origin = ""
         self._source = source
@@ -151,9 +151,10 @@ class Catalog:
     def search(
         self, app_pk: int, group_pks: Sequence[int], probe: Embedding, limit: int, min_similarity: float
     ) -> list[Hit]:
-        """As ``FaceSearch``: the ``limit`` best of each group, among whom are the best people of all.
+        """As ``FaceSearch``. Returns the ``limit`` best users of each group.
 
-        In the group of a person's best face nobody comes before that person who does not in the whole.
+        That is enough to name the ``limit`` best people: whoever is ahead of a person in the group of that person's
+        best face is ahead in the whole result, too.
         """
         return self._found(app_pk, group_pks, lambda index: index.search(probe, limit, min_similarity))
 
@@ -174,7 +175,7 @@ class Catalog:
         return self.stats().faces
 
     def faces_of_apps(self) -> dict[int, int]:
-        """The same for every app that is loaded as a whole: no face of it was left out."""
+        """How many faces are searchable, by app; apps of which faces were left out are missing."""
         return {
             app_pk: sum(len(index) for index in list(library.groups.values()))
             for app_pk, library in list(self._libraries.items())
@@ -203,10 +204,11 @@ class Catalog:
     # --- snapshots ---
 
     def contents(self, app_pk: int) -> Contents | None:
-        """An app's library as of one moment; ``None`` when it is not loaded, or has no place in the log to go on from.
+        """An app's library as of one moment, for a snapshot; ``None`` where a start could not go on from it.
 
-        Or when faces were left out: no change of the log would tell of one that somebody mends in its place. Copies no
-        embeddings; changes wait for some milliseconds.
+        That is when the app is not loaded, when the log does not have the row at its position, and when faces were left
+        out: if somebody repairs such a face in the database, no row of the log will say so. Embeddings are not copied;
+        changes wait for some milliseconds.
         """
         library = self._libraries.get(app_pk)
         if library is None or self.snapshots is None:
@@ -257,9 +259,10 @@ class Catalog:
         return False
 
     def _has_every_face(self, app_pk: int, library: AppIndex) -> bool:
-        """Whether index and database agree in number: whoever changes faces past the log (a change of models) is seen.
+        """Whether index and database have equally many faces. Finds changes that bypassed the log (a change of models).
 
-        Takes the word of the log while other processes write so much that the two are never at one position.
+        The two can be compared only at the same position of the log. If other processes write so much that they never
+        are, the log is trusted.
         """
         for _ in range(CONFIRMATIONS):
             seq, count = self._source.count(app_pk)
@@ -269,7 +272,7 @@ class Catalog:
         return True
 
     def _knows(self, app_pk: int, library: AppIndex) -> bool:
-        """Whether no other change stands in the place of the one that the library has come to."""
+        """Whether the log still has, at the library's position, the row that the library knows."""
         mark = library.mark
         return mark is None or self._source.mark(app_pk, mark.seq) in (mark, None)
 
@@ -289,10 +292,10 @@ class Catalog:
     def _found(
         self, app_pk: int, group_pks: Sequence[int], look: Callable[[GroupIndex], Iterable[Candidate]]
     ) -> list[Hit]:
-        """What a look at each of the groups finds, by (-similarity, face_pk).
+        """Search each of the groups with ``look``; hits by (-similarity, face_pk).
 
-        They are looked at one after the other. Whoever is moved meanwhile into one that has been, from one that has
-        not, would be in neither: so all are looked at again where a face was removed.
+        Groups are searched one after the other. A user who is moved meanwhile from a group that is still to be searched
+        into one that has been would be missed. So all groups are searched again where a face was removed.
         """
         library = self._libraries.get(app_pk)
         if library is None:
@@ -320,7 +323,7 @@ class Catalog:
         if library.position == NOT_LOADED or head is None or library.position > head:
             self._reload(app_pk, library)
             return
-        known = library.mark  # to be found again, once
+        known = library.mark  # the first query has to return this row again, or the log is another one
         while (missing := head - library.position) > 0 or known is not None:
             first = library.position + (known is None)
             changes = self._source.changes_since(app_pk, first - 1, min(BATCH, missing + MORE) + (known is not None))

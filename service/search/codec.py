@@ -1,16 +1,19 @@
 """Short codes of embeddings whose dot product with a full probe can be estimated very quickly.
 
-Embeddings of faces lie close to fewer dimensions than they have numbers: the leading principal axes carry nearly all of
-their similarities. Those are cut into pairs, each coded with 4 bits (product quantisation: Jégou, Douze, Schmid 2011),
-and FAISS scans the codes in registers (André, Kermarrec, Le Scouarnec 2015; ``IndexPQFastScan``). The probe is not
-coded: with codes on both sides, mates just above the threshold drown among a million strangers.
+Embeddings of faces lie close to a subspace with fewer dimensions than they have numbers: the leading principal axes
+carry nearly all of their similarities. Pairs of these axes are coded with 4 bits each (product quantisation: Jégou,
+Douze, Schmid 2011), and FAISS scans the codes in registers (André, Kermarrec, Le Scouarnec 2015; ``IndexPQFastScan``).
+The probe is not coded: with codes on both sides, mates just above the threshold would be lost among a million
+strangers.
 
-Before coding, each axis is multiplied by the deviation that probes have along it, and the probe is divided by it. That
-leaves dot products as they are and lets k-means, which minimises squared distances, minimise errors of dot products.
+Before coding, each axis is multiplied by the standard deviation of probes along it, and the probe is divided by it.
+That leaves dot products unchanged. But k-means, which minimises squared distances, then minimises errors of dot
+products.
 
-A code also shrinks: a face like the probe is estimated at its similarity times what the code keeps of the face itself,
-and mates whose faces are coded badly would drown for that. So codes are chosen that keep as much of every face, at the
-least cost to all dot products: what anisotropic quantisation (Guo et al. 2020) weighs, with the one part fixed.
+A code also shortens a vector: a mate's similarity is estimated too low, by the part of the face that its code does not
+keep. Mates whose faces are coded badly would be lost. So codes are chosen that keep about the same part of every face,
+at the least cost to all dot products. That is the trade-off of anisotropic quantisation (Guo et al. 2020), with its
+parallel part fixed.
 """
 
 from __future__ import annotations
@@ -34,15 +37,16 @@ TRAINING_ROWS = 20_000
 """More do not change the codes noticeably."""
 LEAST_TRAINING_ROWS = 2**BITS
 _LEAST_SHARE = 1e-4
-"""Axes along which embeddings vary less than this share of the first are weighed as if they varied so much."""
+"""Least deviation of an axis, as a share of the first axis' one; axes with less are weighted as if they had this
+one."""
 _SEED = 7
 ALONG = 0.16
-"""Weight of what is lost along the row itself, the rest is that of all directions: the square of a similarity just
-above the usual thresholds."""
+"""Weight of the error along the row itself (its parallel part); the rest is the weight of the error in all directions.
+It is the square of a similarity just above the usual thresholds."""
 SWEEPS = 3
-"""How often each pair of axes is looked at. Two leave 2 % more error to all dot products (by hand)."""
+"""How often each pair of axes is revised. Two sweeps leave 2 % more error of dot products (by hand)."""
 _TELLING = 1024
-"""So many rows tell what codes usually keep."""
+"""Rows from which it is learnt which part of a face codes usually keep."""
 FINE_REACH = 6.0
 """Deviations of an axis that a byte of a fine code reaches to, in steps of a twentieth of one; what is beyond is taken
 for its end."""
@@ -65,7 +69,8 @@ class CodecState:
 class Codec:
     """Axes, weights and centroids, learnt from a sample; shared by segments and threads.
 
-    Nothing changes but that one which comes from a snapshot learns, of what it codes first, what codes usually keep.
+    Immutable, except that one restored from a snapshot learns from the first rows that it codes what codes usually
+    keep.
     """
 
     def __init__(self, sample: Embeddings, population: int) -> None:
@@ -83,7 +88,7 @@ class Codec:
 
     @classmethod
     def restored(cls, state: CodecState) -> Codec:
-        """The codec that :meth:`state` was asked of."""
+        """The codec whose :meth:`state` this is."""
         codec = cls.__new__(cls)
         codec._take(state.population, state.encode, state.ask, faiss.deserialize_index(state.trained))  # noqa: SLF001 - ours
         return codec
@@ -96,7 +101,7 @@ class Codec:
         return CodecState(self.population, self._encode, self._ask, faiss.serialize_index(self._trained))
 
     def encode(self, rows: Embeddings | NDArray[np.float16]) -> Matrix:
-        """What :meth:`empty_codes` wants to be given: ``(n, axes)``."""
+        """Rows in the form that is added to :meth:`empty_codes`: ``(n, axes)``."""
         encoded, asked, nearest = self._nearest(rows)
         quantiser = self._trained.pq
         centroids = faiss.vector_to_array(quantiser.centroids).reshape(quantiser.M, -1, AXES_PER_CODE)
@@ -117,7 +122,7 @@ class Codec:
         return step
 
     def _nearest(self, rows: Embeddings | NDArray[np.float16]) -> tuple[Matrix, Matrix, Matrix]:
-        """Rows before they are coded, what they would be asked for with themselves, and their nearest centroids."""
+        """The weighted rows, the same rows in the form of probes, and the nearest centroids of the former."""
         encoded: Matrix = np.ascontiguousarray(singles(rows) @ self._encode)
         quantiser = self._trained.pq
         # The axes have unit length before they are weighed: this undoes both weights.
@@ -151,7 +156,7 @@ class Codec:
         return faiss.clone_index(self._trained)
 
     def question(self, probe: Embedding) -> Matrix:
-        """What coded rows are asked with for a plain probe ``(dimension,)``: ``(1, axes)``."""
+        """The query ``(1, axes)`` to coded rows for a probe ``(dimension,)``."""
         question: Matrix = self._ask @ np.asarray(probe, dtype=np.float32)
         return question[np.newaxis]
 

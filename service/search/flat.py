@@ -1,9 +1,9 @@
-"""An exact index for groups of any size that one scan is fast enough for: FAISS over arrays of our own.
+"""An exact index that compares every face: FAISS over our own arrays. For groups that one scan is fast enough for.
 
-Writers take turns; searches take no lock and see the index as of one moment. A row, once written, is never changed: new
-rows go behind those that running searches know of, and a removed row is only marked with the version of the index that
-it is missing from. When too many are marked, the rest is copied into new arrays, while running searches finish on the
-old ones.
+Writers take turns; searches take no lock and see the index as of one moment. A written row never changes. New rows are
+appended behind those that running searches know. A removed row is only marked, with the version of the index from which
+on it is gone. When too many rows are marked, the others are copied into new arrays; running searches finish on the old
+ones.
 """
 
 from __future__ import annotations

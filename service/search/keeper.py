@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.background import Background
 from service.errors import ServiceUnavailable
 from service.metrics import SNAPSHOTS
 from service.search.catalog import Catalog
@@ -19,13 +19,14 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 5.0
 MANY_CHANGES = 20_000
-"""So many are written without waiting for the interval, once they have come to an end: a bulk load has ended."""
+"""After this many changes a snapshot is written without waiting for the interval, once no further ones come: a bulk
+load has probably ended."""
 MANY_SHARE = 0.1
-"""Or so many of the app's faces, if that is more."""
+"""The same limit as a share of the app's faces; the larger of the two counts."""
 RETRY_SECONDS = 60.0
-"""After a failure, so that a large file is not begun anew every few seconds; or the interval, if that is shorter."""
+"""Pause after a failure, or the interval where that is shorter, so that a large file is not begun every few seconds."""
 CLOSING_SECONDS = 5.0
-"""What writing may take when the server stops; what is not written then is replayed from the log at the next start."""
+"""Longest time for writing when the server stops. What is not written is replayed from the log at the next start."""
 _PAUSE = 0.0005
 """Seconds between pieces of a file, in which a waiting search gets the interpreter and the caches."""
 
@@ -40,9 +41,9 @@ class Abandoned(Exception):
 
 @dataclass(slots=True)
 class _Known:
-    """What is on the disk of an app (``position`` 0: nothing), since when, and where its log stood a round ago.
+    """An app's snapshot on the disk: its ``position`` in the log (0: there is none), coded faces, and time of writing.
 
-    Nothing is tried before ``not_before``.
+    ``before``: position of the app's log one round ago. Nothing is written before the time ``not_before``.
     """
 
     position: int
@@ -53,9 +54,9 @@ class _Known:
 
 
 class SnapshotKeeper:
-    """Writes an app's snapshot when it has changed and ``interval`` seconds have passed, or when much has changed.
+    """Writes an app's snapshot when the app has changed and ``interval`` seconds have passed, or when much has changed.
 
-    Of the processes that share a home one does it. Apps with fewer than ``least_faces`` are not worth a file.
+    Of several processes with one home only one writes. Apps with fewer than ``least_faces`` faces get no snapshot.
     """
 
     def __init__(self, catalog: Catalog, snapshots: Snapshots, *, interval: float, least_faces: int) -> None:
@@ -66,24 +67,21 @@ class SnapshotKeeper:
         self._known: dict[int, _Known] = {}
         self._begun = _now()
         self._deadline: float | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index snapshots", daemon=True)
+        self._background = Background("index snapshots", self._run)
 
     def start(self) -> None:
         """Begin; the first round comes after ``ROUND_SECONDS``."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Write what has changed, if that is quick, and stop; returns when the thread has ended."""
         self._deadline = _now() + CLOSING_SECONDS
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def round(self, *, last: bool = False) -> None:
-        """Write what is due; in the ``last`` round everything that differs from what is on the disk.
+        """Write the snapshots that are due; in the ``last`` round those of all apps that have changed since.
 
-        A failure is logged, and keeps no other app from being written. Raises ``Abandoned``.
+        A failure with one app is logged; the others are written all the same. Raises ``Abandoned``.
         """
         faces = {app: count for app, count in self._catalog.faces_of_apps().items() if count >= self._least_faces}
         if not self._claimed(anything=bool(faces)):
@@ -111,7 +109,7 @@ class SnapshotKeeper:
     # --- inside ---
 
     def _run(self) -> None:
-        while not self._stopping.wait(ROUND_SECONDS):
+        for _ in self._background.rounds(ROUND_SECONDS):
             self._attempt(last=False)
         self._attempt(last=True)
         self._snapshots.folder.release()
@@ -124,7 +122,7 @@ class SnapshotKeeper:
             logger.info("a snapshot was given up: the server stops")
 
     def _claimed(self, *, anything: bool) -> bool:
-        """Whether this process is the one that writes; what it knew before it became that may be wrong."""
+        """Whether this process is the one that writes. When it becomes that, it forgets what it knew of the files."""
         folder = self._snapshots.folder
         if folder.claimed():
             return True

@@ -12,58 +12,58 @@ from typing import Protocol
 
 import faiss
 
+from service.background import Background
+
 logger = logging.getLogger(__name__)
 
 NICENESS = 4
-"""Linux gives such a thread 0.4 times the time of one that searches. Much less (7, 10) did harm: a thread that waits
-long for a processor keeps what it holds meanwhile, the interpreter or the process' memory map, from all others."""
+"""Linux gives such a thread 0.4 times the time of one that searches. Higher values (7, 10) did harm: a thread that
+waits long for a processor may hold the interpreter's lock or that of the process' memory map while it waits."""
 
 
 class Maintained(Protocol):
-    """Something that has work to do now and then."""
+    """An index that needs maintenance now and then."""
 
     def maintain(self, stopping: threading.Event) -> None:
-        """Do what is due; give up soon, leaving things as they were, when ``stopping`` is set."""
+        """Do what is due. When ``stopping`` is set, give up soon and leave the index as it was."""
 
 
 class Maintenance:
-    """Indexes say when they are due; one after the other is seen to, on one processor."""
+    """A thread that maintains indexes one after the other, after they have called :meth:`due`."""
 
     def __init__(self) -> None:
         self._due: queue.SimpleQueue[weakref.ReferenceType[Maintained] | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="index maintenance", daemon=True)
+        self._background = Background("index maintenance", self._run)
 
     def start(self) -> None:
-        """Begin; what is due already is seen to."""
-        self._thread.start()
+        """Begin, with what is due already."""
+        self._background.start()
 
     def stop(self) -> None:
-        """Stop; returns when the thread has ended. What is due stays undone, which costs only time at searches."""
-        self._stopping.set()
+        """Stop; returns when the thread has ended. Maintenance that is due is not done; searches only take longer."""
+        self._background.stopping.set()
         self._due.put(None)
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def due(self, index: Maintained) -> None:
-        """``index`` wants to be maintained; it is forgotten when nobody else holds it."""
+        """Have ``index`` maintained, unless it is garbage collected before."""
         self._due.put(weakref.ref(index))
 
     def _run(self) -> None:
         faiss.omp_set_num_threads(1)  # of this thread: the other processors are for searches
         _give_way()
-        while (reference := self._due.get()) is not None and not self._stopping.is_set():
+        while (reference := self._due.get()) is not None and not self._background.stopping.is_set():
             index = reference()
             if index is None:
                 continue
             try:
-                index.maintain(self._stopping)
+                index.maintain(self._background.stopping)
             except Exception:
                 logger.exception("maintenance of an index failed")
             del index
 
 
 def _give_way() -> None:
-    """Let the system prefer all other threads to this one, where it tells threads apart by that."""
+    """Lower the priority of this thread alone, which only Linux can do."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,6 +1,6 @@
-"""Sealed segments of one group searched as one: the best rows by all their codes make one short list.
+"""Searches all sealed segments of a group together: one short list holds the best rows of all of them by their codes.
 
-A list for each segment would hold about as many rows for every million faces as one list needs for ten.
+With a list per segment, each million faces would need a list about as long as ten million need together.
 """
 
 from __future__ import annotations
@@ -31,39 +31,47 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 SPREAD, CHANCE, LEAST_EACH = 1.2, 4.0, 32
-"""What a scan is asked for at first: so many times its share of the list, for people enrolled together are alike, so
-many times the root of the share, for chance, and a few. More is asked for where that was too few."""
+"""Rows that a scan is asked for at first, of ``share`` that it would contribute on average: ``SPREAD * share`` since
+people who were enrolled together are alike, plus ``CHANCE * sqrt(share)`` for chance, plus ``LEAST_EACH``. Where that
+turns out too few, more are asked for."""
 WORTH_SHARING = 150_000
-"""Fewer codes are scanned before another thread would have begun to help."""
+"""Fewer codes than this are scanned by one thread: a second one would not have begun before the scan was done."""
 PIECE = 768
-"""Rows of a list that are compared at a time: two or more pieces may be compared beside each other."""
+"""Rows of a list that are compared at a time; two threads may compare different pieces."""
 THOROUGH = 2.5
-"""How many times as long a list is made where fewer users are found than were asked for. Of 15 mates with poor pictures
-just above the threshold, of 47,000, that a list as measured lacked, one of 1.25 times its length had 7, of 1.5 12, of 2
-14, of 2.5 all (300,000 faces, by hand, with codes that kept more of some faces than of others: now there are fewer)."""
+"""Where fewer users are found than were asked for, the list is made this many times as long. Measured by hand with
+47,000 mates among 300,000 faces: a list of the measured length missed 15 of them, poor pictures just above the
+threshold; one of 1.25 times that length found 7 of these, of 1.5 times 12, of 2 times 14, of 2.5 times all. The codes
+of then kept more of some faces than of others; with today's fewer are missed."""
 AT_ONCE = 1.5
-"""How many times as long a list is made from the beginning where fine codes make that cheap. Of 12,063 mates with poor
-pictures just above the threshold, amid a million faces of 512 numbers, a list as measured lacked one, the next row
-(by hand)."""
+"""Where fine codes make long lists cheap, the list is made this many times as long from the beginning. Of 12,063 mates
+with poor pictures just above the threshold, amid a million faces of 512 numbers, a list of the measured length lacked
+one, which was the next row (by hand)."""
 FINE_SIGMAS = 5.0
-"""Rows are compared down to so many standard deviations of fine estimates' errors below the last user told of."""
+"""Rows are compared whose fine estimate is at most this many standard deviations of such estimates' errors below the
+last user of the answer."""
 FEWEST_COMPARED, COMPARED_EACH = 64, 4
-"""What is compared first: so many rows, or so many for each user asked for. They tell those deviations."""
+"""Rows that are compared first: the first number, or the second for each user asked for if that is more. Those
+deviations are measured on them."""
 AFFORDABLE, FEW_FOUND = 500_000, 10
-"""In more codes than the first that is done only where fewer users than the second are found: it takes a scan more."""
+"""Among more than ``AFFORDABLE`` codes that is done only where fewer than ``FEW_FOUND`` users are found, since it takes
+another scan."""
 MOST_MISSING = 0.04
-"""Share of whom is told of that may be expected behind the end of a list. Amid a million faces .01 is usual and
-.04 seldom (by hand), where .006 is missing; amid look-alikes it is the rule."""
+"""How many of the users of the answer, as a share, may be expected beyond the end of the list before it is lengthened.
+Amid a million faces the expectation is usually .01 and seldom .04 (by hand), where .006 are really missing. Amid
+look-alikes it is nearly always larger."""
 SIGMAS = 4.5
-"""A list that is lengthened for that ends so many standard deviations of estimates below the last user told of."""
+"""A list that is lengthened for that reason goes down to this many standard deviations of the estimates below the last
+user of the answer."""
 STEEPEST = 4.0
-"""Most times as many rows within one standard deviation as within the one above it: more is chance."""
+"""Upper bound for how fast rows may become more frequent with falling estimate: this factor for each standard
+deviation. A larger measured value is taken for chance."""
 GROWTH = 1.5
-"""A list is measured again when it has to serve so many times the faces; until then it grows with them."""
+"""The list's length is measured again when it serves this many times the faces; until then it grows in proportion."""
 
 
 class Few(enum.Enum):
-    """That a list found few users."""
+    """The type of :data:`FEW`, which :func:`search_list` returns where it found too few users."""
 
     FEW = enum.auto()
 
@@ -73,14 +81,14 @@ FEW = Few.FEW
 
 @dataclass(frozen=True, slots=True)
 class CommonList:
-    """How long a list has to be that serves so many faces."""
+    """The measured ``length`` of the short list for a number of ``faces``."""
 
     faces: int
     length: int
 
 
 class Pool:
-    """Searches segments with codes together; knows how long their common list has to be, once that was measured."""
+    """Searches coded segments together. Keeps the length of their common list once that has been measured."""
 
     def __init__(self, measured: CommonList | None = None) -> None:
         self._measured = measured
@@ -93,9 +101,9 @@ class Pool:
     def search(
         self, segments: Sequence[Segment], probe: Embedding, limit: int, min_similarity: float, version: int = NOW
     ) -> list[list[Candidate]]:
-        """As :meth:`service.search.protocol.GroupIndex.search`, in one answer or in one of each segment.
+        """As :meth:`service.search.protocol.GroupIndex.search`, as one list of candidates or as one for each segment.
 
-        Of what was there as of a version of whoever owns the segments.
+        Searches the faces as of ``version`` of the index that owns the segments.
         """
         length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
         few = limit if _faces(segments) <= AFFORDABLE else min(limit, FEW_FOUND)
@@ -113,16 +121,16 @@ class Pool:
         return [segment.compare_all(probe, limit, min_similarity, version) for segment in segments]
 
     def length(self, segments: Sequence[Segment], limit: int) -> int:
-        """Rows of a list that serves so many users: as measured, or as many as a list for each segment has."""
+        """Rows of the list for ``limit`` users: as measured, or the sum of what each segment alone would need."""
         measured = self._measured
         if len(segments) < 2 or measured is None:
             return sum(segment.list_length(limit) for segment in segments)
         together = int(measured.length * max(1.0, limit / USERS_LIMIT, _faces(segments) / measured.faces))
-        # A segment of other people than most needs as long a list as by itself: few of those who measured are of it.
+        # A segment with unusual people needs the list that it would need alone: few of the probes were from it.
         return max(together, *(segment.list_length(limit) for segment in segments))
 
     def is_due(self, segments: Sequence[Segment]) -> bool:
-        """Whether a common list was never measured, or for far fewer faces."""
+        """Whether the common list was never measured, or was measured for far fewer faces."""
         return len(segments) > 1 and (self._measured is None or _faces(segments) > GROWTH * self._measured.faces)
 
     def measure(self, segments: Sequence[Segment], pause: Callable[[], None]) -> None:
@@ -146,18 +154,18 @@ def search_list(
     few: int = 0,
     floor: float = -np.inf,
 ) -> list[Candidate] | Few | float:
-    """The best users of one short list of ``length`` rows of all the segments, at least one.
+    """The best users by one short list of ``length`` rows, at least one, out of all the segments.
 
-    Or ``FEW`` where fewer users than ``few`` reach the threshold: the one may have a poor picture and be missing. Or,
-    where such a list cannot tell, the estimate down to which a longer one has to go: ``floor`` of the next attempt, in
-    which no row below it is compared. It cannot tell where most of its rows have been removed, nor where rows behind
-    its end are, by the errors of estimates, to be expected in the answer.
+    Returns ``FEW`` where fewer than ``few`` users reach the threshold: a user with a poor picture may be missing.
+    Returns a number where the list is too short for an answer: because most of its rows have been removed, or because,
+    given the errors of the estimates, rows beyond its end probably belong to the answer. A longer list then has to go
+    down to estimates of that number; it is ``floor`` of the next attempt, which compares no row below it.
     """
     rows, estimates = listed(segments, probe, length, floor)
-    # Nothing is behind the end of the list, or nothing that the last attempt was in doubt about.
+    # Whether no rows are beyond the end of the list, or none that the last attempt was in doubt about.
     whole = len(estimates) < length or len(estimates) == _faces(segments)
     if any(segment.removals for segment in segments):
-        # Faces that were removed take the places of others.
+        # Removed faces take up places of the list.
         there = [one.there(its, version) for one, its in zip(segments, rows, strict=True)]
         kept = np.concatenate(there)
         if 2 * np.count_nonzero(kept) < len(kept):
@@ -179,10 +187,10 @@ def search_list(
 
 
 def _expected_behind(gaps: NDArray[np.float32]) -> float:
-    """How many rows behind the end of a list reach what is told of.
+    """How many rows beyond the end of a list are expected to be as similar as the last user of the answer.
 
-    ``gaps`` ``(n,)``: by how many standard deviations the estimates in the list fall short of that. Errors are taken to
-    be normal, and the rows behind the end to become more as they do before it.
+    ``gaps`` ``(n,)``: by how many standard deviations the estimates of the list's rows lie below that similarity.
+    Assumes normal errors, and that rows go on to become more frequent beyond the end as they do before it.
     """
     end = float(gaps.max())
     last, before = (int(np.count_nonzero((gaps > end - k) & (gaps <= end - k + 1))) for k in (1, 2))
@@ -193,9 +201,9 @@ def _expected_behind(gaps: NDArray[np.float32]) -> float:
 def listed(
     segments: Sequence[Segment], probe: Embedding, length: int, floor: float = -np.inf
 ) -> tuple[list[Rows], NDArray[np.float32]]:
-    """Rows of each segment: the ``length`` best of all by their estimates; and these, one segment's after the other's.
+    """The ``length`` rows with the best estimates in all segments: rows by segment; estimates in that order.
 
-    Without those whose estimate is below ``floor``.
+    Rows whose estimate is below ``floor`` are left out.
     """
     scans = [(n, scan) for n, segment in enumerate(segments) for scan in segment.scans(probe)]
     total = sum(scan.rows for _, scan in scans)
@@ -234,7 +242,7 @@ def scored(
     min_similarity: float,
     version: int = NOW,
 ) -> list[Candidate]:
-    """The best of ``users``, all different and in rising order, by all their faces in the segments."""
+    """The best of ``users`` (distinct, ascending) by all their faces in the segments."""
     rows = [segment.rows_of_users(users, version) for segment in segments]
     embeddings = np.concatenate([one.embeddings[its] for one, its in zip(segments, rows, strict=True)])
     face_pks = np.concatenate([one.face_pks[its] for one, its in zip(segments, rows, strict=True)])
@@ -289,7 +297,7 @@ def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[
 
 
 def _shared(works: Sequence[Callable[[], R]], faces: int) -> list[R]:
-    """The results of parts of a search among so many faces, beside each other where that is worth it."""
+    """The results of ``works``, parts of a search among ``faces`` faces, by two threads where that is worth it."""
     return together(works) if faces >= WORTH_SHARING else [work() for work in works]
 
 
@@ -309,5 +317,5 @@ def _leaders(similarities: NDArray[np.float32], users: Keys, limit: int, min_sim
 
 
 def _faces(segments: Sequence[Segment]) -> int:
-    """Rows that are scanned, marked ones too."""
+    """Rows that a scan reads, removed ones included."""
     return sum(len(segment.face_pks) for segment in segments)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeGuard, runtime_checkable
 
+from service.background import Background
 from service.metrics import PROBED
 
 logger = logging.getLogger(__name__)
@@ -38,18 +38,15 @@ class RecallProbe:
         """``indexes`` tells what there is; what is not :class:`Probed` is exact and left out."""
         self._indexes = indexes
         self._seconds = seconds
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recall probe", daemon=True)
+        self._background = Background("recall probe", self._run)
 
     def start(self) -> None:
         """Begin; the first probe comes after ``seconds``."""
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop; returns when the thread has ended."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def probe(self) -> tuple[int, int] | None:
         """Probe one index and count what was found; ``None`` where every index is exact."""
@@ -63,7 +60,7 @@ class RecallProbe:
         return expected, found
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._seconds):
+        for _ in self._background.rounds(self._seconds):
             try:
                 self.probe()
             except Exception:

@@ -24,10 +24,10 @@ def fill(groups: Groups, block: Block, new_index: NewIndex) -> None:
 
 
 def apply_additions(groups: Groups, changes: Sequence[Change], new_index: NewIndex) -> None:
-    """Apply what rows of the log add, all of a group at once, before :func:`apply_removals`.
+    """Apply the additions among rows of the log, group by group. To be followed by :func:`apply_removals`.
 
-    No number is given twice, so what is added and removed within ``changes`` may be left out, and an addition may
-    come before the removals that the log has before it. That way a replaced face is never missing in between.
+    The order of additions and removals does not matter, since no number is given twice; what is both added and removed
+    in ``changes`` is left out. With additions first, a face that is replaced is never missing in between.
     """
     added: dict[int, list[Change]] = {}
     for change in surviving_additions(changes):
@@ -41,7 +41,7 @@ def apply_additions(groups: Groups, changes: Sequence[Change], new_index: NewInd
 
 
 def apply_removals(groups: Groups, changes: Sequence[Change]) -> None:
-    """Apply what the same rows remove."""
+    """Apply the removals among the same rows."""
     for change in changes:
         if change.kind is not ChangeKind.ADD_FACE:
             _remove(groups, change)
@@ -50,11 +50,12 @@ def apply_removals(groups: Groups, changes: Sequence[Change]) -> None:
 def continued(
     changes: Sequence[Change], position: int, mark: ChangeMark | None, *, missing: bool
 ) -> Sequence[Change] | None:
-    """What of ``changes`` comes after ``position``; with its ``mark`` they were read from there on, else behind it.
+    """The rows of ``changes`` that come after ``position``; ``None`` where the log does not continue from there.
 
-    ``None`` where the log does not go on from there: it was pruned, or another change stands in the place of the one
-    known by ``mark``, because the database was put back to an earlier state, or lost what its standby never got, and
-    has gone on. ``missing``: whether there has to be one at least.
+    With a ``mark`` the rows were read from ``position`` on, and the first of them has to be the row with that mark;
+    without one they were read from the next position on. The log does not continue where it was pruned, or where it has
+    another row at ``position``: then the database was put back to an earlier state, or lost its last changes to a
+    standby that took over. ``missing``: whether at least one further row is known to exist.
     """
     further = changes
     if mark is not None and changes and changes[0].seq == position:

@@ -16,14 +16,15 @@ from service.search.tuning import short_list
 logger = logging.getLogger(__name__)
 
 RETRAIN_RATIO = 4
-"""Codes are learnt anew when a segment has so many times the rows that there were when they were learnt."""
+"""Codes are learnt anew for a segment with this many times the rows that they were learnt from."""
 POOR_LIST = 4.0
-"""Codes that were learnt of other faces fit a segment badly if its list has more than so many times the root of its
-rows. With codes of their own made faces have lists of 1.6 (a million) to 3.3 (30,000) times that, by hand."""
+"""Codes learnt from other faces fit a segment badly if its list is longer than this many times the square root of its
+rows. With their own codes, synthetic faces need lists of 1.6 (a million rows) to 3.3 (30,000) times the root, by
+hand."""
 LEAST_JUDGED = 2048
-"""Fewer rows tell little of their codes, and are compared as a whole in no time."""
+"""Codes of segments with fewer rows are not judged: these are compared as a whole in no time."""
 TRY_AGAIN = 1.5
-"""Where codes learnt anew were no better, the next attempt waits for so many times the rows."""
+"""Where newly learnt codes were no better, they are learnt again only for this many times the rows."""
 
 
 class Sealer:

@@ -1,10 +1,10 @@
-"""A sealed part of a large group: its faces do not change any more, they are only marked as removed.
+"""A sealed part of a large group: no faces are added to it any more, they are only marked as removed.
 
-Rows are sorted by user and face, so that a user's faces lie side by side and need no directory. A search scans short
-codes (:mod:`service.search.codec`), looks at the short list again by fine codes, where there are any
-(:mod:`service.search.fine`), compares the best of it with their half precision embeddings, takes all faces of the best
-users and scores those that may be a user's best with :func:`service.search.similarity.exact`:
-:mod:`service.search.pooled`.
+Rows are sorted by user and face, so that a user's faces are adjacent and need no directory. A search
+(:mod:`service.search.pooled`) scans short codes (:mod:`service.search.codec`) for a short list, estimates the listed
+rows again by fine codes where there are any (:mod:`service.search.fine`), compares the best of them by their half
+precision embeddings, takes all faces of the best users, and scores those that may be a user's best face with
+:func:`service.search.similarity.exact`.
 """
 
 from __future__ import annotations
@@ -28,35 +28,37 @@ from service.search.similarity import SLACK, best_of_users, exact
 from service.values import Embedding, Embeddings
 
 WIDEN = 4
-"""By how much a list is lengthened that did not suffice."""
+"""A list that did not suffice is made this many times as long."""
 LONGEST_LIST = 16_384
-"""A longer list takes as long as comparing everything; then everything is compared."""
+"""Instead of searching by a longer list everything is compared, which takes no longer."""
 WORTH_CODING = 8
-"""With fewer rows than so many lists, everything is compared as well."""
+"""A segment with fewer rows than this many lists is compared as a whole, too."""
 USERS_LIMIT = 50
-"""Short lists are measured for so many wanted users, and lengthened in proportion for more."""
+"""Short lists are measured for this many wanted users, and lengthened in proportion for more."""
 ROWS_PER_USER = 8
 """Where everything is compared: how many rows FAISS is asked for per wanted user, at first."""
 FEW_USERS = 4096
-"""The rows of more users are counted before they are listed: :data:`_BEHIND` takes as many numbers for each of them."""
+"""For more users than this, rows are counted before they are listed, since :data:`_BEHIND` takes 21 numbers per
+user."""
 _BEHIND = np.arange(21)
-"""Rows in which a user's faces are sought: the API lets a user have twenty; counting them first is slower."""
+"""Offsets behind a user's first row at which further faces are looked for: the API allows twenty faces a user. That is
+faster than counting first."""
 BLOCK = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """So many rows, and how to ask for some of the best: estimated similarities ``(count,)``, falling, and rows."""
+    """A part of the codes. ``best(count)``: estimated similarities ``(count,)``, descending, and the rows."""
 
     rows: int
     best: Callable[[int], tuple[NDArray[np.float32], Rows]]
 
 
 class Segment:
-    """Marks may be set under the owner's lock while others search; everything else is fixed.
+    """A sealed part. Only its marks change, under the owner's lock, while others search.
 
-    A mark tells the version of the owner from which on a row is gone, so that a search, which looks at marks several
-    times, sees one version throughout: that of when it began.
+    A mark is the version of the owner from which on a row is removed. A search looks at marks several times; comparing
+    them with the version at its beginning, it sees the same state throughout.
     """
 
     def __init__(self, faces: Faces) -> None:

@@ -1,8 +1,8 @@
-"""The one way to compute the similarity that is told to callers.
+"""The one function that computes the similarities of answers.
 
-Every index finds its candidates as it likes and has them scored here, so that all of them agree to the last bit: the
-sum is taken in double precision and in an order that depends on nothing but the row itself. (A matrix product would
-not do: its kernels sum rows differently by their place in the matrix, and equal faces would come out unequal.)
+Every index finds candidates in its own way and scores them here, so that all indexes agree to the last bit: sums are in
+double precision and in an order that depends only on the row itself. (A matrix product would not do: its kernels sum a
+row differently depending on its place in the matrix, so that equal faces would get different scores.)
 """
 
 from __future__ import annotations

@@ -33,23 +33,24 @@ from service.values import Embedding, Embeddings
 logger = logging.getLogger(__name__)
 
 SEAL_AT = 20_000
-"""Faces that are searched exactly in about the time that coded searches take anyway."""
+"""Faces in the tail at which it is frozen: an exact search of so many takes about as long as a coded search."""
 WAITING, WAITING_BESIDE = 3, 10
-"""Frozen indexes that may always wait for maintenance; more of them where it has a thread of its own: they cost a
-search less than it would lose waiting for a writer that does the work (:meth:`Catalog.catch_up`)."""
+"""Frozen indexes that may always wait for maintenance: the second number where maintenance has its own thread. They
+slow a search down less than waiting for a writer that seals them would (:meth:`Catalog.catch_up`)."""
 MOST_WAITING = 500_000
-"""More may wait while they hold no more faces than are sealed, and than this; then who adds faces does the work.
-
-So a million faces added at once are rewritten twice on average.
+"""Further frozen indexes may wait while all that wait hold no more faces than are sealed, and no more than this. Beyond
+that the thread that adds faces seals them itself. So a million faces added at once are rewritten twice on average.
 """
 TAIL_SHARE = 0.25
-"""Beside segments the tail is frozen at this share of :data:`SEAL_AT`: its scan comes on top of theirs."""
+"""Where there are segments, the tail is frozen at this share of :data:`SEAL_AT` already: it is scanned in addition to
+them."""
 LARGEST_SEGMENT = 1_000_000
-"""Larger ones are not merged any more: a merge needs memory for two more copies of what it merges."""
+"""Larger segments are not merged any more, since a merge needs memory for two more copies of what it merges."""
 MERGE_RATIO = 4.0
-"""A segment takes part in a merge when it is at most so many times as large as what comes before it."""
+"""A segment takes part in a merge when it is at most this many times as large as everything that is merged before
+it."""
 REMOVED_SHARE = 0.2
-"""A segment with a larger share of marked rows is rewritten without them."""
+"""A segment with a larger share of removed rows is rewritten without them."""
 _PAUSE = 0.0005
 """Seconds between blocks of background work, in which a waiting search gets the interpreter and the caches."""
 
@@ -94,7 +95,7 @@ class TieredIndex:
         exact: bool = False,
         seal_at: int = SEAL_AT,
     ) -> None:
-        """Without ``maintenance``, who changes the index does its work; ``exact`` compares every face always."""
+        """Without ``maintenance`` the thread that changes the index maintains it. ``exact``: no segments, no codes."""
         self._dimension = dimension
         self._maintenance = maintenance
         self.exact = exact
@@ -116,7 +117,7 @@ class TieredIndex:
     # --- loading ---
 
     def begin_load(self) -> None:
-        """Until :meth:`end_load` very many faces are added: up to :data:`LARGEST_SEGMENT` of them are only kept."""
+        """Very many faces follow until :meth:`end_load`: up to :data:`LARGEST_SEGMENT` of them stay unsealed."""
         self._loading = True
 
     def end_load(self) -> None:
@@ -197,7 +198,7 @@ class TieredIndex:
         return sum(len(segment.face_pks) for segment in parts.segments), sum(len(part) for part in parts.frozen)
 
     def adopt(self, segments: Sequence[Segment], common: CommonList | None = None) -> None:
-        """Take segments, and what was measured of them, over from a former life; the index is empty until then."""
+        """Take over segments of a snapshot and the measured length of their list. Only for an empty index."""
         with self._lock:
             self._parts = replace(self._parts, segments=tuple(segments))
             self._pool = Pool(common)
@@ -216,8 +217,8 @@ class TieredIndex:
         begun, tail = self._removals, self._parts.tail
         found = self._search(probe, limit, min_similarity)
         if begun % 2 or begun != self._removals or tail is not self._parts.tail:
-            # A user may have been removed from some parts and not yet from others when they were searched; or what
-            # replaces a face came to a new tail, that of the search being frozen.
+            # Search again: a user may have been removed from only some parts when they were searched, or a replacement
+            # may have gone to a new tail because the one of this search was frozen.
             with self._lock:
                 found = self._search(probe, limit, min_similarity)
         return found
@@ -269,8 +270,8 @@ class TieredIndex:
         self._promised = 0
 
     def _search(self, probe: Embedding, limit: int, min_similarity: float) -> list[Candidate]:
-        # In this order: what replaces a face is added to the tail before the face is removed. So whoever looks at
-        # the parts as of a version, and at the tail last, finds one of them or both.
+        # The order matters. A replacement is added to the tail before the old face is removed. So a search that looks
+        # at the other parts as of a version first, and at the tail last, finds the old face, the new one, or both.
         version = self._version
         parts = self._parts
         coded = [] if self.exact else [one for one in parts.segments if one.list_length(limit)]
@@ -281,7 +282,7 @@ class TieredIndex:
         each = [*pooled, *together(others), parts.tail.search(probe, limit, min_similarity)]
         some = [its for its in each if its]  # nearly always one list: of a large group's tail hardly anybody is found
         found = best_of_lists(some, limit, min_similarity) if len(some) > 1 else next(iter(some), [])
-        # Whoever was found elsewhere alone may have a better face among the coded ones than the list shows.
+        # A user who was found only outside of the coded parts may have a better face in them that the list missed.
         listed = {one.user_pk for its in pooled for one in its}
         elsewhere = sorted(one.user_pk for one in found if one.user_pk not in listed) if coded else []
         if not elsewhere:

@@ -11,13 +11,14 @@ from service.search.segment import LONGEST_LIST, USERS_LIMIT, Segment
 from service.values import Embedding, Embeddings
 
 PROBES = 48
-"""Faces of the segment that are looked for; with 50 users each, 2,400 users have to be in the lists."""
+"""Faces that serve as probes; with the 50 best users of each, 2,400 users have to be in the lists."""
 FACES_EACH = 256
-"""Most similar faces of a probe among which the best users are sought."""
+"""A probe's best users are taken from this many of its most similar faces."""
 SHORTEST = 256
-"""No list is made shorter, however little the probes needed: there are few of them."""
+"""Lower bound of the length: there are too few probes to rely on a smaller measured one."""
 SHARE = 0.99
-"""So many of the best users have to be in a list of the measured length; it is then lengthened by :data:`MARGIN`."""
+"""Share of the best users that a list of the measured length holds; that length is then multiplied by
+:data:`MARGIN`."""
 MARGIN = 1.6
 """At a million faces 1.2 found .988 of the best users at any similarity, 1.4 .992, 1.75 .996 (150 probes)."""
 _SEED = 11
@@ -26,15 +27,15 @@ _LENGTH = 2.0
 
 
 def _go_on() -> None:
-    """Nobody waits."""
+    """A ``pause`` that does nothing."""
 
 
 def short_list(segments: Sequence[Segment], pause: Callable[[], None] = _go_on) -> int:
-    """The length that held nearly all of the probes' best users, with a margin; 0 when no length short enough does.
+    """The length of a short list that holds nearly all best users of some probes, with a margin.
 
-    Of one segment, or of several whose rows go into one list. Among a million faces the fiftieth best user of a face
-    lies just around the usual threshold, so what is measured here is what is hard. ``pause`` is called between pieces
-    of work and may raise.
+    0 when no length up to the longest does. For one segment, or for several that share a list. Among a million faces
+    the fiftieth best user of a face lies near the usual threshold, so this measures the hard cases. ``pause`` is called
+    between pieces of work and may raise.
     """
     bounds = np.cumsum([0, *(len(segment.face_pks) for segment in segments)])
     total = int(bounds[-1])
@@ -42,7 +43,7 @@ def short_list(segments: Sequence[Segment], pause: Callable[[], None] = _go_on) 
     chosen = np.sort(np.random.default_rng(_SEED).choice(total, min(PROBES, total), replace=False))
     numbers = np.searchsorted(bounds, chosen, side="right") - 1
     places = [(segments[n], row) for n, row in zip(numbers, chosen - bounds[numbers], strict=True)]
-    # Of a face that was removed nothing may be left but zeros, and all faces are equally like those.
+    # Removed faces are no probes: after a restart they may be all zeros, and every face is equally similar to zeros.
     living = [segment.embeddings[row] for segment, row in places if segment.there(row)]
     if not living:
         return 0

@@ -12,8 +12,8 @@ from service.storage.execution import Execution
 from service.storage.tables import login_failures
 
 BACK_SECONDS = 60
-"""A window that ends so much later than one that begins now is of a clock that has been put back: it is over. A
-statement that waited for the row may be older than the window by less."""
+"""A window that ends more than this later than one that began now was made before the clock was put back, and counts as
+over. The margin is for statements that waited for the row and carry a slightly older time."""
 
 _OVER = (
     f"(known.ends <= now() OR known.ends > now() + CAST(:window AS interval) + make_interval(secs => {BACK_SECONDS}))"

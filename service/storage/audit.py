@@ -33,7 +33,7 @@ RESEALED = "audit.reseal"
 """The call of an entry that carries a chain over to another master key."""
 
 FOREIGN = "audit.foreign_end"
-"""The call of an entry that says that none of the writer's keys had sealed the end before it, and what seal it had."""
+"""The call of an entry that records a foreign end: the end before it was sealed by none of the writer's keys."""
 
 BEGINNING = bytes(hashlib.sha256().digest_size)
 """What the first hash of a chain follows."""
@@ -72,7 +72,7 @@ class AuditEntry:
         return linked(previous, self.chain, self.seq, self.draft)
 
     def vouches_for(self, end: ChainEnd) -> bool:
-        """Whether it says that an older key of ours had sealed an anchor or an end; the chain's own end covers it."""
+        """Whether this entry, which the chain's end protects, records that an older key of ours sealed ``end``."""
         if self.draft.call != RESEALED or not isinstance(self.draft.detail, Mapping):
             return False
         ends = self.draft.detail.get("ends")
@@ -80,7 +80,7 @@ class AuditEntry:
 
     @property
     def foreign_end(self) -> ChainEnd | None:
-        """The end that the writer of this entry did not know the seal of; without a seal where that cannot be read."""
+        """The foreign end that this entry records, if it does; with an empty seal where that cannot be read."""
         if self.draft.call != FOREIGN:
             return None
         try:
@@ -110,10 +110,11 @@ class ChainEnd:
         )
 
     def cut_by(self, keys: Sequence[bytes]) -> bool:
-        """Whether it is an anchor, and one of the keys sealed it for one.
+        """Whether it is an anchor that one of the keys sealed as an anchor.
 
-        Anchors of earlier versions are sealed as heads are, so that whoever writes to the database can make one of a
-        head: they are believed where nothing is left before them, and let nothing go.
+        Earlier versions sealed anchors as they did heads, so that anybody who can write to the database could turn a
+        head into an anchor. Such anchors are accepted where nothing is left before them, but nothing is deleted because
+        of them.
         """
         return self.is_anchor and any(
             hmac.compare_digest(self.seal, anchor_seal(key, self.chain, self.seq, self.hash)) for key in keys
@@ -270,10 +271,11 @@ class AuditWriter(AuditReader):
         return written[0] if written else None
 
     def append(self, chain: int, drafts: Sequence[AuditDraft]) -> list[AuditEntry]:
-        """Put entries at the end of a chain; the chain is ours until the transaction ends.
+        """Append entries to a chain, which stays locked until the transaction ends.
 
-        Behind an end that was not sealed by us comes an entry that says so, lest our seal of what follows hides it. It
-        may have been sealed by a newer key than this process was started with: who verifies tells.
+        If the chain's end was not sealed by one of our keys, an entry that records this comes first. Otherwise our new
+        seal would hide that somebody changed the chain. The end may also have been sealed by a newer key than this
+        process knows; verification finds out which.
         """
         if not self._keys or not drafts:
             return []
@@ -286,11 +288,11 @@ class AuditWriter(AuditReader):
             self._appended(end, [])
 
     def reseal(self, chain: int) -> bool:
-        """Carry a chain over to the current key where an older one sealed its end, or what is known by its seal.
+        """Carry a chain over to the current key where an older one sealed its end, anchor or a recorded foreign end.
 
-        An entry does it: the end is sealed anew with it, and of the anchor, which nothing may change, and of ends that
-        a process without their key found, it says that they were ours. What none of the keys sealed stays as it is,
-        for verification to tell of.
+        This appends an entry, with which the end is sealed by the current key. The anchor, which nothing may change,
+        and ends that a process without their key recorded as foreign are vouched for in the entry. What none of the
+        keys sealed stays as it is, for verification to report.
         """
         current, older = self._keys[:1], self._keys[1:]
         if not current:

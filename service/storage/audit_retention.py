@@ -1,8 +1,8 @@
 """Cutting off what of the audit log is too old: first an anchor, then, some at a time, the entries up to it.
 
-Whoever appends to a chain needs its end, as does every change of its app. The end is ours here only while the anchor
-is written, which takes two statements however long the chain is. What an anchor covers counts as gone from then on for
-who verifies; lists have it until it is gone. An interruption leaves rows that the next turn takes.
+Every change of an app locks the end of its chain. The retention locks it only while it writes the anchor, which takes
+two statements however long the chain is. From then on verification takes the entries that the anchor covers for
+deleted; lists still show them until they are. Rows that an interruption leaves are deleted the next time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DROP = sa.text("""
 
 
 class AuditRetention:
-    """What of a chain is too old goes. Without a key nothing does."""
+    """Deletes the entries of a chain that are too old. Without a key it deletes nothing."""
 
     def __init__(self, execution: Execution, writer: AuditWriter, keys: Sequence[bytes]) -> None:
         self._execution = execution

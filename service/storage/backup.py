@@ -1,7 +1,7 @@
 """Whole databases as streams: every lasting table as of one moment, and back into an empty database.
 
-PostgreSQL's own COPY is used in its binary form, and none of its programs: the embedded server and any other work
-alike. Tables that do not outlast a crash (face tokens, session codes) are left out.
+Uses PostgreSQL's COPY in its binary form and none of PostgreSQL's programs, so that the embedded server and any other
+one work alike. Unlogged tables, which do not survive a crash anyway (face tokens, session codes), are left out.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Snapshot:
     def close(self) -> None:
         """Give up a table that was not read to its end.
 
-        A COPY under way that is left to the garbage collector is ended amid the end of the transaction, and both
-        wait for the connection for good.
+        If a running COPY is left to the garbage collector, that may end it while the transaction is being ended, and
+        the two then wait for each other's use of the connection for ever.
         """
         if self._reading is not None:
             self._reading.close()

@@ -1,4 +1,4 @@
-"""Work for an app that its answers need not wait for, in its turn before anything that could tell the difference."""
+"""Work that is done behind the answer of a request, yet before anybody could notice that it is not done."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from service.errors import ServiceUnavailable
 from service.metrics import LOST_TOKENS
 
 MOST_BEHIND = 2
-"""Requests whose work may wait or be under way: what they hold, a picture each, stays bounded."""
+"""Requests whose work may wait or be running. Bounded, since each of them keeps a picture in memory."""
 
 logger = logging.getLogger(__name__)
 
 
 class Behind:
-    """One thread that does what answered requests have left. Thread-safe; one for a process and a database.
+    """One thread that does the work which answered requests have left behind. Thread-safe; one per ``Database``.
 
-    Where it has enough to do, or failed the last time, whoever brings work does it himself, and hears of the failure.
+    Work is done at once, in the calling thread, while enough is waiting and after a failure: then its caller learns
+    whether it succeeds.
     """
 
     def __init__(self, most: int = MOST_BEHIND) -> None:
@@ -32,22 +33,23 @@ class Behind:
         self._failing = False
 
     def do(self, app_pk: int, work: Callable[[], None]) -> None:
-        """Do ``work`` for an app: after this returns, or before. Raises what it raises in the second case.
+        """Do ``work`` for an app, either here or in the thread after this has returned.
 
-        Were it to fail in the first, the log tells, and ``aipface_face_tokens_lost_total``.
+        Raises what ``work`` raises if it is done here. A failure in the thread is logged and counted by
+        ``aipface_face_tokens_lost_total``.
         """
         if not self._leave(app_pk, work):
             work()
             self._failing = False
 
     def settle(self, app_pk: int) -> None:
-        """Wait until what was left for an app is done."""
+        """Wait until all work left behind for an app is done."""
         if self._left[app_pk]:
             with self._changed:
                 self._changed.wait_for(lambda: not self._left[app_pk])
 
     def stop(self) -> None:
-        """Wait until everything is done; from now on work is done by whoever brings it."""
+        """Wait until everything is done. From now on ``do`` does work in the calling thread."""
         self._thread.shutdown()
 
     def _leave(self, app_pk: int, work: Callable[[], None]) -> bool:
@@ -73,7 +75,7 @@ class Behind:
         finally:
             with self._changed:
                 self._left[app_pk] -= 1
-                self._left += Counter()  # forgets apps that nothing is left for
+                self._left += Counter()  # drops the apps whose count is zero
                 self._changed.notify_all()
 
     def _lost(self) -> None:

@@ -1,6 +1,6 @@
-"""What is remembered of devices that took pictures: when they came, who was in front of them, what failed.
+"""What is remembered about devices that took pictures: when they sent some, who was in front of them, what failed.
 
-Devices and pictures are keyed hashes, embeddings are sealed: what stands here says nothing without the master key.
+Devices and pictures are stored as keyed hashes, embeddings sealed, so that nothing can be read without the master key.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ class SeenPerson:
 
 
 class CaptureWriter:
-    """Noting captures and telling what was noted before.
+    """Records captures and returns what was recorded before.
 
-    ``see_device`` comes first: it makes requests of the same device wait for each other, so that what they count is
-    right. Whoever sees several pictures sees them in one order, so that two requests cannot wait in a circle.
+    Call ``see_device`` first: it locks the device's row, so that requests of one device follow each other and count
+    right. Several pictures are recorded in one fixed order, so that two requests cannot deadlock.
     """
 
     def __init__(self, execution: Execution) -> None:

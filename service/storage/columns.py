@@ -1,4 +1,4 @@
-"""Columns that several tables have, and the names of what belongs to them."""
+"""Columns that several tables have, and the naming of keys and constraints."""
 
 from __future__ import annotations
 

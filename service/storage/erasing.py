@@ -1,4 +1,4 @@
-"""What else is stored of people beside their faces: counting it, and deleting it when somebody is erased."""
+"""Counting and deleting what is stored about people besides their faces, for erasures."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class EraseWriter:
         self._execution = execution
 
     def faces(self, app_pk: int, user_pks: Sequence[int]) -> dict[str, int]:
-        """How many faces and crops go with some users; what is remembered of these is forgotten now, and counted.
+        """Forget what is remembered under the tokens of some users' faces; counts of that, of faces and of crops.
 
-        The users' own deletion, which comes after it, would leave that for a while.
+        To be called before the users are deleted: deletion alone would leave the remembered faces for some minutes.
         """
         return self._faces(app_pk, faces.c.user_pk == sa.any_(sa.bindparam("pks", list(user_pks), _NUMBERS)))
 

@@ -1,4 +1,4 @@
-"""Which keys faces are sealed under, and sealing those there are anew, a few rows at a time."""
+"""Which keys faces are sealed under, and re-sealing the stored faces, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ FURTHER = "embeddings of further models"
 
 
 class Wish(enum.Enum):
-    """How faces shall lie in the database."""
+    """How faces are to be stored in the database."""
 
     SEALED = "sealed"
-    """All of them under the current key."""
+    """All faces sealed, under the current key."""
     RENEWED = "renewed"
-    """What is sealed under the current key; what is plain stays so."""
+    """Sealed faces under the current key; plain faces stay plain."""
     PLAIN = "plain"
-    """None of them sealed."""
+    """All faces plain."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A table of faces, what its rows are ordered by, whose a row is, and its columns that may be sealed."""
+    """A table of faces: the order of its rows, columns that say whose face it is, and columns that may be sealed."""
 
     table: sa.Table
     order: tuple[sa.Column[Any], ...]
@@ -69,7 +69,10 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of some rows; ``last`` is where the next step begins, ``None`` after the last row."""
+    """Outcome of one step over some rows.
+
+    The next step begins after ``last``, which is ``None`` behind the last row.
+    """
 
     last: tuple[Any, ...] | None
     done: int
@@ -90,7 +93,7 @@ class BrokenFace:
 
 
 class FaceKeyReader:
-    """Looking at how faces lie."""
+    """Asks how faces are stored."""
 
     def __init__(self, execution: Execution, sealing: FaceSealing) -> None:
         self._execution = execution
@@ -138,7 +141,7 @@ class FaceKeyReader:
 
 
 class FaceKeyWriter(FaceKeyReader):
-    """Counting how faces lie, and changing it: within transactions, for it may take longer than a request."""
+    """Counts and changes how faces are stored. Within transactions, since that may take longer than a request."""
 
     def counts(self, kind: str) -> dict[bytes | None, int]:
         """How many embeddings of a kind are sealed under each key; ``None``: in plain. Reads the whole table."""
@@ -149,7 +152,10 @@ class FaceKeyWriter(FaceKeyReader):
         return {None if row.key_id is None else bytes(row.key_id): row.rows for row in rows}
 
     def outstanding(self, kind: str, wish: Wish, key_id: bytes) -> int:
-        """How many rows do not lie as wished yet. Looks at every embedding, and at every crop beside one that does."""
+        """How many rows are not stored as wished.
+
+        Reads every embedding, and every crop whose embedding is as wished.
+        """
         self._take_time()
         query = sa.select(sa.func.count()).select_from(KINDS[kind].table)
         return int(self._execution.run(query.where(_unlike(KINDS[kind], wish, key_id))).scalar_one())
@@ -163,9 +169,9 @@ class FaceKeyWriter(FaceKeyReader):
         return self._execution.run(face_keys.delete().where(face_keys.c.key_id.in_(key_ids))).rowcount
 
     def step(self, kind: str, wish: Wish, sealing: Sealing, after: tuple[Any, ...] | None) -> Step:
-        """Let the next rows after ``after`` lie as wished, as ``sealing`` writes them.
+        """Rewrite the next rows after ``after`` as wished, with ``sealing``.
 
-        Rows that somebody else is changing are passed over: a step never waits, so it cannot wait in a circle.
+        Rows that another transaction has locked are skipped: a step that never waits cannot deadlock.
         """
         self._take_time()
         which = KINDS[kind]

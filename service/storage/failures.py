@@ -1,6 +1,6 @@
-"""Translation of the driver's failures into ours: what a caller may be told about, and nothing else.
+"""Translates the driver's errors into ``DatabaseUnavailable`` and ``StorageFull``, which callers are told about.
 
-Anything not listed here is a mistake of ours and passes through.
+Errors that are not listed here are bugs of ours and pass through.
 """
 
 from __future__ import annotations

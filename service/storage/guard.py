@@ -5,8 +5,8 @@ Migration 0007 makes a role that sees, of every table with an ``app_pk``, only t
 upkeep, administration) as the account of the database's address. An account that may not make roles is told so in a
 warning of the migration, and goes without the wall.
 
-A transaction takes role and setting with its first statement and loses them at its end. Reading has no transactions:
-there a connection keeps both until work for another app, or for none, wants it, which costs that work a round trip.
+A transaction sets role and setting with its first statement, until its end. Reading has no transactions: a connection
+keeps both until it is used for another app or for all apps, which then costs a round trip.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PREPARE = """
         (SELECT rolname FROM pg_roles WHERE rolname = 'aipface_tenant' AND pg_has_role(oid, 'MEMBER')), 'none'
     ), false)
 """
-"""Once a connection: which role there is to act as."""
+"""Run once per connection: finds out whether there is a role to act as, and notes it in a setting."""
 
 _FOR_APP = sa.text(
     "SELECT set_config('aipface.app', :app, false), set_config('role', current_setting('aipface.role'), false)"
@@ -33,11 +33,11 @@ _FOR_APP_WITHIN_TRANSACTION = sa.text(
 )
 
 _ACTING_FOR = "aipface.app"
-"""Where a pooled connection notes which app it acts for; nothing there says all of them."""
+"""Key in a pooled connection's ``info`` for the app that it acts for; without the key it acts for all apps."""
 
 
 class OneApp:
-    """Readies a connection without transactions for reading one app's rows."""
+    """Prepares a connection without transactions for reading one app's rows."""
 
     def __init__(self, app_pk: int) -> None:
         self._app_pk = app_pk
@@ -45,13 +45,13 @@ class OneApp:
     def __call__(self, connection: sa.Connection) -> None:
         if connection.info.get(_ACTING_FOR) == self._app_pk:
             return
-        connection.info[_ACTING_FOR] = None  # neither this nor that, should the statement fail
+        connection.info[_ACTING_FOR] = None  # unknown, should the statement fail
         connection.execute(_FOR_APP, {"app": str(self._app_pk)})
         connection.info[_ACTING_FOR] = self._app_pk
 
 
 class OneAppWithinTransaction:
-    """Readies a transaction for one app's rows; the connection goes back to whom it acted for with the end of it."""
+    """Prepares a transaction for one app's rows. At its end the connection acts for whom it acted before."""
 
     def __init__(self, app_pk: int) -> None:
         self._app_pk = app_pk
@@ -62,14 +62,14 @@ class OneAppWithinTransaction:
 
 
 def all_apps(connection: sa.Connection) -> None:
-    """Ready a connection without transactions for work on all apps."""
+    """Prepare a connection without transactions for work on all apps."""
     if _ACTING_FOR in connection.info:
         connection.execute(_FOR_ALL)
         del connection.info[_ACTING_FOR]
 
 
 def all_apps_within_transaction(connection: sa.Connection) -> None:
-    """Ready a transaction for work on all apps; the connection goes back to its app with the end of it."""
+    """Prepare a transaction for work on all apps. At its end the connection acts for whom it acted before."""
     if _ACTING_FOR in connection.info:
         connection.execute(_FOR_ALL_WITHIN_TRANSACTION)
 

@@ -80,7 +80,7 @@ class IdentityReader:
         return [_stored(row) for row in self._execution.run(query)]
 
 
-# Who has been sealed anew and is entered again by a server that knows the older master key alone is there twice.
+# A person is there twice when a server that knows only the older master key enters one who has been re-sealed already.
 _MERGE = sa.text("""
     DELETE FROM identities AS one USING identities AS later
     WHERE one.lookup = ANY(CAST(:lookups AS bytea[])) AND later.lookup = ANY(CAST(:lookups AS bytea[]))

@@ -41,7 +41,10 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredUserFace:
-    """A face of a user with the embedding that the named model made: the library's, or else the face's own."""
+    """A face of a user with its embedding by the library's model or, where that has none, by the face's own.
+
+    ``model_id`` says which model it is.
+    """
 
     group_id: str
     user_id: str
@@ -73,8 +76,8 @@ _FACES = """
 def read_library(database: Database, app_pk: int) -> Generator[LibraryRow, None, None]:
     """Every group, then every user, then every face, each in the order of creation, all as of one moment.
 
-    Holds a few hundred rows at most. Close it when it is given up early. Raises ``DatabaseUnavailable``, and
-    :class:`LibraryDamaged` for a face that cannot be opened: what is left out of a copy would be missed too late.
+    Keeps a few hundred rows in memory at most. Close the generator when you stop early. Raises ``DatabaseUnavailable``,
+    and :class:`LibraryDamaged` for a face that cannot be opened: if the copy left it out, nobody would notice in time.
     """
     sealing = database.sealing.enrolled
     with database.bulk() as connection:

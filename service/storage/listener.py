@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 
 import psycopg
 
+from service.background import Background
 from service.errors import ServiceUnavailable
 from service.storage import apps, models, recording
 from service.storage.engine import connect_arguments
@@ -61,21 +61,18 @@ class Listener:
         self._lines = Lines() if lines is None else lines
         self._always = {models.presence_key(None), *([models.ONLY_SEALED] if only_sealed else [])}
         self._told: set[int] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="database-listener", daemon=True)
+        self._background = Background("database-listener", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """Stop listening; returns when the thread has ended."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
 
     def _run(self) -> None:
         backoff = FIRST_BACKOFF
-        while not self._stopping.is_set():
+        while not self._background.stopping.is_set():
             try:
                 with psycopg.connect(self._address, autocommit=True, **connect_arguments()) as connection:
                     self._lines.add(connection)
@@ -89,7 +86,7 @@ class Listener:
                     self._listen(connection)
             except (psycopg.Error, OSError) as error:  # the latter where no descriptor is left to connect with
                 logger.warning("not listening to the database: %s", str(error).strip().splitlines()[:1])
-                if self._stopping.wait(backoff) or self._lines.were_cut:
+                if self._background.stopping.wait(backoff) or self._lines.were_cut:
                     return
                 backoff = min(2 * backoff, LAST_BACKOFF)
                 if self._on_lost is not None:
@@ -97,13 +94,13 @@ class Listener:
 
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         silence = 0.0
-        while not self._stopping.is_set():
+        while not self._background.stopping.is_set():
             self._tell(connection)
             heard = False
             for notification in connection.notifies(timeout=POLL_SECONDS):
                 heard = True
                 self._dispatch(notification)
-                if self._stopping.is_set():
+                if self._background.stopping.is_set():
                     return
             silence = 0.0 if heard else silence + POLL_SECONDS
             if silence >= SILENCE_SECONDS:

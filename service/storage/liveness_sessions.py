@@ -1,4 +1,4 @@
-"""Codes that people were asked to speak or act, until a video answers them or their time is over."""
+"""Session codes that people are asked to speak or perform, kept until a video answers them or they expire."""
 
 from __future__ import annotations
 

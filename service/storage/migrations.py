@@ -1,9 +1,9 @@
 """Bringing a database's schema to a revision, by the scripts in ``alembic/``.
 
-Replicas may start together: a session lock lets one of them migrate and the others find the work done. They ask for it
-again and again, since an index that is made beside writers waits for every statement that has begun before it, also
-for one that waits for a lock. Servers of the release before may go on meanwhile, and afterwards: a migration never
-waits for long with a place in the queue of a table, since all requests that need the table would stand behind it.
+Replicas may start together: a session lock lets one of them migrate, and the others find the work done. They poll for
+the lock instead of waiting within a statement, since ``CREATE INDEX CONCURRENTLY`` waits for every statement that began
+before it, even for one that only waits for a lock. Servers of the release before may run meanwhile and afterwards. A
+migration never waits long in the queue for a table, since all requests that need the table would wait behind it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 LOCK = 0x61697066
 """Key of the advisory lock: the letters "aipf"."""
 QUEUED_SECONDS = 2
-"""Longest wait of a migration for a table: less than requests wait behind it, and longer than PostgreSQL takes to end
-an autovacuum for it (``deadlock_timeout``, a second)."""
+"""Longest wait of a migration for a table: less than the time after which the requests behind it fail, and longer than
+PostgreSQL takes to cancel an autovacuum for it (``deadlock_timeout``, a second)."""
 PAUSE_SECONDS = 5.0
-"""Between attempts, for the requests that stood behind the last one."""
+"""Pause between attempts, for the requests that waited behind the last one."""
 IN_USE = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 POLL_SECONDS = 0.2
-"""How often the lock is asked for while another process migrates."""
+"""How often this process tries to get the lock while another one migrates."""
 CONNECT_SECONDS = 10
 
 
@@ -147,10 +147,10 @@ def missing(url: str) -> list[str]:
 
 
 def _patiently(url: str, migrate: Callable[[Config], None]) -> None:
-    """Migrate once nobody holds a table that has to be changed; each migration is done as a whole or not at all.
+    """Migrate as soon as nobody uses the tables that have to be changed; each migration is done whole or not at all.
 
-    The lock is let go between attempts: servers of earlier releases wait for it within a statement, and may be what an
-    index waits for.
+    The lock is released between attempts: servers of earlier releases wait for it within a statement, and the creation
+    of an index may wait for that statement.
     """
     with _connection(url) as connection, _known_alone():
         config = _config(connection)

@@ -2,8 +2,8 @@
 
 A face has one embedding of its own, in ``faces``, made by the model that was in use when it was enrolled. While the
 library moves to another model, further embeddings stand beside it in ``face_embeddings``. Everything that reads
-embeddings asks for those of one model and takes them from wherever they are, so that moving is one row of
-``library_models``.
+embeddings asks for those of one model and takes them from either table. So the moment of the move is the change of one
+row in ``library_models``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ACTIVE = sa.text("SELECT model_id FROM library_models WHERE role = 'active'")
 
 @dataclass(frozen=True, slots=True)
 class LibraryModel:
-    """A pack, and the id of what embeds in it."""
+    """A pack of weights, and the id of its recognition model."""
 
     pack: str
     model_id: str
@@ -105,7 +105,7 @@ def _lacking(model_id: str, after_pk: int | None = None) -> sa.ColumnElement[boo
     lacking = faces.c.model_id != model_id
     if after_pk is not None:
         lacking &= faces.c.pk > after_pk
-        # Said of both: PostgreSQL does not conclude it, and would read all embeddings from the first one on.
+        # Stated for both tables: PostgreSQL does not infer it, and would read all embeddings from the first one on.
         known &= face_embeddings.c.face_pk > after_pk
     return lacking & ~sa.exists().where(known)
 
@@ -140,9 +140,9 @@ class ModelReader:
         return Coverage(total - row.missing - row.without, row.missing, row.without)
 
     def unembedded(self, model_id: str, after_pk: int, limit: int, *, cropless: bool = False) -> list[Unembedded]:
-        """The next faces in the order of enrolment that a model has not embedded, those without a crop left out or not.
+        """The next faces, in the order of enrolment, that a model has not embedded.
 
-        One whose crop cannot be opened comes without it.
+        Faces without a crop are left out unless ``cropless``. A crop that cannot be opened counts as missing.
         """
         condition = _lacking(model_id, after_pk)
         if not cropless:
@@ -154,7 +154,7 @@ class ModelReader:
         return self._sealing.portrait(row.portrait, Place(row.app_pk, row.user_pk, row.token))
 
     def needing_pictures(self, model_id: str) -> list[NeedsPicture]:
-        """Every user that has faces which a model neither has embedded nor can."""
+        """Every user with faces that a model has not embedded and cannot embed, because they have no crop."""
         owner = sa.join(faces, users, users.c.pk == faces.c.user_pk).join(groups, groups.c.pk == users.c.group_pk)
         owner = owner.join(apps, apps.c.pk == faces.c.app_pk)
         names = (apps.c.app_id, groups.c.name.label("group_id"), users.c.name.label("user_id"))
@@ -163,7 +163,7 @@ class ModelReader:
         return [NeedsPicture(row.app_id, row.group_id, row.user_id, row.faces) for row in self._execution.run(query)]
 
     def register_needing_pictures(self, model_id: str) -> int:
-        """How many people of the register of identities have a picture that only another model can tell."""
+        """How many people of the register of identities have a picture that only another model can embed or compare."""
         columns = identities.c
         condition = (columns.model_id != model_id) & columns.embedding.is_not(None) & columns.portrait.is_(None)
         return int(self._execution.run(sa.select(sa.func.count()).where(condition)).scalar_one())
@@ -206,7 +206,8 @@ class FaceEmbeddings:
     def check(self, model_id: str) -> None:
         """Raise :class:`ModelChanged` when the library is in another model than the one that embedded new faces.
 
-        The app's log is locked by now, and moving locks the logs of all apps: the answer stands until the end.
+        The unit of work holds the lock of the app's log, and a move needs those of all apps. So the answer holds until
+        the unit of work ends.
         """
         active = self._execution.run(_ACTIVE).scalar_one_or_none()
         if active not in (None, model_id):
@@ -215,7 +216,8 @@ class FaceEmbeddings:
     def add(self, model_id: str, embeddings: Mapping[int, Embedding]) -> int:
         """Add what a model made of faces, by their numbers; returns how many of them are still there.
 
-        The change log tells of each, so that indexes of that model take it up; those of other models have the face.
+        Each goes into the change log as an addition: indexes of that model add the face, those of others have it
+        already.
         """
         if not embeddings:
             return 0
@@ -239,9 +241,9 @@ class FaceEmbeddings:
         return len(rows)
 
     def tell(self, face_pks: Collection[int]) -> None:
-        """Have the change log tell once more of faces that were sealed in place, as far as they are still there.
+        """Write additions to the change log for faces that were sealed in place, as far as they still exist.
 
-        Indexes that took them in plain have them and leave it; those that refused them take them up.
+        Indexes that refused them while they were plain add them now; others have them already.
         """
         columns = (faces.c.pk, faces.c.group_pk, faces.c.user_pk)
         ours = _among(faces.c.pk, face_pks) & (faces.c.app_pk == self._recording.app_pk)

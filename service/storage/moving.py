@@ -1,4 +1,4 @@
-"""Moving the library from one model to another: beginning, the moment itself, and tidying up afterwards."""
+"""Moving the library from one model to another: the beginning, the switch, and tidying up afterwards."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ModelWriter(ModelReader):
     """Within administration: what the library is moving to, and the end of it."""
 
     def begin(self, active: LibraryModel, target: LibraryModel) -> None:
-        """Let servers load the target; ``active`` is recorded where nothing is yet. Doing it twice changes nothing."""
+        """Record the target, so that servers load it; and ``active``, unless one is recorded. Twice is harmless."""
         self._execution.run(_SET_IF_UNSET, _row("active", active))
         self._execution.run(_SET, _row("target", target))
         self._execution.run(_NOTIFY)
@@ -78,10 +78,10 @@ class ModelWriter(ModelReader):
         self._execution.run(_NOTIFY)
 
     def tidy(self, app_pk: int, model_id: str) -> int:
-        """Let some embeddings of the active model take the places of those in an app's faces, then drop the others.
+        """Move some embeddings of the active model into the app's rows of ``faces``; after the last drop the others.
 
-        Returns how many, 0 at last. A face that the model has not embedded keeps what it has. Holds up the app's
-        writers: who copies a face reads it and what stands beside it one after the other.
+        Returns how many were moved or dropped, 0 at the end. A face that the model has not embedded keeps its
+        embedding. Blocks the app's writers: copying a face reads the two tables one after the other.
         """
         head = sa.select(change_heads.c.app_pk).where(change_heads.c.app_pk == app_pk)
         self._execution.run(head.with_for_update(key_share=True))
@@ -123,9 +123,9 @@ class Standstill:
             guard.all_apps_again(self._execution.run)
 
     def settle(self, model: LibraryModel) -> LibraryModel:
-        """Let a library be in this model while it and the register have no faces; returns what it is in.
+        """Make this the model of a library that has no faces, nor has the register; returns the library's model.
 
-        Nobody can enrol by another model meanwhile, nor afterwards: whoever waits for us looks at what we said.
+        Nobody can enrol by another model in between: writers wait for this transaction and then read its result.
         """
         active = self.models.in_use().active
         if active is not None and (active.model_id == model.model_id or not self.models.empty()):

@@ -19,10 +19,11 @@ from service.storage.execution import Execution
 from service.storage.tables import quota_slots, usage_counts
 
 SLOTS_SECONDS = 30
-"""A process that has not told its slots for so long is taken for dead, and its slots for free."""
+"""A process that has not reported its slots for this long counts as dead, and its slots as free."""
 
 BACK_SECONDS = 15
-"""A second that lies further ahead is of a clock that has been put back: no statement waits so long for a row."""
+"""A stored second that is more than this ahead was written before the clock was put back: no statement waits so
+long."""
 
 _SHARE = 4
 """One process gets at most this fraction of what is left, so that the others are not left without."""
@@ -30,7 +31,7 @@ _SHARE = 4
 _FIRST = f"least(:wanted, greatest(1, :qps / {_SHARE}))"
 _NEXT = f"greatest(0, least(:qps - known.taken, :wanted, greatest(1, (:qps - known.taken) / {_SHARE})))"
 
-# A request whose statement waited for the row may carry an older second than the row: time does not run back for it.
+# A statement that waited for the row may carry an older second than the row has: the row then keeps the newer one.
 _NEW = f"(excluded.second > known.second OR known.second > excluded.second + {BACK_SECONDS})"
 _TAKE_SECOND = sa.text(f"""
     INSERT INTO quota_seconds AS known (app_pk, second, taken, granted)

@@ -45,10 +45,10 @@ class Row(NamedTuple):
 
 
 class Recording:
-    """Collects the changes of one unit of work and writes them as its last statement.
+    """Collects the changes of one unit of work and writes them to the change log as its last statement.
 
-    Making one locks the head of the app's log before anything else happens: the writers of an app queue up here,
-    which gives every change a number without gaps in the order of the commits, and spares them deadlocks later on.
+    The constructor locks the head of the app's log before anything else happens. All writers of an app queue for that
+    lock. So changes are numbered without gaps in the order of commits, and writers cannot deadlock later on.
     """
 
     def __init__(self, execution: Execution, app_pk: int) -> None:
@@ -66,11 +66,14 @@ class Recording:
         self._rows.append(Row(kind, group_pk, user_pk, face_pk))
 
     def embedded(self, group_pk: int, user_pk: int, face_pk: int) -> None:
-        """Note that a further model has embedded a face: to its index an addition, to the others nothing new."""
+        """Record that a further model has embedded a face. An addition for indexes of that model; others ignore it."""
         self._tell_again("embed_face", group_pk, user_pk, face_pk)
 
     def sealed(self, group_pk: int, user_pk: int, face_pk: int) -> None:
-        """Note that a face was sealed in place: to an index that took it for forged an addition, to others nothing."""
+        """Record that a face was sealed in place.
+
+        An addition for indexes that refused it as plain; others ignore it.
+        """
         self._tell_again("seal_face", group_pk, user_pk, face_pk)
 
     def counts(self) -> dict[str, int]:

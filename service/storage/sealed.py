@@ -12,7 +12,7 @@ from service.storage.execution import Execution
 from service.storage.tables import apps, capture_devices, capture_people, envelope_keys, identities, uploads
 
 Reseal = Callable[[bytes, tuple[str, ...]], bytes]
-"""Makes a new sealing of one; the texts are what its context is made of."""
+"""Seals a sealed value anew; the texts are what its context is made of."""
 
 ROWS_AT_ONCE = 1000
 
@@ -40,13 +40,13 @@ SEALED: dict[str, SealedColumn] = {
         ),
     ),
 }
-"""By what they hold."""
+"""The columns by kind of content."""
 
 ELSEWHERE: frozenset[sa.Column[Any]] = frozenset(
     {identities.c.person, identities.c.embedding, identities.c.portrait, uploads.c.content}
 )
-"""The register of people is sealed anew by its own room, since its rows are also named by the key; uploads live for a
-day and are left to end with the key."""
+"""Columns that are not re-sealed here. The room ``identity`` re-seals the register of people, whose rows are also found
+by a hash under the key. Uploads live for a day and simply expire."""
 
 
 class SealedWriter:

@@ -32,7 +32,7 @@ OVERHEAD = len(FORMAT) + KEY_ID_BYTES + 12 + 16
 """Bytes that sealing adds: one more than a multiple of four."""
 
 UNIT_TOLERANCE = 0.01
-"""How far the squared length of an embedding may be from 1; that of other bytes is anywhere."""
+"""How far the squared length of an embedding may be from 1. Bytes that are no embedding have any length."""
 
 
 class Mode(enum.Enum):
@@ -83,9 +83,9 @@ def embedding_context(app_pk: int, user_pk: int, model_id: bytes, token: bytes) 
 
 
 def of_unit_length(embeddings: Embeddings) -> NDArray[np.bool_]:
-    """Which of ``(n, dimension)`` have the length of an embedding; what holds a number that is none has not.
+    """Which rows of ``(n, dimension)`` have unit length, as embeddings have; rows with NaN or infinity have not.
 
-    A longer one would be like half of all strangers, and one NaN makes a segment's codes impossible.
+    A longer vector would match half of all strangers, and a single NaN would spoil the codes of a whole segment.
     """
     lengths = np.einsum("ij,ij->i", embeddings, embeddings)
     return np.asarray(np.abs(lengths - 1.0) < UNIT_TOLERANCE)
@@ -111,8 +111,8 @@ class OpenedFace(NamedTuple):
 class Sealing:
     """Seals and opens what one table holds of faces.
 
-    What cannot be opened (altered, moved, sealed under a key that is not here) is logged by the numbers of its app and
-    user, and counts as not there: it matches nobody and fails no request.
+    A value that cannot be opened (altered, moved, or sealed under a key that is not here) is logged with the numbers of
+    its app and user and counts as missing: it matches nobody, and no request fails because of it.
     """
 
     def __init__(self, cipher: Cipher | None = None, mode: Mode = Mode.OFF) -> None:

@@ -106,14 +106,14 @@ class PostgresChangeSource:
             yield
 
     def _fitting(self, change: Change) -> Change:
-        """A change without an embedding that cannot be the model's."""
+        """The change, without its embedding where that has another dimension than the model's."""
         if change.embedding is None or len(change.embedding) == self._dimension:
             return change
         logger.error("a stored embedding has another dimension than its model", extra={"face": change.face_pk})
         return replace(change, embedding=None)
 
     def _blocks(self, cursor: psycopg.Cursor[Any], app_pk: int, groups: Collection[int] | None) -> Blocks:
-        # A token is what a sealed embedding is bound to; the one of a plain face would be sent for nothing.
+        # Tokens are needed to open sealed embeddings only, so those of plain faces are not read.
         query = sql.SQL(
             "COPY (SELECT pk, user_pk, group_pk, CASE WHEN octet_length(embedding) % 4 <> 0 THEN token END, embedding"
             " FROM (SELECT pk, user_pk, group_pk, token, embedding FROM faces"
@@ -160,10 +160,10 @@ class PostgresChangeSource:
         return lost + plain
 
     def _block(self, app_pk: int, run: Run) -> Block:
-        """A run with its embeddings opened, without the faces that the log would tell without one.
+        """The faces of a run with their embeddings opened; faces without a usable embedding are left out.
 
-        Those are what does not open or has another dimension, which comes out as zeros here, and what is not of unit
-        length.
+        An embedding is unusable if it cannot be opened or has another dimension (both give zeros here), or has not unit
+        length. The change log has no embedding for such faces either.
         """
         sealing = self._database.sealing.enrolled
         if run.tokens is not None:

@@ -16,8 +16,9 @@ from service.storage.sealing import Place, Sealing
 from service.storage.tables import face_tokens
 
 GRACE = timedelta(minutes=10)
-"""How long what was told of a face can be used after the face was deleted from the library: scripts detect, delete
-first, and then enrol by the token that they were told. No longer, for it is something of somebody who was deleted."""
+"""How long a face's token still works after the face was deleted from the library. Some scripts detect a face, delete
+the user, and enrol the user anew by the token. No longer, since what is kept under it belongs to a person who was
+deleted."""
 
 # In the order in which they are written: who deletes and who sees the same faces must not wait in a circle either.
 ENDING_SOON = f"""
@@ -29,9 +30,9 @@ ENDING_SOON = f"""
         WHERE app_pk = :app_pk AND token IN (SELECT token FROM known)
     )
 """  # noqa: S608 (constants)
-"""Parts of a ``WITH`` behind its part ``gone``, which has tokens of deleted faces: what is remembered under them ends.
-
-It may have been told before the face was enrolled, or a moment ago: the same picture gives the same token.
+"""Parts of a ``WITH`` clause. They follow a part ``gone`` with the tokens of deleted faces, and let what is remembered
+under these tokens end within ``GRACE``. The token may have been sent to a client long ago or just now, since the same
+picture always gives the same token.
 """
 
 
@@ -100,13 +101,13 @@ class TokenWriter(TokenReader):
     """Remembering and forgetting faces."""
 
     def put(self, app_pk: int, faces: Sequence[RememberedFace], model_id: str, lifetime: timedelta) -> None:
-        """Remember faces, or remember them anew. A known embedding stays when none comes with the face again.
+        """Remember faces, or extend the time of faces that are remembered. A stored embedding stays if none is given.
 
-        One that is recalled in the last minutes of its time (``GRACE``) has no more of it, and of one that was deleted
-        or has expired since it was recalled nothing is remembered.
+        A face that was named by its token (``recalled``) gets no more time in its last minutes (``GRACE``), and is not
+        remembered again if it was deleted or has expired since.
 
-        For an app that is gone nothing is remembered. What is written in the moment of its deletion stays until it
-        expires, where nobody can ask for it.
+        Nothing is remembered for an app that is gone. A row written at the very moment of an app's deletion stays until
+        it expires, but nobody can ask for it.
         """
         rows: dict[str, dict[str, Any]] = {}
         for known in faces:

@@ -163,6 +163,8 @@ def _gid(names: Names) -> str:
 
 V2: Mapping[str, Case] = {
     "detect": _v2(),
+    "detectV1": _v2(),
+    "faceverify": _v2(),
     "match": lambda _, asker: [{"images": f"{asker.picture},{asker.picture}"}],
     "identify": _v2(group_id=_gid),
     "verify": _v2(group_id=_gid, uid=_uid),

@@ -131,6 +131,8 @@ def journey(reader: Reader) -> None:
 def of_v2(reader: Reader) -> None:
     for call in ("detect", "match", "faceset/user/add", "identify", "verify", "multi-identify", "faceset/user/update"):
         reader.ask(f"POST {V2}/{call}")
+    reader.ask("POST /rest/2.0/face/v1/detect")
+    reader.ask(f"POST {V2}/faceverify")
     for call in ("user/get", "group/getlist", "group/getusers"):
         reader.ask(f"POST {V2}/faceset/{call}")
     reader.ask(f"GET {V2}/faceset/group/getusers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import time
@@ -47,6 +48,13 @@ def granted(wire: Wire, response: httpx.Response) -> None:
 def test_by_query(wire: Wire) -> None:
     granted(wire, wire.http.get(PATH, params=parameters(wire)))
     granted(wire, wire.http.post(PATH, params=parameters(wire)))
+
+
+def test_an_answer_ends_with_a_line_feed(wire: Wire) -> None:
+    """Programs cut the last character off: ``eval(content[:-1])["access_token"]``."""
+    granted_one = wire.http.get(PATH, params=parameters(wire)).text
+    assert ast.literal_eval(granted_one[:-1])["access_token"].startswith("24.")
+    assert wire.http.get(PATH, params={**parameters(wire), "client_id": "x"}).text.endswith('"}\n')
 
 
 def test_by_form_and_by_json(wire: Wire) -> None:

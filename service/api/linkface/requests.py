@@ -18,7 +18,7 @@ SELFIE = ("selfie_file", "selfie_url", "selfie_image_id")
 LIVENESS_DATA = ("liveness_data_file", "liveness_data_url", "liveness_data_id")
 
 MAX_FILE_BYTES = 20 * 2**20
-"""Of a file sent as base64 text; the limit of the whole body comes first."""
+"""Largest file sent as base64 text; the limit of the whole body applies before it."""
 
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 # Encrypted data are text as they are; base64 has no dots.

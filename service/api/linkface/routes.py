@@ -185,7 +185,7 @@ _WRONG_DATA = (
 def _verify(
     service: UseCases, query: bytes, content_type: str, received: Received, address: str, operation: Operation
 ) -> dict[str, object]:
-    """In a worker thread. Tells ``operation`` who asks as soon as it is known."""
+    """Runs in a worker thread. Notes the app in ``operation`` as soon as it is known."""
     sent: Values = requests.values(query, content_type, received)
     app = authenticate(service, requests.text(sent, "api_id"), requests.text(sent, "api_secret"), address)
     operation.actor, operation.app_pk = f"app:{app.app_id}", app.pk
@@ -211,7 +211,7 @@ def _answer(service: UseCases, app: App, sent: Values) -> dict[str, object]:
     return {
         "hack_score": rounded(1 - frame.score, SCORE_DIGITS),
         "verify_score": rounded(confidence(score), SCORE_DIGITS),
-        # Kept as it was opened: a new secret key must not make it unreadable.
+        # Kept in plain form (sealed by the store), since a new secret key must not make it unreadable.
         "liveness_data_id": _kept(service, app, asked.liveness_data, LIVENESS_DATA, recorded),
         "image_id": _kept(service, app, asked.selfie, SELFIE, selfie),
     }
@@ -230,13 +230,13 @@ def _content(service: UseCases, app: App, upload: Upload, kind: str) -> bytes:
 
 
 def _kept(service: UseCases, app: App, upload: Upload, kind: str, content: bytes) -> str:
-    """The id under which a file can be named from now on, "" when it is not kept."""
+    """Keep a file; returns the id by which later calls can name it, "" when it is not kept."""
     return upload.upload_id or service.uploads.store(app, kind, content) or ""
 
 
 @contextmanager
 def _concerning(name: str) -> Iterator[None]:
-    """Failures inside tell the parameter that they are about."""
+    """Add the parameter ``name`` to failures inside the block."""
     try:
         yield
     except ServiceError as error:

@@ -10,7 +10,7 @@ from service.api.codes import Code, CodeTable
 from service.api.vendors_table import VENDORS_TABLE
 
 LANDMARK_CODES = CodeTable(VENDORS_TABLE)
-"""Of ``landmark``."""
+"""Codes that ``landmark`` answers."""
 
 VIDEO = "video_base64"
 
@@ -102,4 +102,4 @@ _PARAMETERS = (
 )
 
 VIDEO_CODES = CodeTable([*(code for code in VENDORS_TABLE if code.of_gateway), *_VIDEO, *_PARAMETERS])
-"""Of ``faceliveness/sessioncode`` and ``faceliveness/verify``."""
+"""Codes that ``faceliveness/sessioncode`` and ``faceliveness/verify`` answer."""

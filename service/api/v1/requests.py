@@ -19,7 +19,7 @@ MOST_FACES = 10
 LONGEST_SESSION_ID = 64
 
 CODE_LENGTHS: Mapping[SessionKind, tuple[int, int]] = {SessionKind.VOICE: (3, 6), SessionKind.ACTION: (1, 3)}
-"""Fewest and most digits of a code; what a request leaves out is as short, or as long, as may be."""
+"""Fewest and most digits of a code, which are also the defaults of the two parameters for its length."""
 
 _KINDS = (SessionKind.VOICE, SessionKind.ACTION)
 """By the number of ``type``."""
@@ -40,7 +40,7 @@ class LipReading(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CodeRequest:
-    """Of ``sessioncode``."""
+    """Arguments of ``sessioncode``."""
 
     kind: SessionKind
     shortest: int
@@ -49,7 +49,7 @@ class CodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """Of ``verify``; ``video`` is base64. ``kind`` is ``None`` where the session itself tells."""
+    """Arguments of ``verify``; ``video`` is base64. ``kind`` is ``None`` where the session itself tells."""
 
     video: str
     session_id: str | None
@@ -60,7 +60,7 @@ class VideoRequest:
 
 @dataclass(frozen=True, slots=True)
 class LandmarkRequest:
-    """Of ``landmark``."""
+    """Arguments of ``landmark``."""
 
     source: ImageSource
     max_faces: int
@@ -69,7 +69,7 @@ class LandmarkRequest:
 
 
 def session_code(parameters: Parameters) -> CodeRequest:
-    """Of ``faceliveness/sessioncode``; ``appid``, which the documents have, is the token's in any case."""
+    """Arguments of ``faceliveness/sessioncode``; ``appid``, which the documents have, is the token's in any case."""
     fields = single(parameters)
     kind = _KINDS[fields.integer("type", default=0, low=0, high=len(_KINDS) - 1)]
     low, high = CODE_LENGTHS[kind]
@@ -81,7 +81,7 @@ def session_code(parameters: Parameters) -> CodeRequest:
 
 
 def verify(parameters: Parameters) -> VideoRequest:
-    """Of ``faceliveness/verify``. Raises ``VideoUnreadable`` without a video, as the cloud does."""
+    """Arguments of ``faceliveness/verify``. Raises ``VideoUnreadable`` without a video, as the cloud does."""
     fields = single(parameters)
     video = fields.optional_text(VIDEO)
     if video is None:
@@ -101,7 +101,7 @@ def verify(parameters: Parameters) -> VideoRequest:
 
 
 def landmark(parameters: Parameters) -> LandmarkRequest:
-    """Of ``landmark``; without ``face_field`` the 4 and the 72 points are told."""
+    """Arguments of ``landmark``; without ``face_field`` the 4 and the 72 points are told."""
     fields = single(parameters)
     asked = fields.words("face_field", _LANDMARK_FIELDS)
     return LandmarkRequest(

@@ -66,15 +66,15 @@ def _old(code: int, text: str, stamp: Stamp, result: object) -> bytes:
 
 
 def session(opened: Session) -> dict[str, object]:
-    """Of ``faceliveness/sessioncode``."""
+    """Result of ``faceliveness/sessioncode``."""
     return {"session_id": opened.session_id, "code": opened.code}
 
 
 def verified(request: VideoRequest, verdict: VideoVerdict) -> dict[str, object]:
-    """Of ``faceliveness/verify``.
+    """Result of ``faceliveness/verify``.
 
-    ``identify`` and ``similarity`` tell what was made out of the code: of actions those performed in their order, one
-    more where more was done than asked; of spoken digits nothing, for speech is not recognised.
+    ``identify`` and ``similarity`` say how much of the code was recognised. For actions: those performed in the right
+    order, and one more where more was done than asked. For spoken digits: nothing, since speech is not recognised.
     """
     pictures = [_picture(picture, request.fields) for picture in verdict.pictures]
     answer: dict[str, object] = {"score": rounded(verdict.score, FINE_DIGITS)}
@@ -93,7 +93,7 @@ def verified(request: VideoRequest, verdict: VideoVerdict) -> dict[str, object]:
 
 
 def landmarks(request: LandmarkRequest, faces: Sequence[SeenFace]) -> dict[str, object]:
-    """Of ``landmark``: the four points under both names that the documents have used."""
+    """Result of ``landmark``: the four points under both names that the documents have used."""
     told = [described_face(face, request.fields) for face in faces]
     if FaceField.LANDMARK in request.fields:
         told = [{**face, "landmark4": face["landmark"]} for face in told]

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from service.api import calls
 from service.api.calls import Call, Dispatcher
+from service.api.presenting import outcome_only
 from service.api.v1 import requests, responses
 from service.intake.controls import NO_CONTROLS
 
@@ -37,7 +38,7 @@ _SESSION_CODE = Call(
     permission="v1/faceliveness/sessioncode",
     parse=requests.session_code,
     run=lambda service, app, r: service.liveness_sessions.open(app, r.kind, r.shortest, r.longest),
-    present=lambda _, opened: responses.session(opened),
+    present=outcome_only(responses.session),
     example={"type": 1, "min_code_length": 1, "max_code_length": 3},
     methods=("POST", "GET"),  # programs that ask for nothing in particular send no body either
 )

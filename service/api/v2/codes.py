@@ -21,7 +21,8 @@ _GATEWAY = (
     ),
     *(code for code in GATEWAY if code.number not in (1, 2, 15)),
 )
-"""As in the vendor's one table, but for what answers 2; for what answers 1 and 15 there, V2 has codes of its own."""
+"""As in the vendor's common table, except for the errors that answer 2; those that answer 1 and 15 there have codes of
+their own in V2."""
 
 _REQUEST = (
     Code(216015, "module closed", _INTERNAL),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from service.api import descriptions
 from service.api.envelope import rounded
 from service.inference.attributes import Typed
@@ -17,16 +19,21 @@ HUMAN = "human"
 def describe(face: SeenFace, fields: frozenset[FaceField]) -> dict[str, object]:
     """What was asked for, keys in the order of the documents' sample; what could not be told is left out."""
     report = face.report
-    shared = descriptions.describe(face, fields)
-    answer: dict[str, object] = {name: shared[name] for name in ("landmark", "landmark72") if name in shared}
+    shared: dict[str, Any] = descriptions.describe(face, fields)
+    answer: dict[str, object] = {name: _whole(shared[name]) for name in ("landmark", "landmark72") if name in shared}
     if report.age is not None:
         answer["age"] = rounded(report.age)
     if report.beauty is not None:
         answer["beauty"] = rounded(report.beauty)
     answer |= _classes(report)
-    if "quality" in shared and isinstance(shared["quality"], dict):
+    if "quality" in shared:
         answer["qualities"] = shared["quality"] | _kind(report.face_type)
     return answer
+
+
+def _whole(points: list[dict[str, float]]) -> list[dict[str, int]]:
+    """V2 tells points in whole pixels: its clients' classes hold integers, which take nothing else."""
+    return [{axis: round(value) for axis, value in point.items()} for point in points]
 
 
 def _classes(report: FaceReport) -> dict[str, object]:
@@ -35,8 +42,8 @@ def _classes(report: FaceReport) -> dict[str, object]:
         answer["expression"] = EXPRESSIONS[expression.type]
         # The documents' table and their sample spell it differently: callers of either find it.
         answer["expression_probablity"] = answer["expression_probability"] = rounded(expression.probability)
-    if (shape := report.face_shape) is not None:
-        answer["faceshape"] = [{"type": shape.type, "probability": rounded(shape.probability)}]
+    if (shapes := report.face_shapes) is not None:
+        answer["faceshape"] = [{"type": shape.type, "probability": rounded(shape.probability)} for shape in shapes]
     if (gender := report.gender) is not None:
         answer["gender"] = gender.type
         answer["gender_probability"] = rounded(gender.probability)

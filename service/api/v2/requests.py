@@ -6,7 +6,7 @@ Numbers above the documented maximum count as that maximum: the cloud answered s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.api.body import Parameters
 from service.api.fields import MAX_IDENTIFIER_LENGTH, Fields, is_identifier, single
@@ -21,11 +21,11 @@ from service.values import FaceField, ImageKind, ImageSource, PictureType
 MAX_FACES = 10
 MAX_GROUPS = 10
 MAX_PICTURES = 10
-"""Of one ``match``: 45 pairs."""
+"""Pictures of one ``match``, which make 45 pairs."""
 MAX_USERS_IDENTIFY = 5
 MAX_USERS_MULTI_IDENTIFY = 20
 MAX_SCORES = 20
-"""A user has no more faces in a group."""
+"""Scores per user; a user has at most this many faces in a group."""
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 MAX_NUMBER = 2**31 - 1
@@ -40,7 +40,7 @@ FACE_FIELDS: Mapping[str, frozenset[FaceField]] = {
     "landmark": frozenset({FaceField.LANDMARK, FaceField.LANDMARK72}),
     "qualities": frozenset({FaceField.QUALITY, FaceField.FACE_TYPE}),
 }
-"""Of ``face_fields``. Other words mean nothing and are passed over; ``race`` is not told."""
+"""What the words of ``face_fields`` ask for. Other words, ``race`` among them, are ignored."""
 
 LIVENESS = "faceliveness"
 
@@ -50,17 +50,18 @@ PICTURE_TYPES = {
     "12": PictureType.WATERMARK,
     "13": PictureType.CERT,
 }
-"""Of ``types`` in ``match``: photograph of daily life, chip of an identity card, watermarked, photographed card."""
+"""By the number in ``types`` of ``match``: everyday photograph, chip of an identity card, watermarked picture,
+photographed card."""
 
 _ANY_SCORE = 0.0
-"""V2 knows no threshold: it answers with the best users there are, and the caller looks at their scores."""
+"""V2 has no threshold: it answers with the best users, and the caller judges by their scores."""
 
 _PICTURE_NAMES = ("image", "images")
 """Both have been documented for every call."""
 
 _DATA_URL = "data:"
 _MOST_COMMAS = 1_000
-"""Far more than any number of pictures needs: what is between commas takes time and memory by the piece."""
+"""Far more commas than the allowed pictures need. Bounded, since every piece between commas costs time and memory."""
 
 _LIVE = frozenset({FaceField.LIVENESS})
 
@@ -130,7 +131,7 @@ class GroupUsersRequest:
 
 
 def detect(parameters: Parameters) -> DetectRequest:
-    """Of ``detect``."""
+    """Arguments of ``detect``."""
     fields = single(parameters)
     return DetectRequest(
         source=_source(fields),
@@ -139,8 +140,14 @@ def detect(parameters: Parameters) -> DetectRequest:
     )
 
 
+def face_verify(parameters: Parameters) -> DetectRequest:
+    """Of ``faceverify``: liveness is told of each face, whether ``face_fields`` asks for it or not."""
+    request = detect(parameters)
+    return replace(request, fields=request.fields | _LIVE)
+
+
 def match(parameters: Parameters) -> tuple[Probe, ...]:
-    """Of ``match``: pictures in one text, separated by commas; the use case counts that they are enough."""
+    """Arguments of ``match``: pictures in one text, separated by commas; the use case counts that they are enough."""
     fields = single(parameters)
     pictures = _pictures(fields)
     if len(pictures) > MAX_PICTURES:
@@ -159,7 +166,7 @@ def match(parameters: Parameters) -> tuple[Probe, ...]:
 
 
 def identify(parameters: Parameters) -> IdentifyRequest:
-    """Of ``identify``."""
+    """Arguments of ``identify``."""
     fields = single(parameters)
     options = SearchOptions(
         threshold=_ANY_SCORE,
@@ -170,7 +177,7 @@ def identify(parameters: Parameters) -> IdentifyRequest:
 
 
 def multi_identify(parameters: Parameters) -> IdentifyRequest:
-    """Of ``multi-identify``, which gives one score a user."""
+    """Arguments of ``multi-identify``, which gives one score a user."""
     fields = single(parameters)
     options = SearchOptions(
         threshold=_ANY_SCORE,
@@ -182,7 +189,7 @@ def multi_identify(parameters: Parameters) -> IdentifyRequest:
 
 
 def verify(parameters: Parameters) -> VerifyRequest:
-    """Of ``verify``."""
+    """Arguments of ``verify``."""
     fields = single(parameters)
     return VerifyRequest(
         source=_source(fields),
@@ -194,15 +201,15 @@ def verify(parameters: Parameters) -> VerifyRequest:
 
 
 def add_user(parameters: Parameters) -> EnrolRequest:
-    """Of ``faceset/user/add``. The documents' table writes ``app`` where every sample writes ``append``."""
+    """Arguments of ``faceset/user/add``. The documents' table writes ``app`` where every sample writes ``append``."""
     fields = single(parameters)
     return _enrol(fields, _group_ids(fields), "append", "app")
 
 
 def update_user(parameters: Parameters) -> EnrolRequest:
-    """Of ``faceset/user/update``; without ``group_id``, as the first clients called it, every group is meant.
+    """Arguments of ``faceset/user/update``; without ``group_id``, as the first clients called it, every group is meant.
 
-    ``replace`` makes it ``add``, which needs to know the groups.
+    With ``replace`` it works like ``add``, which needs ``group_id``.
     """
     fields = single(parameters)
     request = _enrol(fields, _optional_group_ids(fields), "update")
@@ -212,36 +219,36 @@ def update_user(parameters: Parameters) -> EnrolRequest:
 
 
 def user(parameters: Parameters) -> UserRequest:
-    """Of ``faceset/user/{get,delete}``, where no group means all."""
+    """Arguments of ``faceset/user/{get,delete}``, where no group means all."""
     fields = single(parameters)
     return UserRequest(_user_id(fields), _optional_group_ids(fields))
 
 
 def copy_user(parameters: Parameters) -> CopyRequest:
-    """Of ``faceset/group/adduser``."""
+    """Arguments of ``faceset/group/adduser``."""
     fields = single(parameters)
     return CopyRequest(_user_id(fields), fields.identifier("src_group_id"), _group_ids(fields))
 
 
 def user_of_groups(parameters: Parameters) -> GroupsRequest:
-    """Of ``faceset/group/deleteuser``."""
+    """Arguments of ``faceset/group/deleteuser``."""
     fields = single(parameters)
     return GroupsRequest(_user_id(fields), _group_ids(fields))
 
 
 def page(parameters: Parameters) -> PageRequest:
-    """Of ``faceset/group/getlist``."""
+    """Arguments of ``faceset/group/getlist``."""
     return _page(single(parameters))
 
 
 def group_users(parameters: Parameters) -> GroupUsersRequest:
-    """Of ``faceset/group/getusers``."""
+    """Arguments of ``faceset/group/getusers``."""
     fields = single(parameters)
     return GroupUsersRequest(fields.identifier("group_id"), _page(fields))
 
 
 def _pictures(fields: Fields) -> list[str]:
-    """Base64 texts of the comma list; a comma that ends the head of a ``data:`` address belongs to its picture."""
+    """The base64 texts of a comma list. The comma behind the head of a ``data:`` URL is part of its picture."""
     text = next((found for name in _PICTURE_NAMES if (found := fields.optional_text(name)) is not None), None)
     if text is None:
         raise ParameterMissing("image")
@@ -306,7 +313,10 @@ def _group_ids(fields: Fields) -> tuple[str, ...]:
 
 
 def _optional_group_ids(fields: Fields) -> GroupIds:
-    """``None``, for all groups, where none were sent. A list without any is no such thing: whoever deletes means it."""
+    """The groups; ``None``, which means all of them, where the parameter was not sent.
+
+    An empty list does not mean all groups: a program with an empty list must not delete a user everywhere.
+    """
     if fields.lists_nothing("group_id"):
         raise ParameterMalformed("group_id")
     try:

@@ -8,11 +8,12 @@ from service.api.descriptions import FINE_DIGITS
 from service.api.envelope import SCORE_DIGITS, Stamp, dump, rounded
 from service.api.v2 import descriptions
 from service.api.v2.codes import CODES
-from service.api.v2.requests import DetectRequest
+from service.api.v2.requests import LIVENESS, DetectRequest
 from service.errors import ServiceError
 from service.intake.seen import SeenFace
 from service.recognition.compare import Pairs
 from service.recognition.identify import Identification, Match
+from service.recognition.liveness import liveness_of
 from service.recognition.ranking import RankedIdentification, Verification
 from service.values import FaceField, Location, UserEntry
 
@@ -20,7 +21,7 @@ Answer = dict[str, object]
 
 _LOG_ID = "log_id"
 _LOG_ID_FIRST: Mapping[str, object] = {_LOG_ID: 0}
-"""Begins an answer whose sample begins with ``log_id``; the number is put in by ``Plain``, else comes last."""
+"""Start of an answer whose sample begins with ``log_id``. ``Plain`` fills the number in; otherwise it comes last."""
 
 
 class Plain:
@@ -44,8 +45,14 @@ class Plain:
 
 
 def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
-    """Of ``detect``. A field that was asked for and is not known of this face is left out."""
+    """Result of ``detect``. A field that was asked for and is not known of this face is left out."""
     return {"result_num": len(faces), "result": [_detected_face(face, request.fields) for face in faces]}
+
+
+def live(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
+    """Of ``faceverify``: as ``detect``, with a number that programs compare with cuts of their own."""
+    told = [{**_detected_face(face, request.fields), LIVENESS: _fine(liveness_of(face))} for face in faces]
+    return {"result_num": len(told), "result": told}
 
 
 def _detected_face(face: SeenFace, fields: frozenset[FaceField]) -> Answer:
@@ -62,7 +69,7 @@ def _detected_face(face: SeenFace, fields: frozenset[FaceField]) -> Answer:
 
 
 def compared(pairs: Pairs) -> Answer:
-    """Of ``match``."""
+    """Result of ``match``."""
     return {
         **_LOG_ID_FIRST,
         "result_num": len(pairs.pairs),
@@ -75,13 +82,13 @@ def compared(pairs: Pairs) -> Answer:
 
 
 def identified(found: RankedIdentification) -> Answer:
-    """Of ``identify``."""
+    """Result of ``identify``."""
     result = [_user(ranked.match, ranked.scores) for ranked in found.matches]
     return _listed(result, found.face.report.liveness)
 
 
 def identified_all(identifications: Sequence[Identification]) -> Answer:
-    """Of ``multi-identify``: one entry for every user that a face may be, with the place of the face."""
+    """Result of ``multi-identify``: one entry for every user that a face may be, with the place of the face."""
     return _listed(
         [
             {**_user(match, [match.score]), "position": _position(found.face)}
@@ -93,13 +100,13 @@ def identified_all(identifications: Sequence[Identification]) -> Answer:
 
 
 def verified(verification: Verification) -> Answer:
-    """Of ``verify``: bare scores."""
+    """Result of ``verify``: bare scores."""
     scores = [rounded(score, SCORE_DIGITS) for score in verification.scores]
     return _listed(scores, verification.face.report.liveness)
 
 
 def users(entries: Sequence[UserEntry]) -> Answer:
-    """Of ``faceset/user/get``: an entry for every group, named as in the sample and listed as in the table."""
+    """Result of ``faceset/user/get``: an entry for every group, named as in the sample and listed as in the table."""
     return {
         "result_num": len(entries),
         "result": [
@@ -115,12 +122,12 @@ def users(entries: Sequence[UserEntry]) -> Answer:
 
 
 def group_ids(names: Sequence[str]) -> Answer:
-    """Of ``faceset/group/getlist``."""
+    """Result of ``faceset/group/getlist``."""
     return {"result_num": len(names), "result": list(names)}
 
 
 def group_users(entries: Sequence[UserEntry]) -> Answer:
-    """Of ``faceset/group/getusers``."""
+    """Result of ``faceset/group/getusers``."""
     return _listed([{"uid": entry.user_id, "user_info": entry.user_info} for entry in entries])
 
 
@@ -132,10 +139,12 @@ def _extra(liveness: Sequence[float | None]) -> Answer:
     """``ext_info`` with the liveness of each face as text, 0 where it was not asked for; nothing if for none."""
     if all(score is None for score in liveness):
         return {}
-    scores = (0 if score is None else rounded(score, FINE_DIGITS) for score in liveness)
-    return {
-        "ext_info": {"faceliveness": ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}
-    }
+    scores = (0 if score is None else _fine(score) for score in liveness)
+    return {"ext_info": {LIVENESS: ",".join(f"{score:.{FINE_DIGITS}f}".rstrip("0").rstrip(".") for score in scores)}}
+
+
+def _fine(score: float) -> float:
+    return rounded(score, FINE_DIGITS)
 
 
 def _user(match: Match, scores: Sequence[float]) -> Answer:

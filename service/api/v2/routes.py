@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 
 from service.access import permissions
 from service.api import calls
-from service.api.calls import Call, Dispatcher, R
+from service.api.calls import Call, Dispatcher
 from service.api.ports import UseCases
+from service.api.presenting import nothing, outcome_only
 from service.api.v2 import requests, responses
 from service.api.v2.requests import DetectRequest, EnrolRequest
 from service.errors import FaceNotFound
@@ -26,15 +28,6 @@ MATCH_BYTES = 20 * 2**20
 
 _PICTURE = {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD"}
 _USER = {"uid": "user1", "group_id": "group1,group2"}
-
-
-def _plain(present: Callable[[R], object]) -> Callable[[object, R], object]:
-    """A presenter that does not look at the request."""
-    return lambda _, outcome: present(outcome)
-
-
-def _nothing(_arguments: object, _outcome: object) -> None:
-    """The answer of a call that only does something."""
 
 
 def _detect(service: UseCases, app: App, request: DetectRequest) -> Sequence[SeenFace]:
@@ -53,7 +46,7 @@ def _add(service: UseCases, app: App, request: EnrolRequest) -> SeenFace:
 
 
 def _update(service: UseCases, app: App, request: EnrolRequest) -> SeenFace:
-    """``replace`` registers who is missing, for an app that may."""
+    """With ``replace`` a missing user is enrolled, if the app has the permission to add users."""
     if request.replace and permissions.allows(app, "faceset/user/add"):
         return _add(service, app, request)
     return service.memberships.update(
@@ -72,6 +65,24 @@ _DETECT = Call(
     example={**_PICTURE, "face_fields": "landmark,qualities", "max_face_num": "2"},
 )
 
+_DETECT_V1 = replace(
+    _DETECT,
+    path="/rest/2.0/face/v1/detect",
+    name="detectV1",
+    summary="Find faces in a picture: V2's detect at the path that the first SDKs, otherwise V2's, ask at.",
+)
+
+_FACE_VERIFY = Call(
+    path=f"{PREFIX}/faceverify",
+    name="faceverify",
+    summary="Find faces in a picture, and tell how much each looks taken of a living person.",
+    permission="faceverify",
+    parse=requests.face_verify,
+    run=_detect,
+    present=responses.live,
+    example={**_PICTURE, "face_fields": "qualities,faceliveness"},
+)
+
 _MATCH = Call(
     path=f"{PREFIX}/match",
     name="match",
@@ -79,7 +90,7 @@ _MATCH = Call(
     permission="match",
     parse=requests.match,
     run=lambda service, app, r: service.compare.pairs(app, r),
-    present=_plain(responses.compared),
+    present=outcome_only(responses.compared),
     example={"images": ",".join([_PICTURE["image"]] * 2)},
     max_body_bytes=MATCH_BYTES,
 )
@@ -91,7 +102,7 @@ _IDENTIFY = Call(
     permission="search",
     parse=requests.identify,
     run=lambda service, app, r: service.ranking.identify(app, r.source, r.group_ids, r.options, r.faces_per_user),
-    present=_plain(responses.identified),
+    present=outcome_only(responses.identified),
     example={**_PICTURE, "group_id": "group1,group2", "user_top_num": "3"},
 )
 
@@ -102,7 +113,7 @@ _VERIFY = Call(
     permission="search",
     parse=requests.verify,
     run=lambda service, app, r: service.ranking.verify(app, r.source, r.group_ids, r.user_id, r.limit, r.fields),
-    present=_plain(responses.verified),
+    present=outcome_only(responses.verified),
     example={**_PICTURE, **_USER, "top_num": "2"},
 )
 
@@ -113,11 +124,19 @@ _MULTI_IDENTIFY = Call(
     permission="multi-search",
     parse=requests.multi_identify,
     run=lambda service, app, r: service.identify.multi_search(app, r.source, r.group_ids, r.options),
-    present=_plain(responses.identified_all),
+    present=outcome_only(responses.identified_all),
     example={**_PICTURE, "group_id": "group1", "detect_top_num": "3"},
 )
 
-RECOGNITION: tuple[Call[Any, Any], ...] = (_DETECT, _MATCH, _IDENTIFY, _VERIFY, _MULTI_IDENTIFY)
+RECOGNITION: tuple[Call[Any, Any], ...] = (
+    _DETECT,
+    _DETECT_V1,
+    _FACE_VERIFY,
+    _MATCH,
+    _IDENTIFY,
+    _VERIFY,
+    _MULTI_IDENTIFY,
+)
 
 _ADD_USER = Call(
     path=f"{PREFIX}/faceset/user/add",
@@ -126,7 +145,7 @@ _ADD_USER = Call(
     permission="faceset/user/add",
     parse=requests.add_user,
     run=_add,
-    present=_nothing,
+    present=nothing,
     example={**_PICTURE, **_USER, "user_info": "Ada", "action_type": "append"},
 )
 
@@ -137,7 +156,7 @@ _UPDATE_USER = Call(
     permission="faceset/user/update",
     parse=requests.update_user,
     run=_update,
-    present=_nothing,
+    present=nothing,
     example={**_PICTURE, **_USER, "user_info": "Ada"},
 )
 
@@ -148,7 +167,7 @@ _DELETE_USER = Call(
     permission="faceset/user/delete",
     parse=requests.user,
     run=lambda service, app, r: service.memberships.delete(app, r.group_ids, r.user_id),
-    present=_nothing,
+    present=nothing,
     example={"uid": "user1"},
 )
 
@@ -159,7 +178,7 @@ _GET_USER = Call(
     permission="faceset/user/get",
     parse=requests.user,
     run=lambda service, app, r: service.memberships.get(app, r.group_ids, r.user_id),
-    present=_plain(responses.users),
+    present=outcome_only(responses.users),
     example={"uid": "user1"},
 )
 
@@ -170,7 +189,7 @@ _GET_GROUP_LIST = Call(
     permission="faceset/group/getlist",
     parse=requests.page,
     run=lambda service, app, r: service.groups.list(app, r.start, r.length),
-    present=_plain(responses.group_ids),
+    present=outcome_only(responses.group_ids),
     example={"start": "0", "num": "100"},
 )
 
@@ -181,7 +200,7 @@ _GET_GROUP_USERS = Call(
     permission="faceset/group/getusers",
     parse=requests.group_users,
     run=lambda service, app, r: service.memberships.list(app, r.group_id, r.page.start, r.page.length),
-    present=_plain(responses.group_users),
+    present=outcome_only(responses.group_users),
     example={"group_id": "group1", "start": "0", "num": "100"},
     methods=("POST", "GET"),  # the documents say GET, every client sends POST
 )
@@ -193,7 +212,7 @@ _ADD_GROUP_USER = Call(
     permission="faceset/user/copy",
     parse=requests.copy_user,
     run=lambda service, app, r: service.memberships.copy(app, r.user_id, r.source_group_id, r.group_ids),
-    present=_nothing,
+    present=nothing,
     example={**_USER, "src_group_id": "group3"},
 )
 
@@ -204,7 +223,7 @@ _DELETE_GROUP_USER = Call(
     permission="faceset/user/delete",
     parse=requests.user_of_groups,
     run=lambda service, app, r: service.memberships.leave(app, r.user_id, r.group_ids),
-    present=_nothing,
+    present=nothing,
     example=_USER,
 )
 

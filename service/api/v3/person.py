@@ -10,6 +10,7 @@ from service.api.body import Parameters
 from service.api.calls import Call
 from service.api.envelope import SCORE_DIGITS, rounded
 from service.api.fields import single
+from service.api.presenting import nothing
 from service.identity.claims import Claim
 from service.intake.controls import Controls
 from service.values import ImageSource
@@ -27,13 +28,13 @@ class VerifyRequest:
 
 
 def verify(parameters: Parameters) -> VerifyRequest:
-    """Of ``person/verify``."""
+    """Arguments of ``person/verify``."""
     fields = single(parameters)
     return VerifyRequest(people.claim(fields), pictures.source(fields), pictures.controls(fields))
 
 
 def match(parameters: Parameters) -> Claim:
-    """Of ``person/idmatch``."""
+    """Arguments of ``person/idmatch``."""
     return people.claim(single(parameters))
 
 
@@ -55,7 +56,7 @@ _MATCH = Call(
     permission="person/idmatch",
     parse=match,
     run=lambda service, app, claim: service.person.identity(app, claim),
-    present=lambda _, __: None,
+    present=nothing,
     example=_PERSON,
 )
 

@@ -1,8 +1,8 @@
 """V3 as the vendor's own private deployment offers it: ``/face-api/v3/...?appid=<id>``, without a token.
 
-Whoever can reach the port may use every app, so the routes exist only where the operator asks for them and trusts the
-network. ``appid`` stands in the query or among the parameters. Two sets of paths are in use: those of V3, and the
-shorter ones of the vendor's deployment package.
+Whoever can reach the port may use every app, so the routes exist only where the operator turns them on
+(``private_alias``) and trusts the network. ``appid`` is in the query or among the parameters. There are two sets of
+paths: V3's own, and the shorter ones of the vendor's deployment package.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class GroupUsersRequest:
 
 
 def detect(parameters: Parameters) -> DetectRequest:
-    """Of ``detect``."""
+    """Arguments of ``detect``."""
     fields = single(parameters)
     return DetectRequest(
         source=pictures.source(fields),
@@ -104,7 +104,7 @@ def detect(parameters: Parameters) -> DetectRequest:
 
 
 def match(parameters: Parameters) -> tuple[Probe, ...]:
-    """Of ``match``: a list of pictures, counted before they are looked at."""
+    """Arguments of ``match``: a list of pictures, counted before they are parsed."""
     entries = _entries(parameters)
     if len(entries) != PICTURES_COMPARED:
         raise WrongPictureCount
@@ -112,7 +112,7 @@ def match(parameters: Parameters) -> tuple[Probe, ...]:
 
 
 def face_verify(parameters: Parameters) -> LivenessRequest:
-    """Of ``faceverify``: a list of pictures, counted before they are looked at; ``face_field`` may stand in any."""
+    """Arguments of ``faceverify``: a list of pictures, counted before they are parsed. Any may have ``face_field``."""
     entries = _entries(parameters)
     if not 1 <= len(entries) <= MOST_PICTURES:
         raise WrongPictureCount
@@ -121,41 +121,41 @@ def face_verify(parameters: Parameters) -> LivenessRequest:
 
 
 def search(parameters: Parameters) -> SearchRequest:
-    """Of ``search``."""
+    """Arguments of ``search``."""
     return _search(single(parameters), max_users=MAX_USERS_SEARCH, many=False)
 
 
 def multi_search(parameters: Parameters) -> SearchRequest:
-    """Of ``multi-search``."""
+    """Arguments of ``multi-search``."""
     return _search(single(parameters), max_users=MAX_USERS_MULTI_SEARCH, many=True)
 
 
 def add_user(parameters: Parameters) -> EnrolRequest:
-    """Of ``faceset/user/add``."""
+    """Arguments of ``faceset/user/add``."""
     return _enrol(single(parameters), EnrolAction.APPEND, EnrolAction.REPLACE)
 
 
 def update_user(parameters: Parameters) -> EnrolRequest:
-    """Of ``faceset/user/update``; the sample in the documents sends ``REPLACE``."""
+    """Arguments of ``faceset/user/update``; the sample in the documents sends ``REPLACE``."""
     return _enrol(single(parameters), EnrolAction.UPDATE, EnrolAction.REPLACE)
 
 
 def user_of_groups(parameters: Parameters) -> UserRequest:
-    """Of ``faceset/user/{get,delete}``, where the group may be ``@ALL``."""
+    """Arguments of ``faceset/user/{get,delete}``, where the group may be ``@ALL``."""
     fields = single(parameters)
     user_id = fields.identifier("user_id")
     return UserRequest(fields.identifier("group_id", also=(ALL_GROUPS,)), user_id)
 
 
 def user(parameters: Parameters) -> UserRequest:
-    """Of ``faceset/face/getlist``."""
+    """Arguments of ``faceset/face/getlist``."""
     fields = single(parameters)
     user_id = fields.identifier("user_id")
     return UserRequest(fields.identifier("group_id"), user_id)
 
 
 def face(parameters: Parameters) -> FaceRequest:
-    """Of ``faceset/face/delete``."""
+    """Arguments of ``faceset/face/delete``."""
     fields = single(parameters)
     user_id = fields.identifier("user_id")
     group_id = fields.identifier("group_id")
@@ -163,7 +163,7 @@ def face(parameters: Parameters) -> FaceRequest:
 
 
 def copy_user(parameters: Parameters) -> CopyRequest:
-    """Of ``faceset/user/copy``: the documents call the groups optional, and the call means nothing without them."""
+    """Arguments of ``faceset/user/copy``. Both groups are required, although the documents call them optional."""
     fields = single(parameters)
     return CopyRequest(
         fields.identifier("user_id"), fields.identifier("src_group_id"), fields.identifier("dst_group_id")
@@ -171,17 +171,17 @@ def copy_user(parameters: Parameters) -> CopyRequest:
 
 
 def group(parameters: Parameters) -> str:
-    """Of ``faceset/group/{add,delete}``."""
+    """Arguments of ``faceset/group/{add,delete}``."""
     return single(parameters).identifier("group_id")
 
 
 def page(parameters: Parameters) -> PageRequest:
-    """Of ``faceset/group/getlist``."""
+    """Arguments of ``faceset/group/getlist``."""
     return _page(single(parameters))
 
 
 def group_users(parameters: Parameters) -> GroupUsersRequest:
-    """Of ``faceset/group/getusers``."""
+    """Arguments of ``faceset/group/getusers``."""
     fields = single(parameters)
     return GroupUsersRequest(fields.identifier("group_id"), _page(fields))
 

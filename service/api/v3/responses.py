@@ -23,23 +23,23 @@ class Envelope(Enveloped):
 
 
 def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> dict[str, object]:
-    """Of ``detect``. A field that was asked for and is not known of this face is left out."""
+    """Result of ``detect``. A field that was asked for and is not known of this face is left out."""
     return {"face_num": len(faces), "face_list": [described_face(face, request.fields) for face in faces]}
 
 
 def verified(request: LivenessRequest, verdict: LivenessVerdict) -> dict[str, object]:
-    """Of ``faceverify``."""
+    """Result of ``faceverify``."""
     fields = request.fields | {FaceField.LIVENESS}
     return judged(verdict, [described_face(face, fields) for face in verdict.faces])
 
 
 def identified(identification: Identification) -> dict[str, object]:
-    """Of ``search``."""
+    """Result of ``search``."""
     return {"face_token": identification.face.token, "user_list": _user_list(identification.matches)}
 
 
 def identified_all(identifications: Sequence[Identification]) -> dict[str, object]:
-    """Of ``multi-search``."""
+    """Result of ``multi-search``."""
     return {
         "face_num": len(identifications),
         "face_list": [
@@ -66,17 +66,17 @@ def _user_list(matches: Sequence[Match]) -> list[dict[str, object]]:
 
 
 def enrolled(face: SeenFace) -> dict[str, object]:
-    """Of ``faceset/user/{add,update}``."""
+    """Result of ``faceset/user/{add,update}``."""
     return {"face_token": face.token, "location": location(face.location)}
 
 
 def users(entries: Sequence[UserEntry]) -> dict[str, object]:
-    """Of ``faceset/user/get``."""
+    """Result of ``faceset/user/get``."""
     return {"user_list": [{"user_info": entry.user_info, "group_id": entry.group_id} for entry in entries]}
 
 
 def faces(entries: Sequence[FaceEntry]) -> dict[str, object]:
-    """Of ``faceset/face/getlist``; ``ctime`` is local time of the server, as the cloud's is of its own."""
+    """Result of ``faceset/face/getlist``; ``ctime`` is local time of the server, as the cloud's is of its own."""
     return {
         "face_list": [
             {"face_token": entry.token, "ctime": f"{entry.created.astimezone():%Y-%m-%d %H:%M:%S}"} for entry in entries
@@ -85,10 +85,10 @@ def faces(entries: Sequence[FaceEntry]) -> dict[str, object]:
 
 
 def user_ids(names: Sequence[str]) -> dict[str, object]:
-    """Of ``faceset/group/getusers``."""
+    """Result of ``faceset/group/getusers``."""
     return {"user_id_list": list(names)}
 
 
 def group_ids(names: Sequence[str]) -> dict[str, object]:
-    """Of ``faceset/group/getlist``."""
+    """Result of ``faceset/group/getlist``."""
     return {"group_id_list": list(names)}

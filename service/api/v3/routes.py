@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
 
 from service.api import calls
-from service.api.calls import Call, Dispatcher, R
+from service.api.calls import Call, Dispatcher
 from service.api.descriptions import compared
+from service.api.presenting import nothing, outcome_only
 from service.api.v3 import person, requests, responses, updating
 
 PREFIX = "/rest/2.0/face/v3"
 
 _PICTURE = {"image": "https://example.org/picture.jpg", "image_type": "URL"}
 _USER = {"group_id": "group1", "user_id": "user1"}
-
-
-def _plain(present: Callable[[R], object]) -> Callable[[object, R], object]:
-    """A presenter that does not look at the request."""
-    return lambda _, outcome: present(outcome)
-
-
-def _nothing(_arguments: object, _outcome: None) -> None:
-    """The result of a call that only does something."""
 
 
 _DETECT = Call(
@@ -45,7 +36,7 @@ _MATCH = Call(
     permission="match",
     parse=requests.match,
     run=lambda service, app, probes: service.compare(app, probes),
-    present=_plain(compared),
+    present=outcome_only(compared),
     example=[_PICTURE, _PICTURE],
 )
 
@@ -67,7 +58,7 @@ _SEARCH = Call(
     permission="search",
     parse=requests.search,
     run=lambda service, app, r: service.identify.search(app, r.source, r.group_ids, r.options),
-    present=_plain(responses.identified),
+    present=outcome_only(responses.identified),
     example={**_PICTURE, "group_id_list": "group1,group2", "max_user_num": 3},
 )
 
@@ -78,7 +69,7 @@ _MULTI_SEARCH = Call(
     permission="multi-search",
     parse=requests.multi_search,
     run=lambda service, app, r: service.identify.multi_search(app, r.source, r.group_ids, r.options),
-    present=_plain(responses.identified_all),
+    present=outcome_only(responses.identified_all),
     example={**_PICTURE, "group_id_list": "group1", "max_face_num": 3},
 )
 
@@ -91,7 +82,7 @@ _ADD_USER = Call(
     run=lambda service, app, r: service.users.add(
         app, r.source, r.group_id, r.user_id, r.user_info, r.action, r.controls
     ),
-    present=_plain(responses.enrolled),
+    present=outcome_only(responses.enrolled),
     example={**_PICTURE, **_USER, "user_info": "Ada", "action_type": "APPEND"},
 )
 
@@ -102,7 +93,7 @@ _UPDATE_USER = Call(
     permission="faceset/user/update",
     parse=requests.update_user,
     run=updating.update_user,
-    present=_plain(responses.enrolled),
+    present=outcome_only(responses.enrolled),
     example={**_PICTURE, **_USER},
 )
 
@@ -113,7 +104,7 @@ _GET_USER = Call(
     permission="faceset/user/get",
     parse=requests.user_of_groups,
     run=lambda service, app, r: service.users.get(app, r.group_id, r.user_id),
-    present=_plain(responses.users),
+    present=outcome_only(responses.users),
     example=_USER,
 )
 
@@ -124,7 +115,7 @@ _USER_COPY = Call(
     permission="faceset/user/copy",
     parse=requests.copy_user,
     run=lambda service, app, r: service.users.copy(app, r.user_id, r.source_group_id, r.destination_group_id),
-    present=_nothing,
+    present=nothing,
     example={"user_id": "user1", "src_group_id": "group1", "dst_group_id": "group2"},
 )
 
@@ -135,7 +126,7 @@ _DELETE_USER = Call(
     permission="faceset/user/delete",
     parse=requests.user_of_groups,
     run=lambda service, app, r: service.users.delete(app, r.group_id, r.user_id),
-    present=_nothing,
+    present=nothing,
     example=_USER,
 )
 
@@ -146,7 +137,7 @@ _FACE_DELETE = Call(
     permission="faceset/face/delete",
     parse=requests.face,
     run=lambda service, app, r: service.faces.delete(app, r.group_id, r.user_id, r.face_token),
-    present=_nothing,
+    present=nothing,
     example={**_USER, "face_token": "2fa64a88a9d5118916f9a303782a97d3"},
 )
 
@@ -157,7 +148,7 @@ _FACE_GETLIST = Call(
     permission="faceset/face/getlist",
     parse=requests.user,
     run=lambda service, app, r: service.faces.list(app, r.group_id, r.user_id),
-    present=_plain(responses.faces),
+    present=outcome_only(responses.faces),
     example=_USER,
 )
 
@@ -168,7 +159,7 @@ _GROUP_ADD = Call(
     permission="faceset/group/add",
     parse=requests.group,
     run=lambda service, app, group_id: service.groups.add(app, group_id),
-    present=_nothing,
+    present=nothing,
     example={"group_id": "group1"},
 )
 
@@ -179,7 +170,7 @@ _GROUP_DELETE = Call(
     permission="faceset/group/delete",
     parse=requests.group,
     run=lambda service, app, group_id: service.groups.delete(app, group_id),
-    present=_nothing,
+    present=nothing,
     example={"group_id": "group1"},
 )
 
@@ -190,7 +181,7 @@ _GET_GROUP_LIST = Call(
     permission="faceset/group/getlist",
     parse=requests.page,
     run=lambda service, app, r: service.groups.list(app, r.start, r.length),
-    present=_plain(responses.group_ids),
+    present=outcome_only(responses.group_ids),
     example={"start": 0, "length": 100},
 )
 
@@ -201,7 +192,7 @@ _GET_GROUP_USERS = Call(
     permission="faceset/group/getusers",
     parse=requests.group_users,
     run=lambda service, app, r: service.groups.users(app, r.group_id, r.page.start, r.page.length),
-    present=_plain(responses.user_ids),
+    present=outcome_only(responses.user_ids),
     example={"group_id": "group1", "start": 0, "length": 100},
 )
 

@@ -1,8 +1,8 @@
-"""The calls of scenes, which speak as V3 does: libraries for one kind of camera, kept apart from the ordinary one.
+"""The calls of scenes, in V3's format. A scene is a library for one kind of camera, apart from the ordinary one.
 
-A group belongs to one scene or to none, and its name is its own across all of them: the SDKs search without naming a
-scene, and read and delete users of a scene by the calls of V3, which take a group by its name. Enrolling and searching
-see the groups of their own scene only. Which scenes there are is the operator's business, so any name is taken.
+A group belongs to one scene or to none, and no two groups of an app have the same name, whatever their scenes: the SDKs
+search without naming a scene, and they read and delete users of a scene by V3's calls, which find a group by its name
+alone. Enrolling and searching see only the groups of their own scene. Any name of a scene is accepted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from service.api import calls
 from service.api.body import Parameters
 from service.api.calls import Call, Dispatcher
 from service.api.fields import Fields
+from service.api.presenting import nothing, outcome_only
 from service.api.v3 import requests, responses, updating
 from service.api.v3.requests import EnrolRequest, SearchRequest
 from service.values import ANY_SCENE
@@ -42,22 +43,22 @@ class SceneGroupRequest:
 
 
 def add_user(parameters: Parameters) -> SceneEnrolRequest:
-    """Of ``scene/faceset/user/add``."""
+    """Arguments of ``scene/faceset/user/add``."""
     return SceneEnrolRequest(requests.add_user(parameters), _scene(parameters))
 
 
 def update_user(parameters: Parameters) -> SceneEnrolRequest:
-    """Of ``scene/faceset/user/update``."""
+    """Arguments of ``scene/faceset/user/update``."""
     return SceneEnrolRequest(requests.update_user(parameters), _scene(parameters))
 
 
 def group(parameters: Parameters) -> SceneGroupRequest:
-    """Of ``scene/faceset/group/add``."""
+    """Arguments of ``scene/faceset/group/add``."""
     return SceneGroupRequest(requests.group(parameters), _scene(parameters))
 
 
 def search(parameters: Parameters) -> SearchRequest:
-    """Of ``capture/search``: the parameters of V3's search; without ``scene_type`` the groups' own scenes count."""
+    """Arguments of ``capture/search``: those of V3's search. Without ``scene_type`` groups of every scene count."""
     found = requests.search(parameters)
     scene = _fields(parameters).optional_identifier("scene_type", max_length=MAX_SCENE_LENGTH)
     return replace(found, options=replace(found.options, scene=scene or ANY_SCENE))
@@ -87,7 +88,7 @@ _ADD_USER = Call(
         r.enrolment.controls,
         r.scene,
     ),
-    present=lambda _, face: responses.enrolled(face),
+    present=outcome_only(responses.enrolled),
     example={**_PICTURE, **_USER},
 )
 
@@ -98,7 +99,7 @@ _UPDATE_USER = Call(
     permission="faceset/user/update",
     parse=update_user,
     run=lambda service, app, r: updating.update_user(service, app, r.enrolment, r.scene),
-    present=lambda _, face: responses.enrolled(face),
+    present=outcome_only(responses.enrolled),
     example={**_PICTURE, **_USER},
 )
 
@@ -109,7 +110,7 @@ _ADD_GROUP = Call(
     permission="faceset/group/add",
     parse=group,
     run=lambda service, app, r: service.groups.add(app, r.group_id, r.scene),
-    present=lambda _, __: None,
+    present=nothing,
     example={"group_id": "group1", "scene_type": "VIDEO"},
 )
 
@@ -120,7 +121,7 @@ _CAPTURE_SEARCH = Call(
     permission="search",
     parse=search,
     run=lambda service, app, r: service.identify.search(app, r.source, r.group_ids, r.options),
-    present=lambda _, found: responses.identified(found),
+    present=outcome_only(responses.identified),
     example={**_PICTURE, "group_id_list": "group1"},
 )
 

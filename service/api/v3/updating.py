@@ -11,9 +11,9 @@ from service.values import App
 
 
 def update_user(service: UseCases, app: App, request: EnrolRequest, scene: str | None = None) -> SeenFace:
-    """Replace the faces of an enrolled user; ``REPLACE`` registers who is missing, as the cloud's documents have it.
+    """Replace the faces of an enrolled user. With ``REPLACE`` a missing user is enrolled, as in the cloud's documents.
 
-    An app that may not add anybody (``faceset/user/add``) cannot do so by this call either.
+    That needs the permission ``faceset/user/add`` as well.
     """
     enrolment = request.source, request.group_id, request.user_id, request.user_info
     if request.action is EnrolAction.REPLACE and permissions.allows(app, "faceset/user/add"):

@@ -1,7 +1,7 @@
 """Pictures in capture envelopes, for any call of V4 that takes captured ones: ``accepting`` wraps the call.
 
-The wrapped call takes plain pictures as before. For an envelope it opens it first, goes on with the pictures that were
-inside as if they had come plain, and answers them with the risk beside the result.
+The wrapped call takes plain pictures as before. An envelope is opened first; then the call runs with the pictures from
+inside as if they had come plain, and the answer has these pictures and the risk next to its result.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 
 from service.api.body import Parameters
 from service.api.calls import Call
-from service.api.dialect import Beside
+from service.api.dialect import ResultWithExtras
 from service.api.fields import Fields
 from service.api.ports import UseCases
 from service.api.v4.codes import CODES, ENCRYPTED
+from service.api.v4.requests import LEFT_OUT
 from service.capture.envelope import Capture
 from service.capture.jose import looks_like_jwe
 from service.capture.rules import Risk
@@ -42,7 +43,6 @@ RISK = "risk_identify"
 FAILURES: tuple[type[ServiceError], ...] = (PictureUnreadable, FaceNotFound, FaceRejected)
 """Errors that a captured picture leads to when it is not what it should be."""
 
-_LEFT_OUT = (None, "")
 _YES = ("true", "1")
 _NO = ("false", "0")
 _PLACEHOLDER = "AAAA"
@@ -55,9 +55,9 @@ logger = logging.getLogger(__name__)
 class Slot:
     """Where a call takes captured pictures, and how it is told that they come encrypted.
 
-    ``name`` takes the pictures, a list of them where ``several``; ``mode`` says how they come: ``encrypted`` is its
-    value for envelopes, ``plain`` the other. ``risk`` is whether risk is told of envelopes unless ``risk_identify``
-    says otherwise: the documents make it depend on that parameter in ``mingjing/match`` alone.
+    ``name``: the parameter with the picture, or with a list of pictures where ``several``. ``mode``: the parameter that
+    says how they come; its value is ``encrypted`` for envelopes and ``plain`` otherwise. ``risk``: whether the answer
+    has the risk where ``risk_identify`` was not sent; in the documents only ``mingjing/match`` has that parameter.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Slot:
         Beside plain pictures ``data`` is passed over, unless the request says that pictures come encrypted.
         """
         data = values.get(ENCRYPTED)
-        if not self._says_encrypted(values) and (values.get(self.name) not in _LEFT_OUT or data in _LEFT_OUT):
+        if not self._says_encrypted(values) and (values.get(self.name) not in LEFT_OUT or data in LEFT_OUT):
             return None
         if not isinstance(data, str) or not looks_like_jwe(data.strip()):
             raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
@@ -103,13 +103,13 @@ class Slot:
 
 
 IMAGE_LIST = Slot("image_list", mode="sdk_version", plain="1", encrypted="4", several=True)
-"""Of ``faceverify``."""
+"""Where ``faceverify`` takes captured pictures."""
 
 IMAGE = Slot("image", mode="sec_level", plain="common", encrypted="lite")
-"""Of ``mingjing/verify``."""
+"""Where ``mingjing/verify`` takes a captured picture."""
 
 IMAGE_OF_MATCH = replace(IMAGE, risk=False)
-"""Of ``mingjing/match``."""
+"""Where ``mingjing/match`` takes a captured picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,9 @@ def accepting(
 ) -> Call[Any, Any]:
     """The call, which takes envelopes in ``slot`` too.
 
-    ``face`` finds in the outcome who stood in front of the device; ``passed`` tells whether the outcome is what an
-    honest capture leads to. Errors of the kinds ``FAILURES`` count as failed captures, others are not the device's.
+    ``face`` takes the face of the person in front of the device from the outcome; ``passed`` tells whether the outcome
+    is what an honest capture leads to. Errors in ``FAILURES`` count as failed captures; others are no fault of the
+    device.
     """
 
     def parse(parameters: Parameters) -> A | Sealed:
@@ -173,13 +174,13 @@ def accepting(
             return call.present(request, outcome)  # type: ignore[arg-type] # a plain request has a plain outcome
         pictures = _written(outcome.capture)
         told = {"dec_image": pictures if slot.several else pictures[0], **_told(outcome.risk)}
-        return Beside(call.present(outcome.arguments, outcome.outcome), told)
+        return ResultWithExtras(call.present(outcome.arguments, outcome.outcome), told)
 
     return replace(call, parse=parse, run=run, present=present)  # type: ignore[arg-type] # another kind of Call
 
 
 def _opened(service: UseCases, app: App, envelope: str) -> Capture:
-    """What is in it. The reason of a refusal is for the log: an answer that told it would help to forge."""
+    """What is in the envelope. The reason of a refusal goes to the log only, since it would help a forger."""
     try:
         return service.open_envelope(app, envelope)
     except EnvelopeError as error:
@@ -190,7 +191,7 @@ def _opened(service: UseCases, app: App, envelope: str) -> Capture:
 def _judged(
     service: UseCases, app: App, capture: Capture, face: SeenFace | None, *, passed: bool
 ) -> Risk | ServiceUnavailable:
-    """The risk, or why it cannot be told: the answer to the call itself does not depend on it."""
+    """The risk, or the error that keeps it unknown: the call itself is answered all the same."""
     try:
         return service.judge_risk(app, capture, face, passed=passed)
     except ServiceUnavailable as error:

@@ -10,7 +10,7 @@ from service.api.codes import Code, CodeTable
 from service.api.vendors_table import VENDORS_TABLE
 
 ENCRYPTED = "data"
-"""The parameter that envelopes come in, and under which pictures are refused that were encrypted for the vendor."""
+"""The parameter with the envelope. Pictures encrypted for the vendor are refused as malformed in this parameter."""
 
 _PARAMETERS: Mapping[int, tuple[str, ...]] = {
     222013: ("image_list", "register_image", ENCRYPTED),

@@ -1,8 +1,8 @@
 """V4 requests: from parameters to the arguments of the use cases. Everything is checked here, before any work.
 
-Programs with the vendor's capture SDK may send pictures that it encrypted for the vendor. Nobody else can open them,
-so such requests are refused, in every call and first of all. Pictures in envelopes of ours are opened before a request
-gets here, by ``service.api.v4.capture``.
+The vendor's capture SDK encrypts pictures for the vendor. Nobody else can open them, so every call refuses such
+requests before it checks anything else. Pictures in our own envelopes are opened by ``service.api.v4.capture`` before a
+request gets here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.values import Control, FaceField, ImageKind, ImageSource
 
 IMAGES = "image_list"
 
-_LEFT_OUT = (None, "")
+LEFT_OUT = (None, "")
 """Values of a parameter that was not sent."""
 
 
@@ -76,7 +76,7 @@ class PersonRequest:
 
 
 def face_verify(parameters: Parameters) -> LivenessRequest:
-    """Of ``faceverify``. The documents require ``sdk_version`` and their sample leaves it out: it means plain ones."""
+    """Arguments of ``faceverify``. Without ``sdk_version`` pictures are plain, as in the documents' own sample."""
     fields, values = _single(parameters)
     version = fields.choice("sdk_version", SdkVersion, SdkVersion.PLAIN)
     sent = values.get(IMAGES)
@@ -86,7 +86,7 @@ def face_verify(parameters: Parameters) -> LivenessRequest:
 
 
 def match(parameters: Parameters) -> tuple[Probe, ...]:
-    """Of ``mingjing/match``: the picture just taken, and the one on record, with parameters led by ``register_``."""
+    """Arguments of ``mingjing/match``: the picture just taken, and the one on record (parameters ``register_...``)."""
     fields, values = _single(parameters)
     level = fields.choice("sec_level", SecurityLevel, SecurityLevel.PLAIN)
     _refuse_encrypted(values, level is SecurityLevel.ENCRYPTING, values.get("image"))
@@ -102,17 +102,17 @@ def match(parameters: Parameters) -> tuple[Probe, ...]:
 
 
 def verify(parameters: Parameters) -> PersonRequest:
-    """Of ``mingjing/verify``. ``spoofing_control`` is the strictest when it is LOW."""
+    """Arguments of ``mingjing/verify``. ``spoofing_control`` is the strictest when it is LOW."""
     return _person(parameters, with_dates=False)
 
 
 def verify_date(parameters: Parameters) -> PersonRequest:
-    """Of ``verify_date``, which takes everything that ``mingjing/verify`` does and a term of validity."""
+    """Arguments of ``verify_date``, which takes everything that ``mingjing/verify`` does and a term of validity."""
     return _person(parameters, with_dates=True)
 
 
 def match_date(parameters: Parameters) -> DatedClaim:
-    """Of ``idmatch_date``."""
+    """Arguments of ``idmatch_date``."""
     fields, _ = _single(parameters)
     return DatedClaim(people.claim(fields), people.validity(fields))
 
@@ -138,13 +138,13 @@ def _single(parameters: Parameters) -> tuple[Fields, Mapping[str, object]]:
 
 def _refuse_encrypted(values: Mapping[str, object], declared: bool, plain: object) -> None:
     """``data`` beside ``plain`` pictures is passed over, as is everything else that the SDK adds to it."""
-    if declared or (plain in _LEFT_OUT and values.get(ENCRYPTED) not in _LEFT_OUT):
+    if declared or (plain in LEFT_OUT and values.get(ENCRYPTED) not in LEFT_OUT):
         raise ParameterMalformed(ENCRYPTED, "pictures encrypted for the vendor cannot be opened")
 
 
 def _sources(sent: object) -> tuple[ImageSource, ...]:
     """Base64 texts, or objects as V3 takes them; one may come without the list around it."""
-    if sent in _LEFT_OUT:
+    if sent in LEFT_OUT:
         raise ParameterMissing(IMAGES)
     entries = sent if isinstance(sent, list) else [sent]
     if not 1 <= len(entries) <= MOST_PICTURES:

@@ -24,17 +24,17 @@ class Envelope(Enveloped):
 
 
 def verified(request: LivenessRequest, verdict: LivenessVerdict) -> dict[str, object]:
-    """Of ``faceverify``. The documents' table calls the angles ``angel``, their sample ``angle``: both are there."""
+    """Result of ``faceverify``. It has the angles twice, as ``angel`` (the documents' table) and ``angle`` (sample)."""
     fields = request.fields | {FaceField.LIVENESS}
     faces = [described_face(face, fields) for face in verdict.faces]
     return judged(verdict, [{**face, "angel": face["angle"]} for face in faces])
 
 
 def person_verified(verification: Verification) -> dict[str, object]:
-    """Of ``mingjing/verify`` and ``verify_date``."""
+    """Result of ``mingjing/verify`` and ``verify_date``."""
     return {"score": rounded(verification.score, SCORE_DIGITS), "verify_status": int(verification.status)}
 
 
 def claim_verified(verification: Verification) -> dict[str, object]:
-    """Of ``idmatch_date``."""
+    """Result of ``idmatch_date``."""
     return {"verify_status": int(verification.status)}

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from service.api import calls
 from service.api.calls import Call, Dispatcher
 from service.api.descriptions import compared
+from service.api.presenting import outcome_only
 from service.api.v4 import capture, requests, responses, verification
 from service.api.v4.verification import Verification, VerifyStatus
 from service.calibration.liveness import THRESHOLDS
@@ -28,7 +29,7 @@ VERIFY: Call[requests.PersonRequest, Verification] = Call(
     permission="v4/mingjing/verify",
     parse=requests.verify,
     run=verification.of_face,
-    present=lambda _, verified: responses.person_verified(verified),
+    present=outcome_only(responses.person_verified),
     example={**_PERSON, "image": _PICTURE, "image_type": "BASE64"},
 )
 
@@ -39,7 +40,7 @@ MATCH_DATE: Call[requests.DatedClaim, Verification] = Call(
     permission="v4/idmatch_date",
     parse=requests.match_date,
     run=verification.of_claim,
-    present=lambda _, verified: responses.claim_verified(verified),
+    present=outcome_only(responses.claim_verified),
     example={**_PERSON, **_TERM},
 )
 
@@ -50,7 +51,7 @@ VERIFY_DATE: Call[requests.PersonRequest, Verification] = Call(
     permission="v4/verify_date",
     parse=requests.verify_date,
     run=verification.of_face,
-    present=lambda _, verified: responses.person_verified(verified),
+    present=outcome_only(responses.person_verified),
     example={**_PERSON, **_TERM, "image": _PICTURE, "image_type": "BASE64"},
 )
 
@@ -78,7 +79,7 @@ MATCH: Call[tuple[Probe, ...], Comparison] = Call(
     permission="v4/mingjing/match",
     parse=requests.match,
     run=lambda service, app, probes: service.compare(app, probes),
-    present=lambda _, comparison: compared(comparison),
+    present=outcome_only(compared),
     example={
         "image": _PICTURE,
         "image_type": "BASE64",

@@ -1,4 +1,4 @@
-"""Verification of a person in the words of V4: what the authority does not confirm is an answer there, not an error."""
+"""Person verification as V4 answers it: a claim that the authority does not confirm is a result, not an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.values import App
 
 
 class VerifyStatus(enum.IntEnum):
-    """``verify_status``, to the vendor's numbers."""
+    """``verify_status``, with the vendor's numbers."""
 
     CONFIRMED = 0
     NOT_CONFIRMED = 1
@@ -29,9 +29,9 @@ class VerifyStatus(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verification:
-    """``score`` 0..99.99; 0 unless confirmed, so that no comparison with a threshold can pass.
+    """``score``: 0..99.99, and 0 unless the claim was confirmed, so that no comparison with a threshold can pass.
 
-    ``face`` is that of the caller's picture, confirmed or not; ``None`` for the call that takes none.
+    ``face``: of the caller's picture, whether the claim was confirmed or not; ``None`` for the call without a picture.
     """
 
     status: VerifyStatus
@@ -57,7 +57,7 @@ def of_claim(service: UseCases, app: App, request: DatedClaim) -> Verification:
 
 
 def _answered(ask: Callable[[], float]) -> tuple[VerifyStatus, float]:
-    """What came of asking, and the score."""
+    """The status and the score that ``ask`` leads to; a refusal of the authority becomes a status."""
     try:
         return VerifyStatus.CONFIRMED, ask()
     except (IdentityMismatch, IdNumberUnknown, IdentityInvalid):

@@ -62,7 +62,14 @@ def test_detect(forms: Forms, photos: Photos) -> None:
     assert list(face["location"]) == ["left", "top", "width", "height"]
     check_box(face["location"])
     assert type(face["rotation_angle"]) is int
-    assert 0.9 <= face["face_probability"] <= 1
+    assert face["face_probability"] == 1
+    assert type(face["face_probability"]) is int
+
+
+def test_detect_at_the_path_of_the_first_clients(forms: Forms, photos: Photos) -> None:
+    asked = {**photos["astronaut"], "face_fields": "age,race,qualities", "max_face_num": "2"}
+    assert PATHS["detectV1"] == "/rest/2.0/face/v1/detect"
+    assert forms.result("detectV1", asked) == forms.result("detect", asked)
 
 
 def test_detect_with_fields(forms: Forms, photos: Photos) -> None:
@@ -73,6 +80,7 @@ def test_detect_with_fields(forms: Forms, photos: Photos) -> None:
         left, right, nose, mouth = face["landmark"]
         assert left["x"] < right["x"]
         assert left["y"] < nose["y"] < mouth["y"]
+        assert {type(value) for point in face["landmark"] for value in point.values()} == {int}
 
 
 def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
@@ -83,7 +91,8 @@ def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
     assert 0 <= face["beauty"] <= 100
     assert face["expression"] in {0, 1, 2}
     assert face["expression_probability"] == face["expression_probablity"]
-    assert face["faceshape"][0]["type"] in {"square", "triangle", "oval", "heart", "round"}
+    assert [shape["type"] for shape in face["faceshape"]] == ["square", "triangle", "oval", "heart", "round"]
+    assert sum(shape["probability"] for shape in face["faceshape"]) == pytest.approx(1, abs=0.03)
     assert face["gender"] == "male"
     assert face["glasses"] in {0, 1, 2}
     qualities = face["qualities"]
@@ -91,6 +100,17 @@ def test_detect_with_everything(forms: Forms, photos: Photos) -> None:
     assert qualities["completeness"] == 1
     assert qualities["type"]["human"] + qualities["type"]["cartoon"] == pytest.approx(1)
     assert "race" not in face
+
+
+def test_liveness_of_a_picture(forms: Forms, photos: Photos, gray: dict[str, str]) -> None:
+    answer = forms.call("faceverify", {**photos["astronaut"], "face_fields": "qualities,faceliveness"})
+    assert list(answer) == ["result_num", "result", "log_id"]
+    (face,) = answer["result"]
+    assert 0.5 < face.pop("faceliveness") <= 1
+    (detected,) = forms.result("detect", {**photos["astronaut"], "face_fields": "qualities"})["result"]
+    assert face == detected
+    assert "faceliveness" in forms.result("faceverify", photos["astronaut"])["result"][0]
+    assert forms.result("faceverify", gray) == {"result_num": 0, "result": []}
 
 
 def test_liveness(forms: Forms, photos: Photos) -> None:

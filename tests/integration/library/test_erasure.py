@@ -20,7 +20,7 @@ from service.bulk.journal import ImportJournals, Journal, file_name
 from service.errors import AppUnavailable, DatabaseUnavailable, GroupNotFound, UserNotFound
 from service.library.audit import AuditTrail
 from service.library.disclosure import DOCUMENT, Disclosure
-from service.library.erasure import Beside, Erasure, Receipt
+from service.library.erasure import AlsoErased, Erasure, Receipt
 from service.storage.engine import Database
 from service.storage.rows import RememberedFace, embedding_bytes
 from service.storage.tables import metadata
@@ -95,7 +95,7 @@ def test_a_user_of_one_group_and_what_cannot_be_told_apart(
     database: Database, apps: tuple[App, App], database_url: str
 ) -> None:
     app, other = apps
-    everything = Beside(remembered=True, uploads=True, captures=True, feedback=True)
+    everything = AlsoErased(remembered=True, uploads=True, captures=True, feedback=True)
     receipt = Erasure(database).user(app, "ada", "b", everything)
     assert receipt.counts["users"] == 1
     assert receipt.counts["all_face_tokens"] == 3
@@ -144,8 +144,8 @@ def test_what_the_api_s_deletion_left_of_a_user_goes(database: Database, apps: t
     assert (receipt.counts["users"], receipt.counts["feedback"]) == (0, 1)
     assert verified(database, receipt) == receipt.counts
     with pytest.raises(UserNotFound, match=f"nothing is known of a user ada in app {app.app_id}"):
-        Erasure(database).user(app, "ada", beside=Beside(remembered=True))
-    receipt = Erasure(database).user(app, "ada", beside=Beside(remembered=True), gone=True)
+        Erasure(database).user(app, "ada", also=AlsoErased(remembered=True))
+    receipt = Erasure(database).user(app, "ada", also=AlsoErased(remembered=True), gone=True)
     assert (receipt.counts["users"], receipt.counts["all_face_tokens"]) == (0, 3)  # the error above took nothing
 
 

@@ -173,7 +173,7 @@ def test_who_listens_ends_with_the_others(distant: Database) -> None:
     listener.start()
     assert heard.get(timeout=20) == "connected"
     distant.lines.cut()
-    wait_for(lambda: not listener._thread.is_alive())
+    wait_for(lambda: not listener._background._thread.is_alive())
     assert heard.empty()
     listener.stop()
 

@@ -21,8 +21,8 @@ def test_calls_are_complete(call: Call[object, object]) -> None:
     assert call.parse(call.example) is not None  # type: ignore[arg-type]
 
 
-def test_there_are_thirteen_calls() -> None:
-    assert len({call.path for call in CALLS}) == len({call.name for call in CALLS}) == 13
+def test_there_are_fifteen_calls() -> None:
+    assert len({call.path for call in CALLS}) == len({call.name for call in CALLS}) == 15
 
 
 @pytest.mark.parametrize("name", ["image", "images"])

@@ -24,6 +24,7 @@ STAMP = Stamp(log_id=12345, timestamp=1)
 SOURCE = ImageSource(ImageKind.BASE64, "abcd")
 LOCATION = Location(10.6, 20.4, 100.2, 120.7, -12)
 ANGLES = Angles(1.234, -2.345, 3.456)
+SHAPES = (Typed("square", 0.1), Typed("oval", 0.519), Typed("round", 0.381))
 
 
 def seen(**report: object) -> SeenFace:
@@ -52,12 +53,12 @@ def test_everything_about_a_face() -> None:
         age=31.456,
         beauty=55.128,
         expression=Typed("smile", 0.554),
-        face_shape=Typed("oval", 0.519),
+        face_shapes=SHAPES,
         gender=Typed("female", 0.998),
         glasses=Typed("sun", 0.9),
         face_type=Typed("cartoon", 0.8),
         quality=Quality(Occlusion(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.01, 141.4, 1),
-        landmarks=np.zeros((150, 2), np.float32),
+        landmarks=np.full((150, 2), 10.6, np.float32),
     )
     fields = frozenset({FaceField.LANDMARK, FaceField.LANDMARK72})
     (answer,) = json.loads(json.dumps(responses.detected(DetectRequest(SOURCE, 1, fields), [face])))["result"]
@@ -65,9 +66,15 @@ def test_everything_about_a_face() -> None:
     assert answer["location"] == {"left": 11, "top": 20, "width": 100, "height": 121}
     assert (answer["rotation_angle"], answer["face_probability"]) == (-12, 0.99)
     assert (len(answer["landmark"]), len(answer["landmark72"])) == (4, 72)
+    assert answer["landmark72"][0] == {"x": 11, "y": 11}
+    assert {type(value) for point in answer["landmark"] + answer["landmark72"] for value in point.values()} == {int}
     assert (answer["age"], answer["beauty"]) == (31.46, 55.13)
     assert (answer["expression"], answer["expression_probability"], answer["expression_probablity"]) == (1, 0.55, 0.55)
-    assert answer["faceshape"] == [{"type": "oval", "probability": 0.52}]
+    assert answer["faceshape"] == [
+        {"type": "square", "probability": 0.1},
+        {"type": "oval", "probability": 0.52},
+        {"type": "round", "probability": 0.38},
+    ]
     assert (answer["gender"], answer["gender_probability"]) == ("female", 1)
     assert (answer["glasses"], answer["glasses_probability"]) == (2, 0.9)
     qualities = answer["qualities"]

@@ -83,6 +83,12 @@ def test_match() -> None:
     assert requests.match([PICTURE, second]) == (Probe(SOURCE), Probe(SOURCE, Controls(Control.LOW)))
 
 
+def test_programs_may_name_what_every_answer_tells() -> None:
+    asked = {**PICTURE, "face_field": "age,location,angle,qualities,race,feature"}
+    assert requests.detect(asked).fields == {FaceField.AGE, FaceField.QUALITY}
+    assert requests.face_verify([asked]).fields == {FaceField.AGE, FaceField.QUALITY}
+
+
 @pytest.mark.parametrize("parameters", [{}, [], PICTURE, [PICTURE], [PICTURE] * 3, [{}] * 3])
 def test_match_counts_before_it_looks(parameters: Parameters) -> None:
     assert code_of(lambda: requests.match(parameters)) == 222208

@@ -40,6 +40,8 @@ def test_every_field_has_its_type_and_range(read: Read, pictures: Pictures, name
     ]:
         assert value.type in names
         assert 1 / len(names) <= value.probability <= 1
+    assert tuple(shape.type for shape in face.face_shapes) == SHAPES
+    assert sum(shape.probability for shape in face.face_shapes) == pytest.approx(1)
 
 
 def test_what_the_pictures_show(read: Read, astronaut: Image, obama: Image, biden: Image) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.manifest import DetectorSpec, Preprocessing
-from service.inference.detector import MOST_CANDIDATES, STRIDES, Scrfd, YuNet, pad_to_granule, suppress
+from service.inference.detector import MOST_CANDIDATES, STRIDES, Scrfd, YuNet, certainty, pad_to_granule, suppress
 from service.inference.session import Session, load_session
 from tests.unit.inference.small_graphs import Array, constant_graph
 
@@ -32,6 +32,15 @@ def yunet_outputs() -> dict[str, Array]:
     outputs["bbox_16"][0, cell] = [0.5, 0.25, np.log(2), np.log(3)]
     outputs["kps_16"][0, cell] = np.arange(10) / 10
     return outputs
+
+
+def test_a_clear_face_is_certain() -> None:
+    assert certainty(0.908, YuNet.sure) == pytest.approx(1, abs=0.005)
+    assert certainty(YuNet.sure, YuNet.sure) == certainty(0.957, YuNet.sure) == certainty(0.7, Scrfd.sure) == 1
+    steps = [certainty(confidence / 100, YuNet.sure) for confidence in range(92)]
+    assert steps == sorted(set(steps))
+    assert steps[79] < 0.79
+    assert steps[86] > 0.86
 
 
 def test_yunet_is_decoded(tmp_path: Path) -> None:

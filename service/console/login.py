@@ -18,9 +18,10 @@ _OURS = re.compile(rf"{ROOT}/[\w./%-]*")
 PATIENCE_SECONDS = 2.0
 
 _one_at_a_time = threading.Lock()
-"""A password takes 32 MB to check: guessing must not take more of them, nor all threads by waiting for a turn.
+"""Held while a password is checked, so that guessing takes 32 MB once and not many times. Whoever cannot get it within
+``PATIENCE_SECONDS`` is refused, so that waiting does not occupy all threads.
 
-A wrong one is counted before the next is looked at, in the database, too: while that is slow, logging in is.
+A wrong password is counted, also in the database, before the next one is checked: a slow database slows log-ins down.
 """
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def login(site: Site, audit: AuditLog) -> Page:
         if wait or not _one_at_a_time.acquire(timeout=PATIENCE_SECONDS):
             return _too_many(site, visit, wanted, wait or math.ceil(PATIENCE_SECONDS))
         try:
-            # Of those who waited together each counts before the next is looked at.
+            # Asked again with the lock held: those who waited for it at the same time may have failed meanwhile.
             wait = operator.throttle.wait(address)
             accepted = not wait and operator.password.accepts(visit.form.get("password", ""))
             if not wait and not accepted:

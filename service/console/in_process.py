@@ -1,4 +1,4 @@
-"""The API's own door: a trial goes in as a client's request would and is checked, counted and logged like one."""
+"""Calls to the API within this process: checked, counted and logged like any client's requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Answer:
     milliseconds: float
 
 
-class Door:
-    """Sends requests to the API of this very process, without a network in between."""
+class InProcessApi:
+    """Sends requests to the API of this process, without a network in between."""
 
     def __init__(self, api: ASGIApp, tokens: Tokens) -> None:
         self._transport = httpx.ASGITransport(app=api)
