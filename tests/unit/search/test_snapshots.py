@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import random
@@ -18,7 +17,7 @@ import pytest
 
 from service.search import fine, tiered
 from service.search import snapshots as snapshots_module
-from service.search.folder import SnapshotCopies, SnapshotFolder, purge
+from service.search.folder import SnapshotCopies
 from service.search.pooled import Pool
 from service.search.snapshot_file import Contents
 from service.search.snapshots import Snapshots
@@ -376,32 +375,3 @@ def test_a_snapshot_that_fails_leaves_the_former_one(
     assert snapshots.save(APP, lambda: None, fail) is None
     assert_equal(restored(snapshots), {1: library[1]})
     assert [path.suffix for path in snapshots.folder.path.iterdir()] == [".snapshot"]
-
-
-def test_one_process_writes_and_tidies_up(tmp_path: Path) -> None:
-    root = tmp_path / "index"
-    ours, same, old = (SnapshotFolder(root, model, 24) for model in ("new", "new", "../old model"))
-    assert not ours.claim()
-    everything = {"app-1.snapshot", "app-1.99.part", "notes.txt"}
-    for folder in (ours, old):
-        folder.make()
-        for name in everything:
-            (folder.path / name).write_text("")
-    assert {path.name for path in root.iterdir()} == {"24-new", "24-.._old_model"}
-    holder = os.open(old.path / "lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(holder, fcntl.LOCK_EX)
-    assert ours.claim()
-    assert ours.claimed()
-    assert not same.claim()
-    assert {path.name for path in ours.path.iterdir()} == {"app-1.snapshot", "notes.txt", "lock"}
-    assert {path.name for path in old.path.iterdir()} == {*everything, "lock"}
-    ours.release()
-    os.close(holder)
-    assert same.claim()
-    assert [path.name for path in old.path.iterdir()] == ["notes.txt"]
-    purge(root)
-    assert ours.apps() == [1]
-    same.release()
-    purge(root)
-    assert ours.apps() == []
-    purge(tmp_path / "nowhere")
