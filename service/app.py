@@ -81,6 +81,10 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
+LONGEST_END = 15.0
+"""Seconds that a service which ends waits for its database. What is left to be written takes one, if that answers."""
+
+
 @dataclass(frozen=True)
 class Service:
     """Every use case, ready to be called from many threads; made by ``open_service``.
@@ -215,6 +219,7 @@ def open_service(settings: Settings, *, progress: Progress | None = None) -> Ite
         upkeep.start()
         stack.callback(admin.quotas.stop)
         admin.quotas.start()
+        stack.callback(admin.database.lines.cut_after, LONGEST_END)  # the first thing at the end
         yield _compose(shared, generations)
 
 

@@ -278,6 +278,7 @@ def follow(stack: contextlib.ExitStack, admin: Admin, followed: Followed) -> Non
         on_models=followed.wake,
         loaded=followed.loaded,
         only_sealed=admin.database.sealing.enrolled.mode is Mode.ONLY,
+        lines=admin.database.lines,
     )
     stack.callback(listener.stop)
     listener.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ BACKLOG = 256
 """Requests that may wait for a thread before the next is answered "busy"."""
 DEFAULT_MAX_BODY_BYTES = 10 * 2**20
 DEFAULT_MAX_VIDEO_BYTES = 20 * 2**20
+STOPPING = Readiness(ready=False, checks=(Check("stopping", ok=False, detail="the server stops"),))
 
 logger = logging.getLogger(__name__)
 
@@ -150,9 +152,11 @@ def _add_health(api: FastAPI, service: UseCases) -> None:
     async def readyz() -> Response:
         try:
             if getattr(api.state, "draining", False):  # set by who stops the server
-                readiness = Readiness(ready=False, checks=(Check("stopping", ok=False, detail="the server stops"),))
+                readiness = STOPPING
             else:
-                readiness = await anyio.to_thread.run_sync(service.readiness)
+                readiness = await anyio.to_thread.run_sync(service.readiness, abandon_on_cancel=True)
+        except asyncio.CancelledError:  # it has stopped, and does not wait for a database that stands still
+            readiness = STOPPING
         except Exception:
             logger.exception("the state of the service cannot be told")
             readiness = Readiness(ready=False, checks=(Check("readiness", ok=False, detail="failed; see the log"),))

@@ -7,6 +7,7 @@ model, the database or the decoding of a large body.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -238,8 +239,11 @@ class Dispatcher:
     @contextlib.contextmanager
     def limited(self) -> Iterator[None]:
         """Serve a request within the block. Raises ``DeadlineExceeded`` at the deadline, wherever the block stands."""
-        with anyio.move_on_after(self._request_seconds) as scope, deadline.within(self._request_seconds):
-            yield
+        try:
+            with anyio.move_on_after(self._request_seconds) as scope, deadline.within(self._request_seconds):
+                yield
+        except asyncio.CancelledError:  # not by our scope: the server stops, and has waited for as long as it may
+            raise DeadlineExceeded("the server stops") from None
         if scope.cancelled_caught:
             raise DeadlineExceeded("the request took too long")
 
@@ -331,11 +335,9 @@ class Dispatcher:
         stages: dict[str, float] = {}
         for stage, took in tuple(spent):
             stages[stage] = stages.get(stage, 0.0) + took
-        told = {f"{stage}_ms": round(took * 1000, 1) for stage, took in stages.items()}
-        milliseconds = round(seconds * 1000, 1)
-        logger.warning(
-            "slow call", extra={"call": call.name, "log_id": stamp.log_id, "milliseconds": milliseconds, **told}
-        )
+        told: dict[str, object] = {f"{stage}_ms": round(took * 1000, 1) for stage, took in stages.items()}
+        told = {"call": call.name, "log_id": stamp.log_id, "milliseconds": round(seconds * 1000, 1), **told}
+        logger.warning("slow call", extra=told)
 
 
 def _says_nothing(received: Received) -> bool:

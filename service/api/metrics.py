@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import struct
@@ -125,17 +126,23 @@ def add(api: FastAPI, service: UseCases, exposure: Exposure, refused: Callable[[
         if not may_read(request, exposure):
             return refused()
         try:
-            content = await anyio.to_thread.run_sync(exposition, service.state)
+            content = await anyio.to_thread.run_sync(exposition, service.state, abandon_on_cancel=True)
+        except asyncio.CancelledError:
+            return _unavailable("the server stops")
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             # No descriptor is left to read with what other processes have counted.
-            return Response(f"{error.strerror}\n", 503, {"Cache-Control": "no-store"}, "text/plain")
+            return _unavailable(error.strerror or "no descriptor is left")
         return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
     api.add_api_route(
         PATH, metrics, methods=["GET"], summary="Numbers for Prometheus.", tags=["health"], response_class=Response
     )
+
+
+def _unavailable(why: str) -> Response:
+    return Response(f"{why}\n", 503, {"Cache-Control": "no-store"}, "text/plain")
 
 
 def markdown() -> str:

@@ -131,6 +131,7 @@ def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | N
     with contextlib.suppress(RuntimeError, OSError, ValueError):  # standard error may be closed
         faulthandler.enable()  # a crash, or who ends one that hangs, shows where every thread was
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # but leaves no faces and keys on the disk
+    _take_descriptors()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_traced(settings))
         from service.app import create_app, open_service
@@ -139,6 +140,13 @@ def _serve(settings: Settings, place: _Place, certificate: tuple[Path, Path] | N
             running = stack.enter_context(open_service(settings, progress=progress))
         _introduce_first_app(running, settings)
         _answer(create_app(running), place, settings, certificate)
+
+
+def _take_descriptors() -> None:
+    """Have as many as the system grants: the 1,024 that it begins with are gone with as many idle connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS grants less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

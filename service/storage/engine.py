@@ -29,6 +29,7 @@ from service.storage.failures import translated
 from service.storage.feedback import FeedbackReader, FeedbackWriter
 from service.storage.groups import GroupReader, GroupWriter
 from service.storage.identities import IdentityReader, IdentityWriter
+from service.storage.lines import Lines
 from service.storage.liveness_sessions import LivenessSessionWriter
 from service.storage.models import PRESENCE, FaceEmbeddings, ModelReader
 from service.storage.moving import ModelWriter, Standstill
@@ -164,6 +165,7 @@ class Database:
         self.url = url
         self.sealing = sealing
         self.behind = Behind()
+        self.lines = Lines()
         self._audit_keys = audit_keys
         self._engine = sa.create_engine(
             normalised(url),
@@ -177,6 +179,7 @@ class Database:
             isolation_level="AUTOCOMMIT",
         )
         self._limits = tuple(f"{int(1000 * seconds)}ms" for seconds in (statement_seconds, lock_seconds))
+        sa.event.listen(self._engine, "do_connect", lambda *_: self.lines.check())
         sa.event.listen(self._engine, "connect", self._limit_waiting)
         self._transactions = self._engine.execution_options(isolation_level="READ COMMITTED")
 
@@ -259,10 +262,16 @@ class Database:
     @contextlib.contextmanager
     def bulk(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection of its own, outside the pool and without time limits, for copying whole tables."""
-        with translated(), psycopg.connect(driver_address(self.url), **connect_arguments()) as connection:
+        with translated(), self._connected() as connection:
             connection.execute(UNLIMITED)
             connection.commit()
             yield connection
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        self.lines.check()
+        connection = psycopg.connect(driver_address(self.url), **connect_arguments())
+        self.lines.add(connection)
+        return connection
 
     def connections(self) -> int:
         """Connections of the pool in use now."""
@@ -275,6 +284,7 @@ class Database:
         self._engine.dispose()
 
     def _limit_waiting(self, connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:
+        self.lines.add(connection)
         with connection.cursor() as cursor:
             cursor.execute(guard.PREPARE)
             cursor.execute(

@@ -11,6 +11,7 @@ from service.background import Background
 from service.errors import ServiceUnavailable
 from service.storage import apps, models, recording
 from service.storage.engine import connect_arguments
+from service.storage.lines import Lines
 from service.storage.urls import driver_address
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ class Listener:
         on_models: Callable[[], object] | None = None,
         loaded: Callable[[], Iterable[str]] | None = None,
         only_sealed: bool = False,
+        lines: Lines | None = None,
     ) -> None:
+        """``lines``: among which the connection is broken off where the others are."""
         self._address = driver_address(url)
         self._on_change = on_change
         self._on_app = on_app
@@ -55,6 +58,7 @@ class Listener:
         self._on_lost = on_lost
         self._on_models = on_models
         self._loaded = loaded
+        self._lines = Lines() if lines is None else lines
         self._always = {models.presence_key(None), *([models.ONLY_SEALED] if only_sealed else [])}
         self._told: set[int] = set()
         self._background = Background("database-listener", self._run)
@@ -71,6 +75,7 @@ class Listener:
         while not self._background.stopping.is_set():
             try:
                 with psycopg.connect(self._address, autocommit=True, **connect_arguments()) as connection:
+                    self._lines.add(connection)
                     connection.execute(f"LISTEN {recording.CHANNEL}")
                     connection.execute(f"LISTEN {apps.CHANNEL}")
                     connection.execute(f"LISTEN {models.CHANNEL}")
@@ -79,9 +84,9 @@ class Listener:
                     backoff = FIRST_BACKOFF
                     self._call(self._on_connect)
                     self._listen(connection)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:  # the latter where no descriptor is left to connect with
                 logger.warning("not listening to the database: %s", str(error).strip().splitlines()[:1])
-                if self._background.stopping.wait(backoff):
+                if self._background.stopping.wait(backoff) or self._lines.were_cut:
                     return
                 backoff = min(2 * backoff, LAST_BACKOFF)
                 if self._on_lost is not None:
@@ -131,7 +136,7 @@ class Listener:
     def _call(self, function: Callable[..., object], *arguments: int) -> None:
         try:
             function(*arguments)
-        except ServiceUnavailable as error:  # what went away is told of where it was met, and caught up with later
+        except (ServiceUnavailable, OSError) as error:  # told of where it was met, and caught up with later
             logger.warning("a change of another process is followed later: %s", error)
         except Exception:
             logger.exception("a reaction to a database notification failed")

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from time import sleep
 
@@ -57,13 +58,26 @@ def scripts() -> Path:
 
 
 def head() -> str:
-    """The newest revision that this code knows."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    """The newest revision that this code knows; :class:`DatabaseUnavailable` where its scripts cannot be read."""
+    return _revisions()[0]
 
 
 def known() -> frozenset[str]:
-    """Every revision that this code can bring a database to."""
-    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    """Every revision that this code can bring a database to. Raises as ``head`` does."""
+    return _revisions()[1]
+
+
+@cache  # who looks whether the server is ready asks every few seconds
+def _revisions() -> tuple[str, frozenset[str]]:
+    try:
+        found = ScriptDirectory.from_config(_config())
+        newest = found.get_current_head()
+        all_of_them = frozenset(script.revision for script in found.walk_revisions())
+    except OSError as error:
+        raise DatabaseUnavailable(f"the scripts of the schema cannot be read: {error}") from error
+    if newest is None:  # Alembic passes over a folder that cannot be read
+        raise DatabaseUnavailable("the scripts of the schema cannot be read")
+    return newest, all_of_them
 
 
 def current(url: str) -> str | None:

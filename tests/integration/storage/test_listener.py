@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
 from service.errors import ServiceUnavailable
 from service.storage.engine import Database
 from service.storage.listener import Listener
+from service.storage.urls import driver_address
 from service.values import App
+from tests.fixtures.descriptors import no_descriptor_left
 from tests.fixtures.library import enrol, new_app, random_embedding
-from tests.fixtures.waiting import end_other_connections
+from tests.fixtures.waiting import end_other_connections, wait_for
 
 PATIENCE = 20.0
 
@@ -55,7 +58,28 @@ def test_a_lost_connection_is_made_anew(database: Database, app: App) -> None:
         assert heard.get(timeout=PATIENCE) == ("change", app.pk, 1)
 
 
-@pytest.mark.parametrize(("failure", "traced"), [(RuntimeError(), True), (ServiceUnavailable("away"), False)])
+def test_listening_begins_anew_when_there_are_descriptors_again(
+    database: Database, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _listening(database.url) as heard, psycopg.connect(driver_address(database.url), autocommit=True) as operator:
+        database.close()
+        with no_descriptor_left():
+            end = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
+            )
+            operator.execute(end, [operator.info.dbname])
+            wait_for(lambda: len([each for each in caplog.records if "not listening" in each.getMessage()]) >= 3)
+        assert heard.get(timeout=PATIENCE) == ("connect",)
+        enrol(database, app, "group", "user", "t1", random_embedding(1))
+        assert heard.get(timeout=PATIENCE) == ("change", app.pk, 1)
+    assert "Too many open files" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("failure", "traced"),
+    [(RuntimeError(), True), (ServiceUnavailable("away"), False), (OSError(24, "no descriptor"), False)],
+)
 def test_a_failing_reaction_does_not_end_the_listening(
     database: Database, app: App, caplog: pytest.LogCaptureFixture, failure: Exception, *, traced: bool
 ) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import psycopg
@@ -18,9 +20,11 @@ from sqlalchemy.engine import make_url
 from service.errors import DatabaseUnavailable
 from service.search.catalog import Catalog
 from service.storage.engine import Database, connect_arguments
+from service.storage.listener import Listener
 from service.storage.source import PostgresChangeSource
 from service.storage.urls import driver_address
 from tests.fixtures.library import DIMENSION, MODEL, enrol, new_app, random_embedding
+from tests.fixtures.waiting import wait_for
 
 DELAY = 0.005
 """Seconds for every piece, in both directions."""
@@ -33,6 +37,8 @@ class Line:
     target: str
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     delay: float = 0.0
+    gate: Callable[[], bool] = lambda: True
+    """Whether what comes from the database is passed on."""
     ends: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -54,6 +60,8 @@ class Line:
         with contextlib.suppress(OSError):
             while piece := source.recv(65536):
                 time.sleep(self.delay)
+                while source.family == socket.AF_UNIX and not self.gate():
+                    time.sleep(0.01)
                 sink.sendall(piece)
 
     def cut(self) -> None:
@@ -119,6 +127,55 @@ def test_a_line_that_is_cut_is_told_and_the_next_connection_works(line: Line, di
     with distant.read() as reader:
         assert reader.groups.names(app.pk, 0, 10) == []
     assert enrol(distant, app, "group", "user", "t", random_embedding(1)) == 1
+
+
+def test_who_ends_does_not_wait_for_a_database_that_stands_still(line: Line, distant: Database) -> None:
+    """As one that was stopped: it takes what it is sent, and answers nothing."""
+    app = new_app(distant)
+    begun, answers = threading.Event(), threading.Event()
+    line.gate = answers.is_set
+
+    def ask() -> None:
+        with distant.read() as reader:
+            begun.set()
+            reader.groups.names(app.pk, 0, 10)
+
+    def hold() -> None:
+        with distant.bulk() as connection:
+            connection.execute("SELECT 1")
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        try:
+            assert begun.wait(20)
+            assert not asked.done()
+            distant.lines.cut_after(0.1)
+            with pytest.raises(DatabaseUnavailable):
+                asked.result(20)
+        finally:
+            answers.set()
+    for attempt in (ask, hold):
+        with pytest.raises(DatabaseUnavailable, match="the process ends"):
+            attempt()
+
+
+def test_who_listens_ends_with_the_others(distant: Database) -> None:
+    """And brings back no database of its own, which would take minutes."""
+    heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+    listener = Listener(
+        distant.url,
+        on_change=lambda *_: None,
+        on_app=lambda _: None,
+        on_connect=lambda: heard.put("connected"),
+        on_lost=lambda: heard.put("lost"),
+        lines=distant.lines,
+    )
+    listener.start()
+    assert heard.get(timeout=20) == "connected"
+    distant.lines.cut()
+    wait_for(lambda: not listener._background._thread.is_alive())
+    assert heard.empty()
+    listener.stop()
 
 
 def test_a_peer_that_vanished_is_given_up(distant: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.api.metrics import may_read
 from service.cli.failures import Failure
-from service.cli.serve import _certificate, believed, reserved
+from service.cli.serve import _certificate, _take_descriptors, believed, reserved
 from service.settings import load_settings
 
 CLIENT = "203.0.113.7"
@@ -61,3 +62,13 @@ def test_a_certificate_without_tls_is_told(tmp_path: Path, capsys: pytest.Captur
 def test_a_name_that_none_can_have_is_no_address() -> None:
     with pytest.raises(Failure, match="no address to listen on"), reserved("a..b", 0):
         pass
+
+
+def test_all_descriptors_that_there_may_be_are_taken() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        _take_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
