@@ -53,7 +53,7 @@ class Codes:
         self._size = -(-even // _BLOCK) * _BLOCK
 
     @classmethod
-    def restored(cls, codec: Codec, serialized: NDArray[np.uint8], fine: Bytes | None = None) -> Codes:
+    def restored(cls, codec: Codec, serialized: NDArray[np.uint8], fine: Bytes | None) -> Codes:
         """What :meth:`serialized` was asked of, and its fine codes. Raises what FAISS raises for anything else."""
         whole: Any = faiss.deserialize_index(serialized)
         codes, packed, total = cls(codec, whole.ntotal, fine), _packed(whole), int(whole.ntotal)

@@ -53,6 +53,9 @@ last user of the answer."""
 FEWEST_COMPARED, COMPARED_EACH = 64, 4
 """Rows that are compared first: the first number, or the second for each user asked for if that is more. Those
 deviations are measured on them."""
+SPREAD_ROWS = 32
+"""Rows from all over the list on which they are measured too, the larger counts: where the first ones are one picture,
+enrolled many times, all err by the same and tell nothing of the others."""
 AFFORDABLE, FEW_FOUND = 500_000, 10
 """Among more than ``AFFORDABLE`` codes that is done only where fewer than ``FEW_FOUND`` users are found, since it takes
 another scan."""
@@ -277,13 +280,16 @@ def _compared(
 
     count = min(max(FEWEST_COMPARED, COMPARED_EACH * limit), len(estimates))
     nearest = estimates >= np.partition(estimates, -count)[-count]
-    compare(nearest)
-    _, least = _leaders(similarities[nearest], users[nearest], limit, min_similarity)
-    errors = similarities[nearest] - estimates[nearest]
-    reach = max(float(errors.mean()), 0.0) + FINE_SIGMAS * max(float(errors.std()), SLACK)
-    others = ~nearest & (estimates >= least - reach)
+    spread = np.zeros_like(nearest)
+    spread[:: -(-len(estimates) // SPREAD_ROWS)] = True
+    first = nearest | spread
+    compare(first)
+    _, least = _leaders(similarities[first], users[first], limit, min_similarity)
+    errors = [similarities[its] - estimates[its] for its in (nearest, spread)]
+    off, sigma = (max(float(measure(its)) for its in errors) for measure in (np.mean, np.std))
+    others = ~first & (estimates >= least - max(off, 0.0) - FINE_SIGMAS * max(sigma, SLACK))
     compare(others)
-    return similarities, nearest | others
+    return similarities, first | others
 
 
 def _similarities(segments: Sequence[Segment], probe: Embedding, rows: Sequence[Rows]) -> NDArray[np.float32]:

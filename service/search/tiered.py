@@ -95,7 +95,10 @@ class TieredIndex:
         exact: bool = False,
         seal_at: int = SEAL_AT,
     ) -> None:
-        """Without ``maintenance`` the thread that changes the index maintains it. ``exact``: no segments, no codes."""
+        """Without ``maintenance`` the thread that changes the index maintains it.
+
+        ``exact``: searches compare every face, though segments and their codes are made all the same.
+        """
         self._dimension = dimension
         self._maintenance = maintenance
         self.exact = exact

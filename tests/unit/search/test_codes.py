@@ -78,7 +78,7 @@ def test_they_are_kept_as_one_index_and_come_back(codec: Codec, rows: Embeddings
     for size, expected in ((SLAB, FOUR), (2 * SLAB, [448, 390]), (4 * SLAB, [ROWS])):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(codes, "SLAB", size)
-            back = Codes.restored(codec, made.serialized(np.array([], dtype=np.int64)))
+            back = Codes.restored(codec, made.serialized(np.array([], dtype=np.int64)), None)
         assert [len(slab) for slab in back.slabs] == expected
         assert back.nbytes() == made.nbytes()
         for probe in rows[::200]:
@@ -89,7 +89,7 @@ def test_they_are_kept_as_one_index_and_come_back(codec: Codec, rows: Embeddings
 def test_blank_rows_are_zeroed_in_what_is_kept_alone(codec: Codec, rows: Embeddings) -> None:
     made, blank = coded(codec, rows), np.array([0, FOUR[0] - 1, FOUR[0], ROWS - 1])
     before = everything(made, rows[0])
-    back = everything(Codes.restored(codec, made.serialized(blank)), rows[0])
+    back = everything(Codes.restored(codec, made.serialized(blank), None), rows[0])
     changed = {row for row in range(ROWS) if back[row] != before[row]}
     assert changed == set(blank.tolist())
     assert len({back[row] for row in blank.tolist()}) == 1
@@ -100,7 +100,7 @@ def test_rows_far_behind_can_be_blank(codec: Codec, rows: Embeddings) -> None:
     # FAISS's wrapper looks at a block's bytes times a block's rows, 32,768, and no further.
     many = np.tile(rows, (45_000 // ROWS, 1))
     made, blank = coded(codec, many), np.array([0, 32_767, 32_768, len(many) - 1])
-    back = everything(Codes.restored(codec, made.serialized(blank)), rows[0])
+    back = everything(Codes.restored(codec, made.serialized(blank), None), rows[0])
     before = everything(made, rows[0])
     assert {row for row in range(len(many)) if back[row] != before[row]} == set(blank.tolist())
 
