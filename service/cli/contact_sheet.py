@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from service.inference.attributes import likeliest
 from service.inference.geometry import Transform, apply, corners_of, warpable
 from service.inference.quality import Quality
 from service.intake.report import FaceReport
@@ -126,6 +127,8 @@ def _box(location: Location) -> str:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, tuple):  # classes that exclude each other
+        value = likeliest(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     if hasattr(value, "type"):

@@ -56,13 +56,14 @@ def read_faces(models: Models, image: Image, limit: int) -> list[Inspected]:
     from service.cli.contact_sheet import Inspected
     from service.intake.controls import NO_CONTROLS
     from service.intake.report import FaceReport, Look
+    from service.intake.seen import embedded
     from service.values import FaceField
 
     engine = models.engine
     faces = engine.detect(image, limit)
     if not faces:
         return []
-    embeddings = engine.embed([engine.align(image, face.points) for face in faces])
+    embeddings = [embedded(engine, engine.align(image, face.points)) for face in faces]
     found = []
     for number, (face, embedding) in enumerate(zip(faces, embeddings, strict=True)):
         report = FaceReport()

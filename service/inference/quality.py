@@ -69,16 +69,17 @@ def sharpness(crop: Image) -> float:
     autofocusing in brightfield microscopy", 2000) over the variance of the luma itself, so that a gain in contrast
     changes nothing; falls with every blur.
     """
-    detail, contrast = _variances(crop)
-    return math.log((detail + _DETAIL_FLOOR) / (contrast + _CONTRAST_FLOOR))
+    return _sharpness(*_variances(crop))
 
 
 def formless(crop: Image) -> bool:
     """Whether an aligned ``(112, 112, 3)`` BGR crop is so blurred that nobody can be told from anybody by it."""
     detail, contrast = _variances(crop)
-    if not math.log(detail + _DETAIL_FLOOR) < _FORMLESS_DETAIL:
-        return False
-    return math.log((detail + _DETAIL_FLOOR) / (contrast + _CONTRAST_FLOOR)) < _FORMLESS_SHARPNESS
+    return math.log(detail + _DETAIL_FLOOR) < _FORMLESS_DETAIL and _sharpness(detail, contrast) < _FORMLESS_SHARPNESS
+
+
+def _sharpness(detail: float, contrast: float) -> float:
+    return math.log((detail + _DETAIL_FLOOR) / (contrast + _CONTRAST_FLOOR))
 
 
 def _variances(crop: Image) -> tuple[float, float]:

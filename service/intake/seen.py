@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -271,15 +272,16 @@ def embedded(engine: FaceEngine, crop: Image) -> Embedding:
     """``(dimension,)`` float32 of unit length for an aligned crop; a direction of its own for a formless one.
 
     Networks find that all formless faces are much alike; what is told of one must be that it resembles nobody. The
-    direction is drawn by the crop's bytes, so that the same picture keeps it. One of two faces is enough to be drawn
+    signs of its numbers, which are all as large, are drawn by the crop's bytes: the same crop keeps its direction in
+    every process and release, which what NumPy draws by a seed does not promise. One of two faces is enough to be drawn
     for, so what was enrolled before, or by another way, is safe from such a probe.
     """
     row: Embedding = engine.embed([crop])[0]
     if not formless(crop):
         return row
-    seed = int.from_bytes(hashlib.sha256(crop.tobytes()).digest(), "big")
-    drawn = np.random.default_rng(seed).standard_normal(len(row))
-    return np.asarray(drawn / np.linalg.norm(drawn), dtype=np.float32)
+    bits = hashlib.shake_256(crop.tobytes()).digest(math.ceil(len(row) / 8))
+    signs = 2.0 * np.unpackbits(np.frombuffer(bits, np.uint8), count=len(row)) - 1
+    return np.asarray(signs / math.sqrt(len(row)), dtype=np.float32)
 
 
 def all_points(face: Face) -> Points:

@@ -20,8 +20,9 @@ from service.values import App, FaceField, Hit, ImageSource
 DEFAULT_THRESHOLD = 80.0
 SAME_PICTURE = 0.9
 """A cosine that two embeddings of the same face of one picture always exceed, whatever runtime, precision or crop they
-come from. Such a face scores 100 because of its token (decision 3), not of its cosine. So the index is never asked for
-a higher similarity than this, lest a high threshold keep such a face from being found."""
+come from, unless it is too blurred to have one (decision 33). Such a face scores 100 because of its token (decision 3),
+not of its cosine. So the index is never asked for a higher similarity than this, lest a high threshold keep such a face
+from being found."""
 ATTEMPTS = 3
 """Most times that a search is made. It is repeated when a user that it found was deleted meanwhile, since other users
 may take that place."""

@@ -34,8 +34,12 @@ class Lines:
             raise psycopg.OperationalError("the connections to the database were broken off, for the process ends")
 
     def add(self, connection: psycopg.Connection[Any]) -> None:
+        """Take note of a connection; one that was being made while the others were cut is cut like them."""
         with self._lock:
             self._open.add(connection)
+            late = self.were_cut
+        if late:
+            _break_off(connection)
 
     def cut_after(self, seconds: float) -> None:
         """Cut them then, unless the process has ended by itself."""
@@ -49,7 +53,11 @@ class Lines:
             self.were_cut = True
             found = list(self._open)
         for connection in found:
-            # What was closed meanwhile has no number; the system wakes up who waits for what is shut down.
-            with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
-                logger.warning("a connection to the database is broken off, which did not answer before the end")
+            _break_off(connection)
+
+
+def _break_off(connection: psycopg.Connection[Any]) -> None:
+    # What was closed meanwhile has no number; the system wakes up who waits for what is shut down.
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+        logger.warning("a connection to the database is broken off, which did not answer before the end")

@@ -141,7 +141,7 @@ def detect(parameters: Parameters) -> DetectRequest:
 
 
 def face_verify(parameters: Parameters) -> DetectRequest:
-    """Of ``faceverify``: liveness is told of each face, whether ``face_fields`` asks for it or not."""
+    """Arguments of ``faceverify``: liveness is told of each face, whether ``face_fields`` asks for it or not."""
     request = detect(parameters)
     return replace(request, fields=request.fields | _LIVE)
 

@@ -50,7 +50,7 @@ def detected(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
 
 
 def live(request: DetectRequest, faces: Sequence[SeenFace]) -> Answer:
-    """Of ``faceverify``: as ``detect``, with a number that programs compare with cuts of their own."""
+    """Result of ``faceverify``: as ``detect``, with a number that programs compare with cuts of their own."""
     told = [{**_detected_face(face, request.fields), LIVENESS: _fine(liveness_of(face))} for face in faces]
     return {"result_num": len(told), "result": told}
 

@@ -157,6 +157,10 @@ def test_who_ends_does_not_wait_for_a_database_that_stands_still(line: Line, dis
     for attempt in (ask, hold):
         with pytest.raises(DatabaseUnavailable, match="the process ends"):
             attempt()
+    with psycopg.connect(driver_address(distant.url)) as late:  # it was being made meanwhile
+        distant.lines.add(late)
+        with pytest.raises(psycopg.OperationalError):
+            late.execute("SELECT 1")
 
 
 def test_who_listens_ends_with_the_others(distant: Database) -> None:
