@@ -282,6 +282,7 @@ class Database:
         """Finish deferred work and close idle connections; those in use are closed when they are given back."""
         self.behind.stop()
         self._engine.dispose()
+        self.lines.spare()
 
     def _limit_waiting(self, connection: psycopg.Connection[Any], _entry: ConnectionPoolEntry) -> None:
         self.lines.add(connection)

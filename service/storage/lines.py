@@ -25,6 +25,7 @@ class Lines:
     def __init__(self) -> None:
         self._open: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
         self.were_cut = False
         """Nothing is to be connected any more."""
 
@@ -42,10 +43,15 @@ class Lines:
             _break_off(connection)
 
     def cut_after(self, seconds: float) -> None:
-        """Cut them then, unless the process has ended by itself."""
-        timer = threading.Timer(seconds, self.cut)
-        timer.daemon = True
-        timer.start()
+        """Cut them then, unless ``spare`` was called or the process has ended by itself."""
+        self._timer = threading.Timer(seconds, self.cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def spare(self) -> None:
+        """Everything has come to its end in time."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def cut(self) -> None:
         """Break off every connection: who waits for an answer hears that there will be none."""

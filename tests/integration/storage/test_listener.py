@@ -68,11 +68,11 @@ def test_listening_begins_anew_when_there_are_descriptors_again(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
             )
             operator.execute(end, [operator.info.dbname])
-            wait_for(lambda: len([each for each in caplog.records if "not listening" in each.getMessage()]) >= 3)
+            # Once: a later attempt may take the place of what another part of the process has closed meanwhile.
+            wait_for(lambda: "Too many open files" in caplog.text)
         assert heard.get(timeout=PATIENCE) == ("connect",)
         enrol(database, app, "group", "user", "t1", random_embedding(1))
         assert heard.get(timeout=PATIENCE) == ("change", app.pk, 1)
-    assert "Too many open files" in caplog.text
     assert "Traceback" not in caplog.text
 
 

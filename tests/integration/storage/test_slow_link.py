@@ -163,6 +163,13 @@ def test_who_ends_does_not_wait_for_a_database_that_stands_still(line: Line, dis
             late.execute("SELECT 1")
 
 
+def test_nothing_is_broken_off_where_the_end_came_in_time(distant: Database) -> None:
+    distant.lines.cut_after(0.1)
+    distant.close()
+    time.sleep(0.3)
+    assert not distant.lines.were_cut
+
+
 def test_who_listens_ends_with_the_others(distant: Database) -> None:
     """And brings back no database of its own, which would take minutes."""
     heard: queue.SimpleQueue[str] = queue.SimpleQueue()
