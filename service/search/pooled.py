@@ -47,9 +47,11 @@ AT_ONCE = 1.5
 """Where fine codes make long lists cheap, the list is made this many times as long from the beginning. Of 12,063 mates
 with poor pictures just above the threshold, amid a million faces of 512 numbers, a list of the measured length lacked
 one, which was the next row (by hand)."""
-FINE_SIGMAS = 5.0
+FINE_SIGMAS = 9.0
 """Rows are compared whose fine estimate is at most this many standard deviations of such estimates' errors below the
-last user of the answer."""
+last user of the answer. The errors are mostly those of strangers; a mate is underestimated by what the two pictures
+have in common outside the axes, some four deviations at the threshold (calculated). With 5, two of 20,000 mates just
+above the threshold were lost from an answer of one user (``benchmarks.hard_mates``, 300,000 faces of 512 numbers)."""
 FEWEST_COMPARED, COMPARED_EACH = 64, 4
 """Rows that are compared first: the first number, or the second for each user asked for if that is more. Those
 deviations are measured on them."""
