@@ -1,8 +1,8 @@
 """Fine codes: the same axes as :mod:`service.search.codec`'s, a byte each, to look again at what those have found.
 
 A short list is long because short codes are coarse, and to compare a row with its embedding costs most in waiting for
-a kilobyte from memory. A fine code is an eighth of that and errs a third as much as a short one, so that of a list of
-2,500 rows some 500 are compared (by hand, a million faces).
+a kilobyte from memory. A fine code is an eighth of that and errs a third as much as a short one, so that only a part of
+the list has to be compared.
 """
 
 from __future__ import annotations
