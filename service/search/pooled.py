@@ -49,9 +49,9 @@ with poor pictures just above the threshold, amid a million faces of 512 numbers
 one, which was the next row (by hand)."""
 FINE_SIGMAS = 9.0
 """Rows are compared whose fine estimate is at most this many standard deviations of such estimates' errors below the
-last user of the answer. The errors are mostly those of strangers; a mate is underestimated by what the two pictures
-have in common outside the axes, some four deviations at the threshold (calculated). With 5, two of 20,000 mates just
-above the threshold were lost from an answer of one user (``benchmarks.hard_mates``, 300,000 faces of 512 numbers)."""
+last user of the answer. The errors are mostly those of strangers. Mates are alike outside the axes, too, and estimated
+too low: by 2.5 deviations in the median, by 5.4 at most (716 just above the threshold, by hand). With 5, two of 20,000
+were lost from an answer of one user (``benchmarks.hard_mates``, 300,000 faces of 512 numbers)."""
 FEWEST_COMPARED, COMPARED_EACH = 64, 4
 """Rows that are compared first: the first number, or the second for each user asked for if that is more. Those
 deviations are measured on them."""

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.gallery import Gallery, Statistics
+from benchmarks.search import HARD_POORNESS
 from service.search import pooled
 from service.search.codec import FINE_REACH, Codec
 from service.search.codes import Rows
@@ -90,6 +91,27 @@ def test_they_err_a_third_as_much_as_short_ones(segments: list[Segment], probes:
     short_deviation, deviation, bias = np.mean(errors, axis=0)
     assert deviation < short_deviation / 2.5
     assert bias < deviation
+
+
+def test_mates_are_underestimated_by_less_than_is_reckoned_with(gallery: Gallery, codec: Codec) -> None:
+    """They are alike outside the axes, too, where strangers are not; and the deviation is that of strangers."""
+    threshold, short = Statistics.load(DIMENSION).threshold, []
+    faces = gallery.faces(np.arange(PEOPLE), 1)
+    segment = Segment(Faces(np.arange(PEOPLE), np.arange(PEOPLE), faces))
+    segment.code(codec, 0, PEOPLE)
+    for turn in range(60, 64):
+        who = np.arange(0, PEOPLE, 4)
+        for person, probe in zip(who, gallery.faces(np.arange(PEOPLE), turn, HARD_POORNESS)[who], strict=True):
+            if not threshold <= faces[person] @ probe < threshold + 0.1:
+                continue
+            estimates = segment.refined(probe, np.arange(PEOPLE))
+            assert estimates is not None
+            errors = segment.similarities(probe, np.arange(PEOPLE)) - estimates
+            nearest = errors[np.argsort(-estimates)[: 50 * pooled.COMPARED_EACH]]
+            short.append((errors[person] - max(float(nearest.mean()), 0.0)) / nearest.std())
+    assert len(short) > 500
+    assert np.median(short) > 1
+    assert max(short) < pooled.FINE_SIGMAS
 
 
 def test_embeddings_of_few_numbers_have_none(segments: list[Segment]) -> None:
