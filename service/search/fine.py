@@ -1,8 +1,8 @@
-"""Fine codes: the same axes as :mod:`service.search.codec`'s, a byte each, to look again at what those have found.
+"""Fine codes: more axes than those of :mod:`service.search.codec`, a byte each, to look again at what those have found.
 
 A short list is long because short codes are coarse, and to compare a row with its embedding costs most in waiting for
-a kilobyte from memory. A fine code is an eighth of that and errs a third as much as a short one, so that only a part of
-the list has to be compared.
+a kilobyte from memory. A fine code is less than a fifth of that and errs a seventh as much as a short one, so that only
+a small part of the list has to be compared.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from service.search.codec import Codec, Matrix
 from service.search.pages import prefer_huge
 
-SHARE = 0.125
+SHARE = 0.1875
 """Most memory that they may take, as a share of the embeddings'. With codes and keys the whole stays below 1.3 times
-the embeddings. So embeddings of 512 numbers have them, those of 192 do not: of these they would be a third."""
+the embeddings. So embeddings of 512 numbers have them, those of 192 do not: of these they would be a half."""
 
 
 Bytes = NDArray[np.int8]
@@ -28,9 +28,9 @@ def are_worth(axes: int, dimension: int) -> bool:
 
 def room_for(codec: Codec, rows: int) -> Bytes | None:
     """Zeros for the fine codes ``(rows, axes)`` of so many rows; ``None`` where they are not worth their memory."""
-    if not are_worth(codec.axes, codec.dimension):
+    if not are_worth(codec.fine_axes, codec.dimension):
         return None
-    room = np.zeros((rows, codec.axes), dtype=np.int8)
+    room = np.zeros((rows, codec.fine_axes), dtype=np.int8)
     prefer_huge(room.ctypes.data, room.nbytes)
     return room
 

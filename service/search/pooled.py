@@ -39,19 +39,19 @@ WORTH_SHARING = 150_000
 PIECE = 768
 """Rows of a list that are compared at a time; two threads may compare different pieces."""
 THOROUGH = 2.5
-"""Where fewer users are found than were asked for, the list is made this many times as long. Measured by hand with
+"""Where fewer users are found than were asked for, the list is made this many times as long as measured. By hand, with
 47,000 mates among 300,000 faces: a list of the measured length missed 15 of them, poor pictures just above the
 threshold; one of 1.25 times that length found 7 of these, of 1.5 times 12, of 2 times 14, of 2.5 times all. The codes
 of then kept more of some faces than of others; with today's fewer are missed."""
 AT_ONCE = 1.5
-"""Where fine codes make long lists cheap, the list is made this many times as long from the beginning. Of 12,063 mates
-with poor pictures just above the threshold, amid a million faces of 512 numbers, a list of the measured length lacked
-one, which was the next row (by hand)."""
+"""A list is made this many times as long as measured from the beginning. Of 20,000 mates with poor pictures just above
+the threshold, amid a million faces of 192 numbers, a list of the measured length lacked 11, one of this length 2
+(``benchmarks.hard_mates``)."""
 FINE_SIGMAS = 9.0
 """Rows are compared whose fine estimate is at most this many standard deviations of such estimates' errors below the
 last user of the answer. The errors are mostly those of strangers. Mates are alike outside the axes, too, and estimated
-too low: by 2.5 deviations in the median, by 5.4 at most (716 just above the threshold, by hand). With 5, two of 20,000
-were lost from an answer of one user (``benchmarks.hard_mates``, 300,000 faces of 512 numbers)."""
+too low: by 1.1 deviations in the median, by 4.0 at most (716 just above the threshold, by hand). Nine leave more than
+that again, and cost 242 compared rows of 2,116 in the mean (a million faces of 512 numbers, 300 probes, by hand)."""
 FEWEST_COMPARED, COMPARED_EACH = 64, 4
 """Rows that are compared first: the first number, or the second for each user asked for if that is more. Those
 deviations are measured on them."""
@@ -112,15 +112,17 @@ class Pool:
         """
         length, longest = self.length(segments, limit), min(LONGEST_LIST * len(segments), _faces(segments))
         few = limit if _faces(segments) <= AFFORDABLE else min(limit, FEW_FOUND)
+        length = min(int(AT_ONCE * length), longest)
         if all(segment.fine is not None for segment in segments):
-            length, few = min(int(AT_ONCE * length), longest), 0
+            few = 0
         floor = -np.inf
         while length:
             found = search_list(segments, probe, limit, min_similarity, length, version, few, floor)
             if isinstance(found, list):
                 return [found]
             if isinstance(found, Few):
-                length, few = min(int(THOROUGH * length), longest), 0  # a precaution: no reason to compare everything
+                # A precaution, and no reason to compare everything.
+                length, few = min(int(THOROUGH / AT_ONCE * length), longest), 0
             else:
                 length, floor = WIDEN * length if WIDEN * length <= longest else 0, found
         return [segment.compare_all(probe, limit, min_similarity, version) for segment in segments]

@@ -138,9 +138,15 @@ class _Writer:
         """Write a codec once; returns its place."""
         if id(codec) not in known:
             state, place = codec.state(), len(known)
-            for name, array in (("encode", state.encode), ("ask", state.ask), ("trained", state.trained)):
+            for name, array in (("encode", state.encode), ("ask", state.ask), ("finely", state.finely)):
                 self._arrays(f"codecs/{place}/{name}", [array])
-            head = CodecHead(population=state.population, axes=state.encode.shape[1], trained=state.trained.nbytes)
+            self._arrays(f"codecs/{place}/trained", [state.trained])
+            head = CodecHead(
+                population=state.population,
+                axes=state.encode.shape[1],
+                fine_axes=state.finely.shape[1],
+                trained=state.trained.nbytes,
+            )
             known[id(codec)] = place, head
         return known[id(codec)][0]
 
@@ -218,10 +224,11 @@ class SnapshotFile:
     def _codec(self, folder: str, head: CodecHead) -> Codec:
         encode = np.empty((self.head.dimension, head.axes), dtype=np.float32)
         ask = np.empty((head.axes, self.head.dimension), dtype=np.float32)
+        finely = np.empty((self.head.dimension, head.fine_axes), dtype=np.float32)
         trained = np.empty(head.trained, dtype=np.uint8)
-        for name, array in (("encode", encode), ("ask", ask), ("trained", trained)):
+        for name, array in (("encode", encode), ("ask", ask), ("finely", finely), ("trained", trained)):
             self._fill(f"{folder}/{name}", array)
-        return Codec.restored(CodecState(head.population, encode, ask, trained))
+        return Codec.restored(CodecState(head.population, encode, ask, finely, trained))
 
     def _segment(self, folder: str, head: SegmentHead, codecs: list[Codec]) -> Segment:
         segment = Segment.unfilled(head.rows, self.head.dimension)
@@ -334,6 +341,7 @@ def _sizes(head: Head) -> dict[str, int]:
     sizes["loose/embeddings"] = 2 * head.dimension * head.loose
     for place, codec in enumerate(head.codecs):
         sizes |= {f"codecs/{place}/{name}": 4 * head.dimension * codec.axes for name in ("encode", "ask")}
+        sizes[f"codecs/{place}/finely"] = 4 * head.dimension * codec.fine_axes
         sizes[f"codecs/{place}/trained"] = codec.trained
     for place, segment in enumerate(head.segments):
         folder = f"segments/{place}"
@@ -341,7 +349,7 @@ def _sizes(head: Head) -> dict[str, int]:
         sizes |= {f"{folder}/removed": segment.rows, f"{folder}/embeddings": 2 * head.dimension * segment.rows}
         if segment.codec is not None:
             sizes[f"{folder}/codes"] = segment.codes
-            axes = head.codecs[segment.codec].axes
+            axes = head.codecs[segment.codec].fine_axes
             if fine.are_worth(axes, head.dimension):
                 sizes[f"{folder}/fine"] = axes * segment.rows
     return sizes

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 
 
 class _Strict(BaseModel):
@@ -16,6 +16,7 @@ class _Strict(BaseModel):
 class CodecHead(_Strict):
     population: int = Field(ge=1)
     axes: int = Field(ge=1)
+    fine_axes: int = Field(ge=1)
     trained: int = Field(ge=1, description="bytes")
 
 
@@ -38,7 +39,7 @@ class ListHead(_Strict):
 class Head(_Strict):
     """What a snapshot says of itself. ``mark`` is the last change of the app's log that it has seen."""
 
-    format: Literal[2]
+    format: Literal[3]
     faiss: str
     byte_order: Literal["little", "big"]
     model_id: str

@@ -79,7 +79,7 @@ def at_once(segments: list[Segment], probe: Embedding, limit: int, least: float)
     return found
 
 
-def test_they_err_a_third_as_much_as_short_ones(segments: list[Segment], probes: Embeddings) -> None:
+def test_they_err_a_fifth_as_much_as_short_ones(segments: list[Segment], probes: Embeddings) -> None:
     segment = segments[0]
     errors = []
     for probe in probes:
@@ -89,7 +89,7 @@ def test_they_err_a_third_as_much_as_short_ones(segments: list[Segment], probes:
         exact = segment.similarities(probe, rows)
         errors.append([np.std(exact - short), np.std(exact - fine), np.abs(np.mean(exact - fine))])
     short_deviation, deviation, bias = np.mean(errors, axis=0)
-    assert deviation < short_deviation / 2.5
+    assert deviation < short_deviation / 5
     assert bias < deviation
 
 
@@ -159,7 +159,7 @@ def test_a_picture_enrolled_many_times_hides_nobody_who_is_more_similar(
     gallery: Gallery, codec: Codec, limit: int
 ) -> None:
     """Its copies stand first by their estimates, all err by the same, and tell nothing of what others err."""
-    person = np.arange(1)
+    person = np.array([3])
     theirs = np.concatenate([gallery.faces(person, 100 + turn) for turn in range(60)])
     probe = gallery.faces(person, 61)[0]
     estimates = codec.fine(theirs) @ codec.fine_question(probe)
@@ -180,10 +180,8 @@ def test_few_of_a_list_are_compared(segments: list[Segment], probes: Embeddings,
     assert sum(compared) < len(probes) * pooled.AT_ONCE * 2 * LIST / 4
 
 
-def test_a_list_is_long_from_the_beginning(
-    segments: list[Segment], probes: Embeddings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that it is not made anew where few users are found."""
+def test_no_list_is_made_anew(segments: list[Segment], probes: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few users are found without them, it is."""
     lengths: list[int] = []
 
     def noting(parts: list[Segment], probe: Embedding, length: int, floor: float) -> object:
@@ -195,7 +193,7 @@ def test_a_list_is_long_from_the_beginning(
     assert lengths == [int(pooled.AT_ONCE * 2 * LIST)]
     without_fine(segments)
     Pool().search(segments, probes[0], 50, 0.5)
-    assert lengths[1:] == [2 * LIST, int(pooled.THOROUGH * 2 * LIST)]
+    assert lengths[1:] == [lengths[0], int(pooled.THOROUGH / pooled.AT_ONCE * lengths[0])]
 
 
 def test_removed_rows_are_neither_compared_nor_told_of(
@@ -222,4 +220,5 @@ def test_equal_faces_are_all_compared(gallery: Gallery, codec: Codec, compared: 
     segment.short_list = LIST
     (found,) = Pool().search([segment], faces[0], 50, 0.5)
     assert [one.user_pk for one in found] == list(range(50))
-    assert compared[0] == int(pooled.AT_ONCE * LIST)
+    # In one go, or in two where rounding sets one of them apart.
+    assert int(pooled.AT_ONCE * LIST) in np.cumsum(compared)

@@ -13,7 +13,7 @@ from benchmarks.gallery import Gallery, Statistics
 from service import beside
 from service.search import codes, pooled
 from service.search.codec import Codec
-from service.search.pooled import GROWTH, THOROUGH, CommonList, Pool, listed, search_list
+from service.search.pooled import AT_ONCE, GROWTH, THOROUGH, CommonList, Pool, listed, search_list
 from service.search.protocol import Candidate, Faces
 from service.search.segment import Segment
 from service.search.similarity import best_of_users, exact
@@ -109,6 +109,8 @@ def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
     segments: list[Segment], gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = []
+    usual = int(AT_ONCE * 399)
+    longer = int(THOROUGH / AT_ONCE * usual)
 
     def counted(*arguments: Any) -> Any:
         lengths.append(arguments[4])
@@ -117,23 +119,23 @@ def test_where_fewer_are_found_than_asked_for_the_list_is_lengthened_once(
     monkeypatch.setattr(pooled, "search_list", counted)
     probe = gallery.faces(np.arange(1), turn=57)[0]
     Pool().search(segments, probe, 50, 0.3)
-    assert lengths == [399, int(THOROUGH * 399)]
+    assert lengths == [usual, longer]
     lengths.clear()
     Pool().search(segments, probe, 1, 0.3)
-    assert lengths == [399]
+    assert lengths == [usual]
     lengths.clear()
     monkeypatch.setattr(pooled, "AFFORDABLE", 1)
     Pool().search(segments, probe, 50, 0.3)
     Pool().search(segments, probe, 50, 0.9)
-    assert lengths == [399, 399, int(THOROUGH * 399)]
+    assert lengths == [usual, usual, longer]
     lengths.clear()
     monkeypatch.setattr(pooled, "FEW_FOUND", 50)
     Pool().search(segments, probe, 50, 0.3)
-    assert lengths == [399, int(THOROUGH * 399)]
+    assert lengths == [usual, longer]
     lengths.clear()
-    monkeypatch.setattr(pooled, "LONGEST_LIST", 200)
+    monkeypatch.setattr(pooled, "LONGEST_LIST", 250)
     Pool().search(segments, probe, 50, 0.9)
-    assert lengths == [399, TURNS * 200], "as a precaution everything is compared never"
+    assert lengths == [usual, TURNS * 250], "as a precaution everything is compared never"
 
 
 @pytest.mark.parametrize(
@@ -203,11 +205,11 @@ def test_the_common_list_is_as_long_as_that_of_any_segment(segments: list[Segmen
 
 
 def test_where_no_list_can_tell_everything_is_compared(codec: Codec, gallery: Gallery) -> None:
-    """Ten thousand equal faces of different users: the first ones by number are due."""
-    equal = np.repeat(gallery.faces(np.arange(1), turn=54), 5_000, axis=0)
-    pair = [sealed(equal, range(first, first + 5_000), first, codec) for first in (0, 5_000)]
+    """Twenty thousand equal faces of different users: the first ones by number are due."""
+    equal = np.repeat(gallery.faces(np.arange(1), turn=54), 10_000, axis=0)
+    pair = [sealed(equal, range(first, first + 10_000), first, codec) for first in (0, 10_000)]
     found = Pool().search(pair, equal[0], 3, 0.5)
-    assert [[one.face_pk for one in each] for each in found] == [[0, 1, 2], [5_000, 5_001, 5_002]]
+    assert [[one.face_pk for one in each] for each in found] == [[0, 1, 2], [10_000, 10_001, 10_002]]
 
 
 def test_one_list_is_measured_for_all_and_measured_again_when_they_grow(

@@ -302,7 +302,7 @@ def test_another_release_of_the_library_or_the_format(
     snapshots: Snapshots, library: Groups, caplog: pytest.LogCaptureFixture
 ) -> None:
     for old, new in (
-        *(('"faiss":"', '"faiss":"0.'), ('"format":2', '"format":1'), ('"short_list"', '"long_list"')),
+        *(('"faiss":"', '"faiss":"0.'), ('"format":3', '"format":2'), ('"short_list"', '"long_list"')),
         ('"loose"', '"left_out":1,"loose"'),  # one that lacks faces
     ):
         save(snapshots, {9: library[9]})
